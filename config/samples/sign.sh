@@ -1,0 +1,63 @@
+#!/bin/sh
+# Signs the sample agreements with keys made for the purpose: puts the approvers' public keys into the organisations and the
+# approvals into the agreements, in place.
+#
+#   config/samples/sign.sh [henan-pilots|county ...]      default: both
+#
+#   DIZUO   the CLI; default: dizuo
+#   KEYS    where the private keys go, <organisation>.pem, and are taken from if they are there; default: a folder that is
+#           removed at the end, so that nobody can sign these samples again with the keys that stand in them
+#
+# A private key of a real approver never goes through a script: each party runs `dizuo agreement approve` for itself.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+dizuo=${DIZUO:-dizuo}
+if [ -z "${KEYS:-}" ]; then
+	KEYS=$(mktemp -d)
+	trap 'rm -rf "$KEYS"' EXIT INT TERM
+fi
+umask 077
+
+# put_key FILE ORGANISATION: makes the organisation's key, and writes its public half over the one marked "# key: ORGANISATION".
+put_key() {
+	[ -s "$KEYS/$2.pem" ] || "$dizuo" key new --out "$KEYS/$2.pem"
+	public=$("$dizuo" key public --key "$KEYS/$2.pem")
+	if ! grep -q "publicKey: .*# key: $2\$" "$1"; then
+		echo "$1: no line with 'publicKey:' that ends in '# key: $2'; put it back" >&2
+		exit 1
+	fi
+	sed "/# key: $2\$/s|publicKey: [A-Za-z0-9+/=]*|publicKey: $public|" "$1" >"$KEYS/edited"
+	cat "$KEYS/edited" >"$1" # keeps the file's mode
+	rm "$KEYS/edited"
+}
+
+# sign FILE ORGANISATION APPROVER: adds the approval to the agreement in the file, or replaces it.
+sign() {
+	"$dizuo" agreement approve -f "$1" --organization "$2" --approver "$3" --key "$KEYS/$2.pem" -w
+}
+
+henan_pilots() {
+	dir=$here/henan-pilots
+	for o in henan-health zhengzhou-civil-affairs jinghu-property; do put_key "$dir/organizations.yaml" $o; done
+	sign "$dir/agreement-civil-affairs.yaml" henan-health data-office
+	sign "$dir/agreement-civil-affairs.yaml" zhengzhou-civil-affairs data-office
+	sign "$dir/agreement-property.yaml" henan-health data-office
+	sign "$dir/agreement-property.yaml" jinghu-property manager
+	"$dizuo" agreement verify -f "$dir" >&2
+}
+
+county() {
+	f=$here/county/county.yaml
+	for o in helan-fire helan-natural-resources; do put_key "$f" $o; done
+	sign "$f" helan-natural-resources data-office
+	sign "$f" helan-fire data-office
+	"$dizuo" agreement verify -f "$f" >&2
+}
+
+for sample in ${*:-henan-pilots county}; do
+	case $sample in
+	henan-pilots) henan_pilots ;;
+	county) county ;;
+	*) echo "$sample: no such sample; write henan-pilots or county" >&2; exit 2 ;;
+	esac
+done

@@ -1,0 +1,40 @@
+package community
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/gather"
+	"github.com/dizuo/dizuo/internal/compile"
+)
+
+// gather reads the platform and the rivals for the community's name and division code.
+func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Community) (*compile.Snapshot, compile.Problems, error) {
+	s, problems, err := r.Gather.Start(ctx, kind, o.Namespace)
+	if err != nil || s.Platform == nil {
+		return s, problems, err
+	}
+	if err := gather.ByName(ctx, r.Gather, s, kind, s.Communities, o.Name); err != nil {
+		return nil, nil, err
+	}
+	members, err := r.Gather.Members(ctx, s.Platform, kind)
+	if err != nil {
+		return nil, nil, err
+	}
+	var rivals v1alpha1.CommunityList
+	if err := r.Client.List(ctx, &rivals, client.MatchingFields{gather.IndexDivision: o.Spec.Division}); err != nil {
+		return nil, nil, fmt.Errorf("communities of division %s: %w", o.Spec.Division, err)
+	}
+	for i := range rivals.Items {
+		rival := &rivals.Items[i]
+		known := slices.ContainsFunc(s.Communities[rival.Name], func(c *v1alpha1.Community) bool { return c.Namespace == rival.Namespace })
+		if !known && rival.DeletionTimestamp.IsZero() && slices.Contains(members, rival.Namespace) {
+			s.Communities.Add(rival)
+		}
+	}
+	return s, problems, nil
+}

@@ -1,0 +1,36 @@
+package community
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+)
+
+// SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Community{}, kit.SpecChanged()).
+		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.SpecChanged()).
+		Watches(&v1alpha1.Community{}, r.rivals(), kit.SpecChanged()).
+		Watches(&corev1.Namespace{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.LabelsChanged()).
+		Watches(&corev1.ResourceQuota{}, kit.ByOwner(kind), kit.OursChanged()).
+		Watches(&corev1.LimitRange{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&networkingv1.NetworkPolicy{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&rbacv1.RoleBinding{}, kit.ByOwner(kind), kit.Ours()).
+		WatchesRawSource(r.Wakes.Source(kind)).
+		Complete(r)
+}
+
+// rivals calls communities that contend for the same name or code when one of them changes or lets go.
+func (r *Reconciler) rivals() handler.EventHandler {
+	return r.ToAll(&v1alpha1.CommunityList{}, func(to, from client.Object) bool {
+		a, b := to.(*v1alpha1.Community), from.(*v1alpha1.Community)
+		return a.UID != b.UID && (a.Name == b.Name || a.Spec.Division == b.Spec.Division)
+	})
+}

@@ -1,0 +1,48 @@
+// Package dataset reconciles a Dataset: an entry of the sharing list. It makes no objects; it contributes to the bundle.
+package dataset
+
+import (
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+const kind = "Dataset"
+
+// Reconciler reconciles Datasets.
+type Reconciler struct{ *kit.Kit }
+
+// Reconcile gathers, compiles, contributes and writes the status.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	o := &v1alpha1.Dataset{}
+	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.Shelf.Drop(shelf.Key{Kind: kind, Namespace: req.Namespace, Name: req.Name})
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	before := o.DeepCopy()
+	s, problems, err := r.gather(ctx, o)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var plan compile.DatasetPlan
+	if s.Platform != nil {
+		var found compile.Problems
+		plan, found = compile.Dataset(s, o)
+		problems = append(problems, found...)
+	}
+	key := kit.Key(kind, o)
+	name, doc := o.Name, plan.Document
+	// A dataset that does not compile is not read by anyone: its old marking may be laxer than the new one.
+	r.Contribute(s, key, problems, false, kit.Digest(name, doc), func(p *bundle.Parts) { p.Datasets[name] = doc })
+	r.status(s, o, plan, problems)
+	return ctrl.Result{}, r.WriteStatus(ctx, before, o)
+}

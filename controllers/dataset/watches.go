@@ -1,0 +1,23 @@
+package dataset
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+)
+
+// SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Dataset{}, kit.SpecChanged()).
+		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.SpecChanged()).
+		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.LabelsChanged()).
+		Watches(&v1alpha1.Organization{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
+			o := from.(*v1alpha1.Dataset)
+			return o.Spec.Provider.Name == to.GetName() || (o.Spec.Writer != nil && o.Spec.Writer.Name == to.GetName())
+		}), kit.SpecChanged()).
+		WatchesRawSource(r.Wakes.Source(kind)).
+		Complete(r)
+}

@@ -1,0 +1,39 @@
+package datasharingagreement
+
+import (
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/status"
+)
+
+// status says how a DataSharingAgreement stands.
+func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement, plan compile.AgreementPlan, problems compile.Problems) {
+	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
+	named := []status.Named{inForce(plan), available}
+	if problems.Fatal() {
+		named = nil // what is wrong is said by the problems
+	}
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the agreement is in force"})
+	o.Status.Enforcement = enforcement
+	o.Status.Phase, o.Status.Digest, o.Status.PendingApprovals = plan.Phase, plan.Digest, plan.Pending
+	o.Status.Guardrails = nil
+	for _, v := range plan.Findings {
+		basis := v.Origin
+		if v.Citation != "" {
+			basis = v.Citation
+		}
+		o.Status.Guardrails = append(o.Status.Guardrails, v1alpha1.GuardrailFinding{ID: v.Rule, Basis: basis, Message: v.Field + ": " + v.Message})
+	}
+}
+
+// inForce tells whether the agreement grants; one that ended as it should is settled, not broken.
+func inForce(plan compile.AgreementPlan) status.Named {
+	reasons := map[v1alpha1.AgreementPhase]string{
+		v1alpha1.AgreementExpired: v1alpha1.ReasonExpired, v1alpha1.AgreementSuspended: v1alpha1.ReasonSuspended, v1alpha1.AgreementRevoked: v1alpha1.ReasonRevoked,
+	}
+	if reason, ended := reasons[plan.Phase]; ended {
+		return status.True(v1alpha1.ConditionInForce, reason, "grants nothing: "+string(plan.Phase))
+	}
+	return status.True(v1alpha1.ConditionInForce, v1alpha1.ReasonSucceeded, "approved by all parties and within its validity")
+}

@@ -1,0 +1,76 @@
+// Package devicefleet reconciles a DeviceFleet: registry rows and credentials in the bundle, the fleet's CA, and what the
+// vendor needs in the vendor's own namespace.
+package devicefleet
+
+import (
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+const kind = "DeviceFleet"
+
+// Reconciler reconciles DeviceFleets.
+type Reconciler struct {
+	*kit.Kit
+	// Reports gives what the nodes of a platform say of a fleet.
+	Reports Reports
+}
+
+// Reconcile gathers, compiles, renders, applies, contributes and writes the status.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	o := &v1alpha1.DeviceFleet{}
+	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.Shelf.Drop(shelf.Key{Kind: kind, Namespace: req.Namespace, Name: req.Name})
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !o.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
+	}
+	before := o.DeepCopy()
+	s, problems, err := r.gather(ctx, o)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var plan compile.FleetPlan
+	if s.Platform != nil {
+		var found compile.Problems
+		plan, found = compile.Fleet(s, o)
+		problems = append(problems, found...)
+	}
+	report, err := r.apply(ctx, s, o, plan, problems)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	name, doc, creds := o.Name, plan.Document, plan.Credentials
+	r.Contribute(s, kit.Key(kind, o), problems, true, kit.Digest(name, doc, creds), func(p *bundle.Parts) {
+		p.Fleets[name], p.Credentials[name] = doc, creds
+	})
+	r.status(s, o, plan, problems, report)
+	if err := r.WriteStatus(ctx, before, o); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, report.Err
+}
+
+func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan, problems compile.Problems) (apply.Report, error) {
+	if problems.Fatal() {
+		return apply.Report{Inventory: o.Status.Inventory}, nil
+	}
+	if err := r.EnsureFinalizer(ctx, o); err != nil {
+		return apply.Report{}, err
+	}
+	// While the CA is not issued its copy is not rendered; that must not take an older copy away.
+	return r.Apply(ctx, kind, o, render.Fleet(s.Platform.Namespace, kit.Owner(kind, o), plan), !plan.CAPending), nil
+}

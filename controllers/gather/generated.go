@@ -1,0 +1,60 @@
+package gather
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+
+	"github.com/nats-io/nkeys"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/internal/compile"
+)
+
+// Generated reads the Secrets that are made once, and makes up what is missing: randomness enters the compiler here, as a
+// value.
+func (r *Reader) Generated(ctx context.Context, namespace string) (map[types.NamespacedName]map[string][]byte, error) {
+	out := map[types.NamespacedName]map[string][]byte{}
+	for key, names := range compile.GeneratedSecrets(namespace) {
+		secret, admitted, err := r.Secrets.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if !admitted {
+			continue
+		}
+		if secret != nil {
+			out[key] = secret.Data
+			continue
+		}
+		if out[key], err = generate(key.Name, names); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// generate makes an nkey of an account for the auth callout, and 256 random bits for everything else.
+func generate(secret string, names []string) (map[string][]byte, error) {
+	if secret == compile.SecretCallout {
+		account, err := nkeys.CreateAccount()
+		if err != nil {
+			return nil, err
+		}
+		seed, err := account.Seed()
+		if err != nil {
+			return nil, err
+		}
+		public, err := account.PublicKey()
+		return map[string][]byte{"seed": seed, "public": []byte(public)}, err
+	}
+	out := map[string][]byte{}
+	for _, name := range names {
+		raw := make([]byte, 32)
+		if _, err := rand.Read(raw); err != nil {
+			return nil, err
+		}
+		out[name] = []byte(base64.RawURLEncoding.EncodeToString(raw))
+	}
+	return out, nil
+}

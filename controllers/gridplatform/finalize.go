@@ -1,0 +1,36 @@
+package gridplatform
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+)
+
+// finalize takes the stack down. With deletionPolicy Retain the volumes stay, and the Secrets without which they could not
+// be read; with Delete they go as well.
+func (r *Reconciler) finalize(ctx context.Context, o *v1alpha1.GridPlatform) error {
+	retain := o.Spec.DeletionPolicy != v1alpha1.DeletionDelete
+	if !retain {
+		if err := r.deleteVolumes(ctx, o); err != nil {
+			return err
+		}
+	}
+	kept := compile.GeneratedSecrets(o.Namespace)
+	return r.Finalize(ctx, kind, withoutBundle(o), func(e v1alpha1.InventoryEntry) bool {
+		_, generated := kept[client.ObjectKey{Namespace: e.Namespace, Name: e.Name}]
+		return retain && e.Kind == "Secret" && generated
+	})
+}
+
+func (r *Reconciler) deleteVolumes(ctx context.Context, o *v1alpha1.GridPlatform) error {
+	owner := kit.Owner(kind, o)
+	return r.Client.DeleteAllOf(ctx, &corev1.PersistentVolumeClaim{}, client.InNamespace(o.Namespace), client.MatchingLabels{
+		render.LabelManagedBy: render.ManagedBy, render.LabelOwnerKind: owner.Kind, render.LabelOwnerName: owner.Name,
+	})
+}

@@ -1,0 +1,83 @@
+package gridplatform
+
+import (
+	"context"
+	"fmt"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/gather"
+	"github.com/dizuo/dizuo/internal/compile"
+)
+
+// gather reads the platform's Secrets, the organisations' webhook secrets, and which scenarios and profiles are the
+// platform's own.
+func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.GridPlatform) (*compile.Snapshot, error) {
+	s, _, err := r.Gather.Start(ctx, kind, o.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	s.Platform = o
+	if err := r.Gather.Admission(ctx, s, o.Namespace); err != nil {
+		return nil, err
+	}
+	if err := r.secrets(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, r.objects(ctx, s)
+}
+
+// secrets reads the Secrets that cert-manager fills, and those that are made once; what is not there yet is made up now.
+func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot) error {
+	ns := s.Platform.Namespace
+	for _, name := range []string{compile.SecretSigning, compile.SecretOperator, compile.SecretBrokerTLS} {
+		if err := r.Gather.Secret(ctx, s, ns, name); err != nil {
+			return err
+		}
+	}
+	generated, err := r.Gather.Generated(ctx, ns)
+	s.Generated = generated
+	return err
+}
+
+func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {
+	for _, ns := range r.members(ctx, s, "Organization") {
+		var list v1alpha1.OrganizationList
+		if err := r.Client.List(ctx, &list, client.InNamespace(ns)); err != nil {
+			return fmt.Errorf("organisations of namespace %s: %w", ns, err)
+		}
+		for i := range list.Items {
+			o := &list.Items[i]
+			s.Organizations.Add(o)
+			if o.Spec.Webhook != nil {
+				if err := r.Gather.Secret(ctx, s, o.Namespace, o.Spec.Webhook.SecretRef.Name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	var names []string
+	for name := range s.Catalog.Scenarios {
+		names = append(names, name)
+	}
+	for _, sel := range s.Platform.Spec.Scenarios {
+		names = append(names, sel.Name)
+	}
+	if err := gather.ByName(ctx, r.Gather, s, "Scenario", s.Scenarios, names...); err != nil {
+		return err
+	}
+	var profiles []string
+	for name := range s.Catalog.Profiles {
+		profiles = append(profiles, name)
+	}
+	return gather.ByName(ctx, r.Gather, s, "DeviceProfile", s.Profiles, profiles...)
+}
+
+func (r *Reconciler) members(ctx context.Context, s *compile.Snapshot, of string) []string {
+	namespaces, err := r.Gather.Members(ctx, s.Platform, of)
+	if err != nil {
+		return []string{s.Platform.Namespace}
+	}
+	return namespaces
+}

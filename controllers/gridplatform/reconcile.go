@@ -1,0 +1,93 @@
+// Package gridplatform reconciles a GridPlatform into the stack of a county or city: certificates, database, broker and the
+// roles of the data plane. What the bundle says and when it is in force is the matter of controllers/publication.
+package gridplatform
+
+import (
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+const kind = "GridPlatform"
+
+// Reconciler reconciles GridPlatforms.
+type Reconciler struct {
+	*kit.Kit
+	// Reports gives what the nodes of a platform say.
+	Reports Reports
+}
+
+// Reconcile gathers, compiles, renders, applies, contributes and writes the status.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	o := &v1alpha1.GridPlatform{}
+	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.Shelf.Drop(shelf.Key{Kind: kind, Namespace: req.Namespace, Name: req.Name})
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !o.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, r.finalize(ctx, o)
+	}
+	before := o.DeepCopy()
+	s, err := r.gather(ctx, o)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	plan, problems := compile.Platform(s)
+	report, err := r.apply(ctx, o, plan, problems)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	profiles, scenarios, doc := plan.Profiles, plan.Scenarios, plan.Document
+	r.Contribute(s, kit.Key(kind, o), problems, true, kit.Digest(doc, profiles, scenarios), func(p *bundle.Parts) {
+		p.Platform = doc
+		addAll(p.Profiles, profiles)
+		addAll(p.Scenarios, scenarios)
+	})
+	if err := r.status(ctx, s, o, plan, problems, report); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.WriteStatus(ctx, withoutBundle(before), withoutBundle(o)); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, report.Err
+}
+
+// withoutBundle leaves out the part of the status that controllers/publication writes.
+func withoutBundle(o *v1alpha1.GridPlatform) *v1alpha1.GridPlatform {
+	c := o.DeepCopy()
+	c.Status.Bundle = nil
+	return c
+}
+
+// addAll adds what the platform takes from the catalogue, under objects of the same name on the platform itself.
+func addAll[V any](into, from map[string]V) {
+	for name, v := range from {
+		if _, own := into[name]; !own {
+			into[name] = v
+		}
+	}
+}
+
+func (r *Reconciler) apply(ctx context.Context, o *v1alpha1.GridPlatform, plan compile.PlatformPlan, problems compile.Problems) (apply.Report, error) {
+	if problems.Fatal() {
+		return apply.Report{Inventory: o.Status.Inventory}, nil
+	}
+	if err := r.EnsureFinalizer(ctx, o); err != nil {
+		return apply.Report{}, err
+	}
+	slim := withoutBundle(o)
+	report := r.Apply(ctx, kind, slim, render.Platform(plan), true)
+	o.Status.Inventory = report.Inventory
+	return report, nil
+}

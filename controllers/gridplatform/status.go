@@ -1,0 +1,204 @@
+package gridplatform
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/status"
+)
+
+// Reports gives the fresh reports of a platform's nodes, and when the last one came.
+type Reports interface {
+	Platform(platform types.NamespacedName) (reports []contract.Report, last time.Time)
+}
+
+// componentConditions gives the condition that each component feeds, in the order in which they depend on each other.
+var componentConditions = map[string]string{
+	"Postgres": v1alpha1.ConditionDatabaseReady, "Broker": v1alpha1.ConditionBrokerReady, "Auth": v1alpha1.ConditionAuthReady,
+	"Grid": v1alpha1.ConditionGridReady, "Gateway": v1alpha1.ConditionGatewayReady,
+}
+
+// status says how a GridPlatform stands.
+func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha1.GridPlatform, plan compile.PlatformPlan, problems compile.Problems, report apply.Report) error {
+	var named []status.Named
+	if !problems.Fatal() {
+		certificates, err := r.certificates(ctx, o)
+		if err != nil {
+			return err
+		}
+		components, err := r.components(ctx, o, plan)
+		if err != nil {
+			return err
+		}
+		named = append([]status.Named{kit.Applied(report), certificates}, components...)
+		named = append(named, r.published(o))
+	}
+	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
+	named = append(named, available)
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the platform is up and its bundle in force"})
+	o.Status.Enforcement, o.Status.Inventory = r.overall(o, enforcement), report.Inventory
+	host, port := compile.MQTTEndpoint(o)
+	o.Status.Endpoints = &v1alpha1.EndpointStatus{
+		MQTT:    fmt.Sprintf("mqtts://%s:%d", host, port),
+		Gateway: endpoint("dizuo-gateway", o.Namespace, o.Spec.Gateway), Grid: endpoint("dizuo-grid", o.Namespace, o.Spec.Grid),
+	}
+	return r.counts(ctx, s, o)
+}
+
+func endpoint(service, namespace string, e v1alpha1.ServiceEndpoint) string {
+	host := service + "." + namespace + ".svc"
+	if len(e.Hostnames) > 0 {
+		host = e.Hostnames[0]
+	}
+	return fmt.Sprintf("https://%s:%d", host, e.Port)
+}
+
+// certificates waits for every certificate of the platform.
+func (r *Reconciler) certificates(ctx context.Context, o *v1alpha1.GridPlatform) (status.Named, error) {
+	var list cmv1.CertificateList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.Namespace), client.MatchingLabels{render.LabelOwnerKind: kind, render.LabelOwnerName: o.Name}); err != nil {
+		return status.Named{}, fmt.Errorf("certificates: %w", err)
+	}
+	for _, c := range list.Items {
+		ready := false
+		for _, cond := range c.Status.Conditions {
+			ready = ready || (cond.Type == cmv1.CertificateConditionReady && cond.Status == cmmeta.ConditionTrue)
+		}
+		if !ready {
+			return status.Waiting(v1alpha1.ConditionCertificatesReady, v1alpha1.ReasonCertificatePending, "waits for cert-manager to issue Certificate "+c.Name), nil
+		}
+	}
+	return status.True(v1alpha1.ConditionCertificatesReady, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d certificates are issued", len(list.Items))), nil
+}
+
+// components tells how many pods of each component are ready.
+func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, plan compile.PlatformPlan) ([]status.Named, error) {
+	var out []status.Named
+	o.Status.Components = nil
+	for _, c := range render.Components(plan) {
+		ready, desired, err := r.pods(ctx, c, o.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		st := v1alpha1.ComponentStatus{Name: v1alpha1.ComponentName(c.Name), Ready: ready, Desired: desired}
+		n := status.True(componentConditions[c.Name], v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d pods ready", ready, desired))
+		if ready < desired || desired == 0 {
+			st.Message = fmt.Sprintf("%s %s has %d of %d pods ready", c.Kind, c.Object, ready, desired)
+			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonComponentsNotReady, st.Message)
+		}
+		o.Status.Components, out = append(o.Status.Components, st), append(out, n)
+	}
+	return out, nil
+}
+
+func (r *Reconciler) pods(ctx context.Context, c render.Component, namespace string) (ready, desired int32, err error) {
+	key := types.NamespacedName{Namespace: namespace, Name: c.Object}
+	if c.Kind == "Deployment" {
+		d := &appsv1.Deployment{}
+		err = r.Client.Get(ctx, key, d)
+		if d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas >= d.Status.Replicas {
+			ready = d.Status.ReadyReplicas
+		}
+		return ready, 1, client.IgnoreNotFound(err)
+	}
+	st := &appsv1.StatefulSet{}
+	err = r.Client.Get(ctx, key, st)
+	if st.Status.ObservedGeneration == st.Generation && st.Status.CurrentRevision == st.Status.UpdateRevision {
+		ready = st.Status.ReadyReplicas
+	}
+	return ready, 1, client.IgnoreNotFound(err)
+}
+
+// published tells whether a bundle is out.
+func (r *Reconciler) published(o *v1alpha1.GridPlatform) status.Named {
+	revision, sequence, _ := r.Shelf.Lease(kit.PlatformKey(o))
+	if sequence == 0 {
+		if b := o.Status.Bundle; b != nil && b.Revision != "" {
+			return status.True(v1alpha1.ConditionBundlePublished, v1alpha1.ReasonSucceeded, "revision "+short(b.Revision))
+		}
+		return status.Waiting(v1alpha1.ConditionBundlePublished, v1alpha1.ReasonProgressing, "waits for the broker and for every object to be looked at")
+	}
+	return status.True(v1alpha1.ConditionBundlePublished, v1alpha1.ReasonSucceeded, "revision "+short(revision))
+}
+
+func short(revision string) string {
+	return fmt.Sprintf("%.12s", strings.TrimPrefix(revision, "sha256:"))
+}
+
+// overall shows, for the platform, what every enforcer runs now rather than when the platform's own documents changed.
+func (r *Reconciler) overall(o *v1alpha1.GridPlatform, own *v1alpha1.EnforcementStatus) *v1alpha1.EnforcementStatus {
+	revision, sequence, enforcers := r.Shelf.Lease(kit.PlatformKey(o))
+	if own == nil || sequence == 0 {
+		return own
+	}
+	out := own.DeepCopy()
+	out.Revision, out.Acked, out.Total, out.Pending = revision, 0, int32(len(enforcers)), nil
+	for _, e := range enforcers {
+		if e.Online {
+			out.Acked++
+		} else {
+			out.Pending = append(out.Pending, e.Name)
+		}
+	}
+	return out
+}
+
+// counts counts the objects of the platform and how many are Ready, and takes over what the nodes report.
+func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha1.GridPlatform) error {
+	lists := []struct {
+		kind string
+		list client.ObjectList
+		into **v1alpha1.ObjectCounts
+	}{
+		{"Community", &v1alpha1.CommunityList{}, &o.Status.Communities}, {"Organization", &v1alpha1.OrganizationList{}, &o.Status.Organizations},
+		{"DeviceFleet", &v1alpha1.DeviceFleetList{}, &o.Status.Fleets}, {"Dataset", &v1alpha1.DatasetList{}, &o.Status.Datasets},
+		{"DataSharingAgreement", &v1alpha1.DataSharingAgreementList{}, &o.Status.Agreements},
+	}
+	for _, l := range lists {
+		counted, err := r.count(ctx, s, l.kind, l.list)
+		if err != nil {
+			return err
+		}
+		*l.into = counted
+	}
+	reports, last := r.Reports.Platform(kit.PlatformKey(o))
+	open := int64(0)
+	for _, rep := range reports {
+		for _, n := range rep.OpenCases {
+			open += n
+		}
+	}
+	o.Status.Cases = &v1alpha1.CaseSummary{Open: int32(open)}
+	if !last.IsZero() && (o.Status.LastReports == nil || last.Sub(o.Status.LastReports.Time) > time.Minute) {
+		at := metav1.NewTime(last.UTC().Truncate(time.Second))
+		o.Status.LastReports = &at
+	}
+	return nil
+}
+
+func (r *Reconciler) count(ctx context.Context, s *compile.Snapshot, of string, list client.ObjectList) (*v1alpha1.ObjectCounts, error) {
+	out := &v1alpha1.ObjectCounts{}
+	for _, ns := range r.members(ctx, s, of) {
+		if err := r.Client.List(ctx, list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("count %ss: %w", of, err)
+		}
+		total, ready := countReady(list)
+		out.Total, out.Ready = out.Total+total, out.Ready+ready
+	}
+	return out, nil
+}

@@ -1,0 +1,49 @@
+package gridplatform
+
+import (
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+)
+
+// SetupWithManager starts the controller: what it reconciles, and what else makes it look again. Secrets and reports are
+// told over the kind's wakes.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	platforms := &v1alpha1.GridPlatformList{}
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
+		Watches(&corev1.Namespace{}, r.ToAll(platforms, nil), kit.LabelsChanged()).
+		Watches(&cmv1.Issuer{}, kit.ByOwner(kind), kit.OursChanged()).
+		Watches(&cmv1.Certificate{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&appsv1.StatefulSet{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&appsv1.Deployment{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&corev1.Service{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&corev1.ConfigMap{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&networkingv1.NetworkPolicy{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&v1alpha1.Community{}, r.ToAll(platforms, nil), readiness()).
+		Watches(&v1alpha1.Organization{}, r.ToAll(platforms, nil), readiness()).
+		Watches(&v1alpha1.DeviceFleet{}, r.ToAll(platforms, nil), readiness()).
+		Watches(&v1alpha1.Dataset{}, r.ToAll(platforms, nil), readiness()).
+		Watches(&v1alpha1.DataSharingAgreement{}, r.ToAll(platforms, nil), readiness()).
+		Watches(&v1alpha1.Scenario{}, r.ToAll(platforms, nil), kit.SpecChanged()).
+		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(platforms, nil), kit.SpecChanged()).
+		WatchesRawSource(r.Wakes.Source(kind)).
+		Complete(r)
+}
+
+// readiness passes what changes a count or a webhook: coming, going, another spec, and Ready turning over.
+func readiness() builder.Predicates {
+	turned := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, ok := e.ObjectOld.(kit.Object)
+		is, also := e.ObjectNew.(kit.Object)
+		return ok && also && (isReady(was) != isReady(is) || was.GetGeneration() != is.GetGeneration())
+	}}
+	return builder.WithPredicates(turned)
+}

@@ -1,0 +1,212 @@
+// Package kit is what the controllers share: their dependencies and the steps that are the same for every kind. It decides
+// nothing; what an object means is in internal/compile, what is said of it in the kind's own status.go.
+package kit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/gather"
+	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/shelf"
+	"github.com/dizuo/dizuo/internal/status"
+	"github.com/dizuo/dizuo/policies"
+)
+
+const (
+	// Finalizer holds an object until what was made for it is gone.
+	Finalizer = "dizuo.io/finalizer"
+	// statusManager owns the status of objects of our API.
+	statusManager = "dizuo-status"
+)
+
+// Kit is what a controller works with.
+type Kit struct {
+	Client client.Client
+	Gather *gather.Reader
+	Shelf  *shelf.Shelf
+	Guard  *policies.Guard
+	// Wakes has a channel per kind on which objects are called again; see Wake.
+	Wakes *Wakes
+}
+
+// Object is an object of our API.
+type Object interface {
+	client.Object
+	GetCommonStatus() *v1alpha1.CommonStatus
+}
+
+// Key names an object on the shelf.
+func Key(kind string, o client.Object) shelf.Key {
+	return shelf.Key{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// Owner names an object as the owner of others.
+func Owner(kind string, o client.Object) compile.Owner {
+	return compile.Owner{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// PlatformKey names the platform of a snapshot.
+func PlatformKey(p *v1alpha1.GridPlatform) types.NamespacedName {
+	return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+}
+
+// Engine gives the apply engine over the kit's client and caches.
+func (k *Kit) Engine() apply.Engine { return apply.Engine{Client: k.Client, Live: k.live} }
+
+// live reads an object from the typed caches; Secrets from the store of admitted namespaces.
+func (k *Kit) live(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error) {
+	var o client.Object
+	if gvk.Group == "" && gvk.Kind == "Secret" {
+		secret, admitted, err := k.Gather.Secrets.Get(ctx, key)
+		if err != nil || secret == nil {
+			if err == nil && !admitted {
+				err = fmt.Errorf("namespace %s does not admit Dizuo to its Secrets: its owner runs `dizuo admit %s`", key.Namespace, key.Namespace)
+			}
+			return nil, err
+		}
+		o = secret
+	} else {
+		typed, err := k.Client.Scheme().New(gvk)
+		if err != nil {
+			return nil, err
+		}
+		o = typed.(client.Object)
+		if err := k.Client.Get(ctx, key, o); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+	}
+	return runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+}
+
+// EnsureFinalizer adds the finalizer if it is not there.
+func (k *Kit) EnsureFinalizer(ctx context.Context, o client.Object) error {
+	before := o.DeepCopyObject().(client.Object)
+	if !controllerutil.AddFinalizer(o, Finalizer) {
+		return nil
+	}
+	return k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// RemoveFinalizer lets an object go.
+func (k *Kit) RemoveFinalizer(ctx context.Context, o client.Object) error {
+	before := o.DeepCopyObject().(client.Object)
+	if !controllerutil.RemoveFinalizer(o, Finalizer) {
+		return nil
+	}
+	return client.IgnoreNotFound(k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+}
+
+// WriteStatus writes the status of o if it differs from before, by server-side apply: fields that another manager of the
+// status owns are left alone, if the caller leaves them empty.
+func (k *Kit) WriteStatus(ctx context.Context, before, o Object) error {
+	was, err := statusMap(before)
+	if err != nil {
+		return err
+	}
+	is, err := statusMap(o)
+	if err != nil {
+		return err
+	}
+	if reflect.DeepEqual(was, is) {
+		return nil
+	}
+	return k.ApplyStatus(ctx, o, is, statusManager)
+}
+
+// ApplyStatus applies a status under a field manager.
+func (k *Kit) ApplyStatus(ctx context.Context, o client.Object, st map[string]any, manager string) error {
+	gvk, err := apiutil.GVKForObject(o, k.Client.Scheme())
+	if err != nil {
+		return err
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"status": st}}
+	u.SetGroupVersionKind(gvk)
+	u.SetNamespace(o.GetNamespace())
+	u.SetName(o.GetName())
+	err = k.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("status of %s %s/%s: %w", gvk.Kind, o.GetNamespace(), o.GetName(), err)
+	}
+	return nil
+}
+
+func statusMap(o Object) (map[string]any, error) {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	var m struct {
+		Status map[string]any `json:"status"`
+	}
+	return m.Status, json.Unmarshal(raw, &m)
+}
+
+// Apply applies the objects of o and records the inventory in its status; the caller writes the status afterwards.
+func (k *Kit) Apply(ctx context.Context, kind string, o Object, objects []render.Object, prune bool) apply.Report {
+	common := o.GetCommonStatus()
+	report := k.Engine().Run(ctx, apply.Set{
+		Owner: Owner(kind, o), Objects: objects, Inventory: common.Inventory, Prune: prune,
+		Persist: func(ctx context.Context, inventory []v1alpha1.InventoryEntry) error {
+			before := o.DeepCopyObject().(Object)
+			o.GetCommonStatus().Inventory = inventory
+			return k.WriteStatus(ctx, before, o)
+		},
+	})
+	common.Inventory = report.Inventory
+	return report
+}
+
+// Finalize deletes what was made for an object and lets it go. It works from the inventory alone.
+func (k *Kit) Finalize(ctx context.Context, kind string, o Object, keep func(v1alpha1.InventoryEntry) bool) error {
+	k.Shelf.Drop(Key(kind, o))
+	if !controllerutil.ContainsFinalizer(o, Finalizer) {
+		return nil
+	}
+	before := o.DeepCopyObject().(Object)
+	report := k.Engine().Finalize(ctx, Owner(kind, o), o.GetCommonStatus().Inventory, keep)
+	o.GetCommonStatus().Inventory = report.Inventory
+	if len(report.Inventory) == 0 && report.Err == nil {
+		return k.RemoveFinalizer(ctx, o)
+	}
+	if err := k.WriteStatus(ctx, before, o); err != nil {
+		return err
+	}
+	return report.Err // what is still being deleted calls us again when it is gone
+}
+
+// Applied gives the condition of an apply.
+func Applied(r apply.Report) status.Named {
+	switch {
+	case len(r.Conflicts) > 0:
+		return status.Named{Type: v1alpha1.ConditionApplied, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonConflict, Message: r.Conflicts[0], Stalled: true}
+	case r.Err != nil:
+		return status.Waiting(v1alpha1.ConditionApplied, v1alpha1.ReasonApplyFailed, r.Err.Error())
+	}
+	return status.True(v1alpha1.ConditionApplied, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d objects stand as rendered", len(r.Inventory)))
+}
+
+// RegisterIndexes adds the field indexes that gather uses.
+func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.Community).Spec.Division}
+	})
+}

@@ -1,0 +1,152 @@
+package kit
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+// Wakes calls objects again for reasons that the API server does not tell: a bundle came into force, a Secret changed, a
+// report came.
+type Wakes struct {
+	channels map[string]chan event.GenericEvent
+}
+
+// NewWakes gives channels for the kinds.
+func NewWakes(kinds ...string) *Wakes {
+	w := &Wakes{channels: map[string]chan event.GenericEvent{}}
+	for _, k := range kinds {
+		w.channels[k] = make(chan event.GenericEvent, 1024)
+	}
+	return w
+}
+
+// Wake calls an object again.
+func (w *Wakes) Wake(k shelf.Key) {
+	ch, ok := w.channels[k.Kind]
+	if !ok {
+		return
+	}
+	o := &v1alpha1.GridPlatform{} // only the name is read
+	o.Namespace, o.Name = k.Namespace, k.Name
+	ch <- event.GenericEvent{Object: o}
+}
+
+// Source gives the source of a kind's wakes.
+func (w *Wakes) Source(kind string) source.Source {
+	return source.Channel(w.channels[kind], &handler.EnqueueRequestForObject{})
+}
+
+// ByOwner maps an object that we made to the object it was made for.
+func ByOwner(kind string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		l := o.GetLabels()
+		if l[render.LabelManagedBy] != render.ManagedBy || l[render.LabelOwnerKind] != kind {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: l[render.LabelOwnerNamespace], Name: l[render.LabelOwnerName]}}}
+	})
+}
+
+// ToAll maps a change of something that an object may refer to (a platform, a namespace, another object) to all objects of a
+// kind on the same platform for which refers is true; nil refers to all.
+func (k *Kit) ToAll(list client.ObjectList, refers func(to, from client.Object) bool) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, to client.Object) []reconcile.Request {
+		var out []reconcile.Request
+		for _, ns := range k.neighbourhood(ctx, to) {
+			l := list.DeepCopyObject().(client.ObjectList)
+			if err := k.Client.List(ctx, l, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+				log.FromContext(ctx).Error(err, "list for watch")
+				continue
+			}
+			_ = meta.EachListItem(l, func(ro runtime.Object) error {
+				o := ro.(client.Object)
+				if refers == nil || refers(to, o) {
+					out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)})
+				}
+				return nil
+			})
+		}
+		return out
+	})
+}
+
+// neighbourhood gives the namespaces whose objects may care about a change of o.
+func (k *Kit) neighbourhood(ctx context.Context, o client.Object) []string {
+	if ns, ok := o.(*corev1.Namespace); ok {
+		return []string{ns.Name}
+	}
+	home := o.GetNamespace()
+	var ns corev1.Namespace
+	if err := k.Client.Get(ctx, types.NamespacedName{Name: home}, &ns); err == nil && ns.Labels[compile.LabelPlatform] != "" {
+		home = ns.Labels[compile.LabelPlatform]
+	}
+	out := map[string]bool{home: true, o.GetNamespace(): true}
+	var platforms v1alpha1.GridPlatformList
+	_ = k.Client.List(ctx, &platforms, client.InNamespace(home))
+	if p, ok := o.(*v1alpha1.GridPlatform); ok {
+		platforms.Items = append(platforms.Items, *p)
+	}
+	for _, p := range platforms.Items {
+		for _, m := range p.Spec.Members {
+			out[m.Namespace] = true
+		}
+	}
+	names := make([]string, 0, len(out))
+	for name := range out {
+		names = append(names, name)
+	}
+	return names
+}
+
+// SpecChanged passes changes of spec, labels and deletion, and not those of status alone.
+func SpecChanged() builder.Predicates {
+	deleting := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	}}
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, deleting))
+}
+
+// Ours passes objects that the operator made.
+func Ours() builder.Predicates {
+	return builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return o.GetLabels()[render.LabelManagedBy] == render.ManagedBy
+	}))
+}
+
+// OursChanged passes objects that the operator made when more than their status changed, or a certificate was issued.
+func OursChanged() builder.Predicates {
+	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[render.LabelManagedBy] == render.ManagedBy })
+	return builder.WithPredicates(predicate.And(ours, predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})))
+}
+
+// LabelsChanged passes changes of labels: a namespace says by them which platform it belongs to.
+func LabelsChanged() builder.Predicates {
+	return builder.WithPredicates(predicate.LabelChangedPredicate{})
+}
+
+// Each calls f for every object of a list.
+func Each(list client.ObjectList, f func(client.Object)) {
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		if o, ok := item.(client.Object); ok {
+			f(o)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,70 @@
+// Package organization reconciles an Organization: dispatch routes and identities in the bundle, and the certificates that
+// the platform issues to it.
+package organization
+
+import (
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+const kind = "Organization"
+
+// Reconciler reconciles Organizations.
+type Reconciler struct{ *kit.Kit }
+
+// Reconcile gathers, compiles, renders, applies, contributes and writes the status.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	o := &v1alpha1.Organization{}
+	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.Shelf.Drop(shelf.Key{Kind: kind, Namespace: req.Namespace, Name: req.Name})
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !o.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
+	}
+	before := o.DeepCopy()
+	s, problems, err := r.gather(ctx, o)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var plan compile.OrganizationPlan
+	if s.Platform != nil {
+		var found compile.Problems
+		plan, found = compile.Organization(s, o)
+		problems = append(problems, found...)
+	}
+	report, err := r.apply(ctx, s, o, plan, problems)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	name, doc := o.Name, plan.Document
+	r.Contribute(s, kit.Key(kind, o), problems, true, kit.Digest(name, doc), func(p *bundle.Parts) { p.Organizations[name] = doc })
+	r.status(s, o, plan, problems, report)
+	if err := r.WriteStatus(ctx, before, o); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, report.Err
+}
+
+// apply brings the organisation's certificates to the cluster. One that holds its own keys needs nothing and no finalizer.
+func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1.Organization, plan compile.OrganizationPlan, problems compile.Problems) (apply.Report, error) {
+	if problems.Fatal() || (len(plan.Certificates) == 0 && len(o.Status.Inventory) == 0) {
+		return apply.Report{Inventory: o.Status.Inventory}, nil
+	}
+	if err := r.EnsureFinalizer(ctx, o); err != nil {
+		return apply.Report{}, err
+	}
+	return r.Apply(ctx, kind, o, render.Organization(s.Platform.Namespace, kit.Owner(kind, o), plan), true), nil
+}

@@ -1,0 +1,28 @@
+package organization
+
+import (
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/status"
+)
+
+// status says how an Organization stands.
+func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan compile.OrganizationPlan, problems compile.Problems, report apply.Report) {
+	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
+	named := []status.Named{available}
+	o.Status.Identities = nil
+	issued := status.True(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonSucceeded, "every certificate is issued")
+	for i, c := range plan.Certificates {
+		o.Status.Identities = append(o.Status.Identities, v1alpha1.OrganizationIdentityStatus{Name: o.Spec.Identities[c.Index].Name, SecretName: c.CopyTo.Name})
+		if len(plan.Certificates[i].Issued) == 0 {
+			issued = status.Waiting(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonCertificatePending, "waits for cert-manager to issue Certificate "+c.Name)
+		}
+	}
+	if len(plan.Certificates) > 0 {
+		named = []status.Named{kit.Applied(report), issued, available}
+	}
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the organisation is known to every enforcer"})
+	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
+}

@@ -1,0 +1,21 @@
+package organization
+
+import (
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+)
+
+// SetupWithManager starts the controller: what it reconciles, and what else makes it look again. Secrets are told over the
+// kind's wakes.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Organization{}, kit.SpecChanged()).
+		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.SpecChanged()).
+		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.LabelsChanged()).
+		Watches(&cmv1.Certificate{}, kit.ByOwner(kind), kit.OursChanged()).
+		WatchesRawSource(r.Wakes.Source(kind)).
+		Complete(r)
+}

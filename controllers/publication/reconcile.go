@@ -1,0 +1,173 @@
+// Package publication sends the bundle of each platform: it joins what the objects contribute into shards, signs what
+// changed, and puts out a lease that gives the bundle time and order. It has a queue of its own, in which changes within
+// 100 ms become one publication.
+//
+//	shelf -> settled.go (has every object been looked at?) -> bundle.Shards -> seal -> send.go -> lease
+//	reports.go: what the nodes say comes back --> shelf.Acknowledge --> status.enforcement
+package publication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/internal/natslink"
+)
+
+// again is how long to wait for a broker that is not there: its pod is watched, the process inside is not.
+const again = time.Second
+
+// Reconciler publishes bundles.
+type Reconciler struct {
+	*kit.Kit
+	Links   *natslink.Pool
+	Reports *Reports
+	// Modules are the Rego files of policies/access.
+	Modules map[string]string
+	// Dirty calls a platform.
+	Dirty Dirty
+
+	sent map[types.NamespacedName]*sent
+}
+
+// Reconcile publishes the bundle of one platform if it changed or its lease has lived a third of its life.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	platform := &v1alpha1.GridPlatform{}
+	err := r.Client.Get(ctx, req.NamespacedName, platform)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	if err != nil || !platform.DeletionTimestamp.IsZero() {
+		r.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	settled, err := r.settled(ctx, platform)
+	if err != nil || !settled {
+		return ctrl.Result{}, err // who is missing calls us when it has been looked at
+	}
+	link, signer, err := r.reach(ctx, platform)
+	if err != nil {
+		log.FromContext(ctx).V(1).Info("not published yet", "why", err.Error())
+		return ctrl.Result{RequeueAfter: again}, nil
+	}
+	due, err := r.publish(ctx, platform, link, signer)
+	if err != nil {
+		if unreachable(err) {
+			return ctrl.Result{RequeueAfter: again}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: due}, nil
+}
+
+// reach gives the connection to the platform's broker and the key that signs.
+func (r *Reconciler) reach(ctx context.Context, p *v1alpha1.GridPlatform) (*natslink.Link, *seal.Signer, error) {
+	key, err := r.secret(ctx, p.Namespace, compile.SecretSigning)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := r.secret(ctx, p.Namespace, compile.SecretOperator)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := seal.NewSigner(key["tls.key"])
+	if err != nil {
+		return nil, nil, err
+	}
+	name := kit.PlatformKey(p)
+	link, fresh, err := r.Links.Get(name, cert)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fresh {
+		r.Reports.Follow(name, link)
+	}
+	return link, signer, nil
+}
+
+func (r *Reconciler) secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+	s, _, err := r.Gather.Secrets.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, fmt.Errorf("Secret %s/%s is not there yet", namespace, name)
+	}
+	return s.Data, nil
+}
+
+// publish sends what changed and gives when the lease is due again.
+func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link *natslink.Link, signer *seal.Signer) (time.Duration, error) {
+	name, now := kit.PlatformKey(p), r.Gather.Now()
+	state, err := r.state(ctx, name, p, link, signer)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.adopt(ctx, name, link, signer); err != nil {
+		return 0, err
+	}
+	parts, _, version := r.Shelf.Parts(name)
+	parts.Modules = r.Modules
+	shards, err := bundle.Shards(parts)
+	if err != nil {
+		return 0, err
+	}
+	index, err := bundle.Index(shards)
+	if err != nil {
+		return 0, err
+	}
+	life := p.Spec.Lease.Center.Duration
+	lease := state.lease
+	if index.Revision() != lease.Revision || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {
+		lease = contract.Lease{Platform: name.String(), Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: lease.Sequence + 1,
+			IssuedAt: now.UTC(), ExpiresAt: now.Add(life).UTC()}
+		if err := r.record(ctx, p, lease, signer.KeyID); err != nil {
+			return 0, err
+		}
+		// The sequence is spent whether or not the lease gets out: it only grows.
+		state.lease.Sequence = lease.Sequence
+		if err := send(ctx, link.JetStream, signer, state, shards, index, lease); err != nil {
+			return 0, err
+		}
+		state.lease, state.keyID = lease, signer.KeyID
+	}
+	r.Shelf.Published(name, version, lease.Revision, lease.Sequence, now)
+	return max(time.Second, lease.IssuedAt.Add(life/3).Sub(now)), nil
+}
+
+// record writes the sequence to the platform's status before it is used, so that it never goes back.
+func (r *Reconciler) record(ctx context.Context, p *v1alpha1.GridPlatform, l contract.Lease, keyID string) error {
+	return r.ApplyStatus(ctx, p, map[string]any{"bundle": map[string]any{
+		"revision": l.Revision, "sequence": l.Sequence, "issuedAt": l.IssuedAt.Format(time.RFC3339), "expiresAt": l.ExpiresAt.Format(time.RFC3339),
+		"signingKeyID": keyID,
+	}}, "dizuo-publication")
+}
+
+func (r *Reconciler) forget(name types.NamespacedName) {
+	r.Shelf.DropPlatform(name)
+	r.Reports.Forget(name)
+	r.Links.Close(name)
+	delete(r.sent, name)
+}
+
+// errBroker marks what failed because the broker did not answer.
+type errBroker struct{ error }
+
+func (e errBroker) Unwrap() error { return e.error }
+
+func unreachable(err error) bool {
+	var e errBroker
+	return errors.As(err, &e)
+}

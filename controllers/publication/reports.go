@@ -1,0 +1,177 @@
+package publication
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/natslink"
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+// fresh is how old a report may be to be believed; nodes write one at least every 15 s.
+const fresh = 45 * time.Second
+
+// enforcing are the roles without whose acknowledgement no change is in force.
+var enforcing = []contract.Role{contract.RoleBroker, contract.RoleAuth, contract.RoleGrid, contract.RoleGateway}
+
+// Reports follows the report buckets of the platforms and hands what it learns to the shelf.
+type Reports struct {
+	Shelf *shelf.Shelf
+	// Changed calls a platform whose reports changed in more than their time.
+	Changed func(platform types.NamespacedName)
+	Now     func() time.Time
+
+	ctx       context.Context
+	mu        sync.Mutex
+	platforms map[types.NamespacedName]*followed
+}
+
+type followed struct {
+	stop    context.CancelFunc
+	reports map[string]contract.Report
+}
+
+// NewReports gives reports that live as long as ctx.
+func NewReports(ctx context.Context, s *shelf.Shelf, now func() time.Time) *Reports {
+	return &Reports{Shelf: s, Now: now, Changed: func(types.NamespacedName) {}, ctx: ctx, platforms: map[types.NamespacedName]*followed{}}
+}
+
+// Follow watches the reports of a platform over a new link.
+func (r *Reports) Follow(name types.NamespacedName, link *natslink.Link) {
+	ctx, stop := context.WithCancel(r.ctx)
+	r.mu.Lock()
+	if was := r.platforms[name]; was != nil {
+		was.stop()
+	}
+	f := &followed{stop: stop, reports: map[string]contract.Report{}}
+	r.platforms[name] = f
+	r.mu.Unlock()
+	go r.run(ctx, name, f, link)
+}
+
+// Forget ends the watch of a platform.
+func (r *Reports) Forget(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.platforms[name]; f != nil {
+		f.stop()
+	}
+	delete(r.platforms, name)
+}
+
+func (r *Reports) run(ctx context.Context, name types.NamespacedName, f *followed, link *natslink.Link) {
+	age := time.NewTicker(5 * time.Second)
+	defer age.Stop()
+	var watcher jetstream.KeyWatcher
+	var updates <-chan jetstream.KeyValueEntry
+	for {
+		if watcher == nil {
+			if kv, err := link.JetStream.KeyValue(ctx, contract.ReportBucket); err == nil {
+				if watcher, err = kv.WatchAll(ctx); err == nil {
+					updates = watcher.Updates()
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case entry, ok := <-updates:
+			if !ok {
+				watcher, updates = nil, nil
+				continue
+			}
+			r.take(f, entry)
+			r.tell(name, f)
+		case <-age.C:
+			r.tell(name, f)
+		}
+	}
+}
+
+func (r *Reports) take(f *followed, entry jetstream.KeyValueEntry) {
+	if entry == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var report contract.Report
+	if entry.Operation() != jetstream.KeyValuePut || json.Unmarshal(entry.Value(), &report) != nil ||
+		contract.ReportKey(report.Role, report.Instance) != entry.Key() {
+		delete(f.reports, entry.Key())
+		return
+	}
+	f.reports[entry.Key()] = report
+}
+
+// tell hands the enforcers to the shelf. A role of which no node ever reported still counts: without it nothing is in force.
+func (r *Reports) tell(name types.NamespacedName, f *followed) {
+	now := r.Now()
+	r.mu.Lock()
+	var enforcers []shelf.Enforcer
+	seen := map[contract.Role]bool{}
+	for key, report := range f.reports {
+		online := now.Sub(report.At) < fresh
+		if !online && now.Sub(report.At) > 10*fresh {
+			delete(f.reports, key) // an instance that is gone for good
+			continue
+		}
+		seen[report.Role] = seen[report.Role] || online
+		enforcers = append(enforcers, shelf.Enforcer{Name: key, Sequence: report.Sequence, Online: online})
+	}
+	r.mu.Unlock()
+	for _, role := range enforcing {
+		if !seen[role] {
+			enforcers = append(enforcers, shelf.Enforcer{Name: string(role) + ".?", Online: true})
+		}
+	}
+	_, _, was := r.Shelf.Lease(name)
+	r.Shelf.Acknowledge(name, enforcers, now)
+	_, _, is := r.Shelf.Lease(name)
+	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
+		r.Changed(name)
+	}
+}
+
+// Platform gives the fresh reports of a platform and when the last one came.
+func (r *Reports) Platform(name types.NamespacedName) (reports []contract.Report, last time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.platforms[name]
+	if f == nil {
+		return nil, last
+	}
+	for _, report := range f.reports {
+		if r.Now().Sub(report.At) < fresh {
+			reports = append(reports, report)
+		}
+		if report.At.After(last) {
+			last = report.At
+		}
+	}
+	return reports, last
+}
+
+// Fleet gives what the nodes of a platform say of a fleet, summed up; ok is false when none speaks of presence.
+func (r *Reports) Fleet(name types.NamespacedName, fleet string) (sum contract.FleetReport, ok bool) {
+	reports, _ := r.Platform(name)
+	for _, report := range reports {
+		f, has := report.Fleets[fleet]
+		if !has {
+			continue
+		}
+		ok = ok || report.Role == contract.RoleGrid
+		sum.Online, sum.Offline, sum.NeverSeen = sum.Online+f.Online, sum.Offline+f.Offline, sum.NeverSeen+f.NeverSeen
+		sum.Rejected, sum.Violations = sum.Rejected+f.Rejected, sum.Violations+f.Violations
+		if f.LastViolationAt.After(sum.LastViolationAt) {
+			sum.LastViolationAt = f.LastViolationAt
+		}
+	}
+	return sum, ok
+}

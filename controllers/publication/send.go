@@ -1,0 +1,194 @@
+package publication
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/internal/natslink"
+)
+
+// keepRevisions is how many former revisions stay in the store, for nodes that fetch while a newer one comes.
+const keepRevisions = 3
+
+// sent is what is known to be in the broker of a platform.
+type sent struct {
+	lease contract.Lease
+	keyID string
+	// objects names the shards in the store, by digest, that keyID signed.
+	objects map[string]bool
+	// history holds the last indexes, newest last.
+	history []contract.Index
+}
+
+// state gives what was sent, read from the broker the first time: after a restart nothing is sent again that is there.
+func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1alpha1.GridPlatform, link *natslink.Link, signer *seal.Signer) (*sent, error) {
+	if s := r.sent[name]; s != nil {
+		return s, nil
+	}
+	s := &sent{objects: map[string]bool{}}
+	lease, index, err := current(ctx, link.JetStream, signer)
+	if err != nil {
+		return nil, err
+	}
+	if lease != nil {
+		s.lease, s.keyID, s.history = *lease, signer.KeyID, []contract.Index{*index}
+		for _, ref := range index.Shards {
+			s.objects[ref.Digest] = true
+		}
+	}
+	if b := p.Status.Bundle; b != nil {
+		s.lease.Sequence = max(s.lease.Sequence, b.Sequence)
+	}
+	if r.sent == nil {
+		r.sent = map[types.NamespacedName]*sent{}
+	}
+	r.sent[name] = s
+	return s, nil
+}
+
+// current reads the lease in the broker and its index; nil where there is none, or one that our key did not sign.
+func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer) (*contract.Lease, *contract.Index, error) {
+	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
+	if err != nil {
+		return nil, nil, errBroker{fmt.Errorf("bucket %s: %w", contract.LeaseBucket, err)}
+	}
+	entry, err := leases.Get(ctx, contract.ScopeCenter)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, errBroker{err}
+	}
+	public, err := signer.Public()
+	if err != nil {
+		return nil, nil, err
+	}
+	trust, err := seal.NewTrust(public)
+	if err != nil {
+		return nil, nil, err
+	}
+	lease, err := trust.Lease(string(entry.Value()))
+	if err != nil {
+		return nil, nil, nil //nolint:nilerr // another key signed it: what is there must be signed anew
+	}
+	store, err := js.ObjectStore(ctx, contract.BundleStore)
+	if err != nil {
+		return nil, nil, errBroker{err}
+	}
+	raw, err := store.GetBytes(ctx, contract.ObjectName("index", lease.Revision))
+	if err != nil {
+		return nil, nil, nil //nolint:nilerr // a lease without its index is as good as none
+	}
+	var index contract.Index
+	if err := json.Unmarshal(raw, &index); err != nil || index.Revision() != lease.Revision {
+		return nil, nil, nil //nolint:nilerr // likewise
+	}
+	return &lease, &index, nil
+}
+
+// send puts shards, index and lease into the broker, in this order: whoever sees the lease finds all that it names.
+func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *sent, shards []contract.Shard, index contract.Index, lease contract.Lease) error {
+	store, err := js.ObjectStore(ctx, contract.BundleStore)
+	if err != nil {
+		return errBroker{fmt.Errorf("object store %s: %w", contract.BundleStore, err)}
+	}
+	if s.keyID != signer.KeyID {
+		s.objects = map[string]bool{}
+	}
+	for i, ref := range index.Shards {
+		if s.objects[ref.Digest] {
+			continue
+		}
+		raw, err := signer.Shard(shards[i])
+		if err != nil {
+			return err
+		}
+		if _, err := store.PutBytes(ctx, contract.ObjectName("shard", ref.Digest), raw); err != nil {
+			return errBroker{fmt.Errorf("shard %s: %w", ref.Name, err)}
+		}
+		s.objects[ref.Digest] = true
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	if _, err := store.PutBytes(ctx, contract.ObjectName("index", lease.Revision), raw); err != nil {
+		return errBroker{fmt.Errorf("index: %w", err)}
+	}
+	if err := putLease(ctx, js, signer, lease); err != nil {
+		return err
+	}
+	s.prune(ctx, store, index)
+	return nil
+}
+
+func putLease(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, lease contract.Lease) error {
+	jws, err := signer.Lease(lease)
+	if err != nil {
+		return err
+	}
+	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
+	if err != nil {
+		return errBroker{err}
+	}
+	if _, err := leases.Put(ctx, lease.Scope, []byte(jws)); err != nil {
+		return errBroker{fmt.Errorf("lease %d: %w", lease.Sequence, err)}
+	}
+	return nil
+}
+
+// prune removes what no revision of the last few names. What cannot be removed costs space and nothing else.
+func (s *sent) prune(ctx context.Context, store jetstream.ObjectStore, index contract.Index) {
+	if n := len(s.history); n > 0 && s.history[n-1].Revision() == index.Revision() {
+		return
+	}
+	s.history = append(s.history, index)
+	if len(s.history) <= keepRevisions {
+		return
+	}
+	gone := s.history[0]
+	s.history = s.history[1:]
+	named := map[string]bool{}
+	revisions := map[string]bool{}
+	for _, x := range s.history {
+		revisions[x.Revision()] = true
+		for _, ref := range x.Shards {
+			named[ref.Digest] = true
+		}
+	}
+	for _, ref := range gone.Shards {
+		if !named[ref.Digest] {
+			_ = store.Delete(ctx, contract.ObjectName("shard", ref.Digest))
+			delete(s.objects, ref.Digest)
+		}
+	}
+	if !revisions[gone.Revision()] {
+		_ = store.Delete(ctx, contract.ObjectName("index", gone.Revision()))
+	}
+}
+
+// adopt takes the documents of objects that do not compile now from the bundle that is in force, after a restart of the
+// operator: the last good configuration stays.
+func (r *Reconciler) adopt(ctx context.Context, name types.NamespacedName, link *natslink.Link, signer *seal.Signer) error {
+	_, kept, _ := r.Shelf.Parts(name)
+	if len(kept) == 0 {
+		return nil
+	}
+	parts, err := former(ctx, link.JetStream, signer)
+	if err != nil {
+		return err
+	}
+	for _, key := range kept {
+		r.Shelf.Adopt(name, key, bundle.Only(parts, key.Kind, key.Name))
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+package scenario
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+)
+
+// SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Scenario{}, kit.SpecChanged()).
+		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.SpecChanged()).
+		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.LabelsChanged()).
+		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(&v1alpha1.ScenarioList{}, func(to, from client.Object) bool {
+			ref := from.(*v1alpha1.Scenario).Spec.ProfileRef
+			return ref != nil && ref.Name == to.GetName()
+		}), kit.SpecChanged()).
+		WatchesRawSource(r.Wakes.Source(kind)).
+		Complete(r)
+}

@@ -1,0 +1,178 @@
+// Package controllers joins the controllers of all kinds to one manager.
+package controllers
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/community"
+	"github.com/dizuo/dizuo/controllers/dataset"
+	"github.com/dizuo/dizuo/controllers/datasharingagreement"
+	"github.com/dizuo/dizuo/controllers/devicefleet"
+	"github.com/dizuo/dizuo/controllers/deviceprofile"
+	"github.com/dizuo/dizuo/controllers/gather"
+	"github.com/dizuo/dizuo/controllers/gridplatform"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/controllers/organization"
+	"github.com/dizuo/dizuo/controllers/publication"
+	"github.com/dizuo/dizuo/controllers/scenario"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/natslink"
+	"github.com/dizuo/dizuo/internal/secrets"
+	"github.com/dizuo/dizuo/internal/shelf"
+	"github.com/dizuo/dizuo/policies"
+)
+
+// Options of the control plane.
+type Options struct {
+	Catalog compile.Catalog
+	Images  compile.Images
+	// Address gives the URL of a platform's broker; nil for the Service in the cluster.
+	Address func(platform types.NamespacedName) string
+}
+
+// kinds have a channel on which their objects are called again.
+var kinds = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement"}
+
+// Setup adds all controllers to a manager. They live as long as ctx.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	guard, err := policies.Guardrails(ctx)
+	if err != nil {
+		return err
+	}
+	if err := kit.RegisterIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	wakes := kit.NewWakes(kinds...)
+	dirty := publication.NewDirty()
+	board := shelf.New()
+	board.Wake, board.Dirty = wakes.Wake, dirty.Call
+	calls := secretCalls{reader: mgr.GetClient(), wakes: wakes, dirty: dirty}
+	store, err := secrets.New(ctx, mgr.GetConfig(), calls.changed)
+	if err != nil {
+		return err
+	}
+	if o.Address == nil {
+		o.Address = natslink.InCluster
+	}
+	k := &kit.Kit{Client: mgr.GetClient(), Shelf: board, Guard: guard, Wakes: wakes, Gather: &gather.Reader{
+		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: func() []string { return nil },
+	}}
+	reports := publication.NewReports(ctx, board, time.Now)
+	reports.Changed = func(p types.NamespacedName) { calls.platform(ctx, p) }
+	for _, c := range []interface{ SetupWithManager(ctrl.Manager) error }{
+		&gridplatform.Reconciler{Kit: k, Reports: reports}, &community.Reconciler{Kit: k}, &organization.Reconciler{Kit: k},
+		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k, Reports: reports}, &scenario.Reconciler{Kit: k},
+		&dataset.Reconciler{Kit: k}, &datasharingagreement.Reconciler{Kit: k},
+		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Reports: reports, Modules: policies.Access(), Dirty: dirty},
+	} {
+		if err := c.SetupWithManager(mgr); err != nil {
+			return err
+		}
+	}
+	return admissions(mgr, store, calls)
+}
+
+// secretCalls calls the objects that a Secret may concern. Names decide: a Secret says by itself what it is for.
+type secretCalls struct {
+	reader client.Reader
+	wakes  *kit.Wakes
+	dirty  publication.Dirty
+}
+
+func (s secretCalls) changed(key types.NamespacedName) {
+	ctx := context.Background()
+	s.namespace(ctx, key.Namespace)
+	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization-") || key.Name == compile.SecretBrokerTLS {
+		var platforms v1alpha1.GridPlatformList
+		_ = s.reader.List(ctx, &platforms, client.InNamespace(key.Namespace))
+		for _, p := range platforms.Items {
+			for _, m := range p.Spec.Members {
+				s.namespace(ctx, m.Namespace)
+			}
+		}
+	}
+}
+
+// namespace calls the objects of a namespace that read Secrets.
+func (s secretCalls) namespace(ctx context.Context, ns string) {
+	for kind, list := range map[string]client.ObjectList{
+		"GridPlatform": &v1alpha1.GridPlatformList{}, "Organization": &v1alpha1.OrganizationList{}, "DeviceFleet": &v1alpha1.DeviceFleetList{},
+	} {
+		if err := s.reader.List(ctx, list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "list for a changed Secret")
+			continue
+		}
+		kit.Each(list, func(o client.Object) {
+			s.wakes.Wake(kit.Key(kind, o))
+			if kind == "GridPlatform" {
+				s.dirty.Call(client.ObjectKeyFromObject(o))
+			}
+		})
+	}
+}
+
+// platform calls a platform and its fleets, because what the nodes report of them changed.
+func (s secretCalls) platform(ctx context.Context, p types.NamespacedName) {
+	s.wakes.Wake(shelf.Key{Kind: "GridPlatform", Namespace: p.Namespace, Name: p.Name})
+	var o v1alpha1.GridPlatform
+	if err := s.reader.Get(ctx, p, &o); err != nil {
+		return
+	}
+	namespaces := []string{p.Namespace}
+	for _, m := range o.Spec.Members {
+		namespaces = append(namespaces, m.Namespace)
+	}
+	for _, ns := range namespaces {
+		var fleets v1alpha1.DeviceFleetList
+		if err := s.reader.List(ctx, &fleets, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err == nil {
+			kit.Each(&fleets, func(f client.Object) { s.wakes.Wake(kit.Key("DeviceFleet", f)) })
+		}
+	}
+}
+
+// admissions watches role bindings: one to ClusterRole dizuo-namespace admits Dizuo to a namespace's Secrets.
+func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error {
+	binding := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		if b, ok := o.(*rbacv1.RoleBinding); !ok || b.RoleRef.Name != RoleNamespace {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace()}}}
+	})
+	return ctrl.NewControllerManagedBy(mgr).Named("admission").Watches(&rbacv1.RoleBinding{}, binding).
+		Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+			store.Forget(req.Namespace)
+			admitted, err := store.Admitted(ctx, req.Namespace)
+			if err != nil {
+				return reconcile.Result{}, err
+			}
+			calls.namespace(ctx, req.Namespace)
+			if !admitted && bound(ctx, mgr.GetClient(), req.Namespace) {
+				return reconcile.Result{RequeueAfter: time.Second}, nil // the API server's authorizer learns of a binding a little later
+			}
+			return reconcile.Result{}, nil
+		}))
+}
+
+// bound reports whether a namespace has a binding that admits Dizuo.
+func bound(ctx context.Context, reader client.Reader, namespace string) bool {
+	var list rbacv1.RoleBindingList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(list.Items, func(b rbacv1.RoleBinding) bool { return b.RoleRef.Name == RoleNamespace })
+}
+
+// RoleNamespace is the ClusterRole by which the owner of a namespace admits Dizuo to its Secrets.
+const RoleNamespace = "dizuo-namespace"

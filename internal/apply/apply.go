@@ -1,0 +1,198 @@
+// Package apply brings rendered objects to the cluster by server-side apply, and takes away what is no longer rendered.
+//
+//	plan:  union of inventory and rendered objects --persist--> write-ahead inventory
+//	apply: for each object: skip if it stands as rendered, refuse if another holds it, else server-side apply
+//	prune: only if compile had no open problem and every apply succeeded; delete with a UID precondition
+//	shrink: what is left is the new inventory; survivors of a failed delete stay in it
+//
+// Nothing is kept between calls: the inventory in the owner's status is all that it needs, so it may be killed anywhere.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/render"
+)
+
+// FieldManager owns the fields of every object that Dizuo makes.
+const FieldManager = "dizuo"
+
+// Engine applies objects.
+type Engine struct {
+	// Client writes.
+	Client client.Client
+	// Live reads an object as the cache has it, as JSON values; nil if it is not there.
+	Live func(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error)
+}
+
+// Set is what one owner wants.
+type Set struct {
+	Owner   compile.Owner
+	Objects []render.Object
+	// Inventory as the owner's status has it.
+	Inventory []v1alpha1.InventoryEntry
+	// Prune is false while the owner has open problems: then nothing is taken away.
+	Prune bool
+	// Persist writes an inventory to the owner's status before anything is applied.
+	Persist func(ctx context.Context, inventory []v1alpha1.InventoryEntry) error
+}
+
+// Report says what became of a set.
+type Report struct {
+	// Inventory to record.
+	Inventory []v1alpha1.InventoryEntry
+	// Changed and Pruned count writes.
+	Changed, Pruned int
+	// Conflicts are objects that another holds.
+	Conflicts []string
+	// Err joins what failed otherwise.
+	Err error
+}
+
+// ErrConflict says that an object is held by another owner.
+var ErrConflict = errors.New("is held by another")
+
+// Run applies a set.
+func (e Engine) Run(ctx context.Context, s Set) Report {
+	desired := make([]*unstructured.Unstructured, 0, len(s.Objects))
+	for _, o := range s.Objects {
+		u, err := toUnstructured(o)
+		if err != nil {
+			return Report{Inventory: s.Inventory, Err: err}
+		}
+		desired = append(desired, u)
+	}
+	inventory := union(s.Inventory, desired)
+	if !slices.Equal(keys(inventory), keys(s.Inventory)) {
+		if err := s.Persist(ctx, inventory); err != nil {
+			return Report{Inventory: s.Inventory, Err: fmt.Errorf("write inventory ahead: %w", err)}
+		}
+	}
+	report := Report{Inventory: inventory}
+	for _, u := range desired {
+		uid, changed, err := e.one(ctx, s.Owner, u)
+		switch {
+		case errors.Is(err, ErrConflict):
+			report.Conflicts = append(report.Conflicts, err.Error())
+		case err != nil:
+			report.Err = errors.Join(report.Err, err)
+		default:
+			setUID(report.Inventory, u, uid)
+		}
+		if changed {
+			report.Changed++
+		}
+	}
+	if s.Prune && report.Err == nil && len(report.Conflicts) == 0 {
+		e.prune(ctx, s.Owner, desired, &report, nil)
+	}
+	return report
+}
+
+// Finalize deletes everything in the inventory except what keep says. It needs no spec and no compile.
+func (e Engine) Finalize(ctx context.Context, owner compile.Owner, inventory []v1alpha1.InventoryEntry, keep func(v1alpha1.InventoryEntry) bool) Report {
+	report := Report{Inventory: slices.Clone(inventory)}
+	e.prune(ctx, owner, nil, &report, keep)
+	return report
+}
+
+// one brings one object to the cluster and gives its UID and whether it was written.
+func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Unstructured) (string, bool, error) {
+	key := types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}
+	name := fmt.Sprintf("%s %s", u.GetKind(), key)
+	live, err := e.Live(ctx, u.GroupVersionKind(), key)
+	if err != nil {
+		return "", false, fmt.Errorf("%s: read: %w", name, err)
+	}
+	if live != nil {
+		was := unstructured.Unstructured{Object: live}
+		if !owned(&was, owner) {
+			return "", false, fmt.Errorf("%s %w: it lacks our labels or carries another owner's; rename or remove it", name, ErrConflict)
+		}
+		if was.GetDeletionTimestamp() != nil {
+			return "", false, fmt.Errorf("%s: is still being deleted", name)
+		}
+		if stands(u, &was) {
+			return string(was.GetUID()), false, nil
+		}
+	}
+	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+		return "", false, fmt.Errorf("%s: apply: %w", name, err)
+	}
+	return string(u.GetUID()), true, nil
+}
+
+// prune deletes what the inventory holds and desired does not.
+func (e Engine) prune(ctx context.Context, owner compile.Owner, desired []*unstructured.Unstructured, report *Report, keep func(v1alpha1.InventoryEntry) bool) {
+	wanted := map[entryKey]bool{}
+	for _, u := range desired {
+		wanted[keyOf(u)] = true
+	}
+	var rest []v1alpha1.InventoryEntry
+	for _, entry := range report.Inventory {
+		if wanted[entryOf(entry)] {
+			rest = append(rest, entry)
+			continue
+		}
+		if keep != nil && keep(entry) {
+			continue // let go of, not deleted
+		}
+		gone, deleted, err := e.remove(ctx, owner, entry)
+		if deleted {
+			report.Pruned++
+		}
+		if err != nil {
+			report.Err = errors.Join(report.Err, err)
+		}
+		if !gone {
+			rest = append(rest, entry)
+		}
+	}
+	report.Inventory = rest
+}
+
+// remove deletes one object if it is ours and says whether it is gone and whether a delete was sent.
+func (e Engine) remove(ctx context.Context, owner compile.Owner, entry v1alpha1.InventoryEntry) (gone, deleted bool, err error) {
+	gvk := schema.GroupVersionKind{Group: entry.Group, Version: entry.Version, Kind: entry.Kind}
+	key := types.NamespacedName{Namespace: entry.Namespace, Name: entry.Name}
+	live, err := e.Live(ctx, gvk, key)
+	if meta.IsNoMatchError(err) {
+		return true, false, nil // the kind itself is gone, and with it the object
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("%s %s: read: %w", entry.Kind, key, err)
+	}
+	was := unstructured.Unstructured{Object: live}
+	switch {
+	case live == nil, !owned(&was, owner), entry.UID != "" && string(was.GetUID()) != entry.UID:
+		return true, false, nil // gone, or not the one that we made
+	case was.GetDeletionTimestamp() != nil:
+		return false, false, nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	u.SetNamespace(entry.Namespace)
+	u.SetName(entry.Name)
+	uid := was.GetUID()
+	err = e.Client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if apierrors.IsNotFound(err) {
+		return true, false, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("%s %s: delete: %w", entry.Kind, key, err)
+	}
+	return false, true, nil
+}

@@ -1,0 +1,182 @@
+// Package bundle turns the documents of a platform into the shards of a bundle and seals them. It is pure: the key comes in
+// as a value, nothing is sent from here.
+//
+//	Parts -> Shards -> Seal -> Sealed (index, revision, one tarball a shard)
+package bundle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/seal"
+)
+
+// Parts are the documents of one platform, each made from one object.
+type Parts struct {
+	Platform      contract.Platform
+	Communities   map[string]contract.Community
+	Organizations map[string]contract.Organization
+	Profiles      map[string]contract.Profile
+	Scenarios     map[string]contract.Scenario
+	Fleets        map[string]contract.Fleet
+	Credentials   map[string]contract.Credentials
+	Datasets      map[string]contract.Dataset
+	// Agreements by name; each gives its grants by dataset.
+	Agreements map[string]Agreement
+	// Modules are the Rego files of policies/access, path to text.
+	Modules map[string]string
+}
+
+// NewParts gives parts with empty maps.
+func NewParts() Parts {
+	return Parts{
+		Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}, Profiles: map[string]contract.Profile{},
+		Scenarios: map[string]contract.Scenario{}, Fleets: map[string]contract.Fleet{}, Credentials: map[string]contract.Credentials{},
+		Datasets: map[string]contract.Dataset{}, Agreements: map[string]Agreement{},
+	}
+}
+
+// Agreement is what a DataSharingAgreement in force grants.
+type Agreement struct {
+	// Consumer is the organisation that may read.
+	Consumer string
+	// Grants by dataset.
+	Grants map[string]contract.Grant
+}
+
+// Shards gives the shards of the parts, sorted by name. Grants of datasets that are gone are left out.
+func Shards(p Parts) ([]contract.Shard, error) {
+	shards := []contract.Shard{
+		{
+			Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"},
+			Data:    under("datasets", nonNil(p.Datasets), "grants", grants(p)),
+			Modules: p.Modules,
+		},
+		{
+			Name: contract.ShardDirectory, Roots: []string{"dizuo/communities", "dizuo/organizations", "dizuo/platform"},
+			Data: under("communities", nonNil(p.Communities), "organizations", nonNil(p.Organizations), "platform", p.Platform),
+		},
+		{
+			Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios"},
+			Data: under("profiles", nonNil(p.Profiles), "scenarios", nonNil(p.Scenarios)),
+		},
+	}
+	for name, f := range p.Fleets {
+		shards = append(shards, contract.Shard{Name: contract.ShardFleet + name, Roots: []string{"dizuo/fleets/" + name},
+			Data: under("fleets", map[string]any{name: f})})
+	}
+	for name, c := range p.Credentials {
+		shards = append(shards, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
+			Data: under("credentials", map[string]any{name: c})})
+	}
+	slices.SortFunc(shards, func(a, b contract.Shard) int { return cmpString(a.Name, b.Name) })
+	for i := range shards {
+		var err error
+		if shards[i], err = seal.Normalize(shards[i]); err != nil {
+			return nil, err
+		}
+	}
+	return shards, nil
+}
+
+// grants orders what the agreements grant by dataset, consumer and agreement.
+func grants(p Parts) map[string]map[string]map[string]contract.Grant {
+	out := map[string]map[string]map[string]contract.Grant{}
+	for name, a := range p.Agreements {
+		for dataset, grant := range a.Grants {
+			if _, ok := p.Datasets[dataset]; !ok {
+				continue
+			}
+			if out[dataset] == nil {
+				out[dataset] = map[string]map[string]contract.Grant{}
+			}
+			if out[dataset][a.Consumer] == nil {
+				out[dataset][a.Consumer] = map[string]contract.Grant{}
+			}
+			out[dataset][a.Consumer][name] = grant
+		}
+	}
+	return out
+}
+
+// under makes the document {"dizuo": {key: value, ...}}.
+func under(pairs ...any) map[string]any {
+	doc := map[string]any{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		doc[fmt.Sprint(pairs[i])] = pairs[i+1]
+	}
+	return map[string]any{"dizuo": doc}
+}
+
+func nonNil[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
+}
+
+func cmpString(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// Index lists shards by content.
+func Index(shards []contract.Shard) (contract.Index, error) {
+	var index contract.Index
+	for _, s := range shards {
+		digest, err := s.ContentDigest()
+		if err != nil {
+			return index, err
+		}
+		index.Shards = append(index.Shards, contract.ShardRef{Name: s.Name, Digest: digest})
+	}
+	return index, nil
+}
+
+// Names gives the names of parts, for messages.
+func Names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Only gives a function that adds the documents of one object, as they are in parts, to other parts. An object that is not
+// in parts adds nothing.
+func Only(from Parts, kind, name string) func(*Parts) {
+	return func(p *Parts) {
+		switch kind {
+		case "GridPlatform":
+			p.Platform = from.Platform
+			missing(p.Profiles, from.Profiles)
+			missing(p.Scenarios, from.Scenarios)
+		case "Community":
+			one(p.Communities, from.Communities, name)
+		case "Organization":
+			one(p.Organizations, from.Organizations, name)
+		case "DeviceProfile":
+			one(p.Profiles, from.Profiles, name)
+		case "Scenario":
+			one(p.Scenarios, from.Scenarios, name)
+		case "DeviceFleet":
+			one(p.Fleets, from.Fleets, name)
+			one(p.Credentials, from.Credentials, name)
+		}
+	}
+}
+
+func one[V any](into, from map[string]V, name string) {
+	if v, ok := from[name]; ok {
+		into[name] = v
+	}
+}
+
+func missing[V any](into, from map[string]V) {
+	for name, v := range from {
+		if _, have := into[name]; !have {
+			into[name] = v
+		}
+	}
+}

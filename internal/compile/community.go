@@ -1,0 +1,137 @@
+package compile
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// CommunityPlan is what a Community becomes.
+type CommunityPlan struct {
+	Document contract.Community
+	// Workspace is nil where none was asked for.
+	Workspace *WorkspacePlan
+}
+
+// WorkspacePlan is a namespace of a community's own.
+type WorkspacePlan struct {
+	// Namespace is <platform namespace>-<community>.
+	Namespace string
+	// Owner names the community, for the labels by which the namespace is known as ours.
+	Owner     Owner
+	Platform  Owner
+	Workspace v1alpha1.Workspace
+}
+
+// Owner names the object that another was made for.
+type Owner struct{ Kind, Namespace, Name string }
+
+// Community compiles a Community of s.Platform.
+func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
+	var c problems
+	claimName(&c, o, s.Communities)
+	checkDivision(&c, s, o)
+	checkGrids(&c, s.Platform.Spec.GridCodeScheme, o)
+	plan := CommunityPlan{Document: contract.Community{
+		DisplayName: o.Spec.DisplayName, Division: o.Spec.Division, FormerDivisions: o.Spec.FormerDivisions,
+	}}
+	for _, k := range o.Spec.Compounds {
+		plan.Document.Compounds = append(plan.Document.Compounds, k.Name)
+	}
+	for _, g := range o.Spec.Grids {
+		posts := g.Posts
+		if len(posts) == 0 {
+			posts = o.Spec.Posts
+		}
+		plan.Document.Grids = append(plan.Document.Grids, contract.Grid{Name: g.Name, Code: g.Code, Posts: posts})
+	}
+	if o.Spec.Workspace != nil {
+		plan.Workspace = workspace(&c, s, o)
+	}
+	return plan, c.list
+}
+
+// checkDivision checks that the platform covers the community's code and that no other community holds it.
+func checkDivision(c *problems, s *Snapshot, o *v1alpha1.Community) {
+	if longestPrefix(s.Platform.Spec.Divisions, o.Spec.Division) == 0 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, "spec.division",
+			fmt.Sprintf("%s lies under none of the divisions of GridPlatform %s (%s)", o.Spec.Division, s.Platform.Name, strings.Join(s.Platform.Spec.Divisions, ", ")))
+	}
+	var rivals []*v1alpha1.Community
+	for _, list := range s.Communities {
+		for _, other := range list {
+			if other.Spec.Division == o.Spec.Division {
+				rivals = append(rivals, other)
+			}
+		}
+	}
+	if len(rivals) == 0 {
+		return
+	}
+	if first := winner(rivals, ClaimDivision, o.Spec.Division); first.Namespace != o.Namespace || first.Name != o.Name {
+		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionClaimed, "spec.division",
+			fmt.Sprintf("%s is held by Community %s/%s; write this community's own 12-digit code", o.Spec.Division, first.Namespace, first.Name))
+	}
+}
+
+// longestPrefix gives the length of the longest prefix that matches, or 0.
+func longestPrefix(prefixes []string, division string) int {
+	return contract.Organization{Jurisdiction: prefixes}.Covers(division)
+}
+
+// checkGrids checks grid codes by the scheme that the city uses, because cities differ.
+func checkGrids(c *problems, scheme v1alpha1.GridCodeScheme, o *v1alpha1.Community) {
+	for i, g := range o.Spec.Grids {
+		if g.Code == "" {
+			continue
+		}
+		if wrong := gridCode(scheme, o.Spec.Division, g.Code); wrong != "" {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonGridCodeInvalid, fmt.Sprintf("spec.grids[%d].code", i), g.Code+": "+wrong)
+		}
+	}
+}
+
+var (
+	digits20 = regexp.MustCompile(`^[0-9]{20}$`)
+	sequence = regexp.MustCompile(`^[0-9]{2,8}$`)
+)
+
+func gridCode(scheme v1alpha1.GridCodeScheme, division, code string) string {
+	switch scheme.Type {
+	case v1alpha1.GridCodeCJT349:
+		if !digits20.MatchString(code) {
+			return "want 20 digits (gridCodeScheme CJT349)"
+		}
+	case v1alpha1.GridCodePattern:
+		pattern, err := regexp.Compile("^(?:" + scheme.Pattern + ")$")
+		if err != nil {
+			return "the platform's gridCodeScheme.pattern is not a regular expression"
+		}
+		if !pattern.MatchString(code) {
+			return "want a code of the pattern " + scheme.Pattern
+		}
+	default:
+		rest, ok := strings.CutPrefix(code, division)
+		if !ok || !sequence.MatchString(rest) {
+			return "want " + division + " and 2 to 8 digits (gridCodeScheme Division12PlusSequence)"
+		}
+	}
+	return ""
+}
+
+func workspace(c *problems, s *Snapshot, o *v1alpha1.Community) *WorkspacePlan {
+	name := s.Platform.Namespace + "-" + o.Name
+	if len(name) > 63 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.workspace",
+			fmt.Sprintf("the namespace %s would have %d characters; names of platform namespace and community together may have 62", name, len(name)))
+		return nil
+	}
+	return &WorkspacePlan{
+		Namespace: name, Workspace: *o.Spec.Workspace,
+		Owner:    Owner{Kind: "Community", Namespace: o.Namespace, Name: o.Name},
+		Platform: Owner{Kind: "GridPlatform", Namespace: s.Platform.Namespace, Name: s.Platform.Name},
+	}
+}

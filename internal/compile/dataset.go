@@ -1,0 +1,91 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// DatasetPlan is what a Dataset becomes.
+type DatasetPlan struct{ Document contract.Dataset }
+
+// Dataset compiles a Dataset of s.Platform.
+func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
+	var c problems
+	claimName(&c, o, s.Datasets)
+	organization(&c, s, "spec.provider.name", o.Spec.Provider.Name)
+	if o.Spec.Writer != nil {
+		organization(&c, s, "spec.writer.name", o.Spec.Writer.Name)
+	}
+	checkSource(&c, o)
+	doc := contract.Dataset{
+		Provider: o.Spec.Provider.Name, Sharing: string(o.Spec.Sharing), Category: string(o.Spec.Category),
+		Fields: map[string]contract.DatasetField{},
+		Source: contract.Source{
+			Schema: contract.DatabaseSchemaDatasets, Table: o.Spec.Source.Table, KeyColumn: o.Spec.KeyColumn,
+			CommunityColumn: o.Spec.DivisionColumn, SubjectColumn: o.Spec.SubjectColumn,
+		},
+	}
+	if doc.Source.Table == "" {
+		doc.Source.Table = strings.ReplaceAll(o.Name, "-", "_")
+	}
+	if doc.Source.KeyColumn == "" {
+		doc.Source.KeyColumn = "id"
+	}
+	if k := o.Spec.Consent; k != nil && (k.Required == nil || *k.Required) {
+		if doc.ConsentScope = k.Scope; doc.ConsentScope == "" {
+			doc.ConsentScope = o.Name
+		}
+		if o.Spec.SubjectColumn == "" {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.subjectColumn", "is empty; consent is asked of a subject, so name the column that holds it")
+		}
+	}
+	for _, f := range o.Spec.Fields {
+		column := f.Column
+		if column == "" {
+			column = f.Name
+		}
+		doc.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Column: column, Grade: string(f.Grade), Personal: string(f.Personal)}
+	}
+	return DatasetPlan{doc}, c.list
+}
+
+func organization(c *problems, s *Snapshot, field, name string) *v1alpha1.Organization {
+	o, ok := s.Organizations.Get(name)
+	if !ok {
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, field, "Organization "+name+" is not there; create it")
+		return nil
+	}
+	return o
+}
+
+// checkSource refuses what this version cannot read, and rows that no scope would bind.
+func checkSource(c *problems, o *v1alpha1.Dataset) {
+	unserved := map[string]bool{
+		"spec.source.type":         o.Spec.Source.Type != v1alpha1.SourceTable,
+		"spec.source.dsnSecretRef": o.Spec.Source.DSNSecretRef != nil,
+		"spec.source.schema":       o.Spec.Source.Schema != "" && o.Spec.Source.Schema != contract.DatabaseSchemaDatasets,
+	}
+	for _, field := range slices.Sorted(maps.Keys(unserved)) {
+		if unserved[field] {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field,
+				"is not served by this version; use a table in the schema "+contract.DatabaseSchemaDatasets+" of the platform's own PostgreSQL")
+		}
+	}
+	if o.Spec.DivisionColumn == "" {
+		message := "is empty; name the column that holds the 12-digit division code, by which rows are scoped"
+		if o.Spec.CommunityColumn != "" {
+			message = "is empty; communityColumn is not served by this version, " + message[len("is empty; "):]
+		}
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn", message)
+	}
+	for i, f := range o.Spec.Fields {
+		if f.Name == o.Spec.SubjectColumn && f.Personal == v1alpha1.PersonalNone {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.fields[%d].personal", i), "is None, but the field is the subject; write Ordinary or Sensitive")
+		}
+	}
+}

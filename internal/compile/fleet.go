@@ -1,0 +1,222 @@
+package compile
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// FleetPlan is what a DeviceFleet becomes.
+type FleetPlan struct {
+	Document    contract.Fleet
+	Credentials contract.Credentials
+	// CA is nil for fleets whose devices do not hold certificates of ours.
+	CA *FleetCA
+	// Connection is what the vendor needs to reach the broker.
+	Connection Connection
+	// Rejected rows, all of them.
+	Rejected []v1alpha1.RejectedRow
+	// Total rows read.
+	Total int
+	// CAPending is set while cert-manager has not issued the fleet's CA.
+	CAPending bool
+}
+
+// FleetCA is the CA under which a fleet's devices get certificates. The vendor signs with it in its own factory; name
+// constraints keep it to the fleet's own names.
+type FleetCA struct {
+	// Name of the Certificate and its Secret in the platform's namespace.
+	Name string
+	// Domain that the CA is constrained to.
+	Domain string
+	Spec   v1alpha1.FleetX509
+	// CopyTo is the Secret in the vendor's namespace.
+	CopyTo types.NamespacedName
+	// Issued is what cert-manager put into the Secret; empty until it did.
+	Issued map[string][]byte
+}
+
+// Connection is written to a Secret in the vendor's namespace.
+type Connection struct {
+	Secret types.NamespacedName
+	Fleet  string
+	// Host and Port of the MQTT listener.
+	Host string
+	Port int32
+	// Method is "X509" or "Password".
+	Method string
+	// URIPrefix precedes the device's name in its certificate's URI.
+	URIPrefix string
+	// BrokerCA is the PEM certificate by which a device knows the broker; empty until it is issued.
+	BrokerCA []byte
+}
+
+// FleetCAName names the Certificate of a fleet's CA, and its Secret, in the platform's namespace.
+func FleetCAName(fleet string) string { return "fleet-" + fleet + "-ca" }
+
+// Fleet compiles a DeviceFleet of s.Platform.
+func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
+	var c problems
+	claimName(&c, o, s.Fleets)
+	checkProfile(&c, s, o)
+	checkAccess(&c, o)
+	if o.Spec.Vendor != nil {
+		if _, ok := s.Organizations.Get(o.Spec.Vendor.Name); !ok {
+			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, "spec.vendor.name", "Organization "+o.Spec.Vendor.Name+" is not there; create it")
+		}
+	}
+	plan := FleetPlan{
+		Document:    contract.Fleet{Namespace: o.Namespace, Profile: o.Spec.ProfileRef.Name, AccessMode: string(o.Spec.AccessMode), Devices: map[string]contract.Device{}},
+		Credentials: contract.Credentials{Namespace: o.Namespace, Method: string(o.Spec.Identity.Type), Devices: map[string]contract.Credential{}},
+		Connection:  connection(s, o),
+	}
+	if o.Spec.Vendor != nil {
+		plan.Document.Vendor = o.Spec.Vendor.Name
+	}
+	if o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
+		issuers(&c, s, o, &plan)
+	}
+	rows, rejected := inventoryRows(&c, s, o)
+	plan.Total = len(rows) + len(rejected)
+	plan.Rejected = append(rejected, register(s, o, rows, &plan)...)
+	if n := len(plan.Rejected); n > 0 {
+		first := plan.Rejected[0]
+		c.partial(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonInvalidRows, "spec.inventory",
+			fmt.Sprintf("%d of %d rows rejected; first: %s line %d: %s", n, plan.Total, first.Source, first.Line, first.Reason))
+	}
+	if o.Spec.Suspended {
+		plan.Credentials.Devices = map[string]contract.Credential{}
+	}
+	return plan, c.list
+}
+
+func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
+	p, ok := s.Profiles.Get(o.Spec.ProfileRef.Name)
+	if !ok {
+		p = s.Catalog.Profiles[o.Spec.ProfileRef.Name]
+	}
+	switch want := o.Spec.ProfileRef.SchemaVersion; {
+	case p == nil:
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, "spec.profileRef.name",
+			"DeviceProfile "+o.Spec.ProfileRef.Name+" is neither on the platform nor in the catalogue; create it")
+	case want != nil && *want != p.Spec.SchemaVersion:
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonSchemaVersionMismatch, "spec.profileRef.schemaVersion",
+			fmt.Sprintf("is %d, DeviceProfile %s has %d", *want, o.Spec.ProfileRef.Name, p.Spec.SchemaVersion))
+	}
+}
+
+// checkAccess refuses what this version does not serve: better no fleet than one that silently lacks half of it.
+func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
+	if o.Spec.AccessMode != v1alpha1.AccessDevice {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.accessMode", string(o.Spec.AccessMode)+" is not served by this version; use Device")
+	}
+	if o.Spec.Placement == v1alpha1.PlacementEdge {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.placement", "Edge is not served by this version; use Center")
+	}
+	if o.Spec.Mapping != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.mapping", "is not served by this version; send the profile's fields")
+	}
+	if x := o.Spec.Identity.X509; x != nil && x.Mode == v1alpha1.X509VendorCA {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.identity.x509.mode", "VendorCA is not served by this version; use Issued")
+	}
+}
+
+func connection(s *Snapshot, o *v1alpha1.DeviceFleet) Connection {
+	p := s.Platform
+	host, port := MQTTEndpoint(p)
+	return Connection{
+		Secret: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-connection"},
+		Fleet:  o.Name, Host: host, Port: port, Method: string(o.Spec.Identity.Type),
+		URIPrefix: contract.DeviceURI(p.Name, o.Name, ""),
+		BrokerCA:  s.Secrets[types.NamespacedName{Namespace: p.Namespace, Name: SecretBrokerTLS}]["ca.crt"],
+	}
+}
+
+// issuers takes the fleet's CA certificate from its Secret into the bundle.
+func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan) {
+	plan.CA = &FleetCA{
+		Name: FleetCAName(o.Name), Domain: contract.FleetDomain(o.Name, s.Platform.Name),
+		CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-ca"},
+	}
+	if o.Spec.Identity.X509 != nil {
+		plan.CA.Spec = *o.Spec.Identity.X509
+	}
+	for _, ns := range slices.Compact([]string{s.Platform.Namespace, o.Namespace}) {
+		if s.Namespaces[ns].SecretsRefused {
+			c.waiting(v1alpha1.ConditionSecretsAdmitted, v1alpha1.ReasonSecretNotAdmitted, "metadata.namespace",
+				fmt.Sprintf("Dizuo may not write the fleet's credentials to namespace %s: its owner admits it with `dizuo admit %s`", ns, ns))
+		}
+	}
+	plan.CA.Issued = issued(s, plan.CA.Name)
+	pem := plan.CA.Issued["tls.crt"]
+	if len(pem) == 0 {
+		plan.CAPending = true
+		return
+	}
+	plan.Credentials.Issuers = []string{string(pem)}
+}
+
+// register takes good rows into the plan and gives the others with the reason.
+func register(s *Snapshot, o *v1alpha1.DeviceFleet, rows []row, plan *FleetPlan) []v1alpha1.RejectedRow {
+	var rejected []v1alpha1.RejectedRow
+	clients := map[string]bool{}
+	for _, r := range rows {
+		reason := checkRow(s, o, r)
+		client := r.ClientID
+		if client == "" {
+			client = contract.ClientID(o.Name, r.Device)
+		}
+		switch _, twice := plan.Document.Devices[r.Device]; {
+		case reason == "" && twice:
+			reason = "device stands in the inventory twice; remove one of the rows"
+		case reason == "" && clients[client]:
+			reason = "clientID is bound to another device of the fleet; give each its own"
+		}
+		if reason != "" {
+			rejected = append(rejected, r.rejection(reason))
+			continue
+		}
+		clients[client] = true
+		plan.Document.Devices[r.Device] = r.document()
+		plan.Credentials.Devices[r.Device] = contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash}
+	}
+	return rejected
+}
+
+var (
+	clientID     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	passwordHash = regexp.MustCompile(`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$.{40,200})$`)
+)
+
+// checkRow says what is wrong with a row, or nothing.
+func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
+	if !contract.ValidDevice(r.Device) {
+		return "device: want 1 to 64 letters, digits, _ or -"
+	}
+	community, ok := s.Communities.Get(r.Community)
+	switch {
+	case r.Community == "":
+		return "community: empty; write the name of the Community that the device hangs in"
+	case !ok:
+		return "community: no Community " + r.Community + " on this platform"
+	case r.Grid != "" && !slices.ContainsFunc(community.Spec.Grids, func(g v1alpha1.Grid) bool { return g.Name == r.Grid }):
+		return "grid: Community " + r.Community + " has no grid " + r.Grid
+	case r.Compound != "" && !slices.ContainsFunc(community.Spec.Compounds, func(k v1alpha1.Compound) bool { return k.Name == r.Compound }):
+		return "compound: Community " + r.Community + " has no compound " + r.Compound
+	case r.ClientID != "" && !clientID.MatchString(r.ClientID):
+		return "clientID: want 1 to 64 letters, digits, _ or -"
+	}
+	password := o.Spec.Identity.Type == v1alpha1.FleetIdentityPassword
+	switch {
+	case password && !passwordHash.MatchString(r.PasswordHash):
+		return "passwordHash: want a hash as `dizuo fleet passwords` makes it"
+	case !password && r.PasswordHash != "":
+		return "passwordHash: the fleet's identity type is X509; leave it out"
+	}
+	return ""
+}

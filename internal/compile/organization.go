@@ -1,0 +1,169 @@
+package compile
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/approval"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// OrganizationPlan is what an Organization becomes.
+type OrganizationPlan struct {
+	Document contract.Organization
+	// Certificates that the platform issues to the organisation.
+	Certificates []IssuedCertificate
+	// WebhookSecret is the secret (whsec_...) that deliveries are signed with; empty without a webhook.
+	WebhookSecret []byte
+}
+
+// IssuedCertificate is a client certificate of the platform's own CA.
+type IssuedCertificate struct {
+	// Name of the Certificate and of its Secret in the platform's namespace.
+	Name string
+	URI  string
+	// Index of the identity in the spec.
+	Index int
+	// Duration as the spec says.
+	Spec v1alpha1.IssuedCertificate
+	// CopyTo is where the organisation finds the Secret, if that is another namespace or name.
+	CopyTo types.NamespacedName
+	// Issued is what cert-manager put into the Secret; empty until it did.
+	Issued map[string][]byte
+}
+
+// Organization compiles an Organization of s.Platform.
+func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Problems) {
+	var c problems
+	claimName(&c, o, s.Organizations)
+	plan := OrganizationPlan{Document: contract.Organization{
+		DisplayName: o.Spec.DisplayName, Type: string(o.Spec.Type), Jurisdiction: o.Spec.Jurisdiction, Duties: o.Spec.Duties,
+	}}
+	checkJurisdiction(&c, s, o)
+	identities(&c, s, o, &plan)
+	for i, k := range o.Spec.PersonTokenKeys {
+		if d := keyDigest(&c, fmt.Sprintf("spec.personTokenKeys[%d].publicKey", i), k.PublicKey); d != "" {
+			plan.Document.KeyDigests = append(plan.Document.KeyDigests, d)
+		}
+	}
+	for i, k := range o.Spec.Approvers {
+		keyDigest(&c, fmt.Sprintf("spec.approvers[%d].publicKey", i), k.PublicKey)
+	}
+	if w := o.Spec.Webhook; w != nil {
+		plan.Document.Webhook = &contract.Webhook{URL: w.URL, CABundle: w.CABundle}
+		checkWebhookURL(&c, w.URL)
+		plan.WebhookSecret = secretValue(&c, s, o.Namespace, w.SecretRef.Name, "secret", "spec.webhook.secretRef.name")
+	}
+	return plan, c.list
+}
+
+// checkJurisdiction checks that an organisation answers for divisions of its platform only: a namespace of a county could
+// otherwise make itself responsible for its neighbours.
+func checkJurisdiction(c *problems, s *Snapshot, o *v1alpha1.Organization) {
+	for i, prefix := range o.Spec.Jurisdiction {
+		if longestPrefix(s.Platform.Spec.Divisions, prefix) == 0 {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, fmt.Sprintf("spec.jurisdiction[%d]", i),
+				fmt.Sprintf("%s lies under none of the divisions of GridPlatform %s (%s)", prefix, s.Platform.Name, strings.Join(s.Platform.Spec.Divisions, ", ")))
+		}
+	}
+}
+
+func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *OrganizationPlan) {
+	for i, id := range o.Spec.Identities {
+		at := fmt.Sprintf("spec.identities[%d]", i)
+		switch id.Type {
+		case v1alpha1.IdentityPublicKey:
+			if d := keyDigest(c, at+".publicKey", id.PublicKey); d != "" {
+				plan.Document.KeyDigests = append(plan.Document.KeyDigests, d)
+			}
+		case v1alpha1.IdentityOIDC:
+			c.partial(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonDisabled, at+".type",
+				"identities of type OIDC are not served by this version; use IssuedCertificate or PublicKey")
+		default:
+			cert := IssuedCertificate{
+				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Name),
+				CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-" + id.Name + "-tls"},
+			}
+			if id.IssuedCertificate != nil {
+				cert.Spec = *id.IssuedCertificate
+				if cert.Spec.SecretName != "" {
+					cert.CopyTo.Name = cert.Spec.SecretName
+				}
+			}
+			cert.Issued = issued(s, cert.Name)
+			plan.Certificates = append(plan.Certificates, cert)
+			plan.Document.URIs = []string{cert.URI}
+		}
+	}
+}
+
+// OrganizationCertificateName names the Certificate of an organisation's identity, and its Secret, in the platform's namespace.
+func OrganizationCertificateName(organization, identity string) string {
+	return "organization-" + organization + "-" + identity
+}
+
+// keyDigest checks a public key and gives the digest of its SPKI.
+func keyDigest(c *problems, field, text string) string {
+	if _, err := approval.ParsePublicKey(text); err != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidKey, field,
+			err.Error()+"; write the base64 of the key's SPKI, as `dizuo key public` prints it")
+		return ""
+	}
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return ""
+	}
+	return contract.Digest(der)
+}
+
+// checkWebhookURL asks for https, except inside the cluster, where the name ends in .svc.
+func checkWebhookURL(c *problems, text string) {
+	u, err := url.Parse(text)
+	inside := err == nil && (strings.HasSuffix(u.Hostname(), ".svc") || strings.HasSuffix(u.Hostname(), ".svc.cluster.local"))
+	if err != nil || u.Host == "" || (u.Scheme != "https" && !(u.Scheme == "http" && inside)) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.webhook.url",
+			fmt.Sprintf("%q: want an https URL, or http to a Service inside the cluster (<service>.<namespace>.svc)", text))
+	}
+}
+
+// secretValue gives one key of a Secret, or a problem that says why it cannot be had.
+func secretValue(c *problems, s *Snapshot, namespace, name, key, field string) []byte {
+	data := secret(c, s, namespace, name, field)
+	if data == nil {
+		return nil
+	}
+	if len(data[key]) == 0 {
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonSecretInvalid, field,
+			fmt.Sprintf("Secret %s/%s has no key %q", namespace, name, key))
+	}
+	return data[key]
+}
+
+// secret gives the data of a Secret, or nil and a problem.
+func secret(c *problems, s *Snapshot, namespace, name, field string) map[string][]byte {
+	if s.Namespaces[namespace].SecretsRefused {
+		c.waiting(v1alpha1.ConditionSecretsAdmitted, v1alpha1.ReasonSecretNotAdmitted, field,
+			fmt.Sprintf("Dizuo may not read Secrets in namespace %s: its owner admits it with `dizuo admit %s`", namespace, namespace))
+		return nil
+	}
+	data := s.Secrets[types.NamespacedName{Namespace: namespace, Name: name}]
+	if data == nil {
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonSecretNotFound, field,
+			fmt.Sprintf("Secret %s/%s is not there; create it", namespace, name))
+	}
+	return data
+}
+
+// issued gives the keys of a certificate's Secret in the platform's namespace, or nothing until cert-manager has filled it.
+func issued(s *Snapshot, name string) map[string][]byte {
+	data := s.Secrets[types.NamespacedName{Namespace: s.Platform.Namespace, Name: name}]
+	if len(data["tls.crt"]) == 0 || len(data["tls.key"]) == 0 {
+		return nil
+	}
+	return map[string][]byte{"tls.crt": data["tls.crt"], "tls.key": data["tls.key"], "ca.crt": data["ca.crt"]}
+}

@@ -1,0 +1,240 @@
+package compile
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// PlatformPlan is what a GridPlatform becomes.
+type PlatformPlan struct {
+	Document contract.Platform
+	// Profiles and Scenarios of the catalogue that run on this platform.
+	Profiles  map[string]contract.Profile
+	Scenarios map[string]contract.Scenario
+	// Spec with the release's images filled in; the components are rendered from it.
+	Name, Namespace string
+	Spec            v1alpha1.GridPlatformSpec
+	// Secrets that are made once and then kept.
+	Secrets []GeneratedSecret
+	// WebhookSecrets by organisation.
+	WebhookSecrets map[string][]byte
+	// TrustPEM are the public keys whose bundles nodes take; empty until cert-manager has issued the signing key.
+	TrustPEM []byte
+}
+
+// GeneratedSecret is a Secret of random values that is made once: losing it would lose what it opens.
+type GeneratedSecret struct {
+	Name string
+	Data map[string][]byte
+}
+
+// Names of Secrets and ConfigMaps in the platform's namespace that more than one part knows.
+const (
+	SecretDatabase  = "dizuo-database"
+	SecretCallout   = "dizuo-auth-callout"
+	SecretPseudonym = "dizuo-pseudonym"
+	SecretWebhooks  = "dizuo-webhooks"
+	SecretSigning   = "dizuo-bundle-signing"
+	SecretOperator  = "dizuo-operator-tls"
+	SecretBrokerTLS = "dizuo-broker-tls"
+)
+
+// GeneratedSecrets lists the Secrets whose values gather reads or makes up, with the keys of each.
+func GeneratedSecrets(namespace string) map[types.NamespacedName][]string {
+	in := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: namespace, Name: name} }
+	return map[types.NamespacedName][]string{
+		in(SecretDatabase):  {"owner", "grid", "gateway"},
+		in(SecretCallout):   {"seed", "public"},
+		in(SecretPseudonym): {"key"},
+	}
+}
+
+// defaultSLA is ours: the policy texts name no response time.
+var defaultSLA = map[contract.Severity]contract.SLA{
+	contract.SeverityCritical: {AcknowledgeSeconds: 2 * 60, ResolveSeconds: 10 * 60},
+	contract.SeverityHigh:     {AcknowledgeSeconds: 10 * 60, ResolveSeconds: 30 * 60},
+	contract.SeverityMedium:   {AcknowledgeSeconds: 30 * 60, ResolveSeconds: 4 * 3600},
+	contract.SeverityLow:      {AcknowledgeSeconds: 4 * 3600, ResolveSeconds: 72 * 3600},
+}
+
+// MQTTEndpoint gives host and port at which devices reach the broker.
+func MQTTEndpoint(p *v1alpha1.GridPlatform) (string, int32) {
+	if len(p.Spec.Broker.Hostnames) > 0 {
+		return p.Spec.Broker.Hostnames[0], p.Spec.Broker.Listener.Port
+	}
+	return "dizuo-broker." + p.Namespace + ".svc", p.Spec.Broker.Listener.Port
+}
+
+// Platform compiles a GridPlatform; s.Platform is the object itself.
+func Platform(s *Snapshot) (PlatformPlan, Problems) {
+	var c problems
+	o := s.Platform
+	if first := platformIn(s.Platforms, o.Namespace); first != nil && first.Name != o.Name {
+		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonPlatformExists, "metadata.namespace",
+			fmt.Sprintf("namespace %s already holds GridPlatform %s; a namespace holds at most one", o.Namespace, first.Name))
+	}
+	checkPlatformServed(&c, o)
+	checkAdmission(&c, s)
+	plan := PlatformPlan{
+		Name: o.Name, Namespace: o.Namespace, Spec: *o.Spec.DeepCopy(),
+		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o)},
+		Profiles: map[string]contract.Profile{}, Scenarios: map[string]contract.Scenario{}, WebhookSecrets: map[string][]byte{},
+	}
+	if _, err := time.LoadLocation(o.Spec.TimeZone); err != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.timeZone", fmt.Sprintf("%q is not an IANA time zone such as Asia/Shanghai", o.Spec.TimeZone))
+	}
+	images(&plan.Spec.Images, s.Images)
+	catalogue(&c, s, &plan)
+	for name, keys := range GeneratedSecrets(o.Namespace) {
+		plan.Secrets = append(plan.Secrets, GeneratedSecret{Name: name.Name, Data: pick(s.Generated[name], keys)})
+	}
+	slices.SortFunc(plan.Secrets, func(a, b GeneratedSecret) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	webhookSecrets(s, &plan)
+	plan.TrustPEM = trust(&c, s)
+	return plan, c.list
+}
+
+// trust gives the public key of the bundle signing certificate, as PEM; nothing until it is issued.
+func trust(c *problems, s *Snapshot) []byte {
+	block, _ := pem.Decode(s.Secrets[types.NamespacedName{Namespace: s.Platform.Namespace, Name: SecretSigning}]["tls.crt"])
+	if block == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		c.waiting(v1alpha1.ConditionCertificatesReady, v1alpha1.ReasonSecretInvalid, "", "Secret "+SecretSigning+" holds no certificate")
+		return nil
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: cert.RawSubjectPublicKeyInfo})
+}
+
+// checkPlatformServed refuses what this version cannot run.
+func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
+	unserved := map[string]bool{
+		"spec.profile":         o.Spec.Profile != v1alpha1.ProfileStandalone,
+		"spec.broker.engine":   o.Spec.Broker.Engine != v1alpha1.BrokerNATS,
+		"spec.database.engine": o.Spec.Database.Engine != v1alpha1.DatabaseManaged,
+		"spec.identity.oidc":   o.Spec.Identity != nil && len(o.Spec.Identity.OIDC) > 0,
+		"spec.guardrails":      len(o.Spec.Guardrails) > 0,
+		"spec.pki.issuerRef":   o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
+	}
+	instead := map[string]string{
+		"spec.profile": "Standalone", "spec.broker.engine": "NATS", "spec.database.engine": "Managed",
+	}
+	for _, field := range slices.Sorted(maps.Keys(unserved)) {
+		if !unserved[field] {
+			continue
+		}
+		advice := "leave it out"
+		if v := instead[field]; v != "" {
+			advice = "write " + v
+		}
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; "+advice)
+	}
+}
+
+// checkAdmission asks for what the platform cannot stand up without: Secrets of its own namespace, and cert-manager.
+func checkAdmission(c *problems, s *Snapshot) {
+	ns := s.Platform.Namespace
+	if s.Namespaces[ns].SecretsRefused {
+		c.waiting(v1alpha1.ConditionSecretsAdmitted, v1alpha1.ReasonSecretNotAdmitted, "metadata.namespace",
+			fmt.Sprintf("Dizuo may not keep Secrets in namespace %s: its owner admits it with `dizuo admit %s`", ns, ns))
+	}
+	for _, group := range s.MissingAPIs {
+		c.waiting(v1alpha1.ConditionDependenciesPresent, v1alpha1.ReasonMissingDependency, "",
+			"the cluster does not serve the API group "+group+"; install it")
+	}
+}
+
+func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {
+	out := maps.Clone(defaultSLA)
+	for _, line := range o.Spec.SLA {
+		v := contract.SLA{AcknowledgeSeconds: int64(line.Acknowledge.Seconds()), Working: line.Clock == v1alpha1.ClockWorking}
+		switch {
+		case line.Resolve != nil:
+			v.ResolveSeconds = int64(line.Resolve.Seconds())
+		case line.OnSite != nil:
+			v.ResolveSeconds = int64(line.OnSite.Seconds())
+		default:
+			v.ResolveSeconds = defaultSLA[contract.Severity(line.Severity)].ResolveSeconds
+		}
+		out[contract.Severity(line.Severity)] = v
+	}
+	return out
+}
+
+func images(spec *v1alpha1.ImageSpec, release Images) {
+	if spec.Node == "" {
+		spec.Node = release.Node
+	}
+	if spec.Postgres == "" {
+		spec.Postgres = release.Postgres
+	}
+	if spec.PullPolicy == "" {
+		spec.PullPolicy = v1alpha1.PullIfNotPresent
+	}
+}
+
+// catalogue takes the shipped scenarios that run here, and every shipped profile: profiles cost nothing and fleets name them.
+func catalogue(c *problems, s *Snapshot, plan *PlatformPlan) {
+	for name, p := range s.Catalog.Profiles {
+		if _, own := s.Profiles.Get(name); !own {
+			compiled, _ := Profile(&Snapshot{}, p)
+			plan.Profiles[name] = compiled.Document
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Catalog.Scenarios)) {
+		if _, own := s.Scenarios.Get(name); own {
+			continue
+		}
+		compiled, wrong := Scenario(s, s.Catalog.Scenarios[name])
+		for _, w := range wrong {
+			w.Field, w.Message = "spec.scenarios", "scenario "+name+": "+w.Text()
+			c.list = append(c.list, w)
+		}
+		if compiled.Running && !wrong.Fatal() {
+			plan.Scenarios[name] = compiled.Document
+		}
+	}
+	for i, sel := range s.Platform.Spec.Scenarios {
+		_, own := s.Scenarios.Get(sel.Name)
+		if _, shipped := s.Catalog.Scenarios[sel.Name]; !own && !shipped {
+			c.list = append(c.list, Problem{
+				Condition: v1alpha1.ConditionReferencesResolved, Reason: v1alpha1.ReasonScenarioNotFound, Field: fmt.Sprintf("spec.scenarios[%d].name", i),
+				Message: "Scenario " + sel.Name + " is neither on the platform nor in the catalogue", Waiting: true, Partial: true,
+			})
+		}
+	}
+}
+
+func webhookSecrets(s *Snapshot, plan *PlatformPlan) {
+	for name := range s.Organizations {
+		o, _ := s.Organizations.Get(name)
+		compiled, _ := Organization(s, o)
+		if len(compiled.WebhookSecret) > 0 {
+			plan.WebhookSecrets[name] = compiled.WebhookSecret
+		}
+	}
+}
+
+func pick(data map[string][]byte, keys []string) map[string][]byte {
+	out := map[string][]byte{}
+	for _, k := range keys {
+		out[k] = data[k]
+	}
+	return out
+}

@@ -1,0 +1,250 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/rules"
+)
+
+// ScenarioPlan is what a Scenario becomes.
+type ScenarioPlan struct {
+	Document contract.Scenario
+	// Running is false for a scenario that is switched off; its document then stays out of the bundle.
+	Running bool
+	// Why says why it runs or not.
+	Why string
+}
+
+// Scenario compiles a Scenario of s.Platform, or one of the catalogue that the platform enables.
+func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
+	var c problems
+	claimName(&c, o, s.Scenarios)
+	checkServed(&c, o)
+	plan := ScenarioPlan{}
+	plan.Running, plan.Why = running(s.Platform, o)
+	params := parameters(&c, s.Platform, o)
+	doc := contract.Scenario{
+		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
+		Trigger: trigger(&c, o, params),
+	}
+	if o.Spec.Subject != nil {
+		doc.AppliesTo = o.Spec.Subject.AppliesTo
+	}
+	if k := o.Spec.Case; k != nil {
+		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
+	}
+	profile, ok := scenarioProfile(&c, s, o)
+	if ok {
+		doc.Profile = o.Spec.ProfileRef.Name
+	}
+	if ok && !c.list.Fatal() {
+		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, "spec."+wrong.Field, wrong.Message)
+		}
+	}
+	plan.Document = doc
+	return plan, c.list
+}
+
+// checkServed refuses parts of the scenario language that this version does not run: a scenario that silently lost half of
+// its trigger would be worse than none.
+func checkServed(c *problems, o *v1alpha1.Scenario) {
+	unserved := map[string]bool{
+		"spec.baselines": len(o.Spec.Baselines) > 0, "spec.raise": len(o.Spec.Raise) > 0, "spec.combines": len(o.Spec.Combines) > 0,
+		"spec.commands": len(o.Spec.Commands) > 0, "spec.modes": len(o.Spec.Modes) > 0, "spec.trigger.anyOf": len(o.Spec.Trigger.AnyOf) > 0,
+		"spec.trigger.schedule": o.Spec.Trigger.Schedule != nil, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
+	}
+	for _, field := range slices.Sorted(maps.Keys(unserved)) {
+		if unserved[field] {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")
+		}
+	}
+}
+
+// running decides whether a scenario runs: what the platform says by name, else what the scenario says, else only without
+// personal data.
+func running(p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (bool, string) {
+	for _, sel := range p.Spec.Scenarios {
+		if sel.Name == o.Name {
+			on := sel.Enabled == nil || *sel.Enabled
+			return on, fmt.Sprintf("spec.scenarios of GridPlatform %s says enabled: %v", p.Name, on)
+		}
+	}
+	if o.Spec.Enabled != nil {
+		return *o.Spec.Enabled, fmt.Sprintf("the scenario says enabled: %v", *o.Spec.Enabled)
+	}
+	if o.Spec.DataClass == v1alpha1.DataClassC0 {
+		return true, "data class C0 is on by default"
+	}
+	return false, fmt.Sprintf("data class %s is off by default; list the scenario in spec.scenarios of GridPlatform %s to run it", o.Spec.DataClass, p.Name)
+}
+
+func scenarioProfile(c *problems, s *Snapshot, o *v1alpha1.Scenario) (contract.Profile, bool) {
+	if o.Spec.ProfileRef == nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.profileRef", "scenarios over every device are not served by this version; name a DeviceProfile")
+		return contract.Profile{}, false
+	}
+	name := o.Spec.ProfileRef.Name
+	p, ok := s.Profiles.Get(name)
+	if !ok {
+		p = s.Catalog.Profiles[name]
+	}
+	if p == nil {
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, "spec.profileRef.name",
+			"DeviceProfile "+name+" is neither on the platform nor in the catalogue; create it")
+		return contract.Profile{}, false
+	}
+	plan, wrong := Profile(&Snapshot{}, p)
+	if wrong.Fatal() {
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, "spec.profileRef.name", "DeviceProfile "+name+" is not valid")
+		return contract.Profile{}, false
+	}
+	return plan.Document, true
+}
+
+// parameters gives the values that CEL sees: the scenario's defaults under what the platform sets.
+func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) map[string]any {
+	texts := map[string]string{}
+	for _, q := range o.Spec.Parameters {
+		texts[q.Name] = q.Default
+	}
+	for _, sel := range p.Spec.Scenarios {
+		if sel.Name != o.Name {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(sel.Parameters)) {
+			if _, known := texts[name]; !known {
+				c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.parameters",
+					fmt.Sprintf("GridPlatform %s sets parameter %q, which this scenario does not declare", p.Name, name))
+				continue
+			}
+			texts[name] = string(sel.Parameters[name])
+		}
+	}
+	values := map[string]any{}
+	for _, q := range o.Spec.Parameters {
+		v, err := parameterValue(q.Type, texts[q.Name])
+		if err != nil {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.parameters", fmt.Sprintf("%s: %q is not a %s", q.Name, texts[q.Name], q.Type))
+			continue
+		}
+		values[q.Name] = v
+	}
+	return values
+}
+
+// parameterValue reads a parameter; a duration becomes seconds.
+func parameterValue(t v1alpha1.ParameterType, text string) (any, error) {
+	switch t {
+	case v1alpha1.ParameterNumber:
+		return strconv.ParseFloat(text, 64)
+	case v1alpha1.ParameterInteger:
+		return strconv.ParseInt(text, 10, 64)
+	case v1alpha1.ParameterBoolean:
+		return strconv.ParseBool(text)
+	case v1alpha1.ParameterDuration:
+		d, err := time.ParseDuration(text)
+		return int64(d.Seconds()), err
+	}
+	return text, nil
+}
+
+func trigger(c *problems, o *v1alpha1.Scenario, params map[string]any) contract.Trigger {
+	t := o.Spec.Trigger
+	seconds := func(field string, e v1alpha1.DurationExpression) int64 {
+		return durationOf(c, field, string(e), params)
+	}
+	out := contract.Trigger{
+		When: t.When, Unless: t.Unless, Clear: t.Clear,
+		ForSeconds: seconds("spec.trigger.for", t.For), DedupSeconds: seconds("spec.trigger.dedup", t.Dedup),
+	}
+	if t.Absent != nil {
+		checkScope(c, "spec.trigger.absent.scope", t.Absent.Scope)
+		out.Absent = &contract.Absent{Event: t.Absent.Event, Seconds: seconds("spec.trigger.absent.duration", t.Absent.Duration)}
+	}
+	if t.Count != nil {
+		checkScope(c, "spec.trigger.count.scope", t.Count.Scope)
+		out.Count = &contract.Count{
+			AtLeast: integerOf(c, "spec.trigger.count.atLeast", string(t.Count.AtLeast), params), DistinctBy: t.Count.DistinctBy,
+			WithinSeconds: seconds("spec.trigger.count.within", t.Count.Within),
+		}
+	}
+	return out
+}
+
+func checkScope(c *problems, field string, scope v1alpha1.Scope) {
+	if scope != "" && scope != v1alpha1.ScopeDevice {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, string(scope)+" is not served by this version; use Device")
+	}
+}
+
+// durationOf reads a duration or a ${parameter} into seconds; empty is 0.
+func durationOf(c *problems, field, text string, params map[string]any) int64 {
+	if name, ok := parameterName(text); ok {
+		v, isInt := params[name].(int64)
+		if !isInt {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, field, fmt.Sprintf("%s names no parameter of type Duration", text))
+		}
+		return v
+	}
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, fmt.Sprintf("%q is not a duration such as 90s or 24h", text))
+	}
+	return int64(d.Seconds())
+}
+
+func integerOf(c *problems, field, text string, params map[string]any) int64 {
+	if name, ok := parameterName(text); ok {
+		v, isInt := params[name].(int64)
+		if !isInt {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, field, fmt.Sprintf("%s names no parameter of type Integer", text))
+		}
+		return v
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, fmt.Sprintf("%q is not an integer", text))
+	}
+	return v
+}
+
+func parameterName(text string) (string, bool) {
+	rest, ok := strings.CutPrefix(text, "${")
+	return strings.TrimSuffix(rest, "}"), ok
+}
+
+// duties of organisations that stand behind a responder's role, where the scenario names none.
+var duties = map[v1alpha1.ResponderRole]string{
+	v1alpha1.ResponderTownship: "township", v1alpha1.ResponderFire: "fire", v1alpha1.ResponderPolice: "police",
+	v1alpha1.ResponderHealth: "health", v1alpha1.ResponderPropertyCompany: "property", v1alpha1.ResponderUtility: "utility",
+	v1alpha1.ResponderMaintainer: "maintainer", v1alpha1.ResponderDepartment: "department",
+}
+
+// responders gives who is called, in order: posts of the grid by role, organisations by duty.
+func responders(o *v1alpha1.Scenario) []contract.Responder {
+	list := slices.SortedStableFunc(slices.Values(o.Spec.Responders), func(a, b v1alpha1.Responder) int { return int(a.Order - b.Order) })
+	var out []contract.Responder
+	for _, r := range list {
+		duty := r.Duty
+		if duty == "" {
+			duty = duties[r.Role]
+		}
+		if duty != "" {
+			out = append(out, contract.Responder{Duty: duty})
+		} else {
+			out = append(out, contract.Responder{Post: string(r.Role)})
+		}
+	}
+	return out
+}

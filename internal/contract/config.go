@@ -1,0 +1,124 @@
+package contract
+
+// NodeConfig is the file that a node reads at start, rendered by internal/render into a ConfigMap. It holds paths and
+// names, never a secret.
+type NodeConfig struct {
+	// Platform is namespace and name of the GridPlatform, joined by a slash.
+	Platform string `json:"platform"`
+	Role     Role   `json:"role"`
+	// Scope of the bundle; see Lease.Scope.
+	Scope string `json:"scope"`
+	// StateDir is where the last good bundle is kept.
+	StateDir string `json:"stateDir"`
+	// TrustFile holds the public keys (PEM, SPKI) whose signatures on bundles and leases are taken.
+	TrustFile string `json:"trustFile"`
+	// HealthAddress serves /healthz, /readyz and /metrics, such as ":8080".
+	HealthAddress string `json:"healthAddress"`
+	// NATS is how the node reaches the broker; unused by the role broker.
+	NATS *NATSConfig `json:"nats,omitempty"`
+
+	Broker  *BrokerConfig  `json:"broker,omitempty"`
+	Auth    *AuthConfig    `json:"auth,omitempty"`
+	Grid    *GridConfig    `json:"grid,omitempty"`
+	Gateway *GatewayConfig `json:"gateway,omitempty"`
+}
+
+// TLSFiles are paths of a certificate that cert-manager issued. They are read again when they change.
+type TLSFiles struct {
+	CertFile string `json:"certFile"`
+	KeyFile  string `json:"keyFile"`
+	CAFile   string `json:"caFile"`
+}
+
+// NATSConfig is a client connection to the broker.
+type NATSConfig struct {
+	URL string `json:"url"`
+	// TLS with the certificate whose URI names the user; see RoleURI.
+	TLS TLSFiles `json:"tls"`
+}
+
+// BrokerConfig is the role broker.
+type BrokerConfig struct {
+	// ServerName is the pod's name; JetStream keys its state by it.
+	ServerName string `json:"serverName"`
+	// StoreDir holds JetStream.
+	StoreDir string `json:"storeDir"`
+	// Host to listen on; empty listens on every address.
+	Host string `json:"host,omitempty"`
+	// MQTTPort takes devices, ClientPort takes the platform's own roles; 0 lets the kernel choose, for tests.
+	MQTTPort   int `json:"mqttPort"`
+	ClientPort int `json:"clientPort"`
+	// TLS is the server certificate; its CA signs the certificates of the platform's roles.
+	TLS TLSFiles `json:"tls"`
+	// CalloutKeyFile holds the public nkey (account) that signs the auth callout's answers.
+	CalloutKeyFile string `json:"calloutKeyFile"`
+	// SyncInterval is how long a stored message may wait for fsync: a duration, or "always".
+	SyncInterval string `json:"syncInterval"`
+	// Ingest bounds the ingest log.
+	Ingest IngestConfig `json:"ingest"`
+	// Replicas of every stream: 1 or 3.
+	Replicas int `json:"replicas"`
+}
+
+// IngestConfig bounds the ingest log.
+type IngestConfig struct {
+	MaxAgeSeconds int64 `json:"maxAgeSeconds"`
+	MaxBytes      int64 `json:"maxBytes"`
+}
+
+// AuthConfig is the role auth. NodeConfig.NATS is its connection as UserAuthBundle.
+type AuthConfig struct {
+	// Callout is the connection as UserAuth, System the one as UserAuthSystem.
+	Callout NATSConfig `json:"callout"`
+	System  NATSConfig `json:"system"`
+	// CalloutSeedFile holds the nkey seed (account) that signs answers.
+	CalloutSeedFile string `json:"calloutSeedFile"`
+}
+
+// GridConfig is the role grid.
+type GridConfig struct {
+	// Address of the REST API, such as ":8443", served with TLS.
+	Address string   `json:"address"`
+	TLS     TLSFiles `json:"tls"`
+	// Database of the grid service.
+	Database DatabaseConfig `json:"database"`
+	// WebhookSecretDir holds one file per organisation; see WebhookSecretFile.
+	WebhookSecretDir string `json:"webhookSecretDir"`
+	// PlainWebhooks also allows http to services of the cluster (hosts under .svc) and to loopback. Everything else is https.
+	PlainWebhooks bool `json:"plainWebhooks,omitempty"`
+}
+
+// GatewayConfig is the role gateway.
+type GatewayConfig struct {
+	// Address of the API, such as ":8443", served with mutual TLS.
+	Address  string         `json:"address"`
+	TLS      TLSFiles       `json:"tls"`
+	Database DatabaseConfig `json:"database"`
+	// LogDir holds the decision log.
+	LogDir string `json:"logDir"`
+	// PseudonymKeyFile holds the key (at least 32 bytes) of subject pseudonyms and of the mask Pseudonym.
+	PseudonymKeyFile string `json:"pseudonymKeyFile"`
+}
+
+// DatabaseConfig is a connection to PostgreSQL.
+type DatabaseConfig struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	Name string `json:"name"`
+	User string `json:"user"`
+	// PasswordFile holds the password.
+	PasswordFile string `json:"passwordFile"`
+	// CAFile verifies the server; the connection always uses TLS with verify-full.
+	CAFile string `json:"caFile"`
+}
+
+// Database users. The owner runs migrations and nothing else.
+const (
+	DatabaseName        = "dizuo"
+	DatabaseOwner       = "dizuo"
+	DatabaseUserGrid    = "dizuo_grid"
+	DatabaseUserGateway = "dizuo_gateway"
+	// DatabaseSchemaGrid holds cases; DatabaseSchemaDatasets holds tables that datasets are read from.
+	DatabaseSchemaGrid     = "grid"
+	DatabaseSchemaDatasets = "datasets"
+)

@@ -1,0 +1,104 @@
+package contract_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+func TestLeaseFollows(t *testing.T) {
+	at := time.Unix(1000, 0)
+	lease := contract.Lease{Platform: "ns/p", Scope: "center", Sequence: 5, ExpiresAt: at.Add(time.Hour)}
+	for name, c := range map[string]struct {
+		platform, scope string
+		seen            int64
+		now             time.Time
+		ok              bool
+	}{
+		"renewed":          {"ns/p", "center", 5, at, true},
+		"newer":            {"ns/p", "center", 4, at, true},
+		"older":            {"ns/p", "center", 6, at, false},
+		"another platform": {"ns/q", "center", 4, at, false},
+		"another scope":    {"ns/p", "edge.a", 4, at, false},
+		"expired":          {"ns/p", "center", 4, at.Add(time.Hour), false},
+	} {
+		if err := lease.Follows(c.platform, c.scope, c.seen, c.now); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParseDeviceURI(t *testing.T) {
+	fleet, device, err := contract.ParseDeviceURI("henan", contract.DeviceURI("henan", "smoke", "D_1"))
+	if err != nil || fleet != "smoke" || device != "D_1" {
+		t.Errorf("got %q %q %v", fleet, device, err)
+	}
+	for _, uri := range []string{
+		"", "spiffe://smoke.henan.dizuo.internal", "spiffe://smoke.other.dizuo.internal/D1", "spiffe://henan.dizuo.internal/role/operator",
+		"spiffe://a.smoke.henan.dizuo.internal/D1", "spiffe://smoke.henan.dizuo.internal/D1/x", "https://smoke.henan.dizuo.internal/D1",
+		"spiffe://smoke.henan.dizuo.internal/D.1", "spiffe://smoke.henan.dizuo.internal/",
+	} {
+		if f, d, err := contract.ParseDeviceURI("henan", uri); err == nil {
+			t.Errorf("%q was read as %s.%s", uri, f, d)
+		}
+	}
+}
+
+func TestParseDeviceSubject(t *testing.T) {
+	for _, prefix := range []string{"", contract.IngestPrefix} {
+		f, d, c, err := contract.ParseDeviceSubject(prefix + contract.DeviceSubject("smoke", "D1", contract.ChannelSignal))
+		if err != nil || f != "smoke" || d != "D1" || c != contract.ChannelSignal {
+			t.Errorf("got %q %q %q %v", f, d, c, err)
+		}
+	}
+	if _, _, _, err := contract.ParseDeviceSubject("dizuo.v1.c.smoke.D1.signal"); err == nil {
+		t.Error("a community subject was read as a device subject")
+	}
+}
+
+func TestResponsibleTakesTheLongestMatch(t *testing.T) {
+	d := contract.Directory{Organizations: map[string]contract.Organization{
+		"province":  {Duties: []string{"fire"}, Jurisdiction: []string{"41"}},
+		"zhengzhou": {Duties: []string{"fire"}, Jurisdiction: []string{"4101"}},
+		"luoyang":   {Duties: []string{"fire"}, Jurisdiction: []string{"4103"}},
+		"health":    {Duties: []string{"health"}, Jurisdiction: []string{"410103014006"}},
+	}}
+	for division, want := range map[string][]string{
+		"410103014006": {"zhengzhou"}, "410303003003": {"luoyang"}, "411522002005": {"province"}, "110101001001": nil,
+	} {
+		if got := d.Responsible("fire", division); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", division, got, want)
+		}
+	}
+}
+
+func TestCodesIn(t *testing.T) {
+	d := contract.Directory{Communities: map[string]contract.Community{
+		"a": {Division: "410103014006", FormerDivisions: []string{"410103014001"}},
+		"b": {Division: "410303003003"},
+	}}
+	for _, c := range []struct{ prefixes, names, want []string }{
+		{[]string{"41"}, nil, []string{"410103014001", "410103014006", "410303003003"}},
+		{[]string{"4101"}, nil, []string{"410103014001", "410103014006"}},
+		{[]string{"41"}, []string{"b"}, []string{"410303003003"}},
+		{[]string{"4101"}, []string{"b"}, []string{}},
+		{nil, nil, []string{}},
+	} {
+		if got := d.CodesIn(c.prefixes, c.names); !slices.Equal(got, c.want) {
+			t.Errorf("%v %v: got %v, want %v", c.prefixes, c.names, got, c.want)
+		}
+	}
+}
+
+func TestRevisionFollowsContentNotOrder(t *testing.T) {
+	a, b := contract.ShardRef{Name: "a", Digest: "1"}, contract.ShardRef{Name: "b", Digest: "2"}
+	one := contract.Index{Shards: []contract.ShardRef{a, b}}.Revision()
+	if two := (contract.Index{Shards: []contract.ShardRef{b, a}}).Revision(); one != two {
+		t.Error("order changed the revision")
+	}
+	if three := (contract.Index{Shards: []contract.ShardRef{a}}).Revision(); one == three {
+		t.Error("a dropped shard left the revision as it was")
+	}
+}

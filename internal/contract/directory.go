@@ -1,0 +1,169 @@
+package contract
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Directory is the document below "dizuo" of ShardDirectory.
+type Directory struct {
+	// Platform that the bundle belongs to.
+	Platform Platform `json:"platform"`
+	// Communities by object name.
+	Communities map[string]Community `json:"communities"`
+	// Organizations by object name.
+	Organizations map[string]Organization `json:"organizations"`
+}
+
+// Platform is what nodes know of the GridPlatform.
+type Platform struct {
+	// Name and Namespace of the GridPlatform object.
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	// DisplayName for people.
+	DisplayName string `json:"displayName,omitempty"`
+	// TimeZone is an IANA name; schedules and quotas count days in it.
+	TimeZone string `json:"timeZone"`
+	// SLA by severity.
+	SLA map[Severity]SLA `json:"sla"`
+}
+
+// Severity of an alarm and of the case that it opens.
+type Severity string
+
+// Severities, gravest first.
+const (
+	SeverityCritical Severity = "Critical"
+	SeverityHigh     Severity = "High"
+	SeverityMedium   Severity = "Medium"
+	SeverityLow      Severity = "Low"
+)
+
+// SLA is the time allowed for a case of one severity.
+type SLA struct {
+	// AcknowledgeSeconds until somebody has taken the case.
+	AcknowledgeSeconds int64 `json:"acknowledgeSeconds"`
+	// ResolveSeconds until somebody is on site or the case is handled.
+	ResolveSeconds int64 `json:"resolveSeconds"`
+	// Working counts only working time.
+	Working bool `json:"working,omitempty"`
+}
+
+// Community is what nodes know of a Community: a row scope and the posts that answer for it.
+type Community struct {
+	// DisplayName for people, such as 荆胡社区.
+	DisplayName string `json:"displayName,omitempty"`
+	// Division is the 12-digit statistical code in force.
+	Division string `json:"division"`
+	// FormerDivisions are codes that old rows may still carry.
+	FormerDivisions []string `json:"formerDivisions,omitempty"`
+	// Compounds by name.
+	Compounds []string `json:"compounds,omitempty"`
+	// Grids of the community.
+	Grids []Grid `json:"grids,omitempty"`
+}
+
+// Codes gives every division code under which rows of the community are stored.
+func (c Community) Codes() []string { return append([]string{c.Division}, c.FormerDivisions...) }
+
+// Grid is a 网格 and the posts (岗位) that answer for it. People are in the roster, never here.
+type Grid struct {
+	Name  string   `json:"name"`
+	Code  string   `json:"code,omitempty"`
+	Posts []string `json:"posts,omitempty"`
+}
+
+// Organization is what nodes know of an Organization.
+type Organization struct {
+	// DisplayName for people.
+	DisplayName string `json:"displayName,omitempty"`
+	// Type is the api type, such as "Fire" or "PropertyCompany".
+	Type string `json:"type"`
+	// Jurisdiction lists division prefixes.
+	Jurisdiction []string `json:"jurisdiction,omitempty"`
+	// Duties that dispatch looks for, such as "fire".
+	Duties []string `json:"duties,omitempty"`
+	// KeyDigests are SHA-256 digests of the public keys (SPKI, DER) that speak for the organisation.
+	KeyDigests []string `json:"keyDigests,omitempty"`
+	// URIs are certificate URIs, under the platform's own CA, that speak for the organisation.
+	URIs []string `json:"uris,omitempty"`
+	// Webhook is where cases are sent, if anywhere.
+	Webhook *Webhook `json:"webhook,omitempty"`
+}
+
+// Webhook is an endpoint that takes CloudEvents, signed by Standard Webhooks. Its secret is a file of the grid service,
+// named WebhookSecretFile, never a part of a bundle.
+type Webhook struct {
+	URL string `json:"url"`
+	// CABundle is PEM; empty trusts the system's roots.
+	CABundle string `json:"caBundle,omitempty"`
+}
+
+// WebhookSecretFile names the file, in the folder of webhook secrets, that holds an organisation's secret.
+func WebhookSecretFile(organization string) string { return organization }
+
+// Covers gives the length of the longest prefix in the jurisdiction that matches the division, or 0 if none does.
+func (o Organization) Covers(division string) int {
+	longest := 0
+	for _, p := range o.Jurisdiction {
+		if strings.HasPrefix(division, p) && len(p) > longest {
+			longest = len(p)
+		}
+	}
+	return longest
+}
+
+// Responsible gives the organisations with a duty whose jurisdiction matches the division longest, sorted by name. More
+// than one means that several share the duty there; none means that nobody holds it.
+func (d Directory) Responsible(duty, division string) []string {
+	var best int
+	var names []string
+	for name, o := range d.Organizations {
+		if !slices.Contains(o.Duties, duty) {
+			continue
+		}
+		switch n := o.Covers(division); {
+		case n == 0 || n < best:
+		case n > best:
+			best, names = n, []string{name}
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// CodesIn gives the division codes of the communities that lie under one of the prefixes and, if names is not empty, are
+// named there. The result is sorted. A community that is gone from the directory gives no code, so its rows are out of
+// reach at once.
+func (d Directory) CodesIn(prefixes, names []string) []string {
+	codes := []string{}
+	for name, c := range d.Communities {
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.Division, p) }) {
+			codes = append(codes, c.Codes()...)
+		}
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// PersonClaims are the claims of a token that an organisation signs for one of its people (JWT, RFC 7519).
+//
+//	iss: organisation   sub: a pseudonym of the person   aud: PersonAudience   exp: at most MaxPersonTokenLife after iat
+type PersonClaims struct {
+	// Role of the person, such as "GridWorker"; agreements and the grid service name roles.
+	Role string `json:"role"`
+}
+
+// MaxPersonTokenLife is the longest life of a person's token.
+const MaxPersonTokenLife = 15 * time.Minute
+
+// PersonAudience gives the audience of a person's token for one role of one platform.
+func PersonAudience(namespace, platform string, r Role) string {
+	return "dizuo:" + namespace + "/" + platform + ":" + string(r)
+}

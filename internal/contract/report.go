@@ -1,0 +1,54 @@
+package contract
+
+import "time"
+
+// Report is what a node tells the control plane, written to ReportBucket under ReportKey. It holds counts and names of
+// objects, never personal data.
+type Report struct {
+	Role     Role   `json:"role"`
+	Instance string `json:"instance"`
+	// Version of the node's binary.
+	Version string    `json:"version"`
+	At      time.Time `json:"at"`
+	// Revision and Sequence of the lease that the node enforces.
+	Revision string `json:"revision"`
+	Sequence int64  `json:"sequence"`
+	// EffectiveAt is when the node began to enforce Revision; for auth after the sweep of cut sessions.
+	EffectiveAt time.Time `json:"effectiveAt"`
+	// Problem is set when the node could not take a newer bundle; it keeps the last good one.
+	Problem string `json:"problem,omitempty"`
+	// Fleets by name, from the roles that see devices.
+	Fleets map[string]FleetReport `json:"fleets,omitempty"`
+	// Cases open, by community; from the role grid.
+	OpenCases map[string]int64 `json:"openCases,omitempty"`
+	// Dispatch by organisation; from the role grid.
+	Dispatch map[string]DispatchReport `json:"dispatch,omitempty"`
+	// Decisions by agreement; from the role gateway.
+	Decisions map[string]DecisionReport `json:"decisions,omitempty"`
+}
+
+// FleetReport counts the devices of a fleet.
+type FleetReport struct {
+	Online    int64 `json:"online,omitempty"`
+	Offline   int64 `json:"offline,omitempty"`
+	NeverSeen int64 `json:"neverSeen,omitempty"`
+	// Rejected counts refused connections since the node started.
+	Rejected int64 `json:"rejected,omitempty"`
+	// Violations counts publishes outside the device's permissions since the node started.
+	Violations int64 `json:"violations,omitempty"`
+	// LastViolationAt is zero if there was none.
+	LastViolationAt time.Time `json:"lastViolationAt,omitzero"`
+}
+
+// DispatchReport counts deliveries to an organisation's webhook.
+type DispatchReport struct {
+	Delivered int64  `json:"delivered,omitempty"`
+	Pending   int64  `json:"pending,omitempty"`
+	LastError string `json:"lastError,omitempty"`
+}
+
+// DecisionReport counts decisions under an agreement.
+type DecisionReport struct {
+	Allowed int64 `json:"allowed,omitempty"`
+	Denied  int64 `json:"denied,omitempty"`
+}

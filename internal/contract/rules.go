@@ -1,0 +1,94 @@
+package contract
+
+// Rules is the document below "dizuo" of ShardRules.
+type Rules struct {
+	// Profiles by name.
+	Profiles map[string]Profile `json:"profiles"`
+	// Scenarios by name.
+	Scenarios map[string]Scenario `json:"scenarios"`
+}
+
+// Profile is a device model (物模型).
+type Profile struct {
+	// Fields by name.
+	Fields map[string]Field `json:"fields"`
+	// HeartbeatSeconds is the reporting interval; three missed mean offline.
+	HeartbeatSeconds int64 `json:"heartbeatSeconds"`
+}
+
+// Field of a device profile.
+type Field struct {
+	// Type is "Number", "Integer", "Boolean", "String", "Time" or "Enum".
+	Type string `json:"type"`
+	Unit string `json:"unit,omitempty"`
+	// Min and Max bound a number; nil means unbounded.
+	Min *float64 `json:"min,omitempty"`
+	Max *float64 `json:"max,omitempty"`
+	// Enum lists the values of an Enum.
+	Enum     []string `json:"enum,omitempty"`
+	Required bool     `json:"required,omitempty"`
+}
+
+// Scenario is a governance scene, compiled: parameters are filled in and durations are seconds.
+type Scenario struct {
+	// CatalogueID is the scene's number in the catalogue, such as "S10", or empty for a local one.
+	CatalogueID string `json:"catalogueId,omitempty"`
+	// Profile whose devices the scenario listens to.
+	Profile string `json:"profile"`
+	// AppliesTo is CEL over `device` and `params`; empty applies to every device of the profile.
+	AppliesTo string `json:"appliesTo,omitempty"`
+	// Trigger that raises an alarm.
+	Trigger Trigger `json:"trigger"`
+	// Params are the values for CEL's `params`, by name.
+	Params map[string]any `json:"params,omitempty"`
+	// CaseClass is the class of the case that an alarm opens.
+	CaseClass string   `json:"caseClass"`
+	Severity  Severity `json:"severity"`
+	Title     string   `json:"title"`
+	TitleEN   string   `json:"titleEN,omitempty"`
+	// Responders in the order in which they are called.
+	Responders []Responder `json:"responders,omitempty"`
+	// DataClass is C0 to C3.
+	DataClass string `json:"dataClass"`
+}
+
+// Trigger says when a scenario raises and clears an alarm. CEL sees `msg` (the payload), `device` (the row), `params`, and
+// `channel`.
+type Trigger struct {
+	// When raises as soon as it is true, or once it has been true for ForSeconds.
+	When string `json:"when,omitempty"`
+	// ForSeconds that When must hold.
+	ForSeconds int64 `json:"forSeconds,omitempty"`
+	// Absent raises when no message that makes Absent.Event true came for Absent.Seconds.
+	Absent *Absent `json:"absent,omitempty"`
+	// Count raises when When was true often enough in a window.
+	Count *Count `json:"count,omitempty"`
+	// Unless suppresses while true.
+	Unless string `json:"unless,omitempty"`
+	// Clear ends an alarm.
+	Clear string `json:"clear,omitempty"`
+	// DedupSeconds in which a second alarm of the same device joins the first.
+	DedupSeconds int64 `json:"dedupSeconds,omitempty"`
+}
+
+// Absent is a trigger by silence.
+type Absent struct {
+	Event   string `json:"event"`
+	Seconds int64  `json:"seconds"`
+}
+
+// Count is a trigger by number.
+type Count struct {
+	AtLeast int64 `json:"atLeast"`
+	// DistinctBy is a CEL expression; empty counts messages.
+	DistinctBy    string `json:"distinctBy,omitempty"`
+	WithinSeconds int64  `json:"withinSeconds"`
+}
+
+// Responder is a role called to a case: a post of the grid, or every organisation that holds a duty there.
+type Responder struct {
+	// Post is a role on the grid, such as "GridWorker"; empty if Duty is set.
+	Post string `json:"post,omitempty"`
+	// Duty of organisations, such as "fire"; empty if Post is set.
+	Duty string `json:"duty,omitempty"`
+}

@@ -1,0 +1,18 @@
+// Package auth decides which device may connect to the broker, and as whom. It answers the broker's auth callout:
+//
+//	callout.go     request JWT -> Request ... Identity or Refusal -> signed answer
+//	identity.go    pure: Request + Registry -> Identity, or why not
+//	permissions.go pure: Identity -> permissions and the user JWT
+//	registry.go    pure: bundle -> Registry, who may connect
+//	revoke.go      pure: old and new Registry -> does anybody have to go; does this connection stay
+//	kick.go        lists connections and cuts those that may not stay
+//	enforce.go     new bundle -> new Registry -> cut -> applied
+//	run.go         the role
+//
+// Default is no. Only MQTT connections of devices whose credentials stand in the live bundle are let in; the platform's own
+// roles never come here, because the broker maps their certificates to users itself.
+//
+// A connection is named "<fleet>.<device>/<stamp>". The stamp is a digest of everything that the admission rested on: the
+// credential, the issuing key, the client id, the prefixes. Whether a connection may stay can so be told from its name and
+// the present bundle alone, whoever admitted it and however long ago; nothing has to be remembered across a crash.
+package auth

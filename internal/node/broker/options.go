@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+const (
+	// StoreOverhead is what the store needs beside the ingest log, in bytes: bundles, reports, sessions, retained messages.
+	// The volume must hold IngestConfig.MaxBytes and this: on a full disk JetStream shuts itself down.
+	StoreOverhead = 1 << 30
+	// maxPayload of a message in bytes. Bundles travel in chunks of 128 KiB, reports whole.
+	maxPayload = 1 << 20
+	// memoryStore is unused by any stream here; it bounds what the API would let one take.
+	memoryStore = 16 << 20
+
+	authTimeout  = 5.0  // seconds; argon2id may queue when many come at once
+	tlsTimeout   = 10.0 // seconds; small devices are slow
+	pingInterval = 30 * time.Second
+)
+
+// options gives the server's options. The parts that have no other door go through its configuration language, of which
+// JSON is a subset.
+func options(platform string, c contract.BrokerConfig, calloutKey, ownKey string, devices, clients *tls.Config) (*server.Options, error) {
+	raw, err := json.Marshal(map[string]any{
+		"server_name":    c.ServerName,
+		"host":           hostOr(c.Host),
+		"port":           portOr(c.ClientPort),
+		"max_payload":    maxPayload,
+		"system_account": contract.AccountSystem,
+		"accounts": map[string]any{
+			contract.AccountSystem:  map[string]any{},
+			contract.AccountAuth:    map[string]any{},
+			contract.AccountDevices: map[string]any{"jetstream": "enabled"},
+			// Leaf nodes will live here: no JetStream, nothing imported but named subjects.
+			contract.AccountEdge: map[string]any{},
+		},
+		"jetstream": map[string]any{
+			"store_dir":        c.StoreDir,
+			"max_file_store":   c.Ingest.MaxBytes + StoreOverhead,
+			"max_memory_store": memoryStore,
+			"sync_interval":    syncInterval(c.SyncInterval),
+			"limits":           map[string]any{"default_max_consumers": -1},
+		},
+		"mqtt": map[string]any{
+			"host":                        hostOr(c.Host),
+			"port":                        portOr(c.MQTTPort),
+			"stream_replicas":             c.Replicas,
+			"consumer_inactive_threshold": "1h",
+			"reject_qos2_publish":         true,
+			"downgrade_qos2_subscribe":    true,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	o := &server.Options{NoSigs: true, NoLog: true}
+	if err := o.ProcessConfigString(string(raw)); err != nil {
+		return nil, fmt.Errorf("server options: %w", err)
+	}
+	o.PingInterval, o.AuthTimeout = pingInterval, authTimeout
+	o.MQTT.AuthTimeout = authTimeout
+	o.TLSConfig, o.TLSMap, o.TLSVerify, o.TLS, o.TLSTimeout = clients, true, true, true, tlsTimeout
+	o.MQTT.TLSConfig, o.MQTT.TLSTimeout = devices, tlsTimeout
+	authorize(o, platform, calloutKey, ownKey)
+	return o, nil
+}
+
+// authorize adds the users and the auth callout, which the users by-pass.
+func authorize(o *server.Options, platform, calloutKey, ownKey string) {
+	accounts := map[string]*server.Account{}
+	for _, a := range o.Accounts {
+		accounts[a.Name] = a
+	}
+	bypass := []string{ownKey}
+	for _, u := range users() {
+		uri := contract.RoleURI(platform, u.name)
+		o.Users = append(o.Users, &server.User{Username: uri, Account: accounts[u.account], Permissions: u.permissions(),
+			AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeStandard: {}}})
+		bypass = append(bypass, uri)
+	}
+	o.Nkeys = []*server.NkeyUser{{Nkey: ownKey, Account: accounts[contract.AccountDevices],
+		AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}}}}
+	o.AuthCallout = &server.AuthCallout{Issuer: calloutKey, Account: contract.AccountAuth, AuthUsers: bypass}
+}
+
+// check refuses a configuration that the server would misread.
+func check(cfg contract.NodeConfig) error {
+	c := cfg.Broker
+	switch {
+	case c == nil:
+		return fmt.Errorf("role broker: field broker of the configuration is required")
+	case path.Base(cfg.Platform) == "." || !strings.Contains(cfg.Platform, "/"):
+		return fmt.Errorf("platform %q: write <namespace>/<name>", cfg.Platform)
+	case c.ServerName == "" || c.StoreDir == "":
+		return fmt.Errorf("broker.serverName and broker.storeDir are required")
+	case c.Ingest.MaxBytes <= 0 || c.Ingest.MaxAgeSeconds <= 0:
+		return fmt.Errorf("broker.ingest: maxBytes %d and maxAgeSeconds %d; both must be positive, the log must end somewhere", c.Ingest.MaxBytes, c.Ingest.MaxAgeSeconds)
+	case c.Replicas != 1 && c.Replicas != 3:
+		return fmt.Errorf("broker.replicas: %d; write 1 or 3", c.Replicas)
+	}
+	if s := c.SyncInterval; s != "" && s != "always" {
+		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+			return fmt.Errorf(`broker.syncInterval: %q; write a positive duration such as "10s", or "always"`, s)
+		}
+	}
+	return nil
+}
+
+func readCalloutKey(file string) (string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("broker.calloutKeyFile: %w", err)
+	}
+	key := strings.TrimSpace(string(raw))
+	if !nkeys.IsValidPublicAccountKey(key) {
+		return "", fmt.Errorf("broker.calloutKeyFile %s: not the public key of an account nkey; write one (it begins with A)", file)
+	}
+	return key, nil
+}
+
+// syncInterval gives the server's default where none is configured.
+func syncInterval(s string) string {
+	if s == "" {
+		return "2m"
+	}
+	return s
+}
+
+func hostOr(h string) string {
+	if h == "" {
+		return "0.0.0.0"
+	}
+	return h
+}
+
+// portOr lets the kernel choose a port where 0 is configured.
+func portOr(p int) int {
+	if p == 0 {
+		return server.RANDOM_PORT
+	}
+	return p
+}

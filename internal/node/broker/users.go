@@ -1,0 +1,107 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// user is one of the platform's own users: what it may publish and subscribe to, and nothing else.
+type user struct {
+	name, account string
+	publish       []string
+	subscribe     []string
+	// responds lets the user answer requests that reach it.
+	responds bool
+}
+
+const (
+	leaseStream  = "KV_" + contract.LeaseBucket
+	reportStream = "KV_" + contract.ReportBucket
+	bundleStream = "OBJ_" + contract.BundleStore
+)
+
+// users lists them all.
+func users() []user {
+	return []user{
+		{name: contract.UserAuth, account: contract.AccountAuth, subscribe: []string{server.AuthCalloutSubject}, responds: true},
+		{name: contract.UserAuthSystem, account: contract.AccountSystem, publish: []string{
+			"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.CONNZ", "$SYS.REQ.SERVER.*.KICK"}},
+		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth))},
+		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
+		{name: contract.UserGrid, account: contract.AccountDevices,
+			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), []string{
+				"dizuo.v1.d.*.*." + string(contract.ChannelCommand), "dizuo.v1.d.*.*." + string(contract.ChannelDesired),
+				"dizuo.v1.c.>"}),
+			// QoS 0 messages are in no stream: the grid service hears them as they come.
+			subscribe: []string{"dizuo.v1.d.>"}},
+		{name: contract.UserOperator, account: contract.AccountDevices,
+			publish: join(readBundles(), readReports(), []string{
+				"$KV." + contract.LeaseBucket + ".>",
+				"$O." + contract.BundleStore + ".>",
+				// Old objects are deleted by purging their chunks.
+				"$JS.API.STREAM.PURGE." + bundleStream})},
+	}
+}
+
+// permissions in the server's terms. A user subscribes to its own inbox always.
+func (u user) permissions() *server.Permissions {
+	p := &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: u.publish},
+		Subscribe: &server.SubjectPermission{Allow: append([]string{contract.InboxPrefix(u.name) + ".>"}, u.subscribe...)},
+	}
+	if len(u.publish) == 0 { // an empty list would allow everything
+		p.Publish = &server.SubjectPermission{Deny: []string{">"}}
+	}
+	if u.responds {
+		p.Publish = &server.SubjectPermission{Allow: []string{}}
+		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}
+	}
+	return p
+}
+
+// readBundles is what reading leases and bundles takes: key-value watch and object get.
+func readBundles() []string { return join(readStream(leaseStream), readStream(bundleStream)) }
+
+func readReports() []string { return readStream(reportStream) }
+
+// readStream allows ordered consumers and direct gets on a stream. A consumer may be deleted by name, but the names are
+// random and may not be listed.
+func readStream(stream string) []string {
+	return []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.STREAM.MSG.GET." + stream,
+		"$JS.API.DIRECT.GET." + stream, "$JS.API.DIRECT.GET." + stream + ".>",
+		"$JS.API.CONSUMER.CREATE." + stream + ".>",
+		"$JS.API.CONSUMER.INFO." + stream + ".*",
+		"$JS.API.CONSUMER.DELETE." + stream + ".*",
+		"$JS.FC." + stream + ".>",
+	}
+}
+
+// writeReport allows a role to write its own reports, and no other role's.
+func writeReport(r contract.Role) []string {
+	return []string{"$JS.API.STREAM.INFO." + reportStream, "$KV." + contract.ReportBucket + "." + string(r) + ".*"}
+}
+
+// readIngest allows one durable consumer on the ingest log, over what devices sent.
+func readIngest() []string {
+	s, c := contract.IngestStream, contract.IngestConsumer
+	return []string{
+		"$JS.API.STREAM.INFO." + s,
+		"$JS.API.CONSUMER.CREATE." + s + "." + c + "." + contract.IngestFilter,
+		"$JS.API.CONSUMER.INFO." + s + "." + c,
+		"$JS.API.CONSUMER.MSG.NEXT." + s + "." + c,
+		"$JS.ACK." + s + "." + c + ".>",
+	}
+}
+
+func join(lists ...[]string) []string {
+	var all []string
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}

@@ -1,0 +1,19 @@
+package gateway
+
+import (
+	"os"
+	"testing"
+)
+
+// TestMain stops PostgreSQL after the tests, and turns the test binary into the gateway that TestKill kills.
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childWorld); path != "" {
+		child(path)
+		return
+	}
+	code := m.Run()
+	if postgresHere != nil {
+		postgresHere.stop()
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/policies"
+)
+
+// policy is a bundle made ready to decide: the compiled Rego of its access shard, its grants, and who may call. It never
+// changes; a new revision makes a new one.
+type policy struct {
+	bundle *intake.Bundle
+	query  rego.PreparedEvalQuery
+	callers
+	zone *time.Location
+	// codes caches the division codes of a row scope, by scope.
+	codes sync.Map
+}
+
+// newPolicy compiles the bundle's policy under restricted capabilities. An error means that the bundle cannot be enforced;
+// the caller keeps the one before.
+func newPolicy(ctx context.Context, b *intake.Bundle) (*policy, error) {
+	modules := map[string]string{}
+	for path, text := range b.Modules {
+		if strings.HasSuffix(path, ".rego") {
+			modules[path] = text
+		}
+	}
+	if len(modules) == 0 {
+		return nil, errors.New("the access shard of the bundle holds no policy")
+	}
+	compiler, err := policies.Compile(modules)
+	if err != nil {
+		return nil, fmt.Errorf("access shard: %w", err)
+	}
+	grants, err := newGrantStore(b.Access)
+	if err != nil {
+		return nil, fmt.Errorf("access shard: %w", err)
+	}
+	query, err := rego.New(rego.Query(policies.AccessEntrypoint), rego.Compiler(compiler), rego.Store(grants)).PrepareForEval(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("access shard: %w", err)
+	}
+	zone, err := time.LoadLocation(b.Directory.Platform.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("directory shard: platform.timeZone %q: %w", b.Directory.Platform.TimeZone, err)
+	}
+	return &policy{bundle: b, query: query, callers: newCallers(b.Directory), zone: zone}, nil
+}
+
+// renewed gives the same policy under a renewed lease of the same revision.
+func (p *policy) renewed(b *intake.Bundle) *policy {
+	return &policy{bundle: b, query: p.query, callers: p.callers, zone: p.zone}
+}
+
+// decide asks OPA. The grant is the one that the decision names, if it is there. An error means that there is no decision:
+// the request must be refused.
+func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contract.Decision, contract.Grant, error) {
+	results, err := p.query.Eval(ctx, rego.EvalParsedInput(inputValue(in)), rego.EvalSortSets(false))
+	if err != nil {
+		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
+	}
+	if len(results) != 1 || len(results[0].Expressions) != 1 {
+		return contract.Decision{}, contract.Grant{}, errors.New("access policy: no answer")
+	}
+	d, err := decisionOf(results[0].Expressions[0].Value)
+	if err != nil {
+		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
+	}
+	grant, ok := p.bundle.Access.Grants[in.Dataset][in.Consumer][d.Agreement]
+	if d.Allow {
+		if err := within(d, grant, ok); err != nil {
+			return contract.Decision{}, contract.Grant{}, err
+		}
+		d.Rows = &grant.Rows
+	}
+	return d, grant, nil
+}
+
+// within holds an answer of the policy against the grant it names, so that no policy text can give more than was agreed.
+func within(d contract.Decision, g contract.Grant, found bool) error {
+	if !found {
+		return fmt.Errorf("access policy allows under agreement %q, which is not in the bundle", d.Agreement)
+	}
+	for name, mask := range d.Fields {
+		if granted, ok := g.Fields[name]; !ok || granted != mask {
+			return fmt.Errorf("access policy gives field %q with mask %+v, which agreement %q does not", name, mask, d.Agreement)
+		}
+	}
+	return nil
+}
+
+// codesOf gives the division codes of the communities that a row scope reaches.
+func (p *policy) codesOf(rows contract.Rows) []string {
+	key := strings.Join(rows.Divisions, ",") + "|" + strings.Join(rows.Communities, ",")
+	if codes, ok := p.codes.Load(key); ok {
+		return codes.([]string)
+	}
+	codes := p.bundle.Directory.CodesIn(rows.Divisions, rows.Communities)
+	p.codes.Store(key, codes)
+	return codes
+}
+
+// dayStart gives the beginning of the day in the platform's time zone.
+func (p *policy) dayStart(now time.Time) time.Time {
+	y, m, d := now.In(p.zone).Date()
+	return time.Date(y, m, d, 0, 0, 0, 0, p.zone)
+}
+
+// inputValue writes the input as JSON would, without the detour over JSON.
+func inputValue(in contract.DecisionInput) ast.Value {
+	object := ast.NewObject(
+		pairOf("dataset", in.Dataset), pairOf("consumer", in.Consumer), pairOf("purpose", in.Purpose),
+		[2]*ast.Term{ast.InternedTerm("now"), ast.IntNumberTerm(int(in.Now))},
+	)
+	if in.Agreement != "" {
+		object.Insert(ast.InternedTerm("agreement"), ast.StringTerm(in.Agreement))
+	}
+	if in.CaseNumber != "" {
+		object.Insert(ast.InternedTerm("caseNumber"), ast.StringTerm(in.CaseNumber))
+	}
+	if len(in.Fields) > 0 {
+		fields := make([]*ast.Term, len(in.Fields))
+		for i, f := range in.Fields {
+			fields[i] = ast.StringTerm(f)
+		}
+		object.Insert(ast.InternedTerm("fields"), ast.ArrayTerm(fields...))
+	}
+	if in.Person != nil {
+		object.Insert(ast.InternedTerm("person"), ast.ObjectTerm(pairOf("subject", in.Person.Subject), pairOf("role", in.Person.Role)))
+	}
+	return object
+}
+
+func pairOf(key, value string) [2]*ast.Term {
+	return [2]*ast.Term{ast.InternedTerm(key), ast.StringTerm(value)}
+}
+
+// decisionOf reads an answer of the policy strictly. Rows are left out: they are taken from the grant.
+func decisionOf(v any) (contract.Decision, error) {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return contract.Decision{}, fmt.Errorf("the answer is a %T, want an object", v)
+	}
+	var d contract.Decision
+	var err error
+	if d.Allow, ok = object["allow"].(bool); !ok {
+		return contract.Decision{}, errors.New("the answer has no allow")
+	}
+	d.Agreement, _ = object["agreement"].(string)
+	if d.Reasons, err = stringsOf(object["reasons"]); err != nil {
+		return contract.Decision{}, err
+	}
+	if d.Allow != (len(d.Reasons) == 0) {
+		return contract.Decision{}, fmt.Errorf("the answer has allow %t and reasons %q", d.Allow, d.Reasons)
+	}
+	if !d.Allow {
+		return d, nil
+	}
+	d.Fields, err = masksOf(object["fields"])
+	return d, err
+}
+
+func stringsOf(v any) ([]string, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, errors.New("the answer has no reasons")
+	}
+	out := make([]string, 0, len(list))
+	for _, item := range list {
+		text, ok := item.(string)
+		if !ok {
+			return nil, fmt.Errorf("reason %v is not a text", item)
+		}
+		out = append(out, text)
+	}
+	return out, nil
+}
+
+func masksOf(v any) (map[string]contract.Mask, error) {
+	fields, ok := v.(map[string]any)
+	if !ok || len(fields) == 0 {
+		return nil, errors.New("the answer allows and has no fields")
+	}
+	out := make(map[string]contract.Mask, len(fields))
+	for name, item := range fields {
+		mask, ok := item.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("mask of field %q is not an object", name)
+		}
+		var m contract.Mask
+		m.Method, _ = mask["method"].(string)
+		m.To, _ = mask["to"].(string)
+		if n, ok := mask["keep"]; ok {
+			if _, err := fmt.Sscan(fmt.Sprint(n), &m.Keep); err != nil {
+				return nil, fmt.Errorf("mask of field %q: keep %v is not a number", name, n)
+			}
+		}
+		out[name] = m
+	}
+	return out, nil
+}
+
+// leaving lists the fields of which something leaves, sorted.
+func leaving(fields map[string]contract.Mask) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if fields[name].Method != maskDrop {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/policies"
+)
+
+func TestInputValueIsTheJSONOfTheInput(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		in := randomInput(r)
+		want, err := ast.InterfaceToValue(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := inputValue(in); got.Compare(want) != 0 {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// TestStoreAgreesWithStockOPA holds our store against OPA's own, fed with the same document.
+func TestStoreAgreesWithStockOPA(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 20 {
+		a := randomAccess(r, "x")
+		p := policyOf(t, a)
+		var data map[string]any
+		raw, _ := json.Marshal(map[string]any{"dizuo": a})
+		if err := json.Unmarshal(raw, &data); err != nil {
+			t.Fatal(err)
+		}
+		stock, err := rego.New(rego.Query(policies.AccessEntrypoint), rego.Module("a.rego", policies.Access()["access/access.rego"]),
+			rego.Store(inmem.NewFromObject(data))).PrepareForEval(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			in := randomInput(r)
+			got, _, err := p.decide(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			results, err := stock.Eval(t.Context(), rego.EvalInput(in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := decisionOf(results[0].Expressions[0].Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Rows = nil
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("%+v: %s", in, diff)
+			}
+		}
+	}
+}
+
+func TestStoreRefusesScansAndWrites(t *testing.T) {
+	s, err := newGrantStore(contract.Access{
+		Datasets: map[string]contract.Dataset{"d": testDataset("x")},
+		Grants:   map[string]map[string]map[string]contract.Grant{"d": {"c": {"a": visits(), "b": visits()}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/dizuo", "/dizuo/grants", "/dizuo/datasets", "/dizuo/grants/d"} {
+		if _, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath(path)); !errors.Is(err, errScan) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for _, path := range []string{"/other", "/dizuo/access", "/dizuo/grants/d/x", "/dizuo/grants/d/c/x", "/dizuo/grants/d/c/a/none", "/dizuo/datasets/x", "/dizuo/grants/d/c/a/uid/x"} {
+		if _, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath(path)); !storage.IsNotFound(err) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	v, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath("/dizuo/grants/d/c/b/fields/phone/keep"))
+	if err != nil || fmt.Sprint(v) != "4" {
+		t.Errorf("deep read: %v, %v", v, err)
+	}
+	if _, err := s.NewTransaction(t.Context(), storage.WriteParams); err == nil {
+		t.Error("a write transaction was given")
+	}
+	if v, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath("/dizuo/grants/d/c")); err != nil || v.(ast.Object).Len() != 2 {
+		t.Errorf("agreements %v, %v", v, err)
+	}
+}
+
+// manyAgreements gives n agreements over 20 datasets and n/40 consumers: two for every pair.
+func manyAgreements(n int) contract.Access {
+	a := contract.Access{Datasets: map[string]contract.Dataset{}, Grants: map[string]map[string]map[string]contract.Grant{}}
+	for i := range n {
+		d, c := fmt.Sprintf("dataset-%d", i%20), fmt.Sprintf("organization-%d", i/40)
+		if a.Grants[d] == nil {
+			a.Datasets[d], a.Grants[d] = testDataset("x"), map[string]map[string]contract.Grant{}
+		}
+		if a.Grants[d][c] == nil {
+			a.Grants[d][c] = map[string]contract.Grant{}
+		}
+		g := visits()
+		g.UID = fmt.Sprintf("6f1c1b52-0000-4000-8000-%012d", i)
+		a.Grants[d][c][fmt.Sprintf("agreement-%d", i)] = g
+	}
+	return a
+}
+
+func manyInput(i int) contract.DecisionInput {
+	return contract.DecisionInput{
+		Dataset: fmt.Sprintf("dataset-%d", i%20), Consumer: fmt.Sprintf("organization-%d", i/40), Agreement: fmt.Sprintf("agreement-%d", i),
+		Fields: []string{"community", "phone"}, Purpose: "HomeVisits", Person: &contract.Person{Subject: "p", Role: "GridWorker"}, Now: 1,
+	}
+}
+
+// TestDecisionCost measures decisions at 100, 10,000 and 100,000 agreements. It runs when DIZUO_BENCH is set.
+func TestDecisionCost(t *testing.T) {
+	if os.Getenv("DIZUO_BENCH") == "" {
+		t.Skip("set DIZUO_BENCH=1")
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	var first time.Duration
+	for _, n := range []int{100, 10_000, 100_000} {
+		a := manyAgreements(n)
+		raw, _ := json.Marshal(a.Grants)
+		size := len(raw)
+		raw = nil
+		before := heap()
+		began := time.Now()
+		p := policyOf(t, a)
+		ready := time.Since(began)
+		grown := heap() - before
+		inputs := make([]contract.DecisionInput, 2000)
+		for i := range inputs {
+			inputs[i] = manyInput(r.IntN(n))
+		}
+		times := make([]time.Duration, 0, 40_000)
+		for i := range cap(times) {
+			began := time.Now()
+			d, _, err := p.decide(t.Context(), inputs[i%len(inputs)])
+			times = append(times, time.Since(began))
+			if err != nil || !d.Allow {
+				t.Fatal(d, err)
+			}
+		}
+		slices.Sort(times)
+		var sum time.Duration
+		for _, d := range times {
+			sum += d
+		}
+		mean := sum / time.Duration(len(times))
+		if first == 0 {
+			first = mean
+		}
+		t.Logf("%6d agreements: mean %v p50 %v p99 %v, growth %.2f, ready in %v, JSON %.1f MB, heap/JSON %.2f", n, mean,
+			times[len(times)/2], times[len(times)*99/100], float64(mean)/float64(first), ready, float64(size)/1e6, float64(grown)/float64(size))
+		runtime.KeepAlive(p)
+		runtime.KeepAlive(a)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := policyOf(b, manyAgreements(n))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if d, _, err := p.decide(b.Context(), manyInput(i*7919%n)); err != nil || !d.Allow {
+					b.Fatal(d, err)
+				}
+			}
+		})
+	}
+}

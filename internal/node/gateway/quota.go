@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// quotaStep is the grain in which use is counted: the beginning of a day falls on a quarter of an hour in every time zone,
+// so the platform's zone may be learned later than the use.
+const quotaStep = 15 * time.Minute
+
+// quotaMemory is how far back use matters: a day, and the hour that a change of summer time may add.
+const quotaMemory = 25 * time.Hour
+
+// quota counts what was read under each agreement. It is filled from the decision log at start, so a restart gives nobody
+// a second day's worth. Each gateway counts what it gave itself.
+type quota struct {
+	mu   sync.Mutex
+	used map[string]map[int64]use
+}
+
+type use struct{ requests, records int64 }
+
+func newQuota() *quota { return &quota{used: map[string]map[int64]use{}} }
+
+// replay counts a record of the decision log.
+func (q *quota) replay(r contract.LogRecord) {
+	switch {
+	case r.UID == "" || !r.Allow:
+	case r.Kind == "decision":
+		q.add(r.UID, r.Time, use{requests: 1})
+	case r.Kind == "release":
+		q.add(r.UID, r.Time, use{records: r.Rows})
+	}
+}
+
+// take reserves one request and up to want records since the beginning of the day. It gives the number of records that may
+// be read; ok is false if the quota is used up.
+func (q *quota) take(uid string, g contract.Grant, dayStart, now time.Time, want int64) (records int64, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	used := q.since(uid, dayStart)
+	if g.RequestsPerDay > 0 && used.requests >= g.RequestsPerDay {
+		return 0, false
+	}
+	if g.RecordsPerDay > 0 {
+		if want = min(want, g.RecordsPerDay-used.records); want <= 0 {
+			return 0, false
+		}
+	}
+	q.put(uid, now, use{requests: 1, records: want})
+	return want, true
+}
+
+// giveBack returns records that were reserved at a time and not read.
+func (q *quota) giveBack(uid string, at time.Time, records int64) {
+	if records > 0 {
+		q.add(uid, at, use{records: -records})
+	}
+}
+
+func (q *quota) add(uid string, at time.Time, u use) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.put(uid, at, u)
+}
+
+// put needs the lock.
+func (q *quota) put(uid string, at time.Time, u use) {
+	steps := q.used[uid]
+	if steps == nil {
+		steps = map[int64]use{}
+		q.used[uid] = steps
+	}
+	step := at.Truncate(quotaStep).Unix()
+	sum := steps[step]
+	steps[step] = use{sum.requests + u.requests, sum.records + u.records}
+	for old := range steps {
+		if old < at.Add(-quotaMemory-quotaStep).Unix() {
+			delete(steps, old)
+		}
+	}
+}
+
+// since needs the lock.
+func (q *quota) since(uid string, from time.Time) use {
+	var sum use
+	for step, u := range q.used[uid] {
+		if step >= from.Unix() {
+			sum.requests += u.requests
+			sum.records += u.records
+		}
+	}
+	return sum
+}

@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
+	"github.com/dizuo/dizuo/internal/node/intake"
+)
+
+// server answers requests under the policy in force.
+type server struct {
+	roots   *rootsFile
+	db      *database
+	log     *decisionlog.Log
+	keys    keys
+	quota   *quota
+	metrics *metrics
+	slog    *slog.Logger
+	now     func() time.Time
+
+	policy atomic.Pointer[inForce]
+	// problem says why the newest bundle was not applied; nil if it was.
+	problem atomic.Pointer[string]
+}
+
+// report fills the gateway's part of a report.
+func (s *server) report(r *contract.Report) {
+	if p := s.problem.Load(); p != nil {
+		r.Problem = *p
+	}
+	s.metrics.report(r)
+}
+
+// inForce is the policy that the server enforces, and since when.
+type inForce struct {
+	*policy
+	since time.Time
+}
+
+// apply makes a bundle the one in force. A renewed lease of the same revision costs nothing. An error leaves the policy
+// before in force, until its own lease runs out.
+func (s *server) apply(ctx context.Context, b *intake.Bundle) error {
+	before := s.policy.Load()
+	next := &inForce{since: s.now()}
+	if before != nil && before.bundle.Lease.Revision == b.Lease.Revision {
+		next.policy, next.since = before.renewed(b), before.since
+	} else {
+		p, err := newPolicy(ctx, b)
+		if err != nil {
+			return err
+		}
+		next.policy = p
+		next.since = s.now()
+	}
+	s.policy.Store(next)
+	s.metrics.sequence.Set(float64(b.Lease.Sequence))
+	return nil
+}
+
+// applied tells what the server enforces, for the report.
+func (s *server) applied() (sequence int64, revision string, at time.Time) {
+	p := s.policy.Load()
+	if p == nil {
+		return 0, "", time.Time{}
+	}
+	return p.bundle.Lease.Sequence, p.bundle.Lease.Revision, p.since
+}
+
+// live gives the policy in force, or a problem when there is none or its lease has run out: fail closed.
+func (s *server) live(now time.Time) (*policy, *Problem) {
+	p := s.policy.Load()
+	if p == nil || !p.bundle.Lease.ExpiresAt.After(now) {
+		return nil, problem(http.StatusServiceUnavailable, reasonStaleBundle, "the policy is older than its lease: nothing is given out until a newer one comes")
+	}
+	return p.policy, nil
+}
+
+// caller is who makes a request, and the policy under which it is decided from beginning to end.
+type caller struct {
+	organization string
+	policy       *policy
+	at           time.Time
+}
+
+type callerKey struct{}
+
+// handler gives the API. Every path asks for a certificate of an organisation first.
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Dizuo gateway", "v1")
+	config.DocsPath, config.CreateHooks = "", nil // no page of scripts, no $schema in answers
+	config.RejectUnknownQueryParameters = true    // a mistyped fields= would ask for every field
+	config.Info.Description = "Reads datasets under data sharing agreements. The client certificate speaks for the organisation; personal data also needs a person's token."
+	api := humago.New(mux, config)
+	huma.Register(api, huma.Operation{
+		OperationID: "list-datasets", Method: http.MethodGet, Path: "/v1/datasets", Summary: "Datasets that this organisation has an agreement on",
+	}, s.listDatasets)
+	huma.Register(api, huma.Operation{
+		OperationID: "read-records", Method: http.MethodGet, Path: "/v1/datasets/{name}/records", Summary: "Records of a dataset, as far as one agreement gives them",
+		Responses: recordsResponses(api),
+	}, s.readRecords)
+	return s.measured(s.identified(mux))
+}
+
+// identified finds the organisation and the policy of a request, or refuses it.
+func (s *server) identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := s.now()
+		p, refusal := s.live(now)
+		if refusal != nil {
+			s.refuse(w, refusal)
+			return
+		}
+		roots, err := s.roots.get(now)
+		if err != nil {
+			s.slog.Error("platform CA", "err", err) // certificates that are bound by key still work
+		}
+		organization, err := p.organization(r.TLS, roots, now)
+		if err != nil {
+			refusal := problem(http.StatusUnauthorized, reasonUnknownOrganization, err.Error())
+			s.refuse(w, refusal)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{organization, p, now})))
+	})
+}
+
+func callerOf(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) }
+
+func (s *server) refuse(w http.ResponseWriter, p *Problem) {
+	s.metrics.refused.WithLabelValues(p.Reasons[0]).Inc()
+	p.write(w)
+}
+
+// measured takes the time of every request.
+func (s *server) measured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(seen, r)
+		s.metrics.request.WithLabelValues(strconv.Itoa(seen.status)).Observe(time.Since(began).Seconds())
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader keeps the status.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the writer below.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// DatasetList is the answer of GET /v1/datasets.
+type DatasetList struct {
+	Datasets []DatasetEntry `json:"datasets"`
+	// Revision of the policy bundle.
+	Revision string `json:"revision"`
+}
+
+// DatasetEntry is a dataset as one organisation sees it.
+type DatasetEntry struct {
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
+	Sharing  string `json:"sharing"`
+	Category string `json:"category"`
+	// Agreements under which the organisation may read it, by name.
+	Agreements map[string]AgreementEntry `json:"agreements"`
+}
+
+// AgreementEntry is what an agreement gives.
+type AgreementEntry struct {
+	Fields   map[string]FieldEntry `json:"fields"`
+	Purposes []string              `json:"purposes"`
+	Roles    []string              `json:"roles,omitempty"`
+	// NotBefore and NotAfter bound the validity, in Unix seconds; 0 means unbounded.
+	NotBefore          int64 `json:"notBefore"`
+	NotAfter           int64 `json:"notAfter"`
+	CaseNumberRequired bool  `json:"caseNumberRequired,omitempty"`
+}
+
+// FieldEntry is a field that an agreement gives.
+type FieldEntry struct {
+	Type     string `json:"type"`
+	Grade    string `json:"grade"`
+	Personal string `json:"personal"`
+	// Mask is the method under which the field is given; empty gives it as it is.
+	Mask string `json:"mask,omitempty"`
+}
+
+type datasetsOutput struct{ Body DatasetList }
+
+// listDatasets looks up one pair per dataset and never scans agreements.
+func (s *server) listDatasets(ctx context.Context, _ *struct{}) (*datasetsOutput, error) {
+	c := callerOf(ctx)
+	out := &datasetsOutput{Body: DatasetList{Datasets: []DatasetEntry{}, Revision: c.policy.bundle.Lease.Revision}}
+	for _, name := range sortedKeys(c.policy.bundle.Access.Datasets) {
+		d := c.policy.bundle.Access.Datasets[name]
+		entry := DatasetEntry{Name: name, Provider: d.Provider, Sharing: d.Sharing, Category: d.Category, Agreements: map[string]AgreementEntry{}}
+		for agreement, g := range c.policy.bundle.Access.Grants[name][c.organization] {
+			if g.NotAfter == 0 || c.at.Unix() < g.NotAfter {
+				entry.Agreements[agreement] = agreementEntry(d, g)
+			}
+		}
+		if len(entry.Agreements) > 0 {
+			out.Body.Datasets = append(out.Body.Datasets, entry)
+		}
+	}
+	return out, nil
+}
+
+func agreementEntry(d contract.Dataset, g contract.Grant) AgreementEntry {
+	e := AgreementEntry{
+		Fields: map[string]FieldEntry{}, Purposes: notNil(g.Purposes), Roles: g.Roles,
+		NotBefore: g.NotBefore, NotAfter: g.NotAfter, CaseNumberRequired: g.CaseNumberRequired,
+	}
+	for name, mask := range g.Fields {
+		if f, ok := d.Fields[name]; ok {
+			e.Fields[name] = FieldEntry{Type: f.Type, Grade: f.Grade, Personal: f.Personal, Mask: mask.Method}
+		}
+	}
+	return e
+}

@@ -1,0 +1,322 @@
+package gateway
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/huandu/go-sqlbuilder"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// This file turns a decision into one SELECT. It is pure. What it promises:
+//   - identifiers come from the dataset document only, quoted; every value is a parameter;
+//   - rows outside the decision's scope, rows without consent and raw values of masked fields do not leave the database;
+//   - what it does not understand is an error, never a wider query.
+
+// Masks of contract.Mask.
+const (
+	maskNone       = ""
+	maskPseudonym  = "Pseudonym"
+	maskKeepLast   = "KeepLast"
+	maskGeneralise = "Generalise"
+	maskDrop       = "Drop"
+)
+
+// tableInfo is what the database says of a source table.
+type tableInfo struct {
+	// types by column, as format_type gives them.
+	types map[string]string
+	// key lists the primary key's columns in order; empty if the table has none.
+	key []string
+}
+
+// selection is a decision with all that its query needs.
+type selection struct {
+	dataset contract.Dataset
+	table   tableInfo
+	fields  map[string]contract.Mask
+	rows    contract.Rows
+	// codes are the division codes that rows may carry.
+	codes []string
+	// zone is the IANA name of the zone in which times are rounded.
+	zone string
+	// maskKey makes pseudonyms under this agreement, subjectKey those of the decision log.
+	maskKey, subjectKey []byte
+	limit               int
+	after               *position
+}
+
+// position is where a page ended.
+type position struct {
+	// Key holds the order columns of the last row, as text.
+	Key []string `json:"k"`
+	// Seen counts the rows with this key that were given already. It is 0 under a primary key.
+	Seen int `json:"s,omitempty"`
+}
+
+// statement is a query with its arguments. Its columns: the fields as JSON text, the subject's pseudonym, the order key.
+type statement struct {
+	sql    string
+	args   []any
+	fields []string
+	keys   int
+}
+
+// selectBuilder collects the parts of one statement.
+type selectBuilder struct {
+	*sqlbuilder.SelectBuilder
+	s selection
+}
+
+// build writes the statement of a selection.
+func build(s selection) (statement, error) {
+	b := selectBuilder{sqlbuilder.PostgreSQL.NewSelectBuilder(), s}
+	out := statement{fields: leaving(s.fields)}
+	var columns []string
+	for _, name := range out.fields {
+		expression, err := b.field(name)
+		if err != nil {
+			return statement{}, err
+		}
+		columns = append(columns, expression)
+	}
+	subject, err := b.subject()
+	if err != nil {
+		return statement{}, err
+	}
+	keys, types := b.order()
+	out.keys = len(keys)
+	columns = append(columns, subject)
+	for _, k := range keys {
+		columns = append(columns, k+"::text")
+	}
+	b.Select(columns...).From(quote(s.dataset.Source.Schema, s.dataset.Source.Table) + " AS t")
+	if err := b.where(); err != nil {
+		return statement{}, err
+	}
+	if err := b.page(keys, types); err != nil {
+		return statement{}, err
+	}
+	out.sql, out.args = b.Build()
+	return out, nil
+}
+
+// where adds row scope, requirements and consent.
+func (b selectBuilder) where() error {
+	if name := b.s.dataset.Source.CommunityColumn; name != "" {
+		column, err := b.column(name, "communityColumn")
+		if err != nil {
+			return err
+		}
+		b.Where(b.asText(column, name) + " = ANY(" + b.Var(notNil(b.s.codes)) + "::text[])")
+	}
+	for i, r := range b.s.rows.Requirements {
+		condition, err := b.requirement(r)
+		if err != nil {
+			return fmt.Errorf("rows.requirements[%d]: %w", i, err)
+		}
+		b.Where(condition)
+	}
+	return b.consent()
+}
+
+// requirement of rows. NULL satisfies DoesNotExist and nothing else: under NotIn a label selector would let it pass, but
+// a value that nobody knows is not known to be harmless.
+func (b selectBuilder) requirement(r contract.Requirement) (string, error) {
+	f, ok := b.s.dataset.Fields[r.Field]
+	if !ok {
+		return "", fmt.Errorf("the dataset has no field %q", r.Field)
+	}
+	column, err := b.column(f.Column, r.Field)
+	if err != nil {
+		return "", err
+	}
+	if needs := r.Operator == "In" || r.Operator == "NotIn"; needs != (len(r.Values) > 0) {
+		return "", fmt.Errorf("field %q: operator %s with %d values: write values with In and NotIn only", r.Field, r.Operator, len(r.Values))
+	}
+	switch r.Operator {
+	case "In":
+		return b.asText(column, f.Column) + " = ANY(" + b.Var(r.Values) + "::text[])", nil
+	case "NotIn":
+		return b.asText(column, f.Column) + " <> ALL(" + b.Var(r.Values) + "::text[])", nil
+	case "Exists":
+		return column + " IS NOT NULL", nil
+	case "DoesNotExist":
+		return column + " IS NULL", nil
+	}
+	return "", fmt.Errorf("field %q: operator %q is not known: write In, NotIn, Exists or DoesNotExist", r.Field, r.Operator)
+}
+
+// consent keeps rows whose subject has given a consent of the dataset's scope and not withdrawn it.
+func (b selectBuilder) consent() error {
+	scope := b.s.dataset.ConsentScope
+	if scope == "" {
+		return nil
+	}
+	name := b.s.dataset.Source.SubjectColumn
+	if name == "" {
+		return fmt.Errorf("consentScope %q needs source.subjectColumn", scope)
+	}
+	column, err := b.column(name, "subjectColumn")
+	if err != nil {
+		return err
+	}
+	given := sqlbuilder.PostgreSQL.NewSelectBuilder()
+	given.Select("1").From(quote(contract.DatabaseSchemaGrid, "consents")+" AS c").Where(
+		"c.subject = "+b.asText(column, name), given.Equal("c.scope", scope), "c.given_at <= now()", "c.withdrawn_at IS NULL")
+	b.Where(b.Exists(given))
+	return nil
+}
+
+// subject gives the pseudonym of the row's subject for the decision log.
+func (b selectBuilder) subject() (string, error) {
+	name := b.s.dataset.Source.SubjectColumn
+	if name == "" {
+		return "NULL::text", nil
+	}
+	column, err := b.column(name, "subjectColumn")
+	if err != nil {
+		return "", err
+	}
+	return b.hmac(column+"::text", b.s.subjectKey), nil
+}
+
+// field gives the masked value of a field as JSON text.
+func (b selectBuilder) field(name string) (string, error) {
+	f, ok := b.s.dataset.Fields[name]
+	if !ok {
+		return "", fmt.Errorf("the dataset has no field %q", name)
+	}
+	column, err := b.column(f.Column, name)
+	if err != nil {
+		return "", err
+	}
+	value, err := b.mask(column, b.s.table.types[f.Column], b.s.fields[name])
+	if err != nil {
+		return "", fmt.Errorf("field %q: %w", name, err)
+	}
+	return "to_json(" + value + ")::text", nil
+}
+
+func (b selectBuilder) mask(column, columnType string, m contract.Mask) (string, error) {
+	switch m.Method {
+	case maskNone:
+		return column, nil
+	case maskPseudonym:
+		return b.hmac(column+"::text", b.s.maskKey), nil
+	case maskKeepLast:
+		return b.keepLast(column+"::text", m.Keep)
+	case maskGeneralise:
+		return b.generalise(column, columnType, m.To)
+	}
+	return "", fmt.Errorf("mask %q is not known: write Pseudonym, KeepLast, Generalise or Drop", m.Method)
+}
+
+// keepLast keeps the last characters and puts a star for each other. A value that is not longer than what is kept becomes
+// all stars: else short values would pass unmasked.
+func (b selectBuilder) keepLast(text string, keep int) (string, error) {
+	if keep < 0 {
+		return "", fmt.Errorf("mask KeepLast: keep is %d, write 0 or more", keep)
+	}
+	n := b.Var(keep) + "::int"
+	return "CASE WHEN length(" + text + ") > " + n + " THEN repeat('*', length(" + text + ") - " + n + ") || right(" + text + ", " + n +
+		") ELSE repeat('*', length(" + text + ")) END", nil
+}
+
+var width = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?$`)
+
+// generalise rounds a time down to year, month or day in the platform's zone, or a number down to a multiple.
+func (b selectBuilder) generalise(column, columnType, to string) (string, error) {
+	if format, ok := map[string]string{"Year": "YYYY", "Month": "YYYY-MM", "Day": "YYYY-MM-DD"}[to]; ok {
+		switch columnType {
+		case "date", "timestamp without time zone":
+			return "to_char(" + column + ", '" + format + "')", nil
+		case "timestamp with time zone":
+			return "to_char(" + column + " AT TIME ZONE " + b.Var(b.s.zone) + "::text, '" + format + "')", nil
+		}
+		return "", fmt.Errorf("mask Generalise to %s needs a column of type date or timestamp, this one is %s", to, columnType)
+	}
+	if !width.MatchString(to) || strings.Trim(to, "0.") == "" {
+		return "", fmt.Errorf("mask Generalise to %q: write Year, Month, Day or a positive number", to)
+	}
+	if !slices.Contains([]string{"smallint", "integer", "bigint", "numeric", "real", "double precision"}, columnType) {
+		return "", fmt.Errorf("mask Generalise to %s needs a column that holds numbers, this one is %s", to, columnType)
+	}
+	w := b.Var(to) + "::numeric"
+	return "floor(" + column + "::numeric / " + w + ") * " + w, nil
+}
+
+// hmac computes HMAC-SHA-256 (RFC 2104) inside the database, so that the raw value does not leave it, and without
+// pgcrypto: sha256() is built in. The database is given the two padded keys of this agreement, never the platform's key.
+func (b selectBuilder) hmac(text string, key []byte) string {
+	inner, outer := hmacPads(key)
+	return "encode(substring(sha256(" + b.Var(outer) + "::bytea || sha256(" + b.Var(inner) + "::bytea || convert_to(" + text +
+		", 'UTF8'))) from 1 for " + fmt.Sprint(pseudonymBytes) + "), 'hex')"
+}
+
+// order gives the expressions that pages are ordered by, and their types. A table with a primary key is read in its order.
+// One without (a view, for example) is read in the order of a hash of the whole row: equal rows are alike, so counting
+// those that were given is enough to go on between them. That order costs a sort of all rows in scope for every page, and
+// a row that changes between two pages may be missed or come twice: give the table a primary key.
+func (b selectBuilder) order() (expressions, types []string) {
+	if len(b.s.table.key) == 0 {
+		return []string{`encode(sha256(convert_to(t::text, 'UTF8')), 'hex') COLLATE "C"`}, []string{"text"}
+	}
+	for _, name := range b.s.table.key {
+		expressions = append(expressions, "t."+quote(name))
+		types = append(types, sqlbuilder.Escape(b.s.table.types[name]))
+	}
+	return expressions, types
+}
+
+// page adds order, beginning and size. One row more than the limit is read, to know whether there is a next page.
+func (b selectBuilder) page(keys, types []string) error {
+	b.OrderBy(keys...).Limit(b.s.limit + 1)
+	if b.s.after == nil {
+		return nil
+	}
+	if len(b.s.after.Key) != len(keys) {
+		return errCursor
+	}
+	var values []string
+	for i, v := range b.s.after.Key {
+		values = append(values, "("+b.Var(v)+"::text)::"+types[i])
+	}
+	operator := " > "
+	if len(b.s.table.key) == 0 {
+		operator = " >= "
+		b.Offset(b.s.after.Seen)
+	}
+	b.Where("(" + strings.Join(keys, ", ") + ")" + operator + "(" + strings.Join(values, ", ") + ")")
+	return nil
+}
+
+// column gives the quoted column of the source table, which must exist.
+func (b selectBuilder) column(name, of string) (string, error) {
+	if _, ok := b.s.table.types[name]; !ok {
+		return "", fmt.Errorf("%s: table %s.%s has no column %q", of, b.s.dataset.Source.Schema, b.s.dataset.Source.Table, name)
+	}
+	return "t." + quote(name), nil
+}
+
+// asText casts where needed; a cast of a text column would keep its index from being used.
+func (b selectBuilder) asText(column, name string) string {
+	if t := b.s.table.types[name]; t == "text" || t == "character varying" {
+		return column
+	}
+	return column + "::text"
+}
+
+// quote makes an identifier of the parts, safe in a format of the SQL builder, which reads $ as its own.
+func quote(parts ...string) string { return sqlbuilder.Escape(pgx.Identifier(parts).Sanitize()) }
+
+func notNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}

@@ -1,0 +1,71 @@
+package grid
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/person"
+)
+
+// scope is what a person may see. Every query of the API goes through it, so a case outside is not there.
+type scope struct {
+	person.Identity
+	// communities in the jurisdiction of the person's organisation, sorted.
+	communities []string
+	// rostered narrows to the communities and grids for which the roster names the person.
+	rostered bool
+}
+
+// scopeOf says what an identity may see. It is pure. A role that the grid service does not know sees nothing, nor does an
+// organisation that is in the directory only because it sells devices.
+func scopeOf(b *intake.Bundle, who person.Identity) scope {
+	s := scope{Identity: who, rostered: Role(who.Role) == RoleGridWorker}
+	org, ok := b.Directory.Organizations[who.Organization]
+	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor}, Role(who.Role))
+	if !ok || !reads || len(org.Duties) == 0 && isVendor(b, who.Organization) {
+		return s
+	}
+	for name, c := range b.Directory.Communities {
+		if org.Covers(c.Division) > 0 {
+			s.communities = append(s.communities, name)
+		}
+	}
+	slices.Sort(s.communities)
+	return s
+}
+
+func isVendor(b *intake.Bundle, organization string) bool {
+	for _, f := range b.Fleets {
+		if f.Vendor == organization {
+			return true
+		}
+	}
+	return false
+}
+
+// covers says whether a community is in the jurisdiction.
+func (s scope) covers(community string) bool {
+	_, ok := slices.BinarySearch(s.communities, community)
+	return ok
+}
+
+// where gives the SQL condition on a table with columns community and grid under the alias c, and its arguments from
+// number first on.
+func (s scope) where(first int) (string, []any) {
+	communities := s.communities
+	if communities == nil {
+		communities = []string{} // NULL would be a different question
+	}
+	if !s.rostered {
+		return fmt.Sprintf("c.community = ANY($%d)", first), []any{communities}
+	}
+	return fmt.Sprintf(`c.community = ANY($%d) AND EXISTS (SELECT FROM grid.roster r WHERE r.organization = $%d AND r.person = $%d
+		AND r.role = $%d AND r.community = c.community AND r.grid IN ('', c.grid))`, first, first+1, first+2, first+3),
+		[]any{communities, s.Organization, s.Subject, s.Role}
+}
+
+// actor names the person in a history.
+func (s scope) actor() Actor {
+	return Actor{Kind: "Person", Organization: s.Organization, Person: s.Subject, Role: Role(s.Role)}
+}

@@ -1,0 +1,235 @@
+package grid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+type listInput struct {
+	Community string            `query:"community" doc:"Name of a community." maxLength:"253"`
+	State     string            `query:"state" doc:"State of the cases; Open asks for all that are not finished." enum:"Open,Reported,NotFiled,Filed,Dispatched,Handling,Returned,Extended,Suspended,Verifying,Closed,Rated,Void,Reopened"`
+	Severity  contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
+	Limit     int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
+	Cursor    string            `query:"cursor" doc:"The field next of the page before." maxLength:"36"`
+}
+
+// CaseList is a page of cases, newest first.
+type CaseList struct {
+	Cases []Case `json:"cases"`
+	// Next is the cursor of the next page; empty on the last.
+	Next string `json:"next,omitempty"`
+}
+
+// HistoryEntry is one line of a case's history. It never changes.
+type HistoryEntry struct {
+	N      int            `json:"n"`
+	At     time.Time      `json:"at"`
+	Action string         `json:"action"`
+	From   State          `json:"from,omitempty"`
+	To     State          `json:"to"`
+	Actor  Actor          `json:"actor"`
+	Detail map[string]any `json:"detail,omitempty"`
+	// Note is what the person wrote, unless it was erased.
+	Note string `json:"note,omitempty"`
+}
+
+// CaseDetail is a case with its history.
+type CaseDetail struct {
+	Case
+	StateName string         `json:"stateName" doc:"The state in Chinese."`
+	History   []HistoryEntry `json:"history"`
+}
+
+type output[T any] struct{ Body T }
+
+type idInput struct {
+	ID uuid.UUID `path:"id" format:"uuid"`
+}
+
+func (a *api) registerCases() {
+	huma.Register(a.huma, huma.Operation{OperationID: "list-cases", Method: http.MethodGet, Path: "/v1/cases", Summary: "List cases, newest first"}, a.list)
+	huma.Register(a.huma, huma.Operation{OperationID: "get-case", Method: http.MethodGet, Path: "/v1/cases/{id}", Summary: "One case with its history"}, a.get)
+}
+
+func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error) {
+	where, args := callerOf(ctx).scope.where(1)
+	add := func(condition string, v any) {
+		args = append(args, v)
+		where += fmt.Sprintf(" AND "+condition, len(args))
+	}
+	if in.Community != "" {
+		add("c.community = $%d", in.Community)
+	}
+	switch in.State {
+	case "":
+	case "Open":
+		where += " AND c.open"
+	default:
+		add("c.state = $%d", in.State)
+	}
+	if in.Severity != "" {
+		add("c.severity = $%d", in.Severity)
+	}
+	if in.Cursor != "" {
+		id, err := uuid.Parse(in.Cursor)
+		if err != nil {
+			return nil, huma.Error400BadRequest("cursor is not one that a page before gave")
+		}
+		add("c.id < $%d", id)
+	}
+	args = append(args, in.Limit+1)
+	rows, err := a.pool.Query(ctx, fmt.Sprintf("SELECT %s FROM grid.cases c WHERE %s ORDER BY c.id DESC LIMIT $%d", caseColumns, where, len(args)), args...)
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	cases, err := pgx.CollectRows(rows, pgx.RowToStructByName[Case])
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	page := CaseList{Cases: cases}
+	if len(cases) > in.Limit {
+		page.Cases = cases[:in.Limit]
+		page.Next = cases[in.Limit-1].ID.String()
+	}
+	return &output[CaseList]{page}, nil
+}
+
+func (a *api) get(ctx context.Context, in *idInput) (*output[CaseDetail], error) {
+	out, err := a.detail(ctx, in.ID)
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	return &output[CaseDetail]{*out}, nil
+}
+
+// detail reads a case that the caller may see.
+func (a *api) detail(ctx context.Context, id uuid.UUID) (*CaseDetail, error) {
+	var out CaseDetail
+	err := pgx.BeginTxFunc(ctx, a.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		where, args := callerOf(ctx).scope.where(2)
+		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where, append([]any{id}, args...)...)
+		if err != nil {
+			return err
+		}
+		if c == nil {
+			return errNoCase()
+		}
+		out.Case, out.StateName = *c, c.State.ChineseName()
+		out.History, err = history(ctx, tx, id)
+		return err
+	})
+	return &out, err
+}
+
+func history(ctx context.Context, tx pgx.Tx, id uuid.UUID) ([]HistoryEntry, error) {
+	rows, err := tx.Query(ctx, `SELECT h.n, h.at, h.action, h.from_state, h.to_state, h.actor, h.organization, h.person, h.role, h.detail, coalesce(t.text, '')
+		FROM grid.case_history h LEFT JOIN grid.case_notes t ON t.id::text = h.detail->>'note' WHERE h.case_id = $1 ORDER BY h.n`, id)
+	if err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e HistoryEntry, err error) {
+		err = row.Scan(&e.N, &e.At, &e.Action, &e.From, &e.To, &e.Actor.Kind, &e.Actor.Organization, &e.Actor.Person, &e.Actor.Role, &e.Detail, &e.Note)
+		return e, err
+	})
+}
+
+type actionInput struct {
+	ID   uuid.UUID `path:"id" format:"uuid"`
+	Body struct {
+		Action Action `json:"action" enum:"File,Decline,Dispatch,Acknowledge,Handle,Return,Extend,Suspend,Resume,RequestVerification,Verify,Rework,Close,Rate,Void,Reopen"`
+		Note   string `json:"note,omitempty" maxLength:"2000" doc:"Free text for colleagues. It is kept apart from the history and may be erased."`
+		// Duties are called by Dispatch.
+		Duties []string `json:"duties,omitempty" maxItems:"20" doc:"Duties of the organisations to call; only for Dispatch. Without any, the scenario's responders are called."`
+	}
+}
+
+func (a *api) registerActions() {
+	huma.Register(a.huma, huma.Operation{OperationID: "act-on-case", Method: http.MethodPost, Path: "/v1/cases/{id}/actions",
+		Summary: "Move a case: acknowledge, handle, verify, close and so on", DefaultStatus: http.StatusOK}, a.act)
+}
+
+func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], error) {
+	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
+		who := callerOf(ctx)
+		where, args := who.scope.where(2)
+		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
+		if err != nil {
+			return err
+		}
+		if c == nil {
+			return errNoCase()
+		}
+		return refusal(a.apply(ctx, tx, who, c, in))
+	})
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	return a.get(ctx, &idInput{in.ID})
+}
+
+// apply takes the action on a case that is locked in tx.
+func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
+	now, by, more := a.now().UTC(), who.scope.actor(), detail{}
+	if _, err := Next(c.State, in.Body.Action, by.Role); err != nil {
+		return errAction{err}
+	}
+	if in.Body.Note != "" {
+		id, err := writeNote(ctx, tx, c.ID, in.Body.Note, now)
+		if err != nil {
+			return err
+		}
+		more["note"] = id
+	}
+	if in.Body.Action != Dispatch {
+		return move(ctx, tx, c, in.Body.Action, by, now, more)
+	}
+	responders := who.bundle.Rules.Scenarios[c.Scenario].Responders
+	if len(in.Body.Duties) > 0 {
+		responders = nil
+		for _, d := range in.Body.Duties {
+			responders = append(responders, contract.Responder{Duty: d})
+		}
+	}
+	called := respond(who.bundle.Directory, c.Community, c.Grid, responders)
+	if len(called.Posts)+len(called.Organizations) == 0 {
+		return errAction{errors.New("nobody holds these duties there; write duties that an organization of the community's jurisdiction holds")}
+	}
+	return dispatch(ctx, tx, who.bundle.Directory, c, responders, by, now, more)
+}
+
+// errAction is a refusal that the caller may read.
+type errAction struct{ error }
+
+// refusal gives the status of a refused action: 403 for the role, 409 for the state.
+func refusal(err error) error {
+	var refused errAction
+	var role ErrRole
+	switch {
+	case err == nil || !errors.As(err, &refused):
+		return err
+	case errors.As(refused.error, &role):
+		return huma.Error403Forbidden(role.Error())
+	}
+	return huma.Error409Conflict(refused.Error())
+}
+
+// writeNote keeps free text where it can be erased.
+func writeNote(ctx context.Context, tx pgx.Tx, caseID uuid.UUID, text string, now time.Time) (uuid.UUID, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return id, fmt.Errorf("note: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "INSERT INTO grid.case_notes (id, case_id, at, text) VALUES ($1, $2, $3, $4)", id, caseID, now, text); err != nil {
+		return id, fmt.Errorf("note: %w", err)
+	}
+	return id, nil
+}

@@ -1,0 +1,121 @@
+package grid
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// NewCase is what a person or another system reports.
+type NewCase struct {
+	Community string            `json:"community" minLength:"1" maxLength:"253"`
+	Grid      string            `json:"grid,omitempty" maxLength:"63"`
+	Class     string            `json:"class" minLength:"1" maxLength:"64" doc:"Class of the case."`
+	Severity  contract.Severity `json:"severity" enum:"Critical,High,Medium,Low"`
+	Title     string            `json:"title" minLength:"1" maxLength:"120" doc:"What it is about, without names, phones or addresses."`
+	Note      string            `json:"note,omitempty" maxLength:"2000" doc:"Free text. It is kept apart from the case and may be erased."`
+	Source    string            `json:"source" enum:"Resident,GridWorker,System"`
+	// SourceSystem and ExternalID name the case in the system that it comes from.
+	SourceSystem string     `json:"sourceSystem,omitempty" maxLength:"63"`
+	ExternalID   string     `json:"externalId,omitempty" maxLength:"128"`
+	StartedAt    *time.Time `json:"startedAt,omitempty" doc:"When it began; now if not given."`
+}
+
+type reportInput struct {
+	Key  string `header:"Idempotency-Key" required:"true" minLength:"8" maxLength:"128" doc:"A random key; the same key gives the same case."`
+	Body NewCase
+}
+
+// CaseRef names a case that was made. The reporter may not be allowed to read it.
+type CaseRef struct {
+	ID     uuid.UUID `json:"id"`
+	Number string    `json:"number"`
+	State  State     `json:"state"`
+}
+
+func (a *api) registerReport() {
+	huma.Register(a.huma, huma.Operation{OperationID: "report-case", Method: http.MethodPost, Path: "/v1/cases",
+		Summary: "Report a case (随手拍 and others)", DefaultStatus: http.StatusCreated}, a.report)
+}
+
+func (a *api) report(ctx context.Context, in *reportInput) (*output[CaseRef], error) {
+	who := callerOf(ctx)
+	org := who.bundle.Directory.Organizations[who.scope.Organization]
+	community, known := who.bundle.Directory.Communities[in.Body.Community]
+	role := Role(who.scope.Role)
+	if !slices.Contains([]Role{RoleResident, RoleGridWorker, RoleCommunityWorker, RoleDispatcher}, role) {
+		return nil, huma.Error403Forbidden(fmt.Sprintf("role %q may not report cases", role))
+	}
+	vendor := len(org.Duties) == 0 && isVendor(who.bundle, who.scope.Organization)
+	if !known || vendor || org.Covers(community.Division) == 0 {
+		return nil, huma.Error404NotFound("no such community in your organization's jurisdiction")
+	}
+	if in.Body.Grid != "" && !slices.ContainsFunc(community.Grids, func(g contract.Grid) bool { return g.Name == in.Body.Grid }) {
+		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("body.grid: community %s has no grid %q", in.Body.Community, in.Body.Grid))
+	}
+	var ref CaseRef
+	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error { return a.reportOnce(ctx, tx, who, in, &ref) })
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	return &output[CaseRef]{ref}, nil
+}
+
+// reportOnce makes the case unless the key was used before.
+func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportInput, ref *CaseRef) error {
+	raw, err := json.Marshal(in.Body)
+	if err != nil {
+		return fmt.Errorf("digest: %w", err)
+	}
+	digest, now := contract.Digest(raw), a.now().UTC()
+	// Two requests with one key: the second waits here for the first.
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", who.scope.Organization+"\x1f"+in.Key); err != nil {
+		return fmt.Errorf("idempotency: %w", err)
+	}
+	var was string
+	err = tx.QueryRow(ctx, `SELECT i.digest, c.id, c.number, c.state FROM grid.idempotency i JOIN grid.cases c ON c.id = i.case_id
+		WHERE i.organization = $1 AND i.key = $2`, who.scope.Organization, in.Key).Scan(&was, &ref.ID, &ref.Number, &ref.State)
+	switch {
+	case err == nil && was != digest:
+		return huma.Error422UnprocessableEntity("header Idempotency-Key: the key was used for another report; make a new one")
+	case err == nil:
+		return nil
+	case !errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("idempotency: %w", err)
+	}
+	c := &Case{
+		Community: in.Body.Community, Grid: in.Body.Grid, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
+		Source: in.Body.Source, SourceSystem: in.Body.SourceSystem, ExternalID: in.Body.ExternalID, StartedAt: now, LastSignalAt: now,
+	}
+	if in.Body.StartedAt != nil && in.Body.StartedAt.Before(now) {
+		c.StartedAt, c.LastSignalAt = *in.Body.StartedAt, *in.Body.StartedAt
+	}
+	if err := insert(ctx, tx, who.bundle.Directory, c, who.scope.actor(), now, nil); err != nil {
+		return err
+	}
+	if in.Body.Note != "" {
+		id, err := writeNote(ctx, tx, c.ID, in.Body.Note, now)
+		if err != nil {
+			return err
+		}
+		if err := record(ctx, tx, c, "Note", c.State, who.scope.actor(), now, detail{"note": id}); err != nil {
+			return err
+		}
+	}
+	*ref = CaseRef{c.ID, c.Number, c.State}
+	if _, err := tx.Exec(ctx, "INSERT INTO grid.idempotency (organization, key, digest, case_id, at) VALUES ($1, $2, $3, $4, $5)",
+		who.scope.Organization, in.Key, digest, c.ID, now); err != nil {
+		return fmt.Errorf("idempotency: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package grid
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/rules"
+)
+
+const (
+	// clockSkew is by how much a device's clock may be ahead before the time of arrival is taken instead.
+	clockSkew = 5 * time.Minute
+	// oldest is how far back a device may date a message.
+	oldest = 30 * 24 * time.Hour
+)
+
+type device struct{ fleet, name string }
+
+// enriched is what goes out again under CommunitySubject.
+type enriched struct {
+	Community string           `json:"community"`
+	Grid      string           `json:"grid,omitempty"`
+	Fleet     string           `json:"fleet"`
+	Device    string           `json:"device"`
+	Channel   contract.Channel `json:"channel"`
+	Time      time.Time        `json:"ts"`
+	Payload   map[string]any   `json:"payload"`
+}
+
+// batch is what one transaction does.
+type batch struct {
+	s      *session
+	tx     pgx.Tx
+	now    time.Time
+	seen   map[device]time.Time
+	signal []enriched
+	events []rules.Event
+}
+
+// work takes messages and the time, commits what they do, and only then acknowledges.
+func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose []*nats.Msg) error {
+	if b := s.w.in.Current(); b != s.bundle {
+		s.bundle = b
+		s.w.tellProblems(s.engine.Update(b.Rules))
+	}
+	s.w.metrics.scenarios.Set(float64(s.engine.Loaded()))
+	due := s.watermark.Sub(s.ticked) >= tickEvery
+	if len(stored)+len(loose) == 0 && !due {
+		return nil
+	}
+	start := s.w.now()
+	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}}
+	if err := b.run(ctx, stored, loose, due); err != nil {
+		return err
+	}
+	if len(stored) > 0 {
+		s.w.metrics.batch.Observe(s.w.now().Sub(start).Seconds())
+		if err := stored[len(stored)-1].Ack(); err != nil {
+			return fmt.Errorf("acknowledge: %w", err)
+		}
+	}
+	b.publish()
+	return nil
+}
+
+// run takes everything to the engine and writes what comes out, in one transaction. Idle ticks cost no transaction.
+func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose []*nats.Msg, due bool) error {
+	last := b.s.sequence
+	for _, m := range stored {
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("message: %w", err)
+		}
+		b.take(m.Subject(), m.Data(), meta.Timestamp, fmt.Sprint(meta.Sequence.Stream))
+		last = meta.Sequence.Stream
+	}
+	for i, m := range loose {
+		b.take(m.Subject, m.Data, b.now, fmt.Sprintf("%d-%d", b.now.UnixNano(), i))
+	}
+	if due {
+		b.keep(b.s.engine.Tick(b.s.watermark, lookup(b.s.bundle)))
+		b.s.ticked = b.s.watermark
+	}
+	states, err := b.s.engine.Changed()
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	if len(stored)+len(b.seen)+len(b.events)+len(states) == 0 {
+		return nil
+	}
+	if err := b.commit(ctx, states, last); err != nil {
+		return err
+	}
+	b.s.sequence = last
+	b.s.w.presence.heard(b.seen)
+	b.s.w.metrics.keys.Set(float64(b.s.engine.Keys()))
+	for _, e := range b.events {
+		b.s.w.metrics.alarms.WithLabelValues(e.Scenario, string(e.Kind)).Inc()
+	}
+	return nil
+}
+
+// take runs one message through validation and the engine. What is wrong with a message is counted and never stops others.
+func (b *batch) take(subject string, raw []byte, arrived time.Time, id string) {
+	m := b.s.w.metrics
+	fleet, name, channel, err := contract.ParseDeviceSubject(subject)
+	f := b.s.bundle.Fleets[fleet]
+	row, ok := f.Devices[name]
+	if err != nil || !ok || !slices.Contains(contract.UpChannels(), channel) {
+		m.messages.WithLabelValues("unregistered").Inc()
+		return
+	}
+	b.seen[device{fleet, name}] = later(b.seen[device{fleet, name}], arrived)
+	p, err := rules.Decode(b.s.bundle.Rules.Profiles[f.Profile], raw)
+	if err != nil {
+		m.messages.WithLabelValues("malformed").Inc()
+		return
+	}
+	for _, x := range p.Problems {
+		m.fields.WithLabelValues(f.Profile, x.Field, x.Reason).Inc()
+	}
+	m.messages.WithLabelValues("taken").Inc()
+	at := arrived
+	if !p.Time.IsZero() && p.Time.Before(arrived.Add(clockSkew)) && p.Time.After(arrived.Add(-oldest)) {
+		at, id = p.Time, contentID(raw) // the same words about the same time are the same message
+	}
+	if p.ID != "" {
+		id = "id " + p.ID
+	}
+	b.keep(b.s.engine.Step(rules.Message{
+		Time: at, ID: id, Fleet: fleet, Device: name, Row: row, Profile: f.Profile, Channel: channel, Payload: p.Fields,
+	}))
+	b.signal = append(b.signal, enriched{row.Community, row.Grid, fleet, name, channel, at.UTC(), p.Fields})
+}
+
+// contentID names a message by what it says.
+func contentID(raw []byte) string { return contract.Digest(raw) }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// keep copies events: the engine uses their space again.
+func (b *batch) keep(events []rules.Event) { b.events = append(b.events, events...) }
+
+// commit writes cases, states, presence and position in one transaction, on the connection that holds the lock.
+func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence uint64) error {
+	tx, err := b.s.conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	for _, e := range b.events {
+		if err := settle(ctx, tx, b.s.bundle, e, b.now); err != nil {
+			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
+		}
+	}
+	if err := writeStates(ctx, tx, states); err != nil {
+		return err
+	}
+	if err := writeSeen(ctx, tx, b.seen); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.ingest_position (stream, stream_created, sequence) VALUES ($1, $2, $3)
+		ON CONFLICT (stream) DO UPDATE SET stream_created = excluded.stream_created, sequence = excluded.sequence`,
+		contract.IngestStream, b.s.streamCreated, int64(sequence)); err != nil {
+		return fmt.Errorf("ingest position: %w", err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+func writeStates(ctx context.Context, tx pgx.Tx, states []rules.DeviceState) error {
+	var fleets, names, goneFleets, goneNames []string
+	var raw [][]byte
+	for _, s := range states {
+		if s.State == nil {
+			goneFleets, goneNames = append(goneFleets, s.Fleet), append(goneNames, s.Device)
+			continue
+		}
+		fleets, names, raw = append(fleets, s.Fleet), append(names, s.Device), append(raw, s.State)
+	}
+	if len(fleets) > 0 {
+		if _, err := tx.Exec(ctx, `INSERT INTO grid.engine_state (fleet, device, state) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
+			ON CONFLICT (fleet, device) DO UPDATE SET state = excluded.state`, fleets, names, raw); err != nil {
+			return fmt.Errorf("engine state: %w", err)
+		}
+	}
+	if len(goneFleets) > 0 {
+		if _, err := tx.Exec(ctx, `DELETE FROM grid.engine_state e USING unnest($1::text[], $2::text[]) g (fleet, device)
+			WHERE e.fleet = g.fleet AND e.device = g.device`, goneFleets, goneNames); err != nil {
+			return fmt.Errorf("engine state: %w", err)
+		}
+	}
+	return nil
+}
+
+func writeSeen(ctx context.Context, tx pgx.Tx, seen map[device]time.Time) error {
+	if len(seen) == 0 {
+		return nil
+	}
+	var fleets, names []string
+	var times []time.Time
+	for _, d := range slices.SortedFunc(maps.Keys(seen), func(a, b device) int { return strings.Compare(a.fleet+"."+a.name, b.fleet+"."+b.name) }) {
+		fleets, names, times = append(fleets, d.fleet), append(names, d.name), append(times, seen[d])
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.devices_seen (fleet, device, first_seen, last_seen) SELECT f, d, t, t FROM unnest($1::text[], $2::text[], $3::timestamptz[]) x (f, d, t)
+		ON CONFLICT (fleet, device) DO UPDATE SET last_seen = greatest(devices_seen.last_seen, excluded.last_seen)`, fleets, names, times); err != nil {
+		return fmt.Errorf("devices seen: %w", err)
+	}
+	return nil
+}
+
+// publish sends the signals on to the applications of their communities, best effort.
+func (b *batch) publish() {
+	for _, s := range b.signal {
+		raw, err := json.Marshal(s)
+		if err != nil {
+			continue
+		}
+		_ = b.s.w.nc.Publish(contract.CommunitySubject(s.Community, s.Fleet, s.Device, s.Channel), raw)
+	}
+}

@@ -1,0 +1,173 @@
+package grid
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/person"
+)
+
+// TestNoCaseOfAnotherJurisdictionIsVisible compares what a scope finds in PostgreSQL with a plain reading of the rules, over
+// random communities, jurisdictions, rosters and cases.
+func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
+	cfg, _ := database(t)
+	pool := poolOf(t, cfg)
+	roles := []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor, RoleResident, "Mayor", ""}
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		if _, err := pool.Exec(t.Context(), "DELETE FROM grid.roster"); err != nil {
+			t.Fatal(err)
+		}
+		b := randomDirectory(r)
+		type roster struct{ org, person, role, community, grid string }
+		var entries []roster
+		type row struct {
+			id              uuid.UUID
+			community, grid string
+		}
+		var all []row
+		prefix := fmt.Sprintf("n%d-", seed)
+		for name := range b.Directory.Communities {
+			for range 1 + r.IntN(3) {
+				e := roster{fmt.Sprintf("o%d", r.IntN(8)), fmt.Sprintf("p%d", r.IntN(3)), string(roles[r.IntN(2)]), name, []string{"", "g1", "g2"}[r.IntN(3)]}
+				entries = append(entries, e)
+				if _, err := pool.Exec(t.Context(), "INSERT INTO grid.roster (organization, person, role, community, grid) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", e.org, e.person, e.role, e.community, e.grid); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i := range 60 {
+			c := &Case{Community: fmt.Sprintf("c%d", r.IntN(14)), Grid: []string{"", "g1", "g2"}[r.IntN(3)], Class: "x", Severity: contract.SeverityLow, Title: prefix, Source: SourceSystem,
+				SourceSystem: prefix, ExternalID: fmt.Sprint(i), StartedAt: time.Now(), LastSignalAt: time.Now()}
+			if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return insert(t.Context(), tx, b.Directory, c, system, time.Now(), nil) }); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, row{c.ID, c.Community, c.Grid})
+		}
+		seen := 0
+		for o := range 9 { // the last is no organisation at all
+			for p := range 3 {
+				for _, role := range roles {
+					who := person.Identity{Organization: fmt.Sprintf("o%d", o), Subject: fmt.Sprintf("p%d", p), Role: string(role)}
+					where, args := scopeOf(b, who).where(2)
+					rows, err := pool.Query(t.Context(), "SELECT c.id FROM grid.cases c WHERE c.source_system = $1 AND "+where, append([]any{prefix}, args...)...)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+					if err != nil {
+						t.Fatal(err)
+					}
+					var want []uuid.UUID
+					for _, c := range all {
+						org, known := b.Directory.Organizations[who.Organization]
+						com, there := b.Directory.Communities[c.community]
+						ok := known && there && slices.ContainsFunc(org.Jurisdiction, func(j string) bool { return strings.HasPrefix(com.Division, j) })
+						switch role {
+						case RoleCommunityWorker, RoleDispatcher, RoleAuditor:
+						case RoleGridWorker:
+							ok = ok && slices.ContainsFunc(entries, func(e roster) bool {
+								return e.org == who.Organization && e.person == who.Subject && e.role == who.Role && e.community == c.community && (e.grid == "" || e.grid == c.grid)
+							})
+						default:
+							ok = false
+						}
+						if b.Fleets["f"].Vendor == who.Organization && len(org.Duties) == 0 {
+							ok = false
+						}
+						if ok {
+							want = append(want, c.id)
+						}
+					}
+					sortIDs(got)
+					sortIDs(want)
+					if !slices.Equal(got, want) {
+						t.Fatalf("seed %d, %+v: sees %d cases, want %d", seed, who, len(got), len(want))
+					}
+					seen += len(got)
+				}
+			}
+		}
+		if seen == 0 {
+			t.Fatalf("seed %d: nobody sees anything, the test proves nothing", seed)
+		}
+	}
+}
+
+func sortIDs(ids []uuid.UUID) {
+	slices.SortFunc(ids, func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) })
+}
+
+func randomDirectory(r *rand.Rand) *intake.Bundle {
+	b := &intake.Bundle{Directory: contract.Directory{Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}},
+		Fleets: map[string]contract.Fleet{"f": {Vendor: fmt.Sprintf("o%d", r.IntN(8))}}}
+	division := func() string {
+		d := "41"
+		for range 10 {
+			d += fmt.Sprint(r.IntN(2))
+		}
+		return d
+	}
+	for i := range 12 { // two of the fourteen that cases name are gone
+		b.Directory.Communities[fmt.Sprintf("c%d", i)] = contract.Community{Division: division()}
+	}
+	for i := range 8 {
+		var o contract.Organization
+		for range r.IntN(3) {
+			o.Jurisdiction = append(o.Jurisdiction, division()[:2+r.IntN(4)])
+		}
+		if r.IntN(2) == 0 {
+			o.Duties = []string{"fire"}
+		}
+		b.Directory.Organizations[fmt.Sprintf("o%d", i)] = o
+	}
+	return b
+}
+
+// TestJurisdictionOverTheAPI asks for one case as people of other organisations: it is not there, for reading and acting
+// alike.
+func TestJurisdictionOverTheAPI(t *testing.T) {
+	w := newWorld(t)
+	w.send("s1", 1, `{"smoke":true}`)
+	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })
+	var list CaseList
+	if got := w.call("GET", "/v1/cases?state=Open&severity=Critical&community=jinghu", w.token("fire-xinxiang", "f-1", RoleDispatcher), nil, &list); got != 200 || len(list.Cases) != 1 {
+		t.Fatalf("the brigade of the city: %d, %d cases", got, len(list.Cases))
+	}
+	path := "/v1/cases/" + list.Cases[0].ID.String()
+	for _, who := range []struct {
+		org  string
+		role Role
+	}{{"fire-luoyang", RoleDispatcher}, {"vendor", RoleDispatcher}, {"vendor", RoleAuditor}, {"committee", "Mayor"}, {"committee", RoleResident}} {
+		token := w.token(who.org, "x-1", who.role)
+		if got := w.call("GET", path, token, nil, nil); got != 404 {
+			t.Errorf("%s %s reads: %d, want 404", who.org, who.role, got)
+		}
+		if got := w.call("POST", path+"/actions", token, map[string]any{"action": "Void"}, nil); got != 404 {
+			t.Errorf("%s %s acts: %d, want 404", who.org, who.role, got)
+		}
+		var none CaseList
+		if got := w.call("GET", "/v1/cases?community=jinghu", token, nil, &none); got != 200 || len(none.Cases) != 0 {
+			t.Errorf("%s %s lists: %d, %d cases", who.org, who.role, got, len(none.Cases))
+		}
+		if got := w.call("GET", "/v1/devices/smokes.s1", token, nil, nil); got != 404 {
+			t.Errorf("%s %s reads the device: %d, want 404", who.org, who.role, got)
+		}
+	}
+	var d DeviceView
+	if got := w.call("GET", "/v1/devices/smokes.s1", w.token("committee", "p-9", RoleAuditor), nil, &d); got != 200 || d.Presence != "Online" {
+		t.Errorf("device: %d %+v", got, d)
+	}
+	if w.cases("Dispatched") != 1 {
+		t.Error("somebody moved the case")
+	}
+}

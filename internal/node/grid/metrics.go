@@ -1,0 +1,51 @@
+package grid
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of the grid service. Labels are names of objects of the platform, never what a device sent.
+type metrics struct {
+	messages   *prometheus.CounterVec
+	fields     *prometheus.CounterVec
+	alarms     *prometheus.CounterVec
+	faults     *prometheus.CounterVec
+	late       *prometheus.CounterVec
+	deliveries *prometheus.CounterVec
+	overdue    *prometheus.CounterVec
+	sessions   prometheus.Counter
+	batch      prometheus.Histogram
+	pending    prometheus.Gauge
+	working    prometheus.Gauge
+	keys       prometheus.Gauge
+	scenarios  prometheus.Gauge
+}
+
+// newMetrics makes and registers the metrics.
+func newMetrics(reg *prometheus.Registry) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_grid_" + name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "dizuo_grid_" + name, Help: help})
+		reg.MustRegister(g)
+		return g
+	}
+	m := &metrics{
+		messages:   counter("messages_total", "Device messages by result: taken, unregistered, malformed, repeated, dropped (QoS 0 only).", "result"),
+		fields:     counter("field_problems_total", "Fields that were left out of messages.", "profile", "field", "reason"),
+		alarms:     counter("alarms_total", "What happened to alarms.", "scenario", "kind"),
+		faults:     counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
+		late:       counter("too_late_total", "Messages that were too old for a scenario.", "scenario"),
+		deliveries: counter("deliveries_total", "Attempts to deliver to webhooks: delivered, failed, given_up.", "organization", "result"),
+		overdue:    counter("overdue_total", "Cases that missed a time: acknowledge, resolve.", "deadline"),
+		pending:    gauge("ingest_pending", "Messages in the ingest log that are not worked off."),
+		working:    gauge("working", "1 on the replica that works off the ingest log."),
+		keys:       gauge("engine_keys", "Pairs of scenario and device with state."),
+		scenarios:  gauge("scenarios", "Scenarios that run."),
+	}
+	m.sessions = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_sessions_total", Help: "Sessions begun on the ingest log."})
+	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_grid_batch_seconds", Help: "Time to work off and commit a batch.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
+	reg.MustRegister(m.sessions, m.batch)
+	return m
+}

@@ -1,0 +1,252 @@
+package grid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/rules"
+)
+
+const (
+	// maxBatch bounds the messages of one transaction.
+	maxBatch = 512
+	// fetchWait is how long an empty ingest log is waited for.
+	fetchWait = 500 * time.Millisecond
+	// ackWait is long: a session that ends makes the consumer anew and never waits for a redelivery.
+	ackWait = 5 * time.Minute
+	// workTimeout bounds a transaction, so that a database that vanished without a word ends the session.
+	workTimeout = 30 * time.Second
+	// lockEvery is how often a waiting replica asks whether it is its turn.
+	lockEvery = 2 * time.Second
+)
+
+// session works off the ingest log from what the database says. It ends at the first fault; what was not committed is
+// then in no memory, and the next session does it again.
+type session struct {
+	w      *worker
+	conn   *pgxpool.Conn
+	engine *rules.Engine
+	cons   jetstream.Consumer
+	bundle *intake.Bundle
+
+	streamCreated time.Time
+	sequence      uint64 // of the stream, committed
+	delivered     uint64 // of the consumer
+	// watermark is a time up to which all messages were taken.
+	watermark time.Time
+	ticked    time.Time
+}
+
+// begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.
+func (w *worker) begin(ctx context.Context, b *intake.Bundle) (*session, error) {
+	conn, err := w.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	s := &session{w: w, conn: conn, bundle: b}
+	if err := s.load(ctx); err != nil {
+		s.end()
+		return nil, err
+	}
+	return s, nil
+}
+
+// end gives up the lock by closing the connection, whatever state it is in.
+func (s *session) end() {
+	raw := s.conn.Hijack()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the session's context may be over
+	defer cancel()
+	_ = raw.Close(ctx)
+	s.w.metrics.working.Set(0)
+}
+
+func (s *session) load(ctx context.Context) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	s.w.metrics.working.Set(1)
+	s.w.metrics.sessions.Inc()
+	var problems []rules.Problem
+	s.engine, problems = rules.New(s.bundle.Rules, s.w.engineOptions())
+	s.w.tellProblems(problems)
+	if err := s.loadStates(ctx); err != nil {
+		return err
+	}
+	if err := s.loadSeen(ctx); err != nil {
+		return err
+	}
+	return s.consume(ctx)
+}
+
+// lock waits until this replica is the one that works. It asks again and again: a blocking wait would not notice that the
+// server is gone.
+func (s *session) lock(ctx context.Context) error {
+	for said := false; ; said = true {
+		var mine bool
+		qctx, cancel := context.WithTimeout(ctx, workTimeout)
+		err := s.conn.QueryRow(qctx, "SELECT pg_try_advisory_lock($1)", workerLock).Scan(&mine)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("lock of the working replica: %w", err)
+		}
+		if mine {
+			s.bundle = s.w.in.Current() // it may have waited for days
+			return nil
+		}
+		s.w.ready(nil) // it serves the API meanwhile, and a rollout must not wait for the replica that it replaces
+		if !said {
+			s.w.log.Info("another replica works; waiting")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockEvery):
+		}
+	}
+}
+
+func (s *session) loadStates(ctx context.Context) error {
+	rows, err := s.conn.Query(ctx, "SELECT fleet, device, state FROM grid.engine_state")
+	if err != nil {
+		return fmt.Errorf("engine state: %w", err)
+	}
+	var one rules.DeviceState
+	_, err = pgx.ForEachRow(rows, []any{&one.Fleet, &one.Device, &one.State}, func() error {
+		if err := s.engine.Restore(one); err != nil {
+			s.w.log.Error("engine state dropped", "err", err) // one broken row must not stop every alarm
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("engine state: %w", err)
+	}
+	return nil
+}
+
+func (s *session) loadSeen(ctx context.Context) error {
+	rows, err := s.conn.Query(ctx, "SELECT fleet, device, last_seen FROM grid.devices_seen")
+	if err != nil {
+		return fmt.Errorf("devices seen: %w", err)
+	}
+	seen := map[string]map[string]int64{}
+	var fleet, name string
+	var last time.Time
+	_, err = pgx.ForEachRow(rows, []any{&fleet, &name, &last}, func() error {
+		if seen[fleet] == nil {
+			seen[fleet] = map[string]int64{}
+		}
+		seen[fleet][name] = last.UnixMilli()
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("devices seen: %w", err)
+	}
+	s.w.presence.reset(seen)
+	return nil
+}
+
+// consume makes the durable consumer anew, behind what is committed.
+func (s *session) consume(ctx context.Context) error {
+	stream, err := s.w.js.Stream(ctx, contract.IngestStream)
+	if err != nil {
+		return fmt.Errorf("ingest log %s: %w", contract.IngestStream, err)
+	}
+	s.streamCreated = stream.CachedInfo().Created.UTC().Truncate(time.Microsecond) // PostgreSQL keeps microseconds
+	if s.sequence, err = position(ctx, s.conn, s.streamCreated); err != nil {
+		return err
+	}
+	err = s.w.js.DeleteConsumer(ctx, contract.IngestStream, contract.IngestConsumer)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("consumer %s of the session before: %w", contract.IngestConsumer, err)
+	}
+	s.cons, err = s.w.js.CreateConsumer(ctx, contract.IngestStream, jetstream.ConsumerConfig{
+		Durable: contract.IngestConsumer, FilterSubject: contract.IngestFilter,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.sequence + 1,
+		AckPolicy: jetstream.AckAllPolicy, AckWait: ackWait, MaxAckPending: 4 * maxBatch,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer %s: %w", contract.IngestConsumer, err)
+	}
+	s.w.log.Info("working off the ingest log", "behind", s.sequence, "scenarios", s.engine.Loaded(), "keys", s.engine.Keys())
+	return nil
+}
+
+// position gives the sequence up to which the stream is worked off; 0 for a stream that was made anew.
+func position(ctx context.Context, conn *pgxpool.Conn, created time.Time) (uint64, error) {
+	var sequence int64
+	var was time.Time
+	err := conn.QueryRow(ctx, "SELECT sequence, stream_created FROM grid.ingest_position WHERE stream = $1", contract.IngestStream).Scan(&sequence, &was)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("ingest position: %w", err)
+	case !was.Equal(created):
+		return 0, nil
+	}
+	return uint64(sequence), nil
+}
+
+// fetch takes what is next in the ingest log. It fails at a gap: then something was delivered that this session never saw.
+func (s *session) fetch(ctx context.Context) ([]jetstream.Msg, error) {
+	fctx, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	batch, err := s.cons.Fetch(maxBatch, jetstream.FetchContext(fctx))
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	var out []jetstream.Msg
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, fmt.Errorf("message: %w", err)
+		}
+		if s.delivered++; meta.Sequence.Consumer != s.delivered || meta.NumDelivered != 1 || meta.Sequence.Stream <= s.sequence {
+			return nil, fmt.Errorf("delivery %d of message %d is not the one expected", meta.Sequence.Consumer, meta.Sequence.Stream)
+		}
+		out = append(out, m)
+	}
+	if err := batch.Error(); err != nil && ctx.Err() == nil && !idle(err) {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	return out, ctx.Err()
+}
+
+// idle says whether a fetch ended only because there was no more.
+func idle(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoMessages)
+}
+
+// advanceWatermark moves the watermark: to the last message while there are more behind it, else to now. Without that, an
+// exit that waits in the ingest log would come after the alarm about its absence.
+func (s *session) advanceWatermark(ctx context.Context, got []jetstream.Msg, before time.Time) error {
+	if len(got) > 0 {
+		meta, err := got[len(got)-1].Metadata()
+		if err != nil {
+			return fmt.Errorf("message: %w", err)
+		}
+		s.w.metrics.pending.Set(float64(meta.NumPending))
+		s.watermark = meta.Timestamp
+		if meta.NumPending == 0 {
+			s.watermark = before
+		}
+		return nil
+	}
+	info, err := s.cons.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("consumer: %w", err) // no answer is no proof that nothing waits
+	}
+	s.w.metrics.pending.Set(float64(info.NumPending))
+	if info.NumPending == 0 && info.Delivered.Consumer == s.delivered {
+		s.watermark = before
+	}
+	return nil
+}

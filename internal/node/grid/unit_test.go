@@ -1,0 +1,234 @@
+package grid
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
+)
+
+// every lists all states.
+func every() []State {
+	var out []State
+	for s := range chineseStates {
+		out = append(out, s)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestLifeOfACase(t *testing.T) {
+	for _, c := range []struct {
+		from State
+		act  Action
+		by   Role
+		want State // empty: refused
+	}{
+		{Reported, File, RoleSystem, Filed}, {Reported, Decline, RoleDispatcher, NotFiled}, {Reported, Acknowledge, RoleGridWorker, ""},
+		{Filed, Dispatch, RoleSystem, Dispatched}, {Filed, Close, RoleDispatcher, ""},
+		{Dispatched, Acknowledge, RoleGridWorker, Handling}, {Dispatched, Return, RoleGridWorker, Returned}, {Dispatched, Close, RoleGridWorker, ""},
+		{Returned, Dispatch, RoleDispatcher, Dispatched}, {Returned, Dispatch, RoleGridWorker, ""},
+		{Handling, Handle, RoleGridWorker, Handling}, {Handling, Extend, RoleDispatcher, Extended}, {Handling, Extend, RoleGridWorker, ""},
+		{Handling, Suspend, RoleDispatcher, Suspended}, {Extended, Resume, RoleDispatcher, Handling}, {Suspended, Resume, RoleCommunityWorker, Handling},
+		{Handling, RequestVerification, RoleGridWorker, Verifying}, {Verifying, Verify, RoleCommunityWorker, Verifying},
+		{Verifying, Rework, RoleDispatcher, Handling}, {Verifying, Close, RoleGridWorker, Closed}, {Closed, Rate, RoleDispatcher, Rated},
+		{Closed, Reopen, RoleDispatcher, Reopened}, {Rated, Reopen, RoleDispatcher, Reopened}, {Reopened, Dispatch, RoleDispatcher, Dispatched},
+		{Closed, Close, RoleDispatcher, ""}, {Void, MarkVoid, RoleDispatcher, ""}, {Handling, MarkVoid, RoleGridWorker, Void},
+		{Dispatched, Acknowledge, RoleAuditor, ""}, {Dispatched, Acknowledge, RoleResident, ""}, {Dispatched, Acknowledge, "Mayor", ""}, {Dispatched, "Fly", RoleDispatcher, ""},
+	} {
+		got, err := Next(c.from, c.act, c.by)
+		if c.want == "" {
+			if err == nil {
+				t.Errorf("%s %s by %q: want a refusal, got %s", c.from, c.act, c.by, got)
+			}
+			continue
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%s %s by %q: got %s, %v; want %s", c.from, c.act, c.by, got, err, c.want)
+		}
+	}
+}
+
+// TestStatesAreReachableAndLeave walks the table: every state can be reached, has a Chinese name, and an open one can be left.
+func TestStatesAreReachableAndLeave(t *testing.T) {
+	reached, todo := map[State]bool{Reported: true}, []State{Reported}
+	for len(todo) > 0 {
+		s := todo[0]
+		todo = todo[1:]
+		left := false
+		for a := range transitions {
+			for _, by := range []Role{RoleSystem, RoleDispatcher} {
+				n, err := Next(s, a, by)
+				if err != nil {
+					continue
+				}
+				left = left || n != s
+				if !reached[n] {
+					reached[n] = true
+					todo = append(todo, n)
+				}
+			}
+		}
+		if s.Open() && !left {
+			t.Errorf("%s is open and nothing leads on", s)
+		}
+	}
+	for _, s := range every() {
+		if !reached[s] || s.ChineseName() == "" {
+			t.Errorf("%s: reached %v, name %q", s, reached[s], s.ChineseName())
+		}
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	p := contract.Platform{TimeZone: "Asia/Shanghai", SLA: map[contract.Severity]contract.SLA{
+		contract.SeverityCritical: {AcknowledgeSeconds: 120, ResolveSeconds: 600},
+		contract.SeverityLow:      {AcknowledgeSeconds: 4 * 3600, ResolveSeconds: 20 * 3600, Working: true},
+	}}
+	zone := location(p)
+	friday := time.Date(2026, 3, 6, 16, 0, 0, 0, zone)
+	ack, resolve := deadlines(p, contract.SeverityCritical, friday)
+	if !ack.Equal(friday.Add(2*time.Minute)) || !resolve.Equal(friday.Add(10*time.Minute)) {
+		t.Errorf("critical: %s, %s", ack, resolve)
+	}
+	ack, resolve = deadlines(p, contract.SeverityLow, friday)
+	if want := time.Date(2026, 3, 9, 11, 0, 0, 0, zone); !ack.Equal(want) { // 2 h on Friday, 2 h on Monday
+		t.Errorf("low: acknowledge by %s, want %s", ack.In(zone), want)
+	}
+	if want := time.Date(2026, 3, 10, 18, 0, 0, 0, zone); !resolve.Equal(want) { // 2 + 9 + 9
+		t.Errorf("low: resolve by %s, want %s", resolve.In(zone), want)
+	}
+	if ack, resolve = deadlines(p, contract.SeverityHigh, friday); ack != nil || resolve != nil {
+		t.Error("no SLA, no deadline")
+	}
+}
+
+func TestRespond(t *testing.T) {
+	d := testBundle("https://example.test", "").Directory
+	got := respond(d, "jinghu", "g1", []contract.Responder{{Post: "GridWorker"}, {Duty: "fire"}, {Post: "Diver"}, {Duty: "fire"}, {Duty: "sea-rescue"}})
+	want := called{Posts: []string{"GridWorker"}, Organizations: []string{"fire-xinxiang"}, Unanswered: []string{"post Diver", "duty sea-rescue"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := respond(d, "other", "", []contract.Responder{{Duty: "fire"}}); !slices.Equal(got.Organizations, []string{"fire-luoyang"}) {
+		t.Errorf("the other city's brigade must answer there: %+v", got)
+	}
+}
+
+func TestWebhookTargets(t *testing.T) {
+	for raw, want := range map[string][2]bool{ // allowed without and with plain webhooks
+		"https://fire.example/x":            {true, true},
+		"http://fire.example/x":             {false, false},
+		"http://fire.ns.svc/x":              {false, true},
+		"http://fire.ns.svc.cluster.local/": {false, true},
+		"http://127.0.0.1:9/":               {false, true},
+		"http://evil.svc.example/":          {false, false},
+		"http://169.254.169.254/":           {false, false},
+		"https://user:pw@fire.example/":     {false, false},
+		"ftp://fire.example/":               {false, false},
+		"https:///x":                        {false, false},
+	} {
+		for i, plain := range []bool{false, true} {
+			d := &deliverer{plain: plain}
+			if _, err := d.target(raw); (err == nil) != want[i] {
+				t.Errorf("%s with plain=%v: %v", raw, plain, err)
+			}
+		}
+	}
+	for address, want := range map[string]bool{"10.0.0.1:443": true, "127.0.0.1:443": false, "169.254.169.254:80": false, "[::1]:443": false, "[::ffff:169.254.169.254]:80": false} {
+		if err := (&deliverer{}).refuseOwn("tcp", address, nil); (err == nil) != want {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+func TestPauseGrowsAndEnds(t *testing.T) {
+	for attempts, want := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 5: 32 * time.Second, 12: time.Hour, 1000: time.Hour} {
+		if got := pause(attempts, 0); got != want {
+			t.Errorf("attempt %d: %s, want %s", attempts, got, want)
+		}
+		if got := pause(attempts, 1); got != want*3/4 {
+			t.Errorf("attempt %d with jitter: %s", attempts, got)
+		}
+	}
+}
+
+func TestPresence(t *testing.T) {
+	b := testBundle("https://example.test", "")
+	p := &presence{}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var r contract.Report
+	if p.count(b, now, &r); r.Fleets != nil {
+		t.Error("before a session nothing is known")
+	}
+	p.reset(map[string]map[string]int64{"smokes": {"s1": now.Add(-3 * time.Hour).UnixMilli()}})
+	p.heard(map[device]time.Time{{"smokes", "s2"}: now.Add(-4 * time.Hour)})
+	p.count(b, now, &r)
+	f := r.Fleets["smokes"]
+	if f.Online != 1 || f.Offline != 1 || f.NeverSeen != int64(len(b.Fleets["smokes"].Devices))-2 {
+		t.Errorf("got %+v", f)
+	}
+}
+
+func TestCloudEventHoldsNoHousehold(t *testing.T) {
+	b := testBundle("https://example.test", "")
+	c := &Case{Community: "jinghu", Fleet: "doors", Device: "d1", Scenario: "s01", Title: "t", Severity: contract.SeverityHigh}
+	raw, err := cloudEvent(b.Directory, c, "fire-xinxiang", c.ID, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(raw), `"specversion":"1.0"`) || strings.Contains(string(raw), "hh-secret") {
+		t.Errorf("event: %s", raw)
+	}
+}
+
+func ptr(x float64) *float64 { return &x }
+
+// testBundle is a platform of two cities.
+func testBundle(hook, ca string) *intake.Bundle {
+	devices := map[string]contract.Device{}
+	for _, n := range testDevices() {
+		devices[n] = contract.Device{Community: "jinghu", Grid: "g1", Building: "7"}
+	}
+	webhook := func(path string) *contract.Webhook { return &contract.Webhook{URL: hook + path, CABundle: ca} }
+	return &intake.Bundle{
+		Lease: contract.Lease{Platform: "henan/henan", Scope: contract.ScopeCenter, Revision: "sha256:test", Sequence: 1, ExpiresAt: time.Now().Add(time.Hour)},
+		Directory: contract.Directory{
+			Platform: contract.Platform{Name: "henan", Namespace: "henan", TimeZone: "Asia/Shanghai", SLA: map[contract.Severity]contract.SLA{
+				contract.SeverityCritical: {AcknowledgeSeconds: 120, ResolveSeconds: 600}}},
+			Communities: map[string]contract.Community{
+				"jinghu": {Division: "410702001001", Grids: []contract.Grid{{Name: "g1", Posts: []string{"GridWorker"}}, {Name: "g2"}}},
+				"other":  {Division: "410302001001", Grids: []contract.Grid{{Name: "g1", Posts: []string{"GridWorker"}}}},
+			},
+			Organizations: map[string]contract.Organization{
+				"fire-xinxiang": {Type: "Fire", Jurisdiction: []string{"4107"}, Duties: []string{"fire"}, Webhook: webhook("/fire-xinxiang")},
+				"fire-luoyang":  {Type: "Fire", Jurisdiction: []string{"4103"}, Duties: []string{"fire"}, Webhook: webhook("/fire-luoyang")},
+				"committee":     {Type: "Committee", Jurisdiction: []string{"410702001001"}},
+				"vendor":        {Type: "Company", Jurisdiction: []string{"41"}},
+			},
+		},
+		Rules: contract.Rules{
+			Profiles: map[string]contract.Profile{
+				"smoke": {HeartbeatSeconds: 3600, Fields: map[string]contract.Field{"smoke": {Type: "Boolean", Required: true}, "density": {Type: "Number", Min: ptr(0), Max: ptr(100)}}},
+			},
+			Scenarios: map[string]contract.Scenario{
+				"s10": {CatalogueID: "S10", Profile: "smoke", CaseClass: "fire", Severity: contract.SeverityCritical, Title: "烟感报警", DataClass: "C0",
+					Trigger:    contract.Trigger{When: "msg.smoke == true", Clear: "msg.smoke == false", DedupSeconds: 600},
+					Responders: []contract.Responder{{Post: "GridWorker"}, {Duty: "fire"}}},
+			},
+		},
+		Fleets: map[string]contract.Fleet{"smokes": {Vendor: "vendor", Profile: "smoke", AccessMode: "Device", Devices: devices}},
+	}
+}
+
+func testDevices() (out []string) {
+	for i := range 60 {
+		out = append(out, "s"+string(rune('0'+i/10))+string(rune('0'+i%10)))
+	}
+	return append(out, "s1", "s2", "s3")
+}

@@ -1,0 +1,132 @@
+package render
+
+import (
+	"fmt"
+	"time"
+
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmac "github.com/cert-manager/cert-manager/pkg/client/applyconfigurations/certmanager/v1"
+	cmmetaac "github.com/cert-manager/cert-manager/pkg/client/applyconfigurations/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+const (
+	issuerSelfSigned = "dizuo-selfsigned"
+	// issuerPlatform signs servers, roles and organisations; issuerDevices signs the CAs of fleets. They share no root, so
+	// that no device certificate is ever good for anything but a device.
+	issuerPlatform = "dizuo-ca"
+	issuerDevices  = "dizuo-devices"
+
+	year = 365 * 24 * time.Hour
+)
+
+// certificates gives the PKI of a platform. cert-manager issues everything.
+func (p platform) certificates() []Object {
+	out := []Object{
+		cmac.Issuer(issuerSelfSigned, p.Namespace).WithLabels(labels(p.owner, "")).WithSpec(cmac.IssuerSpec().WithSelfSigned(cmac.SelfSignedIssuer())),
+		p.authority(issuerPlatform, "Dizuo platform "+p.Name),
+		p.caIssuer(issuerPlatform),
+		p.authority(issuerDevices, "Dizuo devices of "+p.Name),
+		p.caIssuer(issuerDevices),
+		p.signingKey(),
+	}
+	for _, s := range p.servers() {
+		spec := leaf(s.secret, issuerPlatform, 90*24*time.Hour).WithDNSNames(s.hosts...).WithUsages(cmv1.UsageServerAuth, cmv1.UsageDigitalSignature)
+		out = append(out, p.certificate(s.secret, spec))
+	}
+	for _, user := range []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator} {
+		spec := leaf(roleSecret(user), issuerPlatform, 90*24*time.Hour).WithURIs(contract.RoleURI(p.Name, user)).WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
+		out = append(out, p.certificate(roleSecret(user), spec))
+	}
+	return out
+}
+
+// roleSecret names the Secret of a broker user's client certificate.
+func roleSecret(user string) string {
+	if user == contract.UserOperator {
+		return compile.SecretOperator
+	}
+	return "dizuo-role-" + user + "-tls"
+}
+
+type server struct {
+	secret string
+	hosts  []string
+}
+
+func (p platform) servers() []server {
+	return []server{
+		{compile.SecretBrokerTLS, append(append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...), p.Spec.Broker.Hostnames...)},
+		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...)},
+		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...)},
+		{"dizuo-postgres-tls", p.hosts("dizuo-postgres")},
+	}
+}
+
+// hosts gives the names under which a Service is reached.
+func (p platform) hosts(service string) []string {
+	return []string{service, service + "." + p.Namespace, service + "." + p.Namespace + ".svc", service + "." + p.Namespace + ".svc.cluster.local", "localhost"}
+}
+
+// host gives the name by which other components reach a Service.
+func (p platform) host(service string) string { return service + "." + p.Namespace + ".svc" }
+
+func (p platform) certificate(name string, spec *cmac.CertificateSpecApplyConfiguration) *cmac.CertificateApplyConfiguration {
+	return cmac.Certificate(name, p.Namespace).WithLabels(labels(p.owner, "")).WithSpec(spec)
+}
+
+func leaf(secret, issuer string, life time.Duration) *cmac.CertificateSpecApplyConfiguration {
+	return cmac.CertificateSpec().WithSecretName(secret).WithDuration(metav1.Duration{Duration: life}).
+		WithPrivateKey(key(cmv1.RotationPolicyAlways)).WithIssuerRef(issuerRef(issuer))
+}
+
+func key(rotation cmv1.PrivateKeyRotationPolicy) *cmac.CertificatePrivateKeyApplyConfiguration {
+	return cmac.CertificatePrivateKey().WithAlgorithm(cmv1.ECDSAKeyAlgorithm).WithSize(256).WithEncoding(cmv1.PKCS8).WithRotationPolicy(rotation)
+}
+
+func issuerRef(name string) *cmmetaac.IssuerReferenceApplyConfiguration {
+	return cmmetaac.IssuerReference().WithName(name).WithKind("Issuer").WithGroup("cert-manager.io")
+}
+
+// authority gives a self-signed CA whose key stays when the certificate is renewed: everything below hangs on it.
+func (p platform) authority(name, commonName string) Object {
+	return p.certificate(name, leaf(name, issuerSelfSigned, 10*year).WithIsCA(true).WithCommonName(commonName).
+		WithPrivateKey(key(cmv1.RotationPolicyNever)).WithUsages(cmv1.UsageCertSign, cmv1.UsageCRLSign))
+}
+
+func (p platform) caIssuer(name string) Object {
+	return cmac.Issuer(name, p.Namespace).WithLabels(labels(p.owner, "")).WithSpec(cmac.IssuerSpec().WithCA(cmac.CAIssuer().WithSecretName(name)))
+}
+
+// signingKey gives the key of bundles and leases (ES256). Nodes trust the key, not the certificate around it.
+func (p platform) signingKey() Object {
+	return p.certificate(compile.SecretSigning, leaf(compile.SecretSigning, issuerSelfSigned, year).WithCommonName("Dizuo bundles of "+p.Name).
+		WithPrivateKey(key(cmv1.RotationPolicyNever)).WithUsages(cmv1.UsageDigitalSignature))
+}
+
+// fleetCA gives the CA of a fleet. Name constraints keep it to the fleet's own names, whoever holds its key.
+func fleetCA(namespace string, owner compile.Owner, ca compile.FleetCA) Object {
+	life := 10 * year
+	if d := ca.Spec.CADuration.Duration; d > 0 {
+		life = d
+	}
+	permitted := cmac.NameConstraintItem().WithURIDomains(ca.Domain)
+	spec := leaf(ca.Name, issuerDevices, life).WithIsCA(true).WithCommonName("Dizuo fleet "+owner.Name).
+		WithPrivateKey(key(cmv1.RotationPolicyNever)).WithUsages(cmv1.UsageCertSign, cmv1.UsageCRLSign).
+		WithNameConstraints(cmac.NameConstraints().WithCritical(true).WithPermitted(permitted))
+	return cmac.Certificate(ca.Name, namespace).WithLabels(labels(owner, "")).WithSpec(spec)
+}
+
+// organizationCertificate gives a client certificate for an organisation.
+func organizationCertificate(namespace string, owner compile.Owner, c compile.IssuedCertificate) Object {
+	life := 90 * 24 * time.Hour
+	if d := c.Spec.Duration.Duration; d > 0 {
+		life = d
+	}
+	spec := leaf(c.Name, issuerPlatform, life).WithURIs(c.URI).WithCommonName(fmt.Sprintf("Dizuo organization %.40s", owner.Name)).
+		WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
+	return cmac.Certificate(c.Name, namespace).WithLabels(labels(owner, "")).WithSpec(spec)
+}

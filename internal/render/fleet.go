@@ -1,0 +1,34 @@
+package render
+
+import (
+	"strconv"
+
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/dizuo/dizuo/internal/compile"
+)
+
+// Fleet gives the CA of a fleet and what its vendor needs, in the vendor's namespace.
+func Fleet(platformNamespace string, owner compile.Owner, plan compile.FleetPlan) []Object {
+	var out []Object
+	if plan.CA != nil {
+		out = append(out, fleetCA(platformNamespace, owner, *plan.CA))
+		if len(plan.CA.Issued) > 0 {
+			out = append(out, secretCopy(plan.CA.CopyTo, owner, plan.CA.Issued))
+		}
+	}
+	c := plan.Connection
+	if len(c.BrokerCA) == 0 {
+		return out
+	}
+	data := map[string][]byte{
+		"ca.crt": c.BrokerCA, "host": []byte(c.Host), "port": []byte(strconv.Itoa(int(c.Port))), "method": []byte(c.Method),
+		"topicPrefix": []byte("dizuo/v1/d/" + c.Fleet + "/"), "clientID": []byte(c.Fleet + "_<device>"),
+	}
+	if c.Method == "Password" {
+		data["username"] = []byte(c.Fleet + ".<device>")
+	} else {
+		data["uriPrefix"] = []byte(c.URIPrefix)
+	}
+	return append(out, corev1ac.Secret(c.Secret.Name, c.Secret.Namespace).WithLabels(labels(owner, "")).WithData(data))
+}

@@ -1,0 +1,37 @@
+package render
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// gateway gives the role gateway. It has a volume because the chain of its decision log must survive the pod.
+func (p platform) gateway() []Object {
+	config := p.nodeConfig(contract.RoleGateway)
+	config.NATS = p.nats(contract.UserGateway)
+	config.Gateway = &contract.GatewayConfig{
+		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-gateway-tls"), LogDir: stateDir + "/decisions",
+		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway"),
+		PseudonymKeyFile: secretsDir + "/pseudonym/key",
+	}
+	config.Gateway.Database.CAFile = tlsFiles("dizuo-gateway-tls").CAFile
+	cm, text := p.configMap(config)
+	certs := []string{"dizuo-gateway-tls", roleSecret(contract.UserGateway)}
+	c := probed(p.container("gateway", []string{"gateway", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentGateway, "64Mi")).
+		WithPorts(port("https", portHTTPS)).
+		WithVolumeMounts(mount("data", stateDir), mount("database", secretsDir+"/database"), mount("pseudonym", secretsDir+"/pseudonym")).
+		WithVolumeMounts(tlsMounts(certs...)...)
+	volumes := append(nodeVolumes(contract.RoleGateway, certs...),
+		secretVolume("database", compile.SecretDatabase, "gateway"), secretVolume("pseudonym", compile.SecretPseudonym, "key"))
+	s := p.Spec.Gateway
+	return []Object{
+		cm,
+		p.service("dizuo-gateway", "gateway", s.ServiceType, s.NodePort, s.Port, portHTTPS, "https"),
+		p.statefulSet("gateway", p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", v1alpha1.StorageSpec{Size: resource.MustParse("1Gi")}),
+	}
+}

@@ -1,0 +1,164 @@
+// Package secrets reads Secrets in the namespaces whose owners admitted Dizuo, and nowhere else. The operator holds no
+// right to Secrets across the cluster: each admitted namespace has an informer of its own, started when first asked for.
+package secrets
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Store reads Secrets by namespace.
+type Store struct {
+	// Changed is called when a Secret of an admitted namespace came, went or changed.
+	Changed func(types.NamespacedName)
+
+	ctx    context.Context
+	config *rest.Config
+	client kubernetes.Interface
+
+	mu         sync.Mutex
+	namespaces map[string]*informer
+}
+
+type informer struct {
+	cache   cache.Cache
+	stop    context.CancelFunc
+	refused time.Time // when access was last refused; zero if it was granted
+}
+
+// recheck is how long a refusal is believed before it is asked again; a new RoleBinding is told by Forget at once.
+const recheck = 30 * time.Second
+
+// New gives a store whose informers live as long as ctx.
+func New(ctx context.Context, config *rest.Config, changed func(types.NamespacedName)) (*Store, error) {
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{Changed: changed, ctx: ctx, config: config, client: c, namespaces: map[string]*informer{}}, nil
+}
+
+// Get gives a Secret, nil if it is not there. admitted is false where Dizuo may not read Secrets.
+func (s *Store) Get(ctx context.Context, key types.NamespacedName) (secret *corev1.Secret, admitted bool, err error) {
+	i, err := s.informer(ctx, key.Namespace)
+	if err != nil || i.cache == nil {
+		return nil, false, err
+	}
+	secret = &corev1.Secret{}
+	err = i.cache.Get(ctx, key, secret)
+	if apierrors.IsNotFound(err) {
+		return nil, true, nil
+	}
+	return secret, true, err
+}
+
+// Admitted reports whether Dizuo may read Secrets in a namespace.
+func (s *Store) Admitted(ctx context.Context, namespace string) (bool, error) {
+	i, err := s.informer(ctx, namespace)
+	return err == nil && i.cache != nil, err
+}
+
+// Forget makes the store ask again whether a namespace admits Dizuo, because its role bindings changed.
+func (s *Store) Forget(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.namespaces[namespace]; i != nil && i.cache == nil {
+		delete(s.namespaces, namespace)
+	}
+}
+
+// Close ends the informer of a namespace, because it is gone or no longer admits Dizuo.
+func (s *Store) Close(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.namespaces[namespace]; i != nil && i.stop != nil {
+		i.stop()
+	}
+	delete(s.namespaces, namespace)
+}
+
+func (s *Store) informer(ctx context.Context, namespace string) (*informer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.namespaces[namespace]
+	if i != nil && (i.cache != nil || time.Since(i.refused) < recheck) {
+		return i, nil
+	}
+	allowed, err := s.allowed(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	if !allowed {
+		i = &informer{refused: time.Now()}
+		s.namespaces[namespace] = i
+		return i, nil
+	}
+	i, err = s.start(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	s.namespaces[namespace] = i
+	return i, nil
+}
+
+// allowed asks the API server whether we may list and watch Secrets in a namespace, because a list that is forbidden would be
+// tried for ever.
+func (s *Store) allowed(ctx context.Context, namespace string) (bool, error) {
+	for _, verb := range []string{"list", "watch", "patch"} {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: verb, Resource: "secrets"},
+		}}
+		got, err := s.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		if err != nil {
+			return false, fmt.Errorf("ask for access to Secrets in namespace %s: %w", namespace, err)
+		}
+		if !got.Status.Allowed {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (s *Store) start(ctx context.Context, namespace string) (*informer, error) {
+	c, err := cache.New(s.config, cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}})
+	if err != nil {
+		return nil, fmt.Errorf("Secrets of namespace %s: %w", namespace, err)
+	}
+	inf, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("Secrets of namespace %s: %w", namespace, err)
+	}
+	tell := func(o any) {
+		if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+			o = d.Obj
+		}
+		if secret, ok := o.(client.Object); ok {
+			s.Changed(client.ObjectKeyFromObject(secret))
+		}
+	}
+	if _, err := inf.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: tell, UpdateFunc: func(_, o any) { tell(o) }, DeleteFunc: tell,
+	}); err != nil {
+		return nil, fmt.Errorf("Secrets of namespace %s: %w", namespace, err)
+	}
+	run, stop := context.WithCancel(s.ctx)
+	go func() { _ = c.Start(run) }()
+	if !c.WaitForCacheSync(ctx) {
+		stop()
+		return nil, fmt.Errorf("Secrets of namespace %s: not synced: %w", namespace, context.Cause(ctx))
+	}
+	return &informer{cache: c, stop: stop}, nil
+}

@@ -1,0 +1,285 @@
+// Package shelf holds, in the operator's memory, what each object contributes to the bundle of its platform, and how far
+// that contribution has come: asked for, published under a lease, acknowledged by every online enforcer.
+//
+//	controllers/<kind>: Put, Keep, Drop --> Shelf --> controllers/publication: Parts, Published
+//	reports of nodes:                                 Acknowledge --> who waits is told --> status.enforcement
+//
+// It is a cache of what reconciling all objects gives; after a restart it fills again before anything is published.
+package shelf
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/internal/bundle"
+)
+
+// Key names a contributing object.
+type Key struct{ Kind, Namespace, Name string }
+
+// Fragment adds an object's documents to the parts of a bundle.
+type Fragment func(*bundle.Parts)
+
+// Enforcer is a node as its latest report shows it.
+type Enforcer struct {
+	// Name is <role>.<instance>.
+	Name string
+	// Sequence of the lease that it enforces.
+	Sequence int64
+	Online   bool
+}
+
+// Enforcement says how far an object's contribution has come.
+type Enforcement struct {
+	// Known is false before the first bundle was published or recognised after a start.
+	Known       bool
+	Revision    string
+	Sequence    int64
+	RequestedAt time.Time
+	EffectiveAt time.Time
+	Acked       int
+	Total       int
+	// Pending enforcers, sorted.
+	Pending []string
+}
+
+type entry struct {
+	digest      string
+	fragment    Fragment
+	keep        bool
+	changed     uint64 // the board's version in which it changed
+	sequence    int64  // of the lease that first carried it; 0 before
+	requestedAt time.Time
+	effectiveAt time.Time
+}
+
+type board struct {
+	entries   map[Key]*entry
+	version   uint64
+	published uint64
+	revision  string
+	sequence  int64
+	enforcers []Enforcer
+}
+
+// Shelf holds one board per platform. It is safe for use by many goroutines.
+type Shelf struct {
+	// Dirty is called, without the lock, when a platform has something to publish.
+	Dirty func(platform types.NamespacedName)
+	// Wake is called, without the lock, for each object whose contribution came into force.
+	Wake func(Key)
+
+	mu     sync.Mutex
+	boards map[types.NamespacedName]*board
+	// home remembers on which board a key stands, because an object may change platforms.
+	home map[Key]types.NamespacedName
+}
+
+// New gives an empty shelf.
+func New() *Shelf {
+	return &Shelf{boards: map[types.NamespacedName]*board{}, home: map[Key]types.NamespacedName{},
+		Dirty: func(types.NamespacedName) {}, Wake: func(Key) {}}
+}
+
+func (s *Shelf) board(platform types.NamespacedName) *board {
+	b := s.boards[platform]
+	if b == nil {
+		b = &board{entries: map[Key]*entry{}}
+		s.boards[platform] = b
+	}
+	return b
+}
+
+// Put records what an object contributes. digest names the contribution: the same digest changes nothing. A nil fragment
+// says that the object contributes nothing, and that this is on purpose.
+func (s *Shelf) Put(platform types.NamespacedName, key Key, digest string, fragment Fragment, now time.Time) {
+	if s.put(platform, key, digest, fragment, now) {
+		s.Dirty(platform)
+	}
+}
+
+func (s *Shelf) put(platform types.NamespacedName, key Key, digest string, fragment Fragment, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was, ok := s.home[key]; ok && was != platform {
+		s.drop(key)
+	}
+	s.home[key] = platform
+	b := s.board(platform)
+	if e := b.entries[key]; e != nil && e.digest == digest && !e.keep {
+		return false
+	}
+	b.version++
+	b.entries[key] = &entry{digest: digest, fragment: fragment, changed: b.version, requestedAt: now}
+	return true
+}
+
+// Keep records that an object cannot be compiled now and that what it last contributed stays in force.
+func (s *Shelf) Keep(platform types.NamespacedName, key Key) {
+	s.mu.Lock()
+	b := s.board(platform)
+	_, have := b.entries[key]
+	if !have {
+		s.home[key] = platform
+		b.version++
+		b.entries[key] = &entry{keep: true, changed: b.version}
+	}
+	s.mu.Unlock()
+	if !have {
+		s.Dirty(platform)
+	}
+}
+
+// Drop forgets an object on whatever platform it stood.
+func (s *Shelf) Drop(key Key) {
+	s.mu.Lock()
+	platform, ok := s.home[key]
+	s.drop(key)
+	s.mu.Unlock()
+	if ok {
+		s.Dirty(platform)
+	}
+}
+
+func (s *Shelf) drop(key Key) {
+	platform, ok := s.home[key]
+	if !ok {
+		return
+	}
+	b := s.board(platform)
+	delete(b.entries, key)
+	delete(s.home, key)
+	b.version++
+}
+
+// DropPlatform forgets a platform and all that stands on it.
+func (s *Shelf) DropPlatform(platform types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.board(platform).entries {
+		delete(s.home, key)
+	}
+	delete(s.boards, platform)
+}
+
+// Parts gives the parts of a platform's bundle, the keys whose last contribution must be taken from the bundle before, and
+// the version to hand to Published.
+func (s *Shelf) Parts(platform types.NamespacedName) (parts bundle.Parts, kept []Key, version uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.board(platform)
+	parts = bundle.NewParts()
+	for key, e := range b.entries {
+		if e.keep {
+			kept = append(kept, key)
+		} else if e.fragment != nil {
+			e.fragment(&parts)
+		}
+	}
+	return parts, kept, b.version
+}
+
+// Has reports whether an object has been recorded, in whatever way.
+func (s *Shelf) Has(platform types.NamespacedName, key Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.board(platform).entries[key] != nil
+}
+
+// Adopt replaces a kept entry by what the bundle before held.
+func (s *Shelf) Adopt(platform types.NamespacedName, key Key, fragment Fragment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.board(platform)
+	if e := b.entries[key]; e != nil && e.keep {
+		b.entries[key] = &entry{digest: "kept", fragment: fragment, changed: e.changed}
+	}
+}
+
+// Published records that the parts of a version are out under a lease.
+func (s *Shelf) Published(platform types.NamespacedName, version uint64, revision string, sequence int64, now time.Time) {
+	s.mu.Lock()
+	b := s.board(platform)
+	for _, e := range b.entries {
+		if e.sequence == 0 && e.changed <= version {
+			e.sequence = sequence
+		}
+	}
+	b.published, b.revision, b.sequence = version, revision, sequence
+	woken := b.settle(now)
+	s.mu.Unlock()
+	for _, key := range woken {
+		s.Wake(key)
+	}
+}
+
+// Acknowledge takes the enforcers of a platform and wakes the objects whose contribution came into force.
+func (s *Shelf) Acknowledge(platform types.NamespacedName, enforcers []Enforcer, now time.Time) {
+	s.mu.Lock()
+	b := s.board(platform)
+	b.enforcers = slices.SortedFunc(slices.Values(enforcers), func(x, y Enforcer) int { return cmp.Compare(x.Name, y.Name) })
+	woken := b.settle(now)
+	s.mu.Unlock()
+	for _, key := range woken {
+		s.Wake(key)
+	}
+}
+
+// settle marks what every online enforcer has acknowledged and gives the keys that were waiting for it.
+func (b *board) settle(now time.Time) []Key {
+	lowest, any := b.lowest()
+	var woken []Key
+	for key, e := range b.entries {
+		if any && e.sequence > 0 && e.sequence <= lowest && e.effectiveAt.IsZero() {
+			e.effectiveAt = now
+			woken = append(woken, key)
+		}
+	}
+	return woken
+}
+
+// lowest gives the lowest sequence among online enforcers.
+func (b *board) lowest() (int64, bool) {
+	lowest, any := int64(0), false
+	for _, e := range b.enforcers {
+		if e.Online && (!any || e.Sequence < lowest) {
+			lowest, any = e.Sequence, true
+		}
+	}
+	return lowest, any
+}
+
+// Enforcement says how far an object's contribution has come.
+func (s *Shelf) Enforcement(platform types.NamespacedName, key Key) Enforcement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.board(platform)
+	e := b.entries[key]
+	if e == nil || b.sequence == 0 {
+		return Enforcement{}
+	}
+	out := Enforcement{Known: true, Sequence: e.sequence, RequestedAt: e.requestedAt, EffectiveAt: e.effectiveAt, Total: len(b.enforcers)}
+	if e.sequence > 0 {
+		out.Revision = b.revision
+	}
+	for _, n := range b.enforcers {
+		if e.sequence > 0 && n.Sequence >= e.sequence {
+			out.Acked++
+		} else {
+			out.Pending = append(out.Pending, n.Name)
+		}
+	}
+	return out
+}
+
+// Lease gives revision and sequence in force, and what the enforcers of the platform run.
+func (s *Shelf) Lease(platform types.NamespacedName) (revision string, sequence int64, enforcers []Enforcer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.board(platform)
+	return b.revision, b.sequence, slices.Clone(b.enforcers)
+}
