@@ -276,9 +276,9 @@ type DatasetSource struct {
 	// +optional
 	// +kubebuilder:default=Table
 	Type DatasetSourceType `json:"type,omitempty"`
-	// schema is the table's schema. Default: `public`.
+	// schema is the table's schema. Default: `datasets`, the schema of the platform's own database that the gateway may read.
 	// +optional
-	// +kubebuilder:default=public
+	// +kubebuilder:default=datasets
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`

@@ -347,12 +347,12 @@ type InventoryRow struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_:@-]+$`
 	ClientID string `json:"clientID,omitempty"`
-	// passwordHash is the salted hash of the password, as `dizuo fleet passwords` writes it: `$sha256$...` for generated ones,
+	// passwordHash is the salted hash of the password, as `dizuo fleet passwords` writes it: `sha256:...` for generated ones,
 	// `$argon2id$...` for those a person chose. Never the password.
 	// +optional
 	// +kubebuilder:validation:MinLength=16
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^\$(sha256|argon2id)\$[A-Za-z0-9+/=,._$-]+$`
+	// +kubebuilder:validation:Pattern=`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$[A-Za-z0-9+/=,.$-]+)$`
 	PasswordHash string `json:"passwordHash,omitempty"`
 	// attributes are further facts that scenarios may read as `device.attributes`, e.g. `zone: garage`. No personal data.
 	// +optional

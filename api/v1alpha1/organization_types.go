@@ -325,7 +325,7 @@ type Webhook struct {
 	// url is the receiver's address.
 	// +required
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^https://[^\s]+$`
+	// +kubebuilder:validation:Pattern=`^(https://[^\s]+|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]+)?(/[^\s]*)?)$`
 	URL string `json:"url"`
 	// secretRef names a Secret, in the Organization's namespace, whose key `secret` is the signing secret after Standard
 	// Webhooks, `whsec_` and base64.

@@ -107,7 +107,7 @@ type ScenarioSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2
 	Modes []ModeName `json:"modes,omitempty"`
-	// parameters are values that a platform or community may set. In CEL they are `param.<name>`, elsewhere `${name}`.
+	// parameters are values that a platform or community may set. In CEL they are `params.<name>`, elsewhere `${name}`.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

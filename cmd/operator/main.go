@@ -41,7 +41,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.images.Node, "node-image", "dizuo/node:dev", "image of the data plane where a platform names none")
+	flag.StringVar(&o.images.Node, "node-image", "dizuo/dizuo:dev", "image of the data plane where a platform names none")
 	flag.StringVar(&o.images.Postgres, "postgres-image", "postgres:15", "PostgreSQL image where a platform names none")
 	flag.StringVar(&o.metrics, "metrics-bind-address", ":8080", "address of /metrics")
 	flag.StringVar(&o.probe, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")

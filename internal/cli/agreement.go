@@ -80,6 +80,9 @@ func (a *app) agreements(ctx context.Context, f *agreementFlags) ([]signed, *off
 }
 
 func (a *app) digest(s signed, set *offline.Set) (string, error) {
+	if s.agreement.Namespace == "" {
+		return "", usage("DataSharingAgreement/%s: the digest covers its namespace; write metadata.namespace, or give -n", s.GetName())
+	}
 	if s.Invalid {
 		for _, f := range set.Findings {
 			if f.Kind == s.Kind && f.Name == s.GetName() {
@@ -87,9 +90,6 @@ func (a *app) digest(s signed, set *offline.Set) (string, error) {
 			}
 		}
 		return "", fmt.Errorf("DataSharingAgreement/%s is not valid", s.GetName())
-	}
-	if s.agreement.Namespace == "" {
-		return "", usage("DataSharingAgreement/%s: the digest covers its namespace; write metadata.namespace, or give -n", s.GetName())
 	}
 	return approval.Digest(s.agreement)
 }

@@ -33,7 +33,7 @@ func (f *fileFlags) addImages(cmd *cobra.Command) {
 
 // Images of the release, which the operator gets as flags. A release build sets them (-ldflags -X).
 var (
-	DefaultNodeImage     = "dizuo/node:dev"
+	DefaultNodeImage     = "dizuo/dizuo:dev"
 	DefaultPostgresImage = "docker.io/dizuo/postgres:15-dev"
 )
 

@@ -48,6 +48,9 @@ func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
 		}
 		plan.Document.Grids = append(plan.Document.Grids, contract.Grid{Name: g.Name, Code: g.Code, Posts: posts})
 	}
+	if len(o.Spec.Grids) == 0 { // a community without grids is one grid
+		plan.Document.Grids = []contract.Grid{{Posts: o.Spec.Posts}}
+	}
 	if o.Spec.Workspace != nil {
 		plan.Workspace = workspace(&c, s, o)
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
@@ -243,8 +244,20 @@ func responders(o *v1alpha1.Scenario) []contract.Responder {
 		if duty != "" {
 			out = append(out, contract.Responder{Duty: duty})
 		} else {
-			out = append(out, contract.Responder{Post: string(r.Role)})
+			out = append(out, contract.Responder{Post: post(r.Role)})
 		}
 	}
 	return out
+}
+
+// post gives the name of the post that holds a role, as communities write it: GridWorker is the post grid-worker.
+func post(r v1alpha1.ResponderRole) string {
+	var b strings.Builder
+	for i, c := range string(r) {
+		if unicode.IsUpper(c) && i > 0 {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(c))
+	}
+	return b.String()
 }

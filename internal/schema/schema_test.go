@@ -28,7 +28,7 @@ func prepare(t *testing.T, kind, text string) (*Kind, Prepared) {
 }
 
 func head(kind string) string {
-	return "apiVersion: dizuo.io/v1alpha1\nkind: " + kind + "\nmetadata: {name: x, namespace: y}\n"
+	return "apiVersion: dizuo.io/v1alpha1\nkind: " + kind + "\nmetadata: {name: x, namespace: ns}\n"
 }
 
 func TestKinds(t *testing.T) {
@@ -106,7 +106,7 @@ func TestValidate(t *testing.T) {
 		"enum":            {"Community", "{division: '410221001001', committee: Rural}", "spec.committee", `"Rural" is not one of the values allowed; write "Urban"`},
 		"type":            {"Community", "{division: 410221001001}", "spec.division", "string"},
 		"duplicate key":   {"Community", "{division: '410221001001', grids: [{name: a}, {name: a}]}", "spec.grids[1]", "twice"},
-		"CEL":             {"Dataset", "{provider: {name: a}, divisionColumn: d, fields: [{name: n}]}", "spec", "subjectColumn"},
+		"CEL":             {"Dataset", "{provider: {name: a}, divisionColumn: d, fields: [{name: note}]}", "spec", "subjectColumn"},
 		"CEL on defaults": {"GridPlatform", "{divisions: ['41'], profile: HighAvailability}", "spec", "CloudNativePG"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestMetadataIsChecked(t *testing.T) {
-	k, p := prepare(t, "Community", "apiVersion: dizuo.io/v1alpha1\nkind: Community\nmetadata: {name: Upper_Case, namespace: y}\nspec: {division: '410221001001'}")
+	k, p := prepare(t, "Community", "apiVersion: dizuo.io/v1alpha1\nkind: Community\nmetadata: {name: Upper_Case, namespace: ns}\nspec: {division: '410221001001'}")
 	errs := k.Validate(context.Background(), p.Object)
 	if len(errs) == 0 || errs[0].Field != "metadata.name" {
 		t.Errorf("got %v", errs)

@@ -95,6 +95,8 @@ func readIngest() []string {
 		"$JS.API.CONSUMER.INFO." + s + "." + c,
 		"$JS.API.CONSUMER.MSG.NEXT." + s + "." + c,
 		"$JS.ACK." + s + "." + c + ".>",
+		// A session begins by making its consumer anew behind what the database holds.
+		"$JS.API.CONSUMER.DELETE." + s + "." + c,
 	}
 }
 
