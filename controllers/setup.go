@@ -70,12 +70,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: func() []string { return nil },
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)
-	reports.Changed = func(p types.NamespacedName) { calls.platform(ctx, p) }
+	reports.Wake = wakes.Wake
+	k.Reports = reports
 	for _, c := range []interface{ SetupWithManager(ctrl.Manager) error }{
-		&gridplatform.Reconciler{Kit: k, Reports: reports}, &community.Reconciler{Kit: k}, &organization.Reconciler{Kit: k},
-		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k, Reports: reports}, &scenario.Reconciler{Kit: k},
+		&gridplatform.Reconciler{Kit: k}, &community.Reconciler{Kit: k}, &organization.Reconciler{Kit: k},
+		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
 		&dataset.Reconciler{Kit: k}, &datasharingagreement.Reconciler{Kit: k},
-		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Reports: reports, Modules: policies.Access(), Dirty: dirty},
+		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Follow: reports, Modules: policies.Access(), Dirty: dirty},
 	} {
 		if err := c.SetupWithManager(mgr); err != nil {
 			return err
@@ -120,25 +121,6 @@ func (s secretCalls) namespace(ctx context.Context, ns string) {
 				s.dirty.Call(client.ObjectKeyFromObject(o))
 			}
 		})
-	}
-}
-
-// platform calls a platform and its fleets, because what the nodes report of them changed.
-func (s secretCalls) platform(ctx context.Context, p types.NamespacedName) {
-	s.wakes.Wake(shelf.Key{Kind: "GridPlatform", Namespace: p.Namespace, Name: p.Name})
-	var o v1alpha1.GridPlatform
-	if err := s.reader.Get(ctx, p, &o); err != nil {
-		return
-	}
-	namespaces := []string{p.Namespace}
-	for _, m := range o.Spec.Members {
-		namespaces = append(namespaces, m.Namespace)
-	}
-	for _, ns := range namespaces {
-		var fleets v1alpha1.DeviceFleetList
-		if err := s.reader.List(ctx, &fleets, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err == nil {
-			kit.Each(&fleets, func(f client.Object) { s.wakes.Wake(kit.Key("DeviceFleet", f)) })
-		}
 	}
 }
 

@@ -25,6 +25,11 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Community, plan com
 	if plan.Workspace != nil {
 		o.Status.WorkspaceNamespace = plan.Workspace.Namespace
 	}
+	if s.Platform != nil {
+		if open, ok := r.Reports.OpenCases(kit.PlatformKey(s.Platform), o.Name); ok {
+			o.Status.OpenCases = int32(open)
+		}
+	}
 	o.Status.Claims = claims(o, problems, s)
 }
 

@@ -5,6 +5,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/status"
+	"github.com/dizuo/dizuo/policies"
 )
 
 // status says how a DataSharingAgreement stands.
@@ -16,14 +17,11 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DataSharingAgreemen
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the agreement is in force"})
 	o.Status.Enforcement = enforcement
+	o.Status.Decisions = r.decisions(s, o)
 	o.Status.Phase, o.Status.Digest, o.Status.PendingApprovals = plan.Phase, plan.Digest, plan.Pending
 	o.Status.Guardrails = nil
 	for _, v := range plan.Findings {
-		basis := v.Origin
-		if v.Citation != "" {
-			basis = v.Citation
-		}
-		o.Status.Guardrails = append(o.Status.Guardrails, v1alpha1.GuardrailFinding{ID: v.Rule, Basis: basis, Message: v.Field + ": " + v.Message})
+		o.Status.Guardrails = append(o.Status.Guardrails, v1alpha1.GuardrailFinding{ID: v.Rule, Basis: basis(v), Message: v.Field + ": " + v.Message})
 	}
 }
 
@@ -36,4 +34,24 @@ func inForce(plan compile.AgreementPlan) status.Named {
 		return status.True(v1alpha1.ConditionInForce, reason, "grants nothing: "+string(plan.Phase))
 	}
 	return status.True(v1alpha1.ConditionInForce, v1alpha1.ReasonSucceeded, "approved by all parties and within its validity")
+}
+
+// basis says whether a guardrail is law or ours.
+func basis(v policies.Violation) string {
+	if v.Origin == "law" {
+		return "Law"
+	}
+	return "Ours"
+}
+
+// decisions gives what the gateways decided by the agreement, as they report it; without a report what was last said stays.
+func (r *Reconciler) decisions(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement) *v1alpha1.DecisionCounts {
+	if s.Platform == nil {
+		return o.Status.Decisions
+	}
+	d, ok := r.Reports.Decisions(kit.PlatformKey(s.Platform), o.Name)
+	if !ok {
+		return o.Status.Decisions
+	}
+	return &v1alpha1.DecisionCounts{Allowed: d.Allowed, Denied: d.Denied}
 }

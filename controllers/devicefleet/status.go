@@ -2,20 +2,13 @@ package devicefleet
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
-	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/status"
 )
-
-// Reports gives what the nodes of a platform say of a fleet; fresh is false when no report is recent enough to be believed.
-type Reports interface {
-	Fleet(platform types.NamespacedName, fleet string) (report contract.FleetReport, fresh bool)
-}
 
 // maxRejected bounds the list of rejected rows in the status; the count is whole.
 const maxRejected = 20

@@ -20,11 +20,7 @@ import (
 const kind = "GridPlatform"
 
 // Reconciler reconciles GridPlatforms.
-type Reconciler struct {
-	*kit.Kit
-	// Reports gives what the nodes of a platform say.
-	Reports Reports
-}
+type Reconciler struct{ *kit.Kit }
 
 // Reconcile gathers, compiles, renders, applies, contributes and writes the status.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {

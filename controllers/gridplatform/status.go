@@ -17,15 +17,9 @@ import (
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
-	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/render"
 	"github.com/dizuo/dizuo/internal/status"
 )
-
-// Reports gives the fresh reports of a platform's nodes, and when the last one came.
-type Reports interface {
-	Platform(platform types.NamespacedName) (reports []contract.Report, last time.Time)
-}
 
 // componentConditions gives the condition that each component feeds, in the order in which they depend on each other.
 var componentConditions = map[string]string{

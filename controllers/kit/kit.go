@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/render"
 	"github.com/dizuo/dizuo/internal/shelf"
 	"github.com/dizuo/dizuo/internal/status"
@@ -43,6 +45,18 @@ type Kit struct {
 	Guard  *policies.Guard
 	// Wakes has a channel per kind on which objects are called again; see Wake.
 	Wakes *Wakes
+	// Reports gives what the nodes of platforms say.
+	Reports Reports
+}
+
+// Reports gives what the nodes of a platform say. The last result is false while no report that speaks of it is fresh: then
+// nothing is known, and the last value is not the present one.
+type Reports interface {
+	Platform(platform types.NamespacedName) (reports []contract.Report, last time.Time)
+	Fleet(platform types.NamespacedName, fleet string) (contract.FleetReport, bool)
+	OpenCases(platform types.NamespacedName, community string) (int64, bool)
+	Dispatch(platform types.NamespacedName, organization string) (contract.DispatchReport, bool)
+	Decisions(platform types.NamespacedName, agreement string) (contract.DecisionReport, bool)
 }
 
 // Object is an object of our API.

@@ -25,4 +25,10 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
+	if s.Platform == nil {
+		return
+	}
+	if d, ok := r.Reports.Dispatch(kit.PlatformKey(s.Platform), o.Name); ok {
+		o.Status.Dispatch = &v1alpha1.DispatchStatus{Delivered: d.Delivered, Failed: d.Pending, LastError: d.LastError}
+	}
 }

@@ -32,8 +32,9 @@ const again = time.Second
 // Reconciler publishes bundles.
 type Reconciler struct {
 	*kit.Kit
-	Links   *natslink.Pool
-	Reports *Reports
+	Links *natslink.Pool
+	// Follow watches the reports of the platforms that are reached.
+	Follow *Reports
 	// Modules are the Rego files of policies/access.
 	Modules map[string]string
 	// Dirty calls a platform.
@@ -92,7 +93,7 @@ func (r *Reconciler) reach(ctx context.Context, p *v1alpha1.GridPlatform) (*nats
 		return nil, nil, err
 	}
 	if fresh {
-		r.Reports.Follow(name, link)
+		r.Follow.Follow(name, link)
 	}
 	return link, signer, nil
 }
@@ -157,7 +158,7 @@ func (r *Reconciler) record(ctx context.Context, p *v1alpha1.GridPlatform, l con
 
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.Shelf.DropPlatform(name)
-	r.Reports.Forget(name)
+	r.Follow.Forget(name)
 	r.Links.Close(name)
 	delete(r.sent, name)
 }

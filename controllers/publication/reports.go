@@ -24,9 +24,9 @@ var enforcing = []contract.Role{contract.RoleBroker, contract.RoleAuth, contract
 // Reports follows the report buckets of the platforms and hands what it learns to the shelf.
 type Reports struct {
 	Shelf *shelf.Shelf
-	// Changed calls a platform whose reports changed in more than their time.
-	Changed func(platform types.NamespacedName)
-	Now     func() time.Time
+	// Wake calls an object of which the nodes say something new.
+	Wake func(shelf.Key)
+	Now  func() time.Time
 
 	ctx       context.Context
 	mu        sync.Mutex
@@ -40,7 +40,7 @@ type followed struct {
 
 // NewReports gives reports that live as long as ctx.
 func NewReports(ctx context.Context, s *shelf.Shelf, now func() time.Time) *Reports {
-	return &Reports{Shelf: s, Now: now, Changed: func(types.NamespacedName) {}, ctx: ctx, platforms: map[types.NamespacedName]*followed{}}
+	return &Reports{Shelf: s, Now: now, Wake: func(shelf.Key) {}, ctx: ctx, platforms: map[types.NamespacedName]*followed{}}
 }
 
 // Follow watches the reports of a platform over a new link.
@@ -87,7 +87,9 @@ func (r *Reports) run(ctx context.Context, name types.NamespacedName, f *followe
 				watcher, updates = nil, nil
 				continue
 			}
-			r.take(f, entry)
+			for _, key := range r.take(name, f, entry) {
+				r.Wake(key)
+			}
 			r.tell(name, f)
 		case <-age.C:
 			r.tell(name, f)
@@ -95,9 +97,10 @@ func (r *Reports) run(ctx context.Context, name types.NamespacedName, f *followe
 	}
 }
 
-func (r *Reports) take(f *followed, entry jetstream.KeyValueEntry) {
+// take records a report and gives the objects of which it says something new.
+func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.KeyValueEntry) []shelf.Key {
 	if entry == nil {
-		return
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,9 +108,40 @@ func (r *Reports) take(f *followed, entry jetstream.KeyValueEntry) {
 	if entry.Operation() != jetstream.KeyValuePut || json.Unmarshal(entry.Value(), &report) != nil ||
 		contract.ReportKey(report.Role, report.Instance) != entry.Key() {
 		delete(f.reports, entry.Key())
-		return
+		return nil
 	}
+	was := f.reports[entry.Key()]
 	f.reports[entry.Key()] = report
+	said := map[string][]string{
+		"DeviceFleet": changed(was.Fleets, report.Fleets), "Community": changed(was.OpenCases, report.OpenCases),
+		"Organization": changed(was.Dispatch, report.Dispatch), "DataSharingAgreement": changed(was.Decisions, report.Decisions),
+	}
+	var out []shelf.Key
+	for kind, names := range said {
+		for _, n := range names {
+			out = append(out, r.Shelf.Find(name, kind, n)...)
+		}
+	}
+	if len(said["Community"]) > 0 {
+		out = append(out, shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
+	}
+	return out
+}
+
+// changed gives the keys whose values differ between two maps.
+func changed[V comparable](was, is map[string]V) []string {
+	var out []string
+	for k, v := range is {
+		if old, had := was[k]; !had || old != v {
+			out = append(out, k)
+		}
+	}
+	for k := range was {
+		if _, has := is[k]; !has {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // tell hands the enforcers to the shelf. A role of which no node ever reported still counts: without it nothing is in force.
@@ -135,7 +169,10 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 	r.Shelf.Acknowledge(name, enforcers, now)
 	_, _, is := r.Shelf.Lease(name)
 	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
-		r.Changed(name)
+		r.Wake(shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
+		for _, key := range r.Shelf.Find(name, "DeviceFleet", "") { // presence comes and goes with the nodes that tell of it
+			r.Wake(key)
+		}
 	}
 }
 
@@ -171,6 +208,42 @@ func (r *Reports) Fleet(name types.NamespacedName, fleet string) (sum contract.F
 		sum.Rejected, sum.Violations = sum.Rejected+f.Rejected, sum.Violations+f.Violations
 		if f.LastViolationAt.After(sum.LastViolationAt) {
 			sum.LastViolationAt = f.LastViolationAt
+		}
+	}
+	return sum, ok
+}
+
+// OpenCases gives the open cases of a community.
+func (r *Reports) OpenCases(name types.NamespacedName, community string) (int64, bool) {
+	reports, _ := r.Platform(name)
+	for _, report := range reports {
+		if report.Role == contract.RoleGrid {
+			return report.OpenCases[community], true
+		}
+	}
+	return 0, false
+}
+
+// Dispatch gives the deliveries to an organisation, summed up over the instances of the role grid.
+func (r *Reports) Dispatch(name types.NamespacedName, organization string) (sum contract.DispatchReport, ok bool) {
+	reports, _ := r.Platform(name)
+	for _, report := range reports {
+		if d, has := report.Dispatch[organization]; has {
+			sum.Delivered, sum.Pending, ok = sum.Delivered+d.Delivered, sum.Pending+d.Pending, true
+			if d.LastError != "" {
+				sum.LastError = d.LastError
+			}
+		}
+	}
+	return sum, ok
+}
+
+// Decisions gives what the gateways decided by an agreement.
+func (r *Reports) Decisions(name types.NamespacedName, agreement string) (sum contract.DecisionReport, ok bool) {
+	reports, _ := r.Platform(name)
+	for _, report := range reports {
+		if d, has := report.Decisions[agreement]; has {
+			sum.Allowed, sum.Denied, ok = sum.Allowed+d.Allowed, sum.Denied+d.Denied, true
 		}
 	}
 	return sum, ok

@@ -111,7 +111,9 @@ func TestCases(t *testing.T) {
 	server := gridServer(t, dir)
 	common := []string{"--server", server.URL, "--ca", pemOf(t, server.Certificate()), "--platform", "qi/qi"}
 	signing := []string{"--organization", "committee", "--subject", "p-17", "--role", "GridWorker", "--key", key}
-	cases := func(args ...string) ran { return run(t, "", append(append(append([]string{"cases"}, args...), common...), signing...)...) }
+	cases := func(args ...string) ran {
+		return run(t, "", append(append(append([]string{"cases"}, args...), common...), signing...)...)
+	}
 
 	r := cases()
 	if r.code != ExitOK || !strings.Contains(r.out, "2026-000001") || !strings.Contains(r.out, "2026-000002") || !strings.Contains(r.out, "smoke.sd-1") {

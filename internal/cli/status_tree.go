@@ -268,7 +268,7 @@ func fleetCounts(say words, f *v1alpha1.DeviceFleet) string {
 
 func agreements(say words, list []v1alpha1.DataSharingAgreement) *Node {
 	all := items(list)
-	n := group(say, "DataSharingAgreement", all, func(o statused) string { return string(o.(*v1alpha1.DataSharingAgreement).Status.Phase) })
+	n := group(say, "DataSharingAgreement", all, func(o statused) string { return say.phase(o.(*v1alpha1.DataSharingAgreement).Status.Phase) })
 	if n == nil {
 		return nil
 	}

@@ -190,6 +190,19 @@ func (s *Shelf) Has(platform types.NamespacedName, key Key) bool {
 	return s.board(platform).entries[key] != nil
 }
 
+// Find gives the keys of a kind on a platform: those of a name, or all where the name is empty.
+func (s *Shelf) Find(platform types.NamespacedName, kind, name string) []Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Key
+	for key := range s.board(platform).entries {
+		if key.Kind == kind && (name == "" || key.Name == name) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
 // Adopt replaces a kept entry by what the bundle before held.
 func (s *Shelf) Adopt(platform types.NamespacedName, key Key, fragment Fragment) {
 	s.mu.Lock()
