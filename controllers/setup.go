@@ -134,13 +134,18 @@ func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error
 	})
 	return ctrl.NewControllerManagedBy(mgr).Named("admission").Watches(&rbacv1.RoleBinding{}, binding).
 		Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+			if !bound(ctx, mgr.GetClient(), req.Namespace) {
+				store.Close(req.Namespace)
+				calls.namespace(ctx, req.Namespace)
+				return reconcile.Result{}, nil
+			}
 			store.Forget(req.Namespace)
 			admitted, err := store.Admitted(ctx, req.Namespace)
 			if err != nil {
 				return reconcile.Result{}, err
 			}
 			calls.namespace(ctx, req.Namespace)
-			if !admitted && bound(ctx, mgr.GetClient(), req.Namespace) {
+			if !admitted {
 				return reconcile.Result{RequeueAfter: time.Second}, nil // the API server's authorizer learns of a binding a little later
 			}
 			return reconcile.Result{}, nil

@@ -317,7 +317,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.for) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
 // +kubebuilder:validation:XValidation:rule="!has(self.for) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
 type Term struct {
-	// when is a CEL expression over `msg`, `device`, `context`, `state`, `param` and `baseline` that must be true, e.g. `msg.smoke == true`.
+	// when is a CEL expression over `msg`, `device`, `context`, `state`, `params` and `baseline` that must be true, e.g. `msg.smoke == true`.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -392,7 +392,7 @@ type CountTrigger struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.for) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
 // +kubebuilder:validation:XValidation:rule="!has(self.for) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
 type Trigger struct {
-	// when is a CEL expression over `msg`, `device`, `context`, `state`, `param` and `baseline` that must be true, e.g. `msg.smoke == true`.
+	// when is a CEL expression over `msg`, `device`, `context`, `state`, `params` and `baseline` that must be true, e.g. `msg.smoke == true`.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -415,7 +415,7 @@ type Trigger struct {
 	// schedule limits the trigger to hours of the day. Unset: always.
 	// +optional
 	Schedule *Schedule `json:"schedule,omitempty"`
-	// unless is a CEL expression over `msg`, `device`, `context` and `param` that keeps the alarm down, e.g. `context.away`.
+	// unless is a CEL expression over `msg`, `device`, `context` and `params` that keeps the alarm down, e.g. `context.away`.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -545,7 +545,7 @@ type SeverityRaise struct {
 	// severity is what the case becomes.
 	// +required
 	Severity Severity `json:"severity"`
-	// when is a CEL expression over `msg`, `device`, `context`, `state` and `param`.
+	// when is a CEL expression over `msg`, `device`, `context`, `state` and `params`.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

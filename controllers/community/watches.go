@@ -19,7 +19,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Community{}, r.rivals(), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.LabelsChanged()).
-		Watches(&corev1.ResourceQuota{}, kit.ByOwner(kind), kit.OursChanged()).
+		Watches(&corev1.ResourceQuota{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.LimitRange{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&networkingv1.NetworkPolicy{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&rbacv1.RoleBinding{}, kit.ByOwner(kind), kit.Ours()).

@@ -154,6 +154,11 @@ func TestCases(t *testing.T) {
 	if r.code != ExitFailed || !strings.Contains(r.err, "certificate") {
 		t.Errorf("a server that no CA vouches for: exit code %d: %s", r.code, r.err)
 	}
+	stranger, _ := fleetCA(t, "qi", at, at.AddDate(100, 0, 0))
+	r = run(t, "", append([]string{"cases", "--server", server.URL, "--platform", "qi/qi", "--ca", stranger}, signing...)...)
+	if r.code != ExitFailed || !strings.Contains(r.err, "certificate") {
+		t.Errorf("a server of another CA: exit code %d: %s", r.code, r.err)
+	}
 }
 
 func TestRead(t *testing.T) {

@@ -124,6 +124,11 @@ func TestTreeFitsTheTerminal(t *testing.T) {
 		t.Error("stems are missing, or there is colour without being asked")
 	}
 	b.Reset()
+	printer{out: &b, columns: 24}.print(&Node{Text: strings.Repeat("word ", 8), Children: []*Node{{Text: "below"}}})
+	if lines := strings.Split(b.String(), "\n"); !strings.HasPrefix(lines[1], "│ word") {
+		t.Errorf("a broken line must not cut the stem of what stands below:\n%s", b.String())
+	}
+	b.Reset()
 	printer{out: &b, colour: true}.print(s.Tree)
 	if !strings.Contains(b.String(), "\x1b[31m✗") {
 		t.Error("no colour")

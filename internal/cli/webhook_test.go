@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -125,5 +127,25 @@ func TestReceiverKeepsTheLastThousand(t *testing.T) {
 	var got []Received
 	if err := json.NewDecoder(answer.Body).Decode(&got); err != nil || len(got) != keptDeliveries {
 		t.Errorf("%d kept, %v", len(got), err)
+	}
+}
+
+// The command itself: it listens, answers, and ends with the context as a pod does.
+func TestServeEndsWithTheContext(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, listener, (&receiver{}).handler()) }()
+	answer, err := http.Get("http://" + listener.Addr().String() + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	cancel()
+	if err := <-done; err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("status %d, ended with %v", answer.StatusCode, err)
 	}
 }

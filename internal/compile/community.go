@@ -99,7 +99,7 @@ func checkGrids(c *problems, scheme v1alpha1.GridCodeScheme, o *v1alpha1.Communi
 
 var (
 	digits20 = regexp.MustCompile(`^[0-9]{20}$`)
-	sequence = regexp.MustCompile(`^[0-9]{2,8}$`)
+	sequence = regexp.MustCompile(`^[0-9]{2,4}$`)
 )
 
 func gridCode(scheme v1alpha1.GridCodeScheme, division, code string) string {
@@ -119,7 +119,7 @@ func gridCode(scheme v1alpha1.GridCodeScheme, division, code string) string {
 	default:
 		rest, ok := strings.CutPrefix(code, division)
 		if !ok || !sequence.MatchString(rest) {
-			return "want " + division + " and 2 to 8 digits (gridCodeScheme Division12PlusSequence)"
+			return "want " + division + " and 2 to 4 digits (gridCodeScheme Division12PlusSequence)"
 		}
 	}
 	return ""

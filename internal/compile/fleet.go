@@ -183,6 +183,9 @@ func register(s *Snapshot, o *v1alpha1.DeviceFleet, rows []row, plan *FleetPlan)
 		}
 		clients[client] = true
 		plan.Document.Devices[r.Device] = r.document()
+		if r.Community == "" {
+			continue // in store: known, and not admitted before it hangs somewhere
+		}
 		plan.Credentials.Devices[r.Device] = contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash}
 	}
 	return rejected
@@ -200,9 +203,9 @@ func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
 	}
 	community, ok := s.Communities.Get(r.Community)
 	switch {
-	case r.Community == "":
-		return "community: empty; write the name of the Community that the device hangs in"
-	case !ok:
+	case r.Community == "" && (r.Grid != "" || r.Compound != ""):
+		return "community: empty; write the name of the Community that the grid or compound is in"
+	case r.Community != "" && !ok:
 		return "community: no Community " + r.Community + " on this platform"
 	case r.Grid != "" && !slices.ContainsFunc(community.Spec.Grids, func(g v1alpha1.Grid) bool { return g.Name == r.Grid }):
 		return "grid: Community " + r.Community + " has no grid " + r.Grid

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,10 +15,10 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// Keys of an inventory Secret, tried in this order.
+// Endings of the keys of an inventory Secret that are read, in the order of their names; other keys are left alone.
 const (
-	InventoryKey     = "inventory.csv"
-	InventoryKeyGzip = "inventory.csv.gz"
+	inventorySuffix     = ".csv"
+	inventorySuffixGzip = ".csv.gz"
 )
 
 // maxInventoryBytes bounds an unpacked inventory Secret: 900 KiB of gzip may not become more than this.
@@ -45,7 +46,7 @@ func inventoryRows(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) ([]row, []
 		if data == nil {
 			continue
 		}
-		more, bad := readInventory("Secret/"+ref.Name, data)
+		more, bad := readInventory(ref.Name, data)
 		rows, rejected = append(rows, more...), append(rejected, bad...)
 	}
 	for field, set := range map[string]bool{"artifact": o.Spec.Inventory.Artifact != nil, "open": o.Spec.Inventory.Open != nil} {
@@ -57,18 +58,30 @@ func inventoryRows(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) ([]row, []
 	return rows, rejected
 }
 
-func readInventory(source string, data map[string][]byte) ([]row, []v1alpha1.RejectedRow) {
-	raw := data[InventoryKey]
-	if packed := data[InventoryKeyGzip]; raw == nil && packed != nil {
-		var err error
-		if raw, err = gunzip(packed); err != nil {
-			return nil, []v1alpha1.RejectedRow{{Source: source, Reason: InventoryKeyGzip + ": " + err.Error()}}
+// readInventory reads every CSV of an inventory Secret.
+func readInventory(name string, data map[string][]byte) (rows []row, rejected []v1alpha1.RejectedRow) {
+	found := false
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		source, raw := "secrets/"+name+"/"+key, data[key]
+		switch {
+		case strings.HasSuffix(key, inventorySuffixGzip):
+			var err error
+			if raw, err = gunzip(raw); err != nil {
+				rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Reason: "not gzip: " + err.Error()})
+				found = true
+				continue
+			}
+		case !strings.HasSuffix(key, inventorySuffix):
+			continue
 		}
+		found = true
+		more, bad := ReadCSV(source, raw)
+		rows, rejected = append(rows, more...), append(rejected, bad...)
 	}
-	if raw == nil {
-		return nil, []v1alpha1.RejectedRow{{Source: source, Reason: "has neither key " + InventoryKey + " nor " + InventoryKeyGzip}}
+	if !found {
+		rejected = append(rejected, v1alpha1.RejectedRow{Source: "secrets/" + name, Reason: "has no key that ends in " + inventorySuffix + " or " + inventorySuffixGzip})
 	}
-	return ReadCSV(source, raw)
+	return rows, rejected
 }
 
 func gunzip(packed []byte) ([]byte, error) {
@@ -197,7 +210,7 @@ func CommunitiesNamed(s *Snapshot, o *v1alpha1.DeviceFleet) []string {
 	seen := map[string]bool{}
 	var out []string
 	for _, r := range rows {
-		if !seen[r.Community] {
+		if r.Community != "" && !seen[r.Community] {
 			seen[r.Community] = true
 			out = append(out, r.Community)
 		}

@@ -49,7 +49,7 @@ func admitted(p *v1alpha1.GridPlatform, kind, namespace string) Problems {
 	return c.list
 }
 
-// roleHolds says which kinds a member namespace may hold: a vendor fleets and their profiles, a provider datasets and
+// roleHolds says which kinds a member namespace may hold: a vendor fleets, a provider datasets and
 // agreements, a county all but the platform itself.
 func roleHolds(r v1alpha1.MemberRole, kind string) bool {
 	switch r {

@@ -13,6 +13,10 @@ type scope struct {
 	person.Identity
 	// communities in the jurisdiction of the person's organisation, sorted.
 	communities []string
+	// grassroots are committees and townships: they see every case of their jurisdiction. Others see cases with sensitive
+	// personal data only where they were called to them: a property company covers a community, and has no business with who
+	// has not left home.
+	grassroots bool
 	// rostered narrows to the communities and grids for which the roster names the person.
 	rostered bool
 }
@@ -26,6 +30,7 @@ func scopeOf(b *intake.Bundle, who person.Identity) scope {
 	if !ok || !reads || len(org.Duties) == 0 && isVendor(b, who.Organization) {
 		return s
 	}
+	s.grassroots = org.Type == "Committee" || org.Type == "Township"
 	for name, c := range b.Directory.Communities {
 		if org.Covers(c.Division) > 0 {
 			s.communities = append(s.communities, name)
@@ -63,6 +68,17 @@ func (s scope) where(first int) (string, []any) {
 	return fmt.Sprintf(`c.community = ANY($%d) AND EXISTS (SELECT FROM grid.roster r WHERE r.organization = $%d AND r.person = $%d
 		AND r.role = $%d AND r.community = c.community AND r.grid IN ('', c.grid))`, first, first+1, first+2, first+3),
 		[]any{communities, s.Organization, s.Subject, s.Role}
+}
+
+// cases gives the SQL condition on grid.cases under the alias c, and its arguments from number first on.
+func (s scope) cases(first int) (string, []any) {
+	where, args := s.where(first)
+	if s.grassroots {
+		return where, args
+	}
+	args = append(args, s.Organization)
+	return fmt.Sprintf(`%s AND (c.data_class NOT IN ('C2', 'C3') OR EXISTS (SELECT FROM grid.dispatch_outbox d
+		WHERE d.case_id = c.id AND d.organization = $%d))`, where, first+len(args)-1), args
 }
 
 // actor names the person in a history.

@@ -61,7 +61,7 @@ func (a *api) registerCases() {
 }
 
 func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error) {
-	where, args := callerOf(ctx).scope.where(1)
+	where, args := callerOf(ctx).scope.cases(1)
 	add := func(condition string, v any) {
 		args = append(args, v)
 		where += fmt.Sprintf(" AND "+condition, len(args))
@@ -115,7 +115,7 @@ func (a *api) get(ctx context.Context, in *idInput) (*output[CaseDetail], error)
 func (a *api) detail(ctx context.Context, id uuid.UUID) (*CaseDetail, error) {
 	var out CaseDetail
 	err := pgx.BeginTxFunc(ctx, a.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		where, args := callerOf(ctx).scope.where(2)
+		where, args := callerOf(ctx).scope.cases(2)
 		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where, append([]any{id}, args...)...)
 		if err != nil {
 			return err
@@ -160,7 +160,7 @@ func (a *api) registerActions() {
 func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], error) {
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		who := callerOf(ctx)
-		where, args := who.scope.where(2)
+		where, args := who.scope.cases(2)
 		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
 		if err != nil {
 			return err

@@ -33,6 +33,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 		type row struct {
 			id              uuid.UUID
 			community, grid string
+			class, called   string
 		}
 		var all []row
 		prefix := fmt.Sprintf("n%d-", seed)
@@ -46,19 +47,23 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 			}
 		}
 		for i := range 60 {
-			c := &Case{Community: fmt.Sprintf("c%d", r.IntN(14)), Grid: []string{"", "g1", "g2"}[r.IntN(3)], Class: "x", Severity: contract.SeverityLow, Title: prefix, Source: SourceSystem,
+			c := &Case{Community: fmt.Sprintf("c%d", r.IntN(14)), Grid: []string{"", "g1", "g2"}[r.IntN(3)], Class: "x", Severity: contract.SeverityLow, Title: prefix, Source: SourceSystem, DataClass: []string{"", "C0", "C1", "C2", "C3"}[r.IntN(5)],
 				SourceSystem: prefix, ExternalID: fmt.Sprint(i), StartedAt: time.Now(), LastSignalAt: time.Now()}
 			if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return insert(t.Context(), tx, b.Directory, c, system, time.Now(), nil) }); err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, row{c.ID, c.Community, c.Grid})
+			called := fmt.Sprintf("o%d", r.IntN(8))
+			if _, err := pool.Exec(t.Context(), "INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at) VALUES ($1, $2, $3, '', now(), now())", uuid.New(), c.ID, called); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, row{c.ID, c.Community, c.Grid, c.DataClass, called})
 		}
 		seen := 0
 		for o := range 9 { // the last is no organisation at all
 			for p := range 3 {
 				for _, role := range roles {
 					who := person.Identity{Organization: fmt.Sprintf("o%d", o), Subject: fmt.Sprintf("p%d", p), Role: string(role)}
-					where, args := scopeOf(b, who).where(2)
+					where, args := scopeOf(b, who).cases(2)
 					rows, err := pool.Query(t.Context(), "SELECT c.id FROM grid.cases c WHERE c.source_system = $1 AND "+where, append([]any{prefix}, args...)...)
 					if err != nil {
 						t.Fatal(err)
@@ -83,6 +88,9 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 						}
 						if b.Fleets["f"].Vendor == who.Organization && len(org.Duties) == 0 {
 							ok = false
+						}
+						if c.class == "C2" || c.class == "C3" {
+							ok = ok && (org.Type == "Committee" || org.Type == "Township" || c.called == who.Organization)
 						}
 						if ok {
 							want = append(want, c.id)
@@ -121,7 +129,7 @@ func randomDirectory(r *rand.Rand) *intake.Bundle {
 		b.Directory.Communities[fmt.Sprintf("c%d", i)] = contract.Community{Division: division()}
 	}
 	for i := range 8 {
-		var o contract.Organization
+		o := contract.Organization{Type: []string{"Committee", "Township", "PropertyCompany", "Fire"}[r.IntN(4)]}
 		for range r.IntN(3) {
 			o.Jurisdiction = append(o.Jurisdiction, division()[:2+r.IntN(4)])
 		}
