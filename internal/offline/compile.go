@@ -100,14 +100,15 @@ func withoutSummary(list compile.Problems, each bool) compile.Problems {
 func (m *Member) rejected(set *Set, rows []v1alpha1.RejectedRow) []Finding {
 	var out []Finding
 	for _, r := range rows {
-		name, inSecret := strings.CutPrefix(r.Source, "Secret/")
+		place, inSecret := strings.CutPrefix(r.Source, "secrets/")
 		if !inSecret {
 			out = append(out, m.finding(fmt.Sprintf("spec.inventory.rows[%d]", r.Line-1), r.Reason, v1alpha1.ReasonInvalidRows))
 			continue
 		}
+		name, key, _ := strings.Cut(place, "/")
 		f := m.finding("spec.inventory.secrets", fmt.Sprintf("Secret %s line %d: %s", name, r.Line, r.Reason), v1alpha1.ReasonInvalidRows)
 		if secret := set.object("Secret", m.GetNamespace(), name); secret != nil {
-			f.File, f.Line = secret.rowAt(int(r.Line))
+			f.File, f.Line = secret.rowAt(key, int(r.Line))
 		}
 		out = append(out, f)
 	}
@@ -123,9 +124,9 @@ func (s *Set) object(kind, namespace, name string) *Object {
 	return nil
 }
 
-// rowAt gives the place of a line of a Secret's inventory: the line itself if it stands there as a block of text.
-func (o *Object) rowAt(line int) (string, int) {
-	path := schema.Path{}.Child("stringData").Child(compile.InventoryKey)
+// rowAt gives the place of a line of a key of an inventory Secret: the line itself if it stands there as a block of text.
+func (o *Object) rowAt(key string, line int) (string, int) {
+	path := schema.Path{}.Child("stringData").Child(key)
 	file, at := o.Document.File, o.Document.Offset+locate(o.Document.Node, path)
 	if n := find(o.Document.Node, path); n != nil && n.Style&yaml.LiteralStyle != 0 {
 		at = o.Document.Offset + n.Line + line

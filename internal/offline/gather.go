@@ -213,7 +213,7 @@ func (p *Platform) placeholders() {
 			}
 			for _, ref := range o.Spec.Inventory.Secrets {
 				stand(o.Namespace, ref.Name, notInFiles+"; its rows of DeviceFleet "+o.Name+" were not checked", map[string][]byte{
-					compile.InventoryKey: []byte("device,community\n"),
+					"inventory.csv": []byte("device,community\n"),
 				})
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// forward keeps a local port open to a Service, also while its pods come and go.
-type forward struct {
+// Forward is a local port that stays open to a Service, also while its pods come and go.
+type Forward struct {
 	// Port on localhost.
 	Port string
 	stop context.CancelFunc
@@ -22,11 +22,11 @@ type forward struct {
 
 var forwarding = regexp.MustCompile(`^Forwarding from 127\.0\.0\.1:(\d+) `)
 
-// Forward forwards a port of localhost that the kernel chooses to a Service's. The kubectl behind it is started again, on
-// the same local port, whenever it ends; close stops it.
-func Forward(ctx context.Context, kubectl, namespace, service, port string) (*forward, error) {
+// OpenForward forwards a port of localhost that the kernel chooses to a Service's. The kubectl behind it is started again,
+// on the same local port, whenever it ends; Close stops it.
+func OpenForward(ctx context.Context, kubectl, namespace, service, port string) (*Forward, error) {
 	ctx, stop := context.WithCancel(ctx)
-	f := &forward{stop: stop, done: make(chan struct{})}
+	f := &Forward{stop: stop, done: make(chan struct{})}
 	first := make(chan error, 1)
 	go func() {
 		defer close(f.done)
@@ -41,14 +41,14 @@ func Forward(ctx context.Context, kubectl, namespace, service, port string) (*fo
 		}
 	}()
 	if err := <-first; err != nil {
-		f.close()
+		f.Close()
 		return nil, fmt.Errorf("kubectl port-forward -n %s service/%s: %w", namespace, service, err)
 	}
 	return f, nil
 }
 
 // once runs kubectl until it ends; ready is called when the port is open.
-func (f *forward) once(ctx context.Context, kubectl, namespace, service, port string, ready func()) error {
+func (f *Forward) once(ctx context.Context, kubectl, namespace, service, port string, ready func()) error {
 	cmd := exec.CommandContext(ctx, kubectl, "port-forward", "--address", "127.0.0.1", "-n", namespace, "service/"+service, f.Port+":"+port)
 	var errs strings.Builder
 	cmd.Stderr = &errs
@@ -62,7 +62,9 @@ func (f *forward) once(ctx context.Context, kubectl, namespace, service, port st
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if m := forwarding.FindStringSubmatch(lines.Text()); m != nil {
-			f.Port = m[1]
+			if f.Port == "" {
+				f.Port = m[1]
+			}
 			ready()
 			break
 		}
@@ -75,9 +77,10 @@ func (f *forward) once(ctx context.Context, kubectl, namespace, service, port st
 }
 
 // URL of the forwarded service.
-func (f *forward) URL() string { return "https://localhost:" + f.Port }
+func (f *Forward) URL() string { return "https://localhost:" + f.Port }
 
-func (f *forward) close() {
+// Close stops forwarding; nil is allowed.
+func (f *Forward) Close() {
 	if f != nil {
 		f.stop()
 		<-f.done

@@ -60,7 +60,7 @@ type teller struct {
 	// device is registered anew for each telling, so that an alarm of the last one cannot be taken for this one's.
 	device string
 	// ports forwarded to the platform's services.
-	broker, grid, gateway *forward
+	broker, grid, gateway *Forward
 	figures               []Figure
 	// caseID and caseNumber of the case that the alarm opened.
 	caseID, caseNumber string
@@ -96,9 +96,9 @@ func Run(ctx context.Context, env Env, p Printer) (err error) {
 	t := &teller{Env: env, print: p, dir: dir, device: "sd-story-" + time.Now().UTC().Format("0102-150405")}
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
-		t.broker.close()
-		t.grid.close()
-		t.gateway.close()
+		t.broker.Close()
+		t.grid.Close()
+		t.gateway.Close()
 		cancel()
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
