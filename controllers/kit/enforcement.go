@@ -75,7 +75,8 @@ func (k *Kit) Enforced(s *compile.Snapshot, key shelf.Key, o Object) (*v1alpha1.
 		Revision: e.Revision, Sequence: e.Sequence, RequestedAt: stamp(e.RequestedAt), EffectiveAt: stamp(e.EffectiveAt),
 		Acked: int32(e.Acked), Total: int32(e.Total), Pending: bounded(e.Pending),
 	}
-	if was := common.Enforcement; was != nil && was.Sequence == e.Sequence && was.EffectiveAt != nil {
+	if was := common.Enforcement; was != nil && was.EffectiveAt != nil && (was.Sequence == e.Sequence || (e.Recognised && common.ObservedGeneration == o.GetGeneration())) {
+		out.Sequence = was.Sequence
 		out.RequestedAt, out.EffectiveAt, out.Revision = was.RequestedAt, was.EffectiveAt, was.Revision
 	}
 	return out, available(e), fully(e)

@@ -130,8 +130,9 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 		return 0, err
 	}
 	life := p.Spec.Lease.Center.Duration
-	lease := state.lease
+	lease, found := state.lease, true
 	if index.Revision() != lease.Revision || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {
+		found = index.Revision() == lease.Revision
 		lease = contract.Lease{Platform: name.String(), Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: lease.Sequence + 1,
 			IssuedAt: now.UTC(), ExpiresAt: now.Add(life).UTC()}
 		if err := r.record(ctx, p, lease, signer.KeyID); err != nil {
@@ -144,7 +145,8 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 		}
 		state.lease, state.keyID = lease, signer.KeyID
 	}
-	r.Shelf.Published(name, version, lease.Revision, lease.Sequence, now)
+	r.Shelf.Published(name, version, lease.Revision, lease.Sequence, found && state.atStart, now)
+	state.atStart = false
 	return max(time.Second, lease.IssuedAt.Add(life/3).Sub(now)), nil
 }
 

@@ -25,6 +25,8 @@ type sent struct {
 	keyID string
 	// objects names the shards in the store, by digest, that keyID signed.
 	objects map[string]bool
+	// atStart is set until the first publication of this process.
+	atStart bool
 	// history holds the last indexes, newest last.
 	history []contract.Index
 }
@@ -34,7 +36,7 @@ func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1
 	if s := r.sent[name]; s != nil {
 		return s, nil
 	}
-	s := &sent{objects: map[string]bool{}}
+	s := &sent{objects: map[string]bool{}, atStart: true}
 	lease, index, err := current(ctx, link.JetStream, signer)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func ParsePublicKey(text string) (crypto.PublicKey, error) {
 	}
 	key, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("public key: %w", err)
+		return nil, errors.New("public key: is no SPKI (SubjectPublicKeyInfo, DER)") // the parser's own words help nobody
 	}
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:

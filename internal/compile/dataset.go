@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,11 +46,7 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 		}
 	}
 	for _, f := range o.Spec.Fields {
-		column := f.Column
-		if column == "" {
-			column = f.Name
-		}
-		doc.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Column: column, Grade: string(f.Grade), Personal: string(f.Personal)}
+		doc.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Column: cmp.Or(f.Column, f.Name), Grade: string(f.Grade), Personal: string(f.Personal)}
 	}
 	return DatasetPlan{doc}, c.list
 }
@@ -84,7 +81,7 @@ func checkSource(c *problems, o *v1alpha1.Dataset) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn", message)
 	}
 	for i, f := range o.Spec.Fields {
-		if f.Name == o.Spec.SubjectColumn && f.Personal == v1alpha1.PersonalNone {
+		if cmp.Or(f.Column, f.Name) == o.Spec.SubjectColumn && f.Personal == v1alpha1.PersonalNone {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.fields[%d].personal", i), "is None, but the field is the subject; write Ordinary or Sensitive")
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -142,8 +143,11 @@ func TestGoldenHasEveryReason(t *testing.T) {
 // golden compiles a text twice, the second time with the objects in another order, and gives what comes out as YAML.
 func golden(t *testing.T, text string) []byte {
 	t.Helper()
-	set := load(t, signed(t, text))
+	set, untouched := load(t, signed(t, text)), load(t, signed(t, text))
 	out := encode(t, results(t, set, text))
+	if diff := gocmp.Diff(untouched.Objects, set.Objects, cmpopts.IgnoreFields(offline.Object{}, "Document")); diff != "" {
+		t.Errorf("compile changed its input:\n%s", diff)
+	}
 	reversed := load(t, signed(t, text))
 	slices.Reverse(reversed.Objects)
 	if diff := gocmp.Diff(string(out), string(encode(t, results(t, reversed, text)))); diff != "" {

@@ -141,7 +141,6 @@ func ReadCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
 		if errors.Is(err, io.EOF) {
 			return rows, rejected
 		}
-		line, _ := reader.FieldPos(0)
 		var wrong *csv.ParseError
 		switch {
 		case errors.As(err, &wrong):
@@ -149,8 +148,10 @@ func ReadCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
 		case err != nil:
 			return rows, append(rejected, v1alpha1.RejectedRow{Source: source, Reason: err.Error()})
 		case len(record) != len(header):
+			line, _ := reader.FieldPos(0) // it panics where a record could not be read
 			rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: fmt.Sprintf("has %d fields, the header has %d", len(record), len(header))})
 		default:
+			line, _ := reader.FieldPos(0)
 			rows = append(rows, row{InventoryRow: fill(header, record), source: source, line: line})
 		}
 	}

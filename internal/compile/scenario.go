@@ -47,11 +47,19 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	}
 	if ok && !c.list.Fatal() {
 		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, "spec."+wrong.Field, wrong.Message)
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(wrong.Field), wrong.Message)
 		}
 	}
 	plan.Document = doc
 	return plan, c.list
+}
+
+// specPath gives the place in a Scenario of a field of its document.
+func specPath(field string) string {
+	if field == "appliesTo" {
+		return "spec.subject.appliesTo"
+	}
+	return "spec." + field
 }
 
 // checkServed refuses parts of the scenario language that this version does not run: a scenario that silently lost half of

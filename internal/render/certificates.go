@@ -34,11 +34,11 @@ func (p platform) certificates() []Object {
 		p.signingKey(),
 	}
 	for _, s := range p.servers() {
-		spec := leaf(s.secret, issuerPlatform, 90*24*time.Hour).WithDNSNames(s.hosts...).WithUsages(cmv1.UsageServerAuth, cmv1.UsageDigitalSignature)
+		spec := leaf(s.secret, issuerPlatform, s.life).WithDNSNames(s.hosts...).WithUsages(cmv1.UsageServerAuth, cmv1.UsageDigitalSignature)
 		out = append(out, p.certificate(s.secret, spec))
 	}
 	for _, user := range []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator} {
-		spec := leaf(roleSecret(user), issuerPlatform, 90*24*time.Hour).WithURIs(contract.RoleURI(p.Name, user)).WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
+		spec := leaf(roleSecret(user), issuerPlatform, quarter).WithURIs(contract.RoleURI(p.Name, user)).WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
 		out = append(out, p.certificate(roleSecret(user), spec))
 	}
 	return out
@@ -52,17 +52,22 @@ func roleSecret(user string) string {
 	return "dizuo-role-" + user + "-tls"
 }
 
+// quarter is the life of certificates whose holders read them again when they are renewed.
+const quarter = 90 * 24 * time.Hour
+
 type server struct {
 	secret string
 	hosts  []string
+	life   time.Duration
 }
 
 func (p platform) servers() []server {
 	return []server{
-		{compile.SecretBrokerTLS, append(append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...), p.Spec.Broker.Hostnames...)},
-		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...)},
-		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...)},
-		{"dizuo-postgres-tls", p.hosts("dizuo-postgres")},
+		{compile.SecretBrokerTLS, append(append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...), p.Spec.Broker.Hostnames...), quarter},
+		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
+		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
+		// PostgreSQL reads its certificate at start only, and is not restarted for a renewal.
+		{"dizuo-postgres-tls", p.hosts("dizuo-postgres"), 5 * year},
 	}
 }
 
@@ -122,7 +127,7 @@ func fleetCA(namespace string, owner compile.Owner, ca compile.FleetCA) Object {
 
 // organizationCertificate gives a client certificate for an organisation.
 func organizationCertificate(namespace string, owner compile.Owner, c compile.IssuedCertificate) Object {
-	life := 90 * 24 * time.Hour
+	life := quarter
 	if d := c.Spec.Duration.Duration; d > 0 {
 		life = d
 	}

@@ -18,7 +18,7 @@ func (p platform) grid() []Object {
 	config.Grid = &contract.GridConfig{
 		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-grid-tls"), WebhookSecretDir: secretsDir + "/webhooks",
 		PlainWebhooks: true, // compile lets http through to Services of the cluster only
-		Database: p.database(contract.DatabaseUserGrid, secretsDir+"/database/grid"),
+		Database:      p.database(contract.DatabaseUserGrid, secretsDir+"/database/grid"),
 	}
 	cm, text := p.configMap(config)
 	certs := []string{"dizuo-grid-tls", roleSecret(contract.UserGrid)}

@@ -36,7 +36,10 @@ type Enforcer struct {
 // Enforcement says how far an object's contribution has come.
 type Enforcement struct {
 	// Known is false before the first bundle was published or recognised after a start.
-	Known       bool
+	Known bool
+	// Recognised is set when the contribution was found in the bundle in force at a start: when it came into force is then in
+	// the object's own status and nowhere else.
+	Recognised  bool
 	Revision    string
 	Sequence    int64
 	RequestedAt time.Time
@@ -53,6 +56,7 @@ type entry struct {
 	keep        bool
 	changed     uint64 // the board's version in which it changed
 	sequence    int64  // of the lease that first carried it; 0 before
+	recognised  bool
 	requestedAt time.Time
 	effectiveAt time.Time
 }
@@ -213,13 +217,14 @@ func (s *Shelf) Adopt(platform types.NamespacedName, key Key, fragment Fragment)
 	}
 }
 
-// Published records that the parts of a version are out under a lease.
-func (s *Shelf) Published(platform types.NamespacedName, version uint64, revision string, sequence int64, now time.Time) {
+// Published records that the parts of a version are out under a lease. found says that they were out already when the
+// operator started.
+func (s *Shelf) Published(platform types.NamespacedName, version uint64, revision string, sequence int64, found bool, now time.Time) {
 	s.mu.Lock()
 	b := s.board(platform)
 	for _, e := range b.entries {
 		if e.sequence == 0 && e.changed <= version {
-			e.sequence = sequence
+			e.sequence, e.recognised = sequence, found
 		}
 	}
 	b.published, b.revision, b.sequence = version, revision, sequence
@@ -275,7 +280,7 @@ func (s *Shelf) Enforcement(platform types.NamespacedName, key Key) Enforcement 
 	if e == nil || b.sequence == 0 {
 		return Enforcement{}
 	}
-	out := Enforcement{Known: true, Sequence: e.sequence, RequestedAt: e.requestedAt, EffectiveAt: e.effectiveAt, Total: len(b.enforcers)}
+	out := Enforcement{Known: true, Recognised: e.recognised, Sequence: e.sequence, RequestedAt: e.requestedAt, EffectiveAt: e.effectiveAt, Total: len(b.enforcers)}
 	if e.sequence > 0 {
 		out.Revision = b.revision
 	}

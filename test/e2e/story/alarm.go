@@ -193,9 +193,12 @@ func (t *teller) intrude(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if t.violated, err = t.violations(ctx); err != nil {
+		return err
+	}
 	own := contract.ClientID(smokeFleet, t.device)
 	for topic, payload := range map[string]string{
-		contract.DeviceTopic(doorFleet, doorDevice, contract.ChannelSignal):    `{"event":"opened"}`,
+		contract.DeviceTopic(doorFleet, doorDevice, contract.ChannelSignal):   `{"event":"opened"}`,
 		contract.DeviceTopic(smokeFleet, otherDevice, contract.ChannelSignal): `{"smoke":true}`,
 	} {
 		if _, err := t.run(ctx, "mosquitto_pub", t.mosquitto(t.device, own, topic, payload)...); err != nil {

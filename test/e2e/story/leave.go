@@ -109,11 +109,11 @@ func (t *teller) rows(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	var answer records
-	return len(answer.Records), errors.Join(json.Unmarshal([]byte(out), &answer), countInto(out, &answer))
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return 0, fmt.Errorf("read: %w: %s", err, out)
+	}
+	return len(answer.Records), nil
 }
-
-// countInto reads an answer of the gateway.
-func countInto(out string, answer *records) error { return json.Unmarshal([]byte(out), answer) }
 
 // untouched checks the neighbours.
 func (t *teller) untouched(ctx context.Context, staying *holder, home string) error {
@@ -158,21 +158,24 @@ func (t *teller) comeBack(ctx context.Context) error {
 
 // look shows the tree once more, and waits for what comes late: the count of the intruder's messages.
 func (t *teller) look(ctx context.Context) error {
-	var fleet struct {
-		Status struct {
-			Devices struct{ Violations int64 }
-		}
-	}
-	took, err := until(ctx, 120*time.Second, time.Second, func() (bool, string, error) {
-		err := t.object(ctx, &fleet, "devicefleet", "-n", smokeSpace, smokeFleet)
-		return fleet.Status.Devices.Violations > 0, "the fleet's status counts no violation", err
+	var now int64
+	took, err := until(ctx, 120*time.Second, time.Second, func() (ok bool, _ string, err error) {
+		now, err = t.violations(ctx)
+		return now > t.violated, "the fleet's status counts no more violations than before", err
 	})
 	if err != nil {
 		return err
 	}
-	t.print.Seen(took, "the status of fleet %s counts %d messages outside the rights of their device", smokeFleet, fleet.Status.Devices.Violations)
+	t.print.Seen(took, "the status of fleet %s counts %d messages outside the rights of their device", smokeFleet, now-t.violated)
 	if err := t.memory(ctx, "after_story"); err != nil {
 		return err
 	}
 	return t.tree(ctx)
+}
+
+// violations reads how many messages outside their rights the status of the fleet counts.
+func (t *teller) violations(ctx context.Context) (int64, error) {
+	var fleet struct{ Status struct{ Violations int64 } }
+	err := t.object(ctx, &fleet, "devicefleet", "-n", smokeSpace, smokeFleet)
+	return fleet.Status.Violations, err
 }

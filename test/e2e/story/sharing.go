@@ -230,7 +230,7 @@ func (t *teller) revoke(ctx context.Context) error {
 	if _, err := t.run(ctx, t.Kubectl, "delete", "datasharingagreement", "-n", namespace, agreement, "--wait=false"); err != nil {
 		return err
 	}
-	took, err := until(ctx, 30*time.Second, 20*time.Millisecond, func() (bool, string, error) {
+	_, err = until(ctx, 30*time.Second, 20*time.Millisecond, func() (bool, string, error) {
 		status, reasons, err := ask()
 		return status == http.StatusForbidden && slices.Contains(reasons, "NoAgreement"), fmt.Sprintf("the last read got %d %v", status, reasons), err
 	})
@@ -239,7 +239,6 @@ func (t *teller) revoke(ctx context.Context) error {
 	}
 	t.print.Seen(0, "the next read is refused: NoAgreement")
 	t.measured("agreement_deleted_to_denied", float64(time.Since(began).Milliseconds()), "ms", 1000)
-	_ = took
 	return t.agree(ctx, ask)
 }
 

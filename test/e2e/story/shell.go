@@ -56,7 +56,7 @@ func (t *teller) show(name string, args ...string) {
 	t.print.Command(shown...)
 }
 
-// must runs a command that has to fail, and gives its exit code and what it printed.
+// mustFail runs a command that has to fail, and gives its exit code and what it printed.
 func (t *teller) mustFail(ctx context.Context, name string, args ...string) (int, string, error) {
 	out, err := t.run(ctx, name, args...)
 	var f *failed

@@ -64,6 +64,8 @@ type teller struct {
 	figures               []Figure
 	// caseID and caseNumber of the case that the alarm opened.
 	caseID, caseNumber string
+	// violated is the fleet's count of violations before the intrusion.
+	violated int64
 	// allowed and denied are requests that the decision log must hold.
 	allowed, denied string
 }

@@ -1,0 +1,78 @@
+package compile_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/dizuo/dizuo/internal/compile"
+)
+
+func TestReadCSV(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"rows":                  {"device,community\na,x\nb,y\n", "2:a 3:b"},
+		"no newline at the end": {"device,community\na,x", "2:a"},
+		"byte order mark":       {"\xef\xbb\xbfdevice,community\na,x\n", "2:a"},
+		"Windows line ends":     {"device,community\r\na,x\r\n", "2:a"},
+		"blank and comment":     {"device,community\n\n# note\na,x\n", "4:a"},
+		"quoted line end":       {"device,attribute.note\na,\"one\ntwo\"\nb,x\n", "2:a 4:b"},
+		"attributes only":       {"attribute.note\nx\n", "2:"},
+		"too few, too many":     {"device,community\na\nb,y,z\nc,z\n", "4:c !2 !3"},
+		"quote in the open":     {"device,community\na\"b,x\nc,z\n", "3:c !2"},
+		"quote in the first":    {"device,community\n\"a\"b,x\nc,z\n", "3:c !2"},
+		"quote never closed":    {"device,community\na,x\nb,\"y\nc,z\n", "2:a !3"},
+		"empty":                 {"", "!1"},
+		"comments only":         {"# a\n# b\n", "!1"},
+		"broken header":         {"dev\"ice,community\na,x\n", "!1"},
+		"unknown column":        {"device,phone\na,1\n", "!1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rows, rejected := compile.ReadCSV("file", []byte(c.text))
+			var got []string
+			for _, r := range rows {
+				got = append(got, fmt.Sprintf("%d:%s", compile.LineOf(r), r.Device))
+			}
+			for _, r := range rejected {
+				got = append(got, fmt.Sprintf("!%d", r.Line))
+				if r.Source != "file" || r.Reason == "" {
+					t.Errorf("rejection %+v names neither source nor reason", r)
+				}
+			}
+			if text := strings.Join(got, " "); text != c.want {
+				t.Errorf("got %q, want %q", text, c.want)
+			}
+		})
+	}
+}
+
+// FuzzReadCSV: whatever a vendor uploads, reading ends, every line is there, and nothing of a row is repeated that a person
+// may have written into it.
+func FuzzReadCSV(f *testing.F) {
+	for _, seed := range []string{
+		"device,community\na,x\n", "device,community\na\"b,x\n", "device\n\"", "device,attribute.x\n\"\n\",1\n", "\xef\xbb\xbfdevice\r\na\r\n",
+		"#\n", "device,device\na,b\n", ",\n,\n", "device\n\x00\n", "device\n\"\"\"\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		rows, rejected := compile.ReadCSV("s", raw)
+		lines := bytes.Count(raw, []byte("\n")) + 1
+		seen := 0
+		for _, r := range rows {
+			line := compile.LineOf(r)
+			if line <= seen || line > lines {
+				t.Fatalf("row at line %d after line %d of %d", line, seen, lines)
+			}
+			seen = line
+		}
+		for _, r := range rejected {
+			if r.Line < 1 || int(r.Line) > lines || r.Reason == "" || r.Device != "" {
+				t.Fatalf("rejection %+v of %d lines", r, lines)
+			}
+		}
+		if len(rows)+len(rejected) > lines {
+			t.Fatalf("%d rows and %d rejections from %d lines", len(rows), len(rejected), lines)
+		}
+	})
+}

@@ -1,0 +1,4 @@
+package compile
+
+// LineOf gives the line that a row stood in.
+func LineOf(r row) int { return r.line }
