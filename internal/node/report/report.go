@@ -21,8 +21,9 @@ type Source func(r *contract.Report)
 // Applied tells which lease a role enforces, and since when its revision.
 type Applied func() (sequence int64, revision string, at time.Time)
 
-// Run writes a report at start, whenever the role enforces a newer lease, and after every interval, until ctx ends. A
-// report that could not be written is written with the next: the bucket drops what is old.
+// Run writes a report at start, whenever the role enforces a newer lease, and after every interval, until ctx ends; then it
+// takes the report back, so that nobody waits for an instance that is gone. A report that could not be written is written
+// with the next: the bucket drops what is old.
 func Run(ctx context.Context, js jetstream.JetStream, role contract.Role, instance string, in *intake.Intake, applied Applied, every time.Duration, src ...Source) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -30,6 +31,7 @@ func Run(ctx context.Context, js jetstream.JetStream, role contract.Role, instan
 	defer look.Stop()
 	sent := int64(-1)
 	var failed bool
+	defer withdraw(ctx, js, role, instance)
 	for {
 		r := build(role, instance, in, applied, src)
 		switch err := put(ctx, js, r); {
@@ -76,6 +78,14 @@ func put(ctx context.Context, js jetstream.JetStream, r contract.Report) error {
 	}
 	_, err = kv.Put(ctx, contract.ReportKey(r.Role, r.Instance), raw)
 	return err
+}
+
+func withdraw(ctx context.Context, js jetstream.JetStream, role contract.Role, instance string) {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if kv, err := js.KeyValue(last, contract.ReportBucket); err == nil {
+		_ = kv.Delete(last, contract.ReportKey(role, instance))
+	}
 }
 
 func version() string {
