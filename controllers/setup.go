@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -66,7 +67,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Address == nil {
 		o.Address = natslink.InCluster
 	}
-	k := &kit.Kit{Client: mgr.GetClient(), Shelf: board, Guard: guard, Wakes: wakes, Gather: &gather.Reader{
+	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, Gather: &gather.Reader{
 		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: func() []string { return nil },
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)
@@ -95,7 +96,11 @@ type secretCalls struct {
 func (s secretCalls) changed(key types.NamespacedName) {
 	ctx := context.Background()
 	s.namespace(ctx, key.Namespace)
-	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization-") || key.Name == compile.SecretBrokerTLS {
+	var ns corev1.Namespace
+	if err := s.reader.Get(ctx, types.NamespacedName{Name: key.Namespace}, &ns); err == nil && ns.Labels[compile.LabelPlatform] != "" {
+		s.namespace(ctx, ns.Labels[compile.LabelPlatform]) // the platform holds the webhook secrets of its members
+	}
+	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization.") || key.Name == compile.SecretBrokerTLS {
 		var platforms v1alpha1.GridPlatformList
 		_ = s.reader.List(ctx, &platforms, client.InNamespace(key.Namespace))
 		for _, p := range platforms.Items {

@@ -956,6 +956,14 @@ type Member struct {
 	// and agreements.
 	// +required
 	Role MemberRole `json:"role"`
+	// divisions are code prefixes, 2 to 12 digits, that objects of the namespace may speak for: divisions of communities and
+	// jurisdictions of organisations must lie under one. Unset: all of the platform's. Give a county its own.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=12
+	// +kubebuilder:validation:items:Pattern=`^[1-9][0-9]([0-9]{2}){0,2}([0-9]{3}){0,2}$`
+	Divisions []string `json:"divisions,omitempty"`
 }
 
 // EdgePolicy says how edge nodes are taken in.

@@ -25,9 +25,19 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Community) (*compil
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, code := range compile.Codes(o) {
+		if err := r.rivalsFor(ctx, s, code, members); err != nil {
+			return nil, nil, err
+		}
+	}
+	return s, problems, nil
+}
+
+// rivalsFor reads the communities of the platform that name a code.
+func (r *Reconciler) rivalsFor(ctx context.Context, s *compile.Snapshot, code string, members []string) error {
 	var rivals v1alpha1.CommunityList
-	if err := r.Client.List(ctx, &rivals, client.MatchingFields{gather.IndexDivision: o.Spec.Division}); err != nil {
-		return nil, nil, fmt.Errorf("communities of division %s: %w", o.Spec.Division, err)
+	if err := r.Client.List(ctx, &rivals, client.MatchingFields{gather.IndexDivision: code}); err != nil {
+		return fmt.Errorf("communities of division %s: %w", code, err)
 	}
 	for i := range rivals.Items {
 		rival := &rivals.Items[i]
@@ -36,5 +46,5 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Community) (*compil
 			s.Communities.Add(rival)
 		}
 	}
-	return s, problems, nil
+	return nil
 }

@@ -1,6 +1,8 @@
 package community
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
@@ -31,6 +34,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 func (r *Reconciler) rivals() handler.EventHandler {
 	return r.ToAll(&v1alpha1.CommunityList{}, func(to, from client.Object) bool {
 		a, b := to.(*v1alpha1.Community), from.(*v1alpha1.Community)
-		return a.UID != b.UID && (a.Name == b.Name || a.Spec.Division == b.Spec.Division)
+		same := func(code string) bool { return slices.Contains(compile.Codes(b), code) }
+		return a.UID != b.UID && (a.Name == b.Name || slices.ContainsFunc(compile.Codes(a), same))
 	})
 }

@@ -3,6 +3,8 @@ package dataset
 import (
 	"context"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -21,5 +23,25 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Dataset) (*compile.
 	if err := gather.ByName(ctx, r.Gather, s, "Organization", s.Organizations, names...); err != nil {
 		return nil, nil, err
 	}
-	return s, problems, gather.ByName(ctx, r.Gather, s, kind, s.Datasets, o.Name)
+	return s, problems, r.all(ctx, s)
+}
+
+// all reads the datasets of the platform: one of them may read the same table. There are tens of them, not thousands.
+func (r *Reconciler) all(ctx context.Context, s *compile.Snapshot) error {
+	members, err := r.Gather.Members(ctx, s.Platform, kind)
+	if err != nil {
+		return err
+	}
+	for _, ns := range members {
+		var list v1alpha1.DatasetList
+		if err := r.Client.List(ctx, &list, client.InNamespace(ns)); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if list.Items[i].DeletionTimestamp.IsZero() {
+				s.Datasets.Add(&list.Items[i])
+			}
+		}
+	}
+	return nil
 }

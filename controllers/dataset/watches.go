@@ -7,12 +7,17 @@ import (
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Dataset{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.SpecChanged()).
+		Watches(&v1alpha1.Dataset{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
+			return to.GetUID() != from.GetUID() && compile.Table(to.(*v1alpha1.Dataset)) == compile.Table(from.(*v1alpha1.Dataset))
+		}), kit.SpecChanged()).
+		Watches(&v1alpha1.Dataset{}, r.Rivals(&v1alpha1.DatasetList{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.LabelsChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
 			o := from.(*v1alpha1.Dataset)

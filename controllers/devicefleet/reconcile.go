@@ -4,6 +4,7 @@ package devicefleet
 
 import (
 	"context"
+	"slices"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,6 +51,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	name, doc, creds := o.Name, plan.Document, plan.Credentials
+	if o.Spec.Suspended && s.Platform != nil && kit.KeepsLastGood(problems) {
+		problems = partial(problems) // a stop must not wait for the fleet to be mended
+	}
 	r.Contribute(s, kit.Key(kind, o), problems, true, kit.Digest(name, doc, creds), func(p *bundle.Parts) {
 		p.Fleets[name], p.Credentials[name] = doc, creds
 	})
@@ -67,6 +71,15 @@ func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1
 	if err := r.EnsureFinalizer(ctx, o); err != nil {
 		return apply.Report{}, err
 	}
-	// While the CA is not issued its copy is not rendered; that must not take an older copy away.
-	return r.Apply(ctx, kind, o, render.Fleet(s.Platform.Namespace, kit.Owner(kind, o), plan), !plan.CAPending), nil
+	// While a certificate cannot be read its copy is not rendered; that must not take an older copy away.
+	return r.Apply(ctx, kind, o, render.Fleet(s.Platform.Namespace, kit.Owner(kind, o), plan), !plan.CAPending && len(plan.Connection.BrokerCA) > 0), nil
+}
+
+// partial gives the problems as ones that do not hold back what there is of the plan.
+func partial(problems compile.Problems) compile.Problems {
+	out := slices.Clone(problems)
+	for i := range out {
+		out[i].Partial = true
+	}
+	return out
 }

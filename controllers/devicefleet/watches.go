@@ -24,6 +24,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			vendor := from.(*v1alpha1.DeviceFleet).Spec.Vendor
 			return vendor != nil && vendor.Name == to.GetName()
 		}), kit.SpecChanged()).
+		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleetList{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(fleets, nil), kit.LabelsChanged()).
 		Watches(&cmv1.Certificate{}, kit.ByOwner(kind), kit.OursChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).

@@ -47,15 +47,8 @@ func (r *Reader) Start(ctx context.Context, kind, namespace string) (*compile.Sn
 		return nil, nil, err
 	}
 	for _, ns := range []string{namespace, s.Namespaces[namespace].Labels[compile.LabelPlatform]} {
-		if ns == "" {
-			continue
-		}
-		var list v1alpha1.GridPlatformList
-		if err := r.Client.List(ctx, &list, client.InNamespace(ns)); err != nil {
-			return nil, nil, fmt.Errorf("platforms of namespace %s: %w", ns, err)
-		}
-		for i := range list.Items {
-			s.Platforms = append(s.Platforms, &list.Items[i])
+		if err := r.platforms(ctx, s, ns); err != nil {
+			return nil, nil, err
 		}
 	}
 	var problems compile.Problems
@@ -66,6 +59,21 @@ func (r *Reader) Start(ctx context.Context, kind, namespace string) (*compile.Sn
 		}
 	}
 	return s, problems, nil
+}
+
+// platforms adds the platforms of a namespace to the snapshot.
+func (r *Reader) platforms(ctx context.Context, s *compile.Snapshot, namespace string) error {
+	if namespace == "" {
+		return nil
+	}
+	var list v1alpha1.GridPlatformList
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("platforms of namespace %s: %w", namespace, err)
+	}
+	for i := range list.Items {
+		s.Platforms = append(s.Platforms, &list.Items[i])
+	}
+	return nil
 }
 
 func (r *Reader) namespace(ctx context.Context, s *compile.Snapshot, name string) error {
@@ -86,7 +94,10 @@ func (r *Reader) Members(ctx context.Context, p *v1alpha1.GridPlatform, kind str
 		if err := r.namespace(ctx, &s, m.Namespace); err != nil {
 			return nil, err
 		}
-		if _, problems := compile.Membership(&s, kind, m.Namespace); !problems.Fatal() && !slices.Contains(out, m.Namespace) {
+		if err := r.platforms(ctx, &s, m.Namespace); err != nil {
+			return nil, err
+		}
+		if home, problems := compile.Membership(&s, kind, m.Namespace); home == p && !problems.Fatal() && !slices.Contains(out, m.Namespace) {
 			out = append(out, m.Namespace)
 		}
 	}

@@ -21,10 +21,8 @@ func (r *Reconciler) finalize(ctx context.Context, o *v1alpha1.GridPlatform) err
 			return err
 		}
 	}
-	kept := compile.GeneratedSecrets(o.Namespace)
 	return r.Finalize(ctx, kind, withoutBundle(o), func(e v1alpha1.InventoryEntry) bool {
-		_, generated := kept[client.ObjectKey{Namespace: e.Namespace, Name: e.Name}]
-		return retain && e.Kind == "Secret" && generated
+		return retain && e.Kind == "Secret" && e.Name != compile.SecretWebhooks
 	})
 }
 

@@ -31,6 +31,7 @@ func Digest(parts ...any) string {
 var binding = []string{
 	v1alpha1.ReasonNamespaceNotAdmitted, v1alpha1.ReasonNamespaceRoleNotAllowed, v1alpha1.ReasonPlatformNotFound, v1alpha1.ReasonPlatformDeleting,
 	v1alpha1.ReasonPlatformExists, v1alpha1.ReasonNameClaimed, v1alpha1.ReasonDivisionClaimed, v1alpha1.ReasonDivisionOutsidePlatform,
+	v1alpha1.ReasonWriterClaimed,
 }
 
 // KeepsLastGood reports whether what an object last contributed stays in force while it has these problems.
@@ -66,10 +67,11 @@ func (k *Kit) Enforced(s *compile.Snapshot, key shelf.Key, o Object) (*v1alpha1.
 		if common.ObservedGeneration == o.GetGeneration() && common.Enforcement != nil {
 			return common.Enforcement, former(common, v1alpha1.ConditionAvailable), former(common, v1alpha1.ConditionFullyEnforced)
 		}
+		// What was said of another generation is not this one's.
 		wait := status.Waiting(v1alpha1.ConditionAvailable, v1alpha1.ReasonPlatformNotReady, "waits for the platform to publish its first bundle")
 		full := wait
 		full.Type = v1alpha1.ConditionFullyEnforced
-		return common.Enforcement, wait, full
+		return nil, wait, full
 	}
 	out := &v1alpha1.EnforcementStatus{
 		Revision: e.Revision, Sequence: e.Sequence, RequestedAt: stamp(e.RequestedAt), EffectiveAt: stamp(e.EffectiveAt),
@@ -130,12 +132,32 @@ func stamp(t time.Time) *metav1.Time {
 	return &out
 }
 
+// claims gives what an object holds: its name, and what is particular to its kind. It keeps the time at which each was won.
+// An object that has no place on the platform lets go.
+func claims(held []v1alpha1.Claim, o Object, problems compile.Problems, now time.Time, particular []v1alpha1.Claim) []v1alpha1.Claim {
+	if !KeepsLastGood(problems) {
+		return nil
+	}
+	at := metav1.NewTime(now.UTC().Truncate(time.Second))
+	out := append([]v1alpha1.Claim{{Kind: compile.ClaimName, Value: o.GetName()}}, particular...)
+	for i := range out {
+		out[i].Since = &at
+		for _, was := range held {
+			if was.Kind == out[i].Kind && was.Value == out[i].Value && was.Since != nil {
+				out[i].Since = was.Since
+			}
+		}
+	}
+	return out
+}
+
 // Common fills in the part of the status that every kind has. facts brings what is particular to the kind.
 func (k *Kit) Common(s *compile.Snapshot, o Object, problems compile.Problems, facts status.Facts) {
 	common := o.GetCommonStatus()
 	facts.Generation, facts.Previous, facts.Problems, facts.Now = o.GetGeneration(), common.Conditions, problems, s.Now
 	common.Conditions = status.Conditions(facts)
 	common.ObservedGeneration = o.GetGeneration()
+	common.Claims = claims(common.Claims, o, problems, s.Now, facts.Claims)
 	common.Platform = nil
 	if s.Platform != nil {
 		common.Platform = &v1alpha1.PlatformReference{Namespace: s.Platform.Namespace, Name: s.Platform.Name}

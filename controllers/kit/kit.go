@@ -40,6 +40,8 @@ const (
 // Kit is what a controller works with.
 type Kit struct {
 	Client client.Client
+	// Direct reads from the API server.
+	Direct client.Reader
 	Gather *gather.Reader
 	Shelf  *shelf.Shelf
 	Guard  *policies.Guard
@@ -81,11 +83,12 @@ func PlatformKey(p *v1alpha1.GridPlatform) types.NamespacedName {
 }
 
 // Engine gives the apply engine over the kit's client and caches.
-func (k *Kit) Engine() apply.Engine { return apply.Engine{Client: k.Client, Live: k.live} }
+func (k *Kit) Engine() apply.Engine {
+	return apply.Engine{Client: k.Client, Live: k.live, Fresh: k.fresh}
+}
 
 // live reads an object from the typed caches; Secrets from the store of admitted namespaces.
 func (k *Kit) live(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error) {
-	var o client.Object
 	if gvk.Group == "" && gvk.Kind == "Secret" {
 		secret, admitted, err := k.Gather.Secrets.Get(ctx, key)
 		if err != nil || secret == nil {
@@ -94,16 +97,24 @@ func (k *Kit) live(ctx context.Context, gvk schema.GroupVersionKind, key types.N
 			}
 			return nil, err
 		}
-		o = secret
-	} else {
-		typed, err := k.Client.Scheme().New(gvk)
-		if err != nil {
-			return nil, err
-		}
-		o = typed.(client.Object)
-		if err := k.Client.Get(ctx, key, o); err != nil {
-			return nil, client.IgnoreNotFound(err)
-		}
+		return runtime.DefaultUnstructuredConverter.ToUnstructured(secret)
+	}
+	return k.read(ctx, k.Client, gvk, key)
+}
+
+// fresh reads an object from the API server.
+func (k *Kit) fresh(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error) {
+	return k.read(ctx, k.Direct, gvk, key)
+}
+
+func (k *Kit) read(ctx context.Context, from client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error) {
+	typed, err := k.Client.Scheme().New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	o := typed.(client.Object)
+	if err := from.Get(ctx, key, o); err != nil {
+		return nil, client.IgnoreNotFound(err)
 	}
 	return runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 }
@@ -221,6 +232,6 @@ func Applied(r apply.Report) status.Named {
 // RegisterIndexes adds the field indexes that gather uses.
 func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.Community).Spec.Division}
+		return compile.Codes(o.(*v1alpha1.Community))
 	})
 }

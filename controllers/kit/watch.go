@@ -150,3 +150,11 @@ func Each(list client.ObjectList, f func(client.Object)) {
 		return nil
 	})
 }
+
+// Rivals maps an object to the others of its kind on the platform that bear its name, so that one of them takes over when it
+// lets go.
+func (k *Kit) Rivals(list client.ObjectList) handler.EventHandler {
+	return k.ToAll(list, func(to, from client.Object) bool {
+		return to.GetName() == from.GetName() && to.GetUID() != from.GetUID()
+	})
+}

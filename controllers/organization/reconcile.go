@@ -4,6 +4,7 @@ package organization
 
 import (
 	"context"
+	"slices"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -66,5 +67,10 @@ func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1
 	if err := r.EnsureFinalizer(ctx, o); err != nil {
 		return apply.Report{}, err
 	}
-	return r.Apply(ctx, kind, o, render.Organization(s.Platform.Namespace, kit.Owner(kind, o), plan), true), nil
+	return r.Apply(ctx, kind, o, render.Organization(s.Platform.Namespace, kit.Owner(kind, o), plan), !pending(plan)), nil
+}
+
+// pending reports whether a certificate cannot be read now: its copy is then not rendered, and must not be taken away.
+func pending(plan compile.OrganizationPlan) bool {
+	return slices.ContainsFunc(plan.Certificates, func(c compile.IssuedCertificate) bool { return len(c.Issued) == 0 })
 }

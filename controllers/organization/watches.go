@@ -14,6 +14,7 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Organization{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.SpecChanged()).
+		Watches(&v1alpha1.Organization{}, r.Rivals(&v1alpha1.OrganizationList{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.LabelsChanged()).
 		Watches(&cmv1.Certificate{}, kit.ByOwner(kind), kit.OursChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).

@@ -116,6 +116,12 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	if err != nil {
 		return 0, err
 	}
+	if lost, err := state.lost(ctx, link.JetStream); err != nil {
+		return 0, err
+	} else if lost { // the broker began anew, from nothing or from a backup: so do we
+		delete(r.sent, name)
+		return time.Second, nil
+	}
 	if err := r.adopt(ctx, name, link, signer); err != nil {
 		return 0, err
 	}
@@ -139,7 +145,8 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 			return 0, err
 		}
 		// The sequence is spent whether or not the lease gets out: it only grows.
-		state.lease.Sequence = lease.Sequence
+		// Whether it got out is not known before send returns, so what is in force is unknown until then.
+		state.lease.Sequence, state.lease.Revision, state.entry = lease.Sequence, "", 0
 		if err := send(ctx, link.JetStream, signer, state, shards, index, lease); err != nil {
 			return 0, err
 		}

@@ -25,6 +25,8 @@ type sent struct {
 	keyID string
 	// objects names the shards in the store, by digest, that keyID signed.
 	objects map[string]bool
+	// entry is the revision of the lease in its bucket; 0 where it is not known.
+	entry uint64
 	// atStart is set until the first publication of this process.
 	atStart bool
 	// history holds the last indexes, newest last.
@@ -47,8 +49,8 @@ func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1
 			s.objects[ref.Digest] = true
 		}
 	}
-	if b := p.Status.Bundle; b != nil {
-		s.lease.Sequence = max(s.lease.Sequence, b.Sequence)
+	if b := p.Status.Bundle; b != nil && b.Sequence > s.lease.Sequence {
+		s.lease.Sequence, s.lease.Revision = b.Sequence, "" // a later lease was made: what the broker has may be older
 	}
 	if r.sent == nil {
 		r.sent = map[types.NamespacedName]*sent{}
@@ -126,26 +128,46 @@ func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *s
 	if _, err := store.PutBytes(ctx, contract.ObjectName("index", lease.Revision), raw); err != nil {
 		return errBroker{fmt.Errorf("index: %w", err)}
 	}
-	if err := putLease(ctx, js, signer, lease); err != nil {
+	if s.entry, err = putLease(ctx, js, signer, lease); err != nil {
 		return err
 	}
 	s.prune(ctx, store, index)
 	return nil
 }
 
-func putLease(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, lease contract.Lease) error {
+func putLease(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, lease contract.Lease) (uint64, error) {
 	jws, err := signer.Lease(lease)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
 	if err != nil {
-		return errBroker{err}
+		return 0, errBroker{err}
 	}
-	if _, err := leases.Put(ctx, lease.Scope, []byte(jws)); err != nil {
-		return errBroker{fmt.Errorf("lease %d: %w", lease.Sequence, err)}
+	entry, err := leases.Put(ctx, lease.Scope, []byte(jws))
+	if err != nil {
+		return 0, errBroker{fmt.Errorf("lease %d: %w", lease.Sequence, err)}
 	}
-	return nil
+	return entry, nil
+}
+
+// lost reports whether the lease in the broker is another than the one that was put there: the broker lost its storage.
+func (s *sent) lost(ctx context.Context, js jetstream.JetStream) (bool, error) {
+	if s.entry == 0 {
+		return false, nil
+	}
+	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
+	if err != nil {
+		return false, errBroker{err}
+	}
+	entry, err := leases.Get(ctx, contract.ScopeCenter)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, errBroker{err}
+	}
+	return entry.Revision() != s.entry, nil
 }
 
 // prune removes what no revision of the last few names. What cannot be removed costs space and nothing else.

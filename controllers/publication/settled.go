@@ -39,7 +39,7 @@ func (r *Reconciler) settled(ctx context.Context, p *v1alpha1.GridPlatform) (boo
 			all := true
 			_ = meta.EachListItem(list, func(item runtime.Object) error {
 				o := item.(client.Object)
-				all = all && (!o.GetDeletionTimestamp().IsZero() || r.Shelf.Has(name, kit.Key(kind, o)))
+				all = all && (!o.GetDeletionTimestamp().IsZero() || r.Shelf.Knows(kit.Key(kind, o)))
 				return nil
 			})
 			if !all {

@@ -35,8 +35,14 @@ type Engine struct {
 	// Client writes.
 	Client client.Client
 	// Live reads an object as the cache has it, as JSON values; nil if it is not there.
-	Live func(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error)
+	Live Read
+	// Fresh reads an object from the API server. The caches hold only objects with our labels, so before the first apply it
+	// is asked whether somebody else's stands there.
+	Fresh Read
 }
+
+// Read gives an object as JSON values; nil if it is not there.
+type Read func(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error)
 
 // Set is what one owner wants.
 type Set struct {
@@ -86,7 +92,9 @@ func (e Engine) Run(ctx context.Context, s Set) Report {
 		uid, changed, err := e.one(ctx, s.Owner, u)
 		switch {
 		case errors.Is(err, ErrConflict):
+			// What comes after may stand inside what another holds, such as a role binding in its namespace.
 			report.Conflicts = append(report.Conflicts, err.Error())
+			return report
 		case err != nil:
 			report.Err = errors.Join(report.Err, err)
 		default:
@@ -114,8 +122,17 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 	key := types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}
 	name := fmt.Sprintf("%s %s", u.GetKind(), key)
 	live, err := e.Live(ctx, u.GroupVersionKind(), key)
+	if err == nil && live == nil {
+		live, err = e.Fresh(ctx, u.GroupVersionKind(), key)
+	}
 	if err != nil {
 		return "", false, fmt.Errorf("%s: read: %w", name, err)
+	}
+	if live == nil && u.GetAnnotations()[render.AnnotationCreateOnly] != "" {
+		if err := e.Client.Create(ctx, u, client.FieldOwner(FieldManager)); err != nil {
+			return "", false, fmt.Errorf("%s: create: %w", name, err)
+		}
+		return string(u.GetUID()), true, nil
 	}
 	if live != nil {
 		was := unstructured.Unstructured{Object: live}
@@ -150,6 +167,11 @@ func (e Engine) prune(ctx context.Context, owner compile.Owner, desired []*unstr
 		if keep != nil && keep(entry) {
 			continue // let go of, not deleted
 		}
+		if err := e.removeIssued(ctx, entry, keep); err != nil {
+			report.Err = errors.Join(report.Err, err)
+			rest = append(rest, entry)
+			continue
+		}
 		gone, deleted, err := e.remove(ctx, owner, entry)
 		if deleted {
 			report.Pruned++
@@ -166,6 +188,9 @@ func (e Engine) prune(ctx context.Context, owner compile.Owner, desired []*unstr
 
 // remove deletes one object if it is ours and says whether it is gone and whether a delete was sent.
 func (e Engine) remove(ctx context.Context, owner compile.Owner, entry v1alpha1.InventoryEntry) (gone, deleted bool, err error) {
+	if ending, err := e.ending(ctx, entry.Namespace); err != nil || ending {
+		return ending, false, err // a namespace that ends takes all with it, and our rights there went first
+	}
 	gvk := schema.GroupVersionKind{Group: entry.Group, Version: entry.Version, Kind: entry.Kind}
 	key := types.NamespacedName{Namespace: entry.Namespace, Name: entry.Name}
 	live, err := e.Live(ctx, gvk, key)
@@ -182,17 +207,59 @@ func (e Engine) remove(ctx context.Context, owner compile.Owner, entry v1alpha1.
 	case was.GetDeletionTimestamp() != nil:
 		return false, false, nil
 	}
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(gvk)
-	u.SetNamespace(entry.Namespace)
-	u.SetName(entry.Name)
-	uid := was.GetUID()
-	err = e.Client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err = e.delete(ctx, entry, was.GetUID())
 	if apierrors.IsNotFound(err) {
 		return true, false, nil
 	}
-	if err != nil {
-		return false, false, fmt.Errorf("%s %s: delete: %w", entry.Kind, key, err)
+	return false, err == nil, err
+}
+
+// removeIssued deletes the Secret that cert-manager filled for a Certificate, which it would leave behind: the next who bears
+// the name would find the key of the last.
+func (e Engine) removeIssued(ctx context.Context, entry v1alpha1.InventoryEntry, keep func(v1alpha1.InventoryEntry) bool) error {
+	if entry.Kind != "Certificate" {
+		return nil
 	}
-	return false, true, nil
+	of := v1alpha1.InventoryEntry{Version: "v1", Kind: "Secret", Namespace: entry.Namespace, Name: entry.Name}
+	if keep != nil && keep(of) {
+		return nil
+	}
+	if ending, err := e.ending(ctx, entry.Namespace); err != nil || ending {
+		return err
+	}
+	live, err := e.Live(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, types.NamespacedName{Namespace: of.Namespace, Name: of.Name})
+	if err != nil || live == nil {
+		return err
+	}
+	was := unstructured.Unstructured{Object: live}
+	if was.GetAnnotations()["cert-manager.io/certificate-name"] != entry.Name {
+		return nil
+	}
+	return client.IgnoreNotFound(e.delete(ctx, of, was.GetUID()))
+}
+
+// delete deletes the very object that has a UID.
+func (e Engine) delete(ctx context.Context, entry v1alpha1.InventoryEntry, uid types.UID) error {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: entry.Group, Version: entry.Version, Kind: entry.Kind})
+	u.SetNamespace(entry.Namespace)
+	u.SetName(entry.Name)
+	err := e.Client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil {
+		return fmt.Errorf("%s %s/%s: delete: %w", entry.Kind, entry.Namespace, entry.Name, err)
+	}
+	return nil
+}
+
+// ending reports whether a namespace is gone or being deleted.
+func (e Engine) ending(ctx context.Context, namespace string) (bool, error) {
+	if namespace == "" {
+		return false, nil
+	}
+	live, err := e.Live(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, types.NamespacedName{Name: namespace})
+	if err != nil {
+		return false, fmt.Errorf("namespace %s: %w", namespace, err)
+	}
+	ns := unstructured.Unstructured{Object: live}
+	return live == nil || ns.GetDeletionTimestamp() != nil, nil
 }

@@ -68,7 +68,7 @@ func contains(have, want any) bool {
 		return true
 	case []any:
 		h, ok := have.([]any)
-		if !ok || len(h) < len(w) {
+		if !ok || len(h) != len(w) {
 			return len(w) == 0 && have == nil
 		}
 		for i := range w {

@@ -13,6 +13,7 @@ import (
 const (
 	ClaimName     = "Name"
 	ClaimDivision = "Division"
+	ClaimTable    = "Table"
 )
 
 // holder is an object whose status records what it won.

@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -57,27 +58,46 @@ func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
 	return plan, c.list
 }
 
-// checkDivision checks that the platform covers the community's code and that no other community holds it.
+// checkDivision checks that the platform covers the community's code and its former ones, and that no other community holds
+// one of them: rows are scoped by code, so a code claimed beside its holder would open the holder's rows.
 func checkDivision(c *problems, s *Snapshot, o *v1alpha1.Community) {
-	if longestPrefix(s.Platform.Spec.Divisions, o.Spec.Division) == 0 {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, "spec.division",
-			fmt.Sprintf("%s lies under none of the divisions of GridPlatform %s (%s)", o.Spec.Division, s.Platform.Name, strings.Join(s.Platform.Spec.Divisions, ", ")))
+	allowed := Divisions(s.Platform, o.Namespace)
+	for i, code := range Codes(o) {
+		field := "spec.division"
+		if i > 0 {
+			field = fmt.Sprintf("spec.formerDivisions[%d]", i-1)
+		}
+		if longestPrefix(allowed, code) == 0 {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, field,
+				fmt.Sprintf("%s lies under none of the divisions that GridPlatform %s gives namespace %s (%s)", code, s.Platform.Name, o.Namespace, strings.Join(allowed, ", ")))
+		}
+		rivals := holders(s, code)
+		if len(rivals) == 0 {
+			continue
+		}
+		if first := winner(rivals, ClaimDivision, code); first.Namespace != o.Namespace || first.Name != o.Name {
+			c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionClaimed, field,
+				fmt.Sprintf("%s is held by Community %s/%s; write this community's own 12-digit code", code, first.Namespace, first.Name))
+		}
 	}
-	var rivals []*v1alpha1.Community
+}
+
+// Codes gives the division code of a community and its former ones.
+func Codes(o *v1alpha1.Community) []string {
+	return append([]string{o.Spec.Division}, o.Spec.FormerDivisions...)
+}
+
+// holders gives the communities that name a code.
+func holders(s *Snapshot, code string) []*v1alpha1.Community {
+	var out []*v1alpha1.Community
 	for _, list := range s.Communities {
-		for _, other := range list {
-			if other.Spec.Division == o.Spec.Division {
-				rivals = append(rivals, other)
+		for _, o := range list {
+			if slices.Contains(Codes(o), code) {
+				out = append(out, o)
 			}
 		}
 	}
-	if len(rivals) == 0 {
-		return
-	}
-	if first := winner(rivals, ClaimDivision, o.Spec.Division); first.Namespace != o.Namespace || first.Name != o.Name {
-		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionClaimed, "spec.division",
-			fmt.Sprintf("%s is held by Community %s/%s; write this community's own 12-digit code", o.Spec.Division, first.Namespace, first.Name))
-	}
+	return out
 }
 
 // longestPrefix gives the length of the longest prefix that matches, or 0.

@@ -23,17 +23,16 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 		organization(&c, s, "spec.writer.name", o.Spec.Writer.Name)
 	}
 	checkSource(&c, o)
+	table := Table(o)
 	doc := contract.Dataset{
 		Provider: o.Spec.Provider.Name, Sharing: string(o.Spec.Sharing), Category: string(o.Spec.Category),
 		Fields: map[string]contract.DatasetField{},
 		Source: contract.Source{
-			Schema: contract.DatabaseSchemaDatasets, Table: o.Spec.Source.Table, KeyColumn: o.Spec.KeyColumn,
+			Schema: contract.DatabaseSchemaDatasets, Table: table, KeyColumn: o.Spec.KeyColumn,
 			CommunityColumn: o.Spec.DivisionColumn, SubjectColumn: o.Spec.SubjectColumn,
 		},
 	}
-	if doc.Source.Table == "" {
-		doc.Source.Table = strings.ReplaceAll(o.Name, "-", "_")
-	}
+	checkTable(&c, s, o)
 	if doc.Source.KeyColumn == "" {
 		doc.Source.KeyColumn = "id"
 	}
@@ -49,6 +48,34 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 		doc.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Column: cmp.Or(f.Column, f.Name), Grade: string(f.Grade), Personal: string(f.Personal)}
 	}
 	return DatasetPlan{doc}, c.list
+}
+
+// Table gives the table that a dataset reads: its own name, hyphens as underscores, where the spec names none.
+func Table(o *v1alpha1.Dataset) string {
+	if o.Spec.Source.Table != "" {
+		return o.Spec.Source.Table
+	}
+	return strings.ReplaceAll(o.Name, "-", "_")
+}
+
+// checkTable checks that no other dataset reads the table. Provider and marks of a dataset decide who must approve and what
+// is masked, so a second dataset over the same rows would be a way around both.
+func checkTable(c *problems, s *Snapshot, o *v1alpha1.Dataset) {
+	var rivals []*v1alpha1.Dataset
+	for _, list := range s.Datasets {
+		for _, other := range list {
+			if Table(other) == Table(o) {
+				rivals = append(rivals, other)
+			}
+		}
+	}
+	if len(rivals) == 0 {
+		return
+	}
+	if first := winner(rivals, ClaimTable, Table(o)); first.Namespace != o.Namespace || first.Name != o.Name {
+		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonWriterClaimed, "spec.source.table",
+			fmt.Sprintf("%s is read by Dataset %s/%s already; one item has one dataset (一数一源), put your data into a table of its own", Table(o), first.Namespace, first.Name))
+	}
 }
 
 func organization(c *problems, s *Snapshot, field, name string) *v1alpha1.Organization {

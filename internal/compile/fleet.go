@@ -192,9 +192,18 @@ func register(s *Snapshot, o *v1alpha1.DeviceFleet, rows []row, plan *FleetPlan)
 }
 
 var (
+	objectName   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	clientID     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	passwordHash = regexp.MustCompile(`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$.{40,200})$`)
 )
+
+// quoted repeats a value only if it can be the name of an object: another may be a name of a person or an address.
+func quoted(v string) string {
+	if objectName.MatchString(v) {
+		return v
+	}
+	return "of that name"
+}
 
 // checkRow says what is wrong with a row, or nothing.
 func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
@@ -206,11 +215,11 @@ func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
 	case r.Community == "" && (r.Grid != "" || r.Compound != ""):
 		return "community: empty; write the name of the Community that the grid or compound is in"
 	case r.Community != "" && !ok:
-		return "community: no Community " + r.Community + " on this platform"
+		return "community: no Community " + quoted(r.Community) + " on this platform"
 	case r.Grid != "" && !slices.ContainsFunc(community.Spec.Grids, func(g v1alpha1.Grid) bool { return g.Name == r.Grid }):
-		return "grid: Community " + r.Community + " has no grid " + r.Grid
+		return "grid: Community " + r.Community + " has no grid " + quoted(r.Grid)
 	case r.Compound != "" && !slices.ContainsFunc(community.Spec.Compounds, func(k v1alpha1.Compound) bool { return k.Name == r.Compound }):
-		return "compound: Community " + r.Community + " has no compound " + r.Compound
+		return "compound: Community " + r.Community + " has no compound " + quoted(r.Compound)
 	case r.ClientID != "" && !clientID.MatchString(r.ClientID):
 		return "clientID: want 1 to 64 letters, digits, _ or -"
 	}

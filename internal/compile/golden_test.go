@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -205,11 +206,13 @@ func fromCluster(o client.Object) {
 	}
 }
 
+var guardrails = sync.OnceValues(func() (*policies.Guard, error) { return policies.Guardrails(context.Background()) })
+
 // results compiles every object, in the order of kind, namespace and name.
 func results(t *testing.T, set *offline.Set, text string) []member {
 	t.Helper()
 	ctx := context.Background()
-	guard, err := policies.Guardrails(ctx)
+	guard, err := guardrails()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +235,7 @@ func results(t *testing.T, set *offline.Set, text string) []member {
 func platformResult(s *compile.Snapshot, o *v1alpha1.GridPlatform, show bool) member {
 	plan, problems := compile.Platform(s)
 	m := result("GridPlatform", o, o, problems, nil)
-	if show {
+	if show && !problems.Fatal() {
 		var names []string
 		for _, g := range plan.Secrets {
 			names = append(names, g.Name)
@@ -442,4 +445,3 @@ func gzipped(t *testing.T, text string) string {
 	}
 	return base64.StdEncoding.EncodeToString(buf.Bytes())
 }
-

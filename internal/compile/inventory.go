@@ -24,6 +24,12 @@ const (
 // maxInventoryBytes bounds an unpacked inventory Secret: 900 KiB of gzip may not become more than this.
 const maxInventoryBytes = 64 << 20
 
+// Bounds of an inventory, so that one vendor's Secret cannot fill the memory that all platforms share.
+const (
+	maxCell = 256
+	maxRows = 250_000
+)
+
 // row is an inventory row with the place it came from.
 type row struct {
 	v1alpha1.InventoryRow
@@ -129,9 +135,10 @@ func ReadCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
 	if err != nil {
 		return nil, []v1alpha1.RejectedRow{{Source: source, Line: 1, Reason: "no header line; write the column names, at least: device,community"}}
 	}
-	for _, name := range header {
+	for i, name := range header {
 		if columns[name] == nil && !strings.HasPrefix(name, attributeColumn) {
-			return nil, []v1alpha1.RejectedRow{{Source: source, Line: 1, Reason: fmt.Sprintf("unknown column %q; known are %s and %s<name>", name, columnNames(), attributeColumn)}}
+			// What stands there is not repeated: without a header it is a row, and may hold anything.
+			return nil, []v1alpha1.RejectedRow{{Source: source, Line: 1, Reason: fmt.Sprintf("the name of column %d is not known; the first line names the columns, such as device,community,grid or %s<name>", i+1, attributeColumn)}}
 		}
 	}
 	var rows []row
@@ -147,23 +154,29 @@ func ReadCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
 			rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(wrong.StartLine), Reason: "not CSV: " + wrong.Err.Error()})
 		case err != nil:
 			return rows, append(rejected, v1alpha1.RejectedRow{Source: source, Reason: err.Error()})
-		case len(record) != len(header):
-			line, _ := reader.FieldPos(0) // it panics where a record could not be read
-			rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: fmt.Sprintf("has %d fields, the header has %d", len(record), len(header))})
 		default:
-			line, _ := reader.FieldPos(0)
+			line, _ := reader.FieldPos(0) // it panics where a record could not be read
+			if reason := misshapen(header, record); reason != "" {
+				rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: reason})
+				continue
+			}
+			if len(rows) == maxRows {
+				return rows, append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: fmt.Sprintf("more than %d rows; split the fleet", maxRows)})
+			}
 			rows = append(rows, row{InventoryRow: fill(header, record), source: source, line: line})
 		}
 	}
 }
 
-func columnNames() string {
-	names := make([]string, 0, len(columns))
-	for name := range columns {
-		names = append(names, name)
+// misshapen says what is wrong with the shape of a row, or nothing.
+func misshapen(header, record []string) string {
+	switch {
+	case len(record) != len(header):
+		return fmt.Sprintf("has %d fields, the header has %d", len(record), len(header))
+	case slices.ContainsFunc(record, func(v string) bool { return len(v) > maxCell }):
+		return fmt.Sprintf("a value is longer than %d bytes", maxCell)
 	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
+	return ""
 }
 
 func fill(header, record []string) v1alpha1.InventoryRow {

@@ -49,6 +49,16 @@ func admitted(p *v1alpha1.GridPlatform, kind, namespace string) Problems {
 	return c.list
 }
 
+// Divisions gives the code prefixes that objects of a namespace may speak for: those of the member, else of the platform.
+func Divisions(p *v1alpha1.GridPlatform, namespace string) []string {
+	for _, m := range p.Spec.Members {
+		if m.Namespace == namespace && len(m.Divisions) > 0 {
+			return m.Divisions
+		}
+	}
+	return p.Spec.Divisions
+}
+
 // roleHolds says which kinds a member namespace may hold: a vendor fleets, a provider datasets and
 // agreements, a county all but the platform itself.
 func roleHolds(r v1alpha1.MemberRole, kind string) bool {

@@ -58,17 +58,26 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 		plan.Document.Webhook = &contract.Webhook{URL: w.URL, CABundle: w.CABundle}
 		checkWebhookURL(&c, w.URL)
 		plan.WebhookSecret = secretValue(&c, s, o.Namespace, w.SecretRef.Name, "secret", "spec.webhook.secretRef.name")
+		if len(plan.WebhookSecret) > maxWebhookSecret {
+			c.invalid(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonSecretInvalid, "spec.webhook.secretRef.name",
+				fmt.Sprintf("key \"secret\" holds %d bytes; write a Standard Webhooks secret (whsec_ and base64) of at most %d", len(plan.WebhookSecret), maxWebhookSecret))
+			plan.WebhookSecret = nil
+		}
 	}
 	return plan, c.list
 }
 
-// checkJurisdiction checks that an organisation answers for divisions of its platform only: a namespace of a county could
+// maxWebhookSecret bounds a webhook secret in bytes: those of all organisations share one Secret.
+const maxWebhookSecret = 256
+
+// checkJurisdiction checks that an organisation answers only for divisions that its namespace may speak for: a county could
 // otherwise make itself responsible for its neighbours.
 func checkJurisdiction(c *problems, s *Snapshot, o *v1alpha1.Organization) {
+	allowed := Divisions(s.Platform, o.Namespace)
 	for i, prefix := range o.Spec.Jurisdiction {
-		if longestPrefix(s.Platform.Spec.Divisions, prefix) == 0 {
+		if longestPrefix(allowed, prefix) == 0 {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, fmt.Sprintf("spec.jurisdiction[%d]", i),
-				fmt.Sprintf("%s lies under none of the divisions of GridPlatform %s (%s)", prefix, s.Platform.Name, strings.Join(s.Platform.Spec.Divisions, ", ")))
+				fmt.Sprintf("%s lies under none of the divisions that GridPlatform %s gives namespace %s (%s)", prefix, s.Platform.Name, o.Namespace, strings.Join(allowed, ", ")))
 		}
 	}
 }
@@ -86,7 +95,7 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 				"identities of type OIDC are not served by this version; use IssuedCertificate or PublicKey")
 		default:
 			cert := IssuedCertificate{
-				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Name),
+				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Name, id.Name),
 				CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-" + id.Name + "-tls"},
 			}
 			if id.IssuedCertificate != nil {
@@ -97,14 +106,14 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 			}
 			cert.Issued = issued(s, cert.Name)
 			plan.Certificates = append(plan.Certificates, cert)
-			plan.Document.URIs = []string{cert.URI}
+			plan.Document.URIs = append(plan.Document.URIs, cert.URI)
 		}
 	}
 }
 
 // OrganizationCertificateName names the Certificate of an organisation's identity, and its Secret, in the platform's namespace.
 func OrganizationCertificateName(organization, identity string) string {
-	return "organization-" + organization + "-" + identity
+	return "organization." + organization + "." + identity // neither part can hold a dot
 }
 
 // keyDigest checks a public key and gives the digest of its SPKI.

@@ -135,8 +135,8 @@ func (d Directory) Responsible(duty, division string) []string {
 	return names
 }
 
-// CodesIn gives the division codes of the communities that lie under one of the prefixes and, if names is not empty, are
-// named there. The result is sorted. A community that is gone from the directory gives no code, so its rows are out of
+// CodesIn gives the division codes, former ones included, that lie under one of the prefixes, of the communities that are
+// named, if names is not empty. The result is sorted. A community that is gone from the directory gives no code, so its rows are out of
 // reach at once.
 func (d Directory) CodesIn(prefixes, names []string) []string {
 	codes := []string{}
@@ -144,8 +144,11 @@ func (d Directory) CodesIn(prefixes, names []string) []string {
 		if len(names) > 0 && !slices.Contains(names, name) {
 			continue
 		}
-		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.Division, p) }) {
-			codes = append(codes, c.Codes()...)
+		// A former code counts only where it lies under a prefix itself: a community's past must not widen a grant.
+		for _, code := range c.Codes() {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(code, p) }) {
+				codes = append(codes, code)
+			}
 		}
 	}
 	slices.Sort(codes)

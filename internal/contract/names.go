@@ -85,9 +85,10 @@ func RoleURI(platform, user string) string {
 // role reads the answers that another one asked for.
 func InboxPrefix(user string) string { return "_INBOX_" + user }
 
-// OrganizationURI gives the URI subject alternative name of a certificate that the platform issues to an organisation.
-func OrganizationURI(platform, organization string) string {
-	return "spiffe://" + TrustDomain(platform) + "/organization/" + organization
+// OrganizationURI gives the URI subject alternative name of the certificate that the platform issues for one identity of an
+// organisation. Taking the identity away takes the certificate's force away, before it expires.
+func OrganizationURI(platform, organization, identity string) string {
+	return "spiffe://" + TrustDomain(platform) + "/organization/" + organization + "/" + identity
 }
 
 // ParseDeviceURI reads fleet and device from a device certificate's URI. It fails for a URI of another platform.

@@ -31,6 +31,10 @@ const (
 	LabelOwnerNamespace = "dizuo.io/owner-namespace"
 	LabelOwnerName      = "dizuo.io/owner-name"
 
+	// AnnotationCreateOnly marks an object that is made once and never written over: its content is random, and a second one
+	// would lock out what the first opened.
+	AnnotationCreateOnly = "dizuo.io/create-only"
+
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "dizuo-operator"
 )

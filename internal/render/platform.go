@@ -35,7 +35,8 @@ func Platform(plan compile.PlatformPlan) []Object {
 func (p platform) secrets() []Object {
 	var out []Object
 	for _, s := range p.Secrets {
-		out = append(out, corev1ac.Secret(s.Name, p.Namespace).WithLabels(labels(p.owner, "")).WithData(maps.Clone(s.Data)))
+		out = append(out, corev1ac.Secret(s.Name, p.Namespace).WithLabels(labels(p.owner, "")).
+			WithAnnotations(map[string]string{AnnotationCreateOnly: "true"}).WithData(maps.Clone(s.Data)))
 	}
 	out = append(out, corev1ac.Secret(compile.SecretWebhooks, p.Namespace).WithLabels(labels(p.owner, "grid")).WithData(maps.Clone(p.WebhookSecrets)))
 	return append(out, corev1ac.ConfigMap(nameTrust, p.Namespace).WithLabels(labels(p.owner, "")).WithData(map[string]string{"trust.pem": string(p.TrustPEM)}))

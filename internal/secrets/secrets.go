@@ -42,6 +42,9 @@ type informer struct {
 // recheck is how long a refusal is believed before it is asked again; a new RoleBinding is told by Forget at once.
 const recheck = 30 * time.Second
 
+// patience bounds how long a namespace whose Secrets cannot be listed holds up the others.
+const patience = 10 * time.Second
+
 // New gives a store whose informers live as long as ctx.
 func New(ctx context.Context, config *rest.Config, changed func(types.NamespacedName)) (*Store, error) {
 	c, err := kubernetes.NewForConfig(config)
@@ -97,6 +100,8 @@ func (s *Store) informer(ctx context.Context, namespace string) (*informer, erro
 	if i != nil && (i.cache != nil || time.Since(i.refused) < recheck) {
 		return i, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	allowed, err := s.allowed(ctx, namespace)
 	if err != nil {
 		return nil, err

@@ -101,41 +101,57 @@ func (s *Shelf) board(platform types.NamespacedName) *board {
 // Put records what an object contributes. digest names the contribution: the same digest changes nothing. A nil fragment
 // says that the object contributes nothing, and that this is on purpose.
 func (s *Shelf) Put(platform types.NamespacedName, key Key, digest string, fragment Fragment, now time.Time) {
-	if s.put(platform, key, digest, fragment, now) {
-		s.Dirty(platform)
+	for _, p := range s.put(platform, key, digest, fragment, now) {
+		s.Dirty(p)
 	}
 }
 
-func (s *Shelf) put(platform types.NamespacedName, key Key, digest string, fragment Fragment, now time.Time) bool {
+// put gives the platforms that have something to publish.
+func (s *Shelf) put(platform types.NamespacedName, key Key, digest string, fragment Fragment, now time.Time) []types.NamespacedName {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if was, ok := s.home[key]; ok && was != platform {
-		s.drop(key)
-	}
-	s.home[key] = platform
+	dirty := s.leave(platform, key)
 	b := s.board(platform)
 	if e := b.entries[key]; e != nil && e.digest == digest && !e.keep {
-		return false
+		return dirty
 	}
 	b.version++
 	b.entries[key] = &entry{digest: digest, fragment: fragment, changed: b.version, requestedAt: now}
-	return true
+	return append(dirty, platform)
+}
+
+// leave takes a key to a platform and gives the one that it stood on before, if that is another: it must publish without it.
+func (s *Shelf) leave(platform types.NamespacedName, key Key) []types.NamespacedName {
+	was, ok := s.home[key]
+	moved := ok && was != platform
+	if moved {
+		s.drop(key)
+	}
+	s.home[key] = platform
+	if moved {
+		return []types.NamespacedName{was}
+	}
+	return nil
 }
 
 // Keep records that an object cannot be compiled now and that what it last contributed stays in force.
 func (s *Shelf) Keep(platform types.NamespacedName, key Key) {
+	for _, p := range s.keep(platform, key) {
+		s.Dirty(p)
+	}
+}
+
+func (s *Shelf) keep(platform types.NamespacedName, key Key) []types.NamespacedName {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	dirty := s.leave(platform, key)
 	b := s.board(platform)
-	_, have := b.entries[key]
-	if !have {
-		s.home[key] = platform
-		b.version++
-		b.entries[key] = &entry{keep: true, changed: b.version}
+	if b.entries[key] != nil {
+		return dirty
 	}
-	s.mu.Unlock()
-	if !have {
-		s.Dirty(platform)
-	}
+	b.version++
+	b.entries[key] = &entry{keep: true, changed: b.version}
+	return append(dirty, platform)
 }
 
 // Drop forgets an object on whatever platform it stood.
@@ -187,11 +203,19 @@ func (s *Shelf) Parts(platform types.NamespacedName) (parts bundle.Parts, kept [
 	return parts, kept, b.version
 }
 
-// Has reports whether an object has been recorded, in whatever way.
+// Has reports whether an object stands on a platform's board.
 func (s *Shelf) Has(platform types.NamespacedName, key Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.board(platform).entries[key] != nil
+}
+
+// Knows reports whether an object has been recorded, in whatever way and on whatever platform.
+func (s *Shelf) Knows(key Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.home[key]
+	return ok
 }
 
 // Find gives the keys of a kind on a platform: those of a name, or all where the name is empty.

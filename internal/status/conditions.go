@@ -26,6 +26,8 @@ type Facts struct {
 	Named []Named
 	// Informative conditions do not feed Ready.
 	Informative []Named
+	// Claims that the object holds beside its name; the caller of Conditions records them.
+	Claims []v1alpha1.Claim
 	// ReadyMessage is said when all is well.
 	ReadyMessage string
 	Now          time.Time
@@ -59,8 +61,11 @@ func Conditions(f Facts) []metav1.Condition {
 	named := append(fromProblems(f.Problems), f.Named...)
 	out := map[string]metav1.Condition{}
 	set := func(n Named) {
-		if _, have := out[n.Type]; have {
-			return // what compile found comes first
+		if was, have := out[n.Type]; have {
+			if was.Status != metav1.ConditionTrue || n.Status == metav1.ConditionTrue {
+				return // what compile found comes first
+			}
+			n.Message += "; " + was.Message // only a part was harmed, and now the whole waits
 		}
 		out[n.Type] = metav1.Condition{
 			Type: n.Type, Status: n.Status, Reason: n.Reason, Message: bounded(n.Message), ObservedGeneration: f.Generation,

@@ -239,7 +239,7 @@ func TestOneDivisionHasOneCommunity(t *testing.T) {
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(first), first); err != nil {
 			return err
 		}
-		if len(first.Status.Claims) != 1 {
+		if len(first.Status.Claims) != 2 {
 			return fmt.Errorf("claims: %v", first.Status.Claims)
 		}
 		return nil

@@ -147,7 +147,7 @@ func TestRolesCannotDoOthersWork(t *testing.T) {
 func TestStrangersOnTheClientListener(t *testing.T) {
 	w := newWorld(t).start()
 	foreign := w.cas["smoke"].client(t, contract.DeviceURI(platform, "smoke", "s1"))
-	organization := w.ca.client(t, contract.OrganizationURI(platform, "fire"))
+	organization := w.ca.client(t, contract.OrganizationURI(platform, "fire", "id"))
 	elsewhere := w.ca.client(t, contract.RoleURI("shandong", contract.UserGrid))
 	for name, opts := range map[string][]nats.Option{
 		"no certificate":                  {nats.Secure(w.tls(device{}))},

@@ -373,7 +373,7 @@ func newWorld(t testing.TB, change ...func(*world)) *world {
 		},
 	}
 	for _, name := range []string{"town", "health"} {
-		uri := contract.OrganizationURI("henan", name)
+		uri := contract.OrganizationURI("henan", name, "id")
 		w.certs[name] = w.ca.issue(t, uri)
 		w.bundle.Directory.Organizations[name] = contract.Organization{Type: "Township", URIs: []string{uri}}
 	}

@@ -142,11 +142,11 @@ func TestRefusals(t *testing.T) {
 
 func TestUnknownCertificates(t *testing.T) {
 	w := newWorld(t)
-	town := contract.OrganizationURI("henan", "town")
+	town := contract.OrganizationURI("henan", "town", "id")
 	w.certs["stranger"] = newAuthority(t).issue(t, town)
 	w.certs["expired"] = w.ca.issue(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	w.certs["server"] = w.ca.issue(t, town, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
-	w.certs["other"] = w.ca.issue(t, contract.OrganizationURI("henan", "nobody"))
+	w.certs["other"] = w.ca.issue(t, contract.OrganizationURI("henan", "nobody", "id"))
 	pinned := newAuthority(t).issue(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	w.certs["pinned and expired"] = pinned
 	w.bundle.Directory.Organizations["pinned"] = contract.Organization{KeyDigests: []string{contract.Digest(pinned.Leaf.RawSubjectPublicKeyInfo)}}

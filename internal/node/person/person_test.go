@@ -27,7 +27,7 @@ import (
 var (
 	now      = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	audience = contract.PersonAudience("henan", "henan", contract.RoleGrid)
-	uri      = contract.OrganizationURI("henan", "fire")
+	uri      = contract.OrganizationURI("henan", "fire", "id")
 )
 
 // authority is a certificate authority made for one test.
@@ -174,7 +174,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"key of another":          {sign(other, "fire"), now, "not among"},
 		"another in our name":     {sign(key, "health"), now, "not among"},
 		"foreign authority":       {sign(other, "fire", foreign.leaf(t, other.Public(), uri, x509.ExtKeyUsageClientAuth)), now, "does not verify"},
-		"URI of another":          {sign(other, "fire", ca.leaf(t, other.Public(), contract.OrganizationURI("henan", "health"), x509.ExtKeyUsageClientAuth)), now, "no URI"},
+		"URI of another":          {sign(other, "fire", ca.leaf(t, other.Public(), contract.OrganizationURI("henan", "health", "id"), x509.ExtKeyUsageClientAuth)), now, "no URI"},
 		"server certificate":      {sign(other, "fire", ca.leaf(t, other.Public(), uri, x509.ExtKeyUsageServerAuth)), now, "does not verify"},
 		"signature swapped":       {parts[0] + "." + parts[1] + "." + strings.Split(sign(key, "fire"), ".")[2][:80] + "AAAAAA", now, "signature"},
 		"payload changed":         {parts[0] + "." + strings.Split(forge(jose.ES256, key, said(func(c map[string]any) { c["role"] = "Auditor" })), ".")[1] + "." + parts[2], now, "signature"},

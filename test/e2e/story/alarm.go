@@ -25,10 +25,10 @@ func (t *teller) enrol(ctx context.Context) error {
 	if _, err := t.run(ctx, t.Kubectl, append(as, "patch", "devicefleet", "-n", smokeSpace, smokeFleet, "--type", "json", "-p", string(row))...); err != nil {
 		return err
 	}
-	if _, err := t.run(ctx, t.Kubectl, "wait", "--timeout=60s", "--for=condition=FullyEnforced", "-n", smokeSpace, "devicefleet/"+smokeFleet); err != nil {
+	if _, err := t.run(ctx, t.Kubectl, "wait", "--timeout=60s", "--for=condition=Ready", "-n", smokeSpace, "devicefleet/"+smokeFleet); err != nil {
 		return err
 	}
-	t.print.Seen(time.Since(began), "the vendor registered %s in its own namespace; every enforcer knows it", t.device)
+	t.print.Seen(time.Since(began), "the vendor registered %s in its own namespace; every enforcer that is online knows it", t.device)
 	_, err = t.run(ctx, t.Dizuo, "fleet", "enroll", "--secret", smokeSpace+"/smoke-ca", "--fleet", smokeFleet, "--platform", platform,
 		"--device", t.device, "--device", holderDevice, "--device", "sd-huaqiangcheng-01", "--out", t.certs())
 	if err != nil {

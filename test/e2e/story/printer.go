@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/dizuo/dizuo/test/bench/figure"
 )
 
 // Printer shows the story as it happens.
@@ -19,6 +21,9 @@ type Printer struct {
 func (p Printer) Step(n, total int, title string) {
 	fmt.Fprintf(p.Out, "\n[%d/%d] %s\n", n, total, title)
 }
+
+// Shell shows a line as it stands, for what one command alone cannot say.
+func (p Printer) Shell(line string) { fmt.Fprintf(p.Out, "      $ %s\n", line) }
 
 // Command shows a command that is run, as a person could type it.
 func (p Printer) Command(args ...string) { fmt.Fprintf(p.Out, "      $ %s\n", quote(args)) }
@@ -54,7 +59,7 @@ func (p Printer) Seen(took time.Duration, format string, args ...any) {
 }
 
 // Figure shows a measured figure beside its target.
-func (p Printer) Figure(f Figure) {
+func (p Printer) Figure(f figure.Figure) {
 	mark, target := "✓", "no target"
 	if f.Target > 0 {
 		target = fmt.Sprintf("target %g %s", f.Target, f.Unit)

@@ -67,7 +67,7 @@ func (t *teller) seed(ctx context.Context) error {
 	}
 	defer func() { _ = f.Close() }()
 	args := []string{"exec", "-n", namespace, "-i", "dizuo-postgres-0", "--", "psql", "-q", "-v", "ON_ERROR_STOP=1", "-U", "dizuo", "-d", "dizuo"}
-	t.print.Command(append([]string{"kubectl"}, args...)...)
+	t.print.Shell("kubectl " + quote(args) + " < " + filepath.Join(samplesDir, "seed", "elder_visits.sql"))
 	if _, err := t.quiet(ctx, f, t.Kubectl, args...); err != nil {
 		return err
 	}
@@ -283,8 +283,7 @@ func (t *teller) applySample(ctx context.Context, kind, name string) error {
 	}
 	for _, doc := range strings.Split(all, "\n---\n") {
 		if strings.Contains("\n"+doc, "\nkind: "+kind+"\n") && strings.Contains(doc, "\n  name: "+name+"\n") {
-			t.print.Command("kubectl", "apply", "-f", "-")
-			t.print.Output("# "+kind+"/"+name+" of "+samplesDir, 1)
+			t.print.Shell("kubectl apply -f -   # " + kind + "/" + name + " of " + samplesDir)
 			_, err := t.quiet(ctx, strings.NewReader(doc), t.Kubectl, "apply", "-f", "-")
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/dizuo/dizuo/test/bench/figure"
 )
 
 // Env says where the story is told. Kubectl's own environment (KUBECONFIG) names the cluster.
@@ -61,7 +63,7 @@ type teller struct {
 	device string
 	// ports forwarded to the platform's services.
 	broker, grid, gateway *Forward
-	figures               []Figure
+	figures               []figure.Figure
 	// caseID and caseNumber of the case that the alarm opened.
 	caseID, caseNumber string
 	// violated is the fleet's count of violations before the intrusion.
@@ -112,7 +114,7 @@ func Run(ctx context.Context, env Env, p Printer) (err error) {
 		}
 	}
 	p.End(time.Since(began))
-	return writeFigures(env.Figures, t.figures)
+	return figure.Write(env.Figures, t.figures)
 }
 
 // restore applies the samples again after a failed step.
@@ -122,4 +124,11 @@ func (t *teller) restore(ctx context.Context) error {
 	}
 	_, err := t.quiet(ctx, nil, t.Kubectl, "apply", "-k", filepath.Join(t.Root, samplesDir))
 	return err
+}
+
+// measured records a figure of which less is better, and shows it.
+func (t *teller) measured(name string, value float64, unit string, target float64) {
+	f := figure.AtMost(name, value, unit, target)
+	t.figures = append(t.figures, f)
+	t.print.Figure(f)
 }

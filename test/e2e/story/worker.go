@@ -68,7 +68,8 @@ func (t *teller) putRoster(ctx context.Context, entries ...map[string]string) er
 	if err != nil {
 		return err
 	}
-	t.print.Command("curl", "--cacert", "ca.crt", "-X", "PUT", t.grid.URL()+"/v1/roster", "-H", "Authorization: Bearer $(dizuo token ...)", "-d", string(body))
+	t.print.Shell(`curl --cacert ca.crt -X PUT ` + t.grid.URL() + `/v1/roster -H "Authorization: Bearer $(dizuo token --for grid --organization ` +
+		committee + ` --subject ` + officeWorker + ` --role CommunityWorker ...)" -d ` + quote([]string{string(body)}))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, t.grid.URL()+"/v1/roster", bytes.NewReader(body))
 	if err != nil {
 		return err

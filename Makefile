@@ -1,0 +1,140 @@
+# Dizuo (底座). `make help` lists the targets. Everything is built from Go modules and Debian packages.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# GO may hold words before the command, for example one that waits its turn: make GO="flock /tmp/build.lock go" test-unit
+GO ?= go
+# IMAGE of the operator, the data plane and the CLI, for the local cluster.
+IMAGE ?= dizuo/dizuo:dev
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+CACHE := $(or $(DIZUO_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dizuo)
+TOOLS := $(CACHE)/bin
+KIT := hack/cluster.sh
+BINARIES := operator node dizuo
+# Packages with unit tests: all but those that need a cluster or an API server, which carry build tags.
+UNIT ?= ./...
+# Packages with tests that need a real API server.
+ENVTEST ?= $(shell grep -rl --include=*_test.go '^//go:build envtest' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
+export DIZUO_GO := $(GO)
+
+##@ General
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ See it
+
+.PHONY: up
+up: ## Start a local cluster with Dizuo and the ten pilot communities, and tell the story (root)
+	@hack/up.sh
+
+.PHONY: down
+down: ## Stop and remove exactly what `make up` started (root)
+	@$(KIT) down
+
+.PHONY: install
+install: ## As `up`, without the sample and the story: cluster, cert-manager, Dizuo
+	@hack/up.sh --install-only
+
+.PHONY: story
+story: build ## Tell the story on the cluster that is there
+	@eval "$$($(KIT) env)" && $(GO) run ./test/e2e/cmd/story
+
+##@ Develop
+
+.PHONY: generate
+generate: $(TOOLS)/controller-gen ## Write deep copies of the API types
+	$(TOOLS)/controller-gen object paths=./api/...
+
+.PHONY: manifests
+manifests: $(TOOLS)/controller-gen ## Write the CRDs, and copy them into the chart
+	$(TOOLS)/controller-gen crd paths=./api/... output:crd:dir=config/crd
+	mkdir -p charts/dizuo/crds
+	rm -f charts/dizuo/crds/*.yaml
+	cp config/crd/*.yaml charts/dizuo/crds/
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## Lint Go (with the import rules), the Rego policies and the chart
+	$(GO) vet -tags envtest,e2e ./...
+	$(TOOLS)/golangci-lint run ./...
+	@$(KIT) build opa helm >/dev/null
+	$(TOOLS)/opa check --strict policies
+	$(TOOLS)/helm lint --quiet charts/dizuo
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint ## Format Go
+	$(TOOLS)/golangci-lint fmt ./...
+
+GENERATED := api config/crd charts/dizuo/crds
+.PHONY: verify
+verify: ## Generate everything again; fail if that changed a file, and in CI also if the tree is dirty
+	@before=$$(find $(GENERATED) -type f | sort | xargs sha256sum); \
+	$(MAKE) --no-print-directory generate manifests; \
+	after=$$(find $(GENERATED) -type f | sort | xargs sha256sum); \
+	if [ "$$before" != "$$after" ]; then diff <(echo "$$before") <(echo "$$after") | awk '{print $$3}' | sort -u; \
+	echo "generated files were not up to date: commit what 'make generate manifests' wrote"; exit 1; fi; \
+	if [ -n "$${CI:-}" ] && [ -n "$$(git status --porcelain)" ]; then git status --short; echo "the tree is dirty"; exit 1; fi
+
+.PHONY: build
+build: ## Build the static binaries into bin/
+	@mkdir -p bin
+	@for b in $(BINARIES); do echo "build bin/$$b"; \
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/dizuo/dizuo/internal/cli.Version=$(VERSION)" -o bin/$$b ./cmd/$$b; done
+
+.PHONY: image
+image: build ## Make the image of the local cluster and load it (the cluster must be up)
+	$(KIT) image --name $(IMAGE) $(BINARIES:%=--bin bin/%) --user 65532
+
+##@ Test
+
+.PHONY: test
+test: lint verify test-unit test-envtest test-e2e ## All of it: lint, generated files, unit, envtest, the story on a real cluster
+
+.PHONY: test-unit
+test-unit: ## Unit, golden and Rego tests with real NATS and PostgreSQL, under the race detector
+	$(GO) test -race -shuffle=on -timeout 10m $(UNIT)
+
+.PHONY: test-envtest
+test-envtest: ## Tests against a real kube-apiserver
+	@$(KIT) build envtest
+	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=1 -timeout 10m $(ENVTEST)
+
+.PHONY: test-e2e
+test-e2e: install ## The story and the killing of pods, on the local cluster (root)
+	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m ./test/e2e/...
+
+# FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
+FAULT_RUN ?= Crash|Kill
+FAULT_COUNT ?= 1
+FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./controllers/...
+.PHONY: test-fault
+test-fault: ## Crash tests of the data plane's parts; FAULT_COUNT=20 for a long run
+	$(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)
+
+##@ Measure
+
+BENCHMARKS := rules policy auth decisionlog
+bench-rules: BENCH_PACKAGE = ./internal/node/rules
+bench-policy: BENCH_PACKAGE = ./internal/node/gateway
+bench-auth: BENCH_PACKAGE = ./internal/node/auth
+bench-decisionlog: BENCH_PACKAGE = ./internal/node/gateway/decisionlog
+
+.PHONY: bench $(BENCHMARKS:%=bench-%)
+bench: $(BENCHMARKS:%=bench-%) ## All benchmarks
+bench-rules: ## Evaluations a second of the scenario engine, and its memory by key
+bench-policy: ## Time of a decision at 100 and at 100,000 agreements
+bench-auth: ## Admissions a second
+bench-decisionlog: ## Records a second of the decision log
+$(BENCHMARKS:%=bench-%): bench-%:
+	@mkdir -p test/bench/out
+	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 20m $(BENCH_PACKAGE) | tee test/bench/out/$*.txt
+	$(GO) run ./test/bench/cmd/figures -in test/bench/out/$*.txt -out test/bench/out/$*.json
+
+# Tools come from the modules under hack/, where their versions are pinned.
+$(TOOLS)/%: hack/tools/go.mod hack/lint/go.mod
+	@$(KIT) build $*
+	@touch $@
