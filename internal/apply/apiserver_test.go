@@ -444,8 +444,12 @@ func crashes(t *testing.T, k *cluster) {
 		return []render.Object{k.configMap("same", "1"), k.configMap("changed", "2"), k.configMap("new-1", "1"), k.configMap("new-2", "1")}
 	}
 	settle := func(k *cluster) {
-		for len(k.fine(true, after(k)...)) > 0 {
+		for range 5 {
+			if len(k.fine(true, after(k)...)) == 0 {
+				return
+			}
 		}
+		k.t.Fatalf("does not settle; the last writes are %v", k.writes)
 	}
 	k.fine(true, before(k)...)
 	settle(k)
