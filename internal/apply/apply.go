@@ -122,13 +122,15 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 	key := types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}
 	name := fmt.Sprintf("%s %s", u.GetKind(), key)
 	live, err := e.Live(ctx, u.GroupVersionKind(), key)
-	if err == nil && live == nil {
+	unseen := live == nil // by the cache, and so by what was rendered
+	if err == nil && unseen {
 		live, err = e.Fresh(ctx, u.GroupVersionKind(), key)
 	}
 	if err != nil {
 		return "", false, fmt.Errorf("%s: read: %w", name, err)
 	}
-	if live == nil && u.GetAnnotations()[render.AnnotationCreateOnly] != "" {
+	createOnly := u.GetAnnotations()[render.AnnotationCreateOnly] != ""
+	if live == nil && createOnly {
 		if err := e.Client.Create(ctx, u, client.FieldOwner(FieldManager)); err != nil {
 			return "", false, fmt.Errorf("%s: create: %w", name, err)
 		}
@@ -136,13 +138,15 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 	}
 	if live != nil {
 		was := unstructured.Unstructured{Object: live}
+		was.SetGroupVersionKind(u.GroupVersionKind()) // a typed read leaves it out
 		if !owned(&was, owner) {
 			return "", false, fmt.Errorf("%s %w: it lacks our labels or carries another owner's; rename or remove it", name, ErrConflict)
 		}
 		if was.GetDeletionTimestamp() != nil {
 			return "", false, fmt.Errorf("%s: is still being deleted", name)
 		}
-		if stands(u, &was) {
+		// What was rendered without knowing this one holds other random values: they must not go over it.
+		if stands(u, &was) || (createOnly && unseen) {
 			return string(was.GetUID()), false, nil
 		}
 	}

@@ -12,6 +12,22 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
+// burnsAgain says whether an event opens a case where none is open: a new alarm always does, and a further signal of an
+// alarm does if it is younger than the end of the case that people closed. What they closed too early, or what flares up
+// again, must not go unseen because the engine still counts it to the first alarm.
+func burnsAgain(ctx context.Context, tx pgx.Tx, e rules.Event) (bool, error) {
+	if e.Kind != rules.Joined {
+		return e.Kind == rules.Raised, nil
+	}
+	var younger bool
+	err := tx.QueryRow(ctx, `SELECT COALESCE(max(COALESCE(closed_at, updated_at)) < $4, true) FROM grid.cases
+		WHERE scenario = $1 AND fleet = $2 AND device = $3 AND source = 'Device'`, e.Scenario, e.Fleet, e.Device, e.At).Scan(&younger)
+	if err != nil {
+		return false, fmt.Errorf("former cases of %s/%s: %w", e.Fleet, e.Device, err)
+	}
+	return younger, nil
+}
+
 // openCaseOf finds, and locks, the open case of a scenario and a device.
 const openCaseOf = "c.open AND c.source = 'Device' AND c.scenario = $1 AND c.fleet = $2 AND c.device = $3 FOR UPDATE"
 
@@ -22,8 +38,9 @@ func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 		return err
 	}
 	if c == nil {
-		if e.Kind != rules.Raised {
-			return nil // the case was closed by people; only a new alarm opens another
+		again, err := burnsAgain(ctx, tx, e)
+		if err != nil || !again {
+			return err
 		}
 		return open(ctx, tx, b, e, now)
 	}
