@@ -100,7 +100,7 @@ test-unit: ## Unit, golden and Rego tests with real NATS and PostgreSQL, under t
 
 .PHONY: test-envtest
 test-envtest: ## Tests against a real kube-apiserver
-	@$(KIT) build envtest
+	@$(KIT) build envtest helm
 	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=1 -timeout 10m $(ENVTEST)
 
 .PHONY: test-e2e

@@ -11,6 +11,7 @@ import (
 // GroupName is the API group of every kind of Dizuo.
 const GroupName = "dizuo.io"
 
+// Names that objects carry.
 const (
 	// LabelPlatform, on a namespace without a platform of its own, names the namespace of the platform that its objects
 	// belong to; a namespace holds at most one platform. That platform must admit the namespace in `spec.members`.

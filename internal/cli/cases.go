@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -327,7 +326,7 @@ func onePlatform(ctx context.Context, c client.Client, ref, namespace string) (*
 			return nil, err
 		}
 		var p v1alpha1.GridPlatform
-		return &p, c.Get(ctx, types.NamespacedName(at), &p)
+		return &p, c.Get(ctx, at, &p)
 	}
 	var list v1alpha1.GridPlatformList
 	if err := c.List(ctx, &list, client.InNamespace(namespace)); err != nil {

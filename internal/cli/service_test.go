@@ -119,7 +119,7 @@ func TestCases(t *testing.T) {
 	if r.code != ExitOK || !strings.Contains(r.out, "2026-000001") || !strings.Contains(r.out, "2026-000002") || !strings.Contains(r.out, "smoke.sd-1") {
 		t.Errorf("list: exit code %d:\n%s%s", r.code, r.out, r.err)
 	}
-	if lines := strings.Split(r.out, "\n"); strings.Index(lines[0], "OVERDUE") < 0 || !strings.HasSuffix(lines[1], "acknowledge") {
+	if lines := strings.Split(r.out, "\n"); !strings.Contains(lines[0], "OVERDUE") || !strings.HasSuffix(lines[1], "acknowledge") {
 		t.Errorf("list:\n%s", r.out)
 	}
 	if r = cases("--state", "Closed"); strings.Contains(r.out, "2026-000001") {

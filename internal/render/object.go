@@ -60,18 +60,6 @@ func selecting(component string) *metav1ac.LabelSelectorApplyConfiguration {
 	return metav1ac.LabelSelector().WithMatchLabels(selector(component))
 }
 
-// ref gives a short name of an object for messages: Kind namespace/name.
-func ref(o Object) string {
-	return fmt.Sprintf("%s %s/%s", value(o.GetKind()), value(o.GetNamespace()), value(o.GetName()))
-}
-
-func value(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
 // shortHash names a content in an annotation, so that pods are replaced when what they read at start changes.
 func shortHash(content ...string) string {
 	h := sha256.New()

@@ -2,7 +2,6 @@ package render
 
 import (
 	"maps"
-	"slices"
 
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -54,5 +53,3 @@ func Components(plan compile.PlatformPlan) []Component {
 
 // Component is a workload of a platform.
 type Component struct{ Name, Kind, Object string }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

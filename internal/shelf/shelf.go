@@ -273,10 +273,10 @@ func (s *Shelf) Acknowledge(platform types.NamespacedName, enforcers []Enforcer,
 
 // settle marks what every online enforcer has acknowledged and gives the keys that were waiting for it.
 func (b *board) settle(now time.Time) []Key {
-	lowest, any := b.lowest()
+	lowest, known := b.lowest()
 	var woken []Key
 	for key, e := range b.entries {
-		if any && e.sequence > 0 && e.sequence <= lowest && e.effectiveAt.IsZero() {
+		if known && e.sequence > 0 && e.sequence <= lowest && e.effectiveAt.IsZero() {
 			e.effectiveAt = now
 			woken = append(woken, key)
 		}
@@ -286,13 +286,13 @@ func (b *board) settle(now time.Time) []Key {
 
 // lowest gives the lowest sequence among online enforcers.
 func (b *board) lowest() (int64, bool) {
-	lowest, any := int64(0), false
+	lowest, known := int64(0), false
 	for _, e := range b.enforcers {
-		if e.Online && (!any || e.Sequence < lowest) {
-			lowest, any = e.Sequence, true
+		if e.Online && (!known || e.Sequence < lowest) {
+			lowest, known = e.Sequence, true
 		}
 	}
-	return lowest, any
+	return lowest, known
 }
 
 // Enforcement says how far an object's contribution has come.

@@ -68,8 +68,12 @@ func TestSignedBundleEndToEnd(t *testing.T) {
 	w.sign(t, signer, js)
 	await(t, "both roles to report the new sequence", func() error {
 		for _, role := range []contract.Role{contract.RoleBroker, contract.RoleAuth} {
-			if r, err := reportOf(js, role); err != nil || r.Sequence != w.seq {
-				return fmt.Errorf("%s: sequence %d, want %d: %v", role, r.Sequence, w.seq, err)
+			r, err := reportOf(js, role)
+			if err != nil {
+				return err
+			}
+			if r.Sequence != w.seq {
+				return fmt.Errorf("%s: sequence %d, want %d", role, r.Sequence, w.seq)
 			}
 		}
 		return nil

@@ -139,7 +139,6 @@ func TestDecisionCost(t *testing.T) {
 		a := manyAgreements(n)
 		raw, _ := json.Marshal(a.Grants)
 		size := len(raw)
-		raw = nil
 		before := heap()
 		began := time.Now()
 		p := policyOf(t, a)

@@ -120,7 +120,7 @@ func (d *deliverer) finish(ctx context.Context, m message, failed error) error {
 	default:
 		result = "failed"
 		_, err = d.pool.Exec(ctx, "UPDATE grid.dispatch_outbox SET next_attempt_at = $2, last_error = $3 WHERE id = $1",
-			m.ID, now.Add(pause(m.Attempts, rand.Float64())), failed.Error())
+			m.ID, now.Add(pause(m.Attempts, rand.Float64())), failed.Error()) //nolint:gosec // jitter of a pause, not a secret
 	}
 	d.metrics.deliveries.WithLabelValues(m.Organization, result).Inc()
 	if failed != nil {
