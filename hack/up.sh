@@ -50,6 +50,12 @@ step "4/5 operator: charts/dizuo"
 kubectl apply --server-side --force-conflicts -f charts/dizuo/crds >/dev/null # helm installs CRDs, and never updates them
 helm upgrade --install dizuo charts/dizuo --namespace dizuo-system --create-namespace --wait --timeout 3m \
 	--set "image.tag=dev-$build,nodeImage.tag=dev-$build,postgresImage.repository=dizuo/postgres,postgresImage.tag=15-dev"
+# Platforms that stand already take the new image; a story told in the middle of that would see pods go.
+for ns in $(kubectl get gridplatforms -A -o jsonpath='{.items[*].metadata.namespace}'); do
+	workloads=(statefulset/dizuo-broker deployment/dizuo-auth deployment/dizuo-grid statefulset/dizuo-gateway)
+	kubectl -n "$ns" wait --timeout=2m "--for=jsonpath={.spec.template.spec.containers[0].image}=dizuo/dizuo:dev-$build" "${workloads[@]}" >/dev/null
+	for w in "${workloads[@]}"; do kubectl -n "$ns" rollout status --timeout=2m "$w" >/dev/null; done
+done
 if [ "${1:-}" = --install-only ]; then
 	step "installed"
 	exit 0

@@ -81,7 +81,7 @@ func readInventory(name string, data map[string][]byte) (rows []row, rejected []
 			continue
 		}
 		found = true
-		more, bad := ReadCSV(source, raw)
+		more, bad := readCSV(source, raw)
 		rows, rejected = append(rows, more...), append(rejected, bad...)
 	}
 	if !found {
@@ -126,9 +126,9 @@ var columns = map[string]func(*v1alpha1.InventoryRow, string){
 
 const attributeColumn = "attribute."
 
-// ReadCSV reads an inventory: a header line with column names, then a row a device. A row that cannot be read is rejected
+// readCSV reads an inventory: a header line with column names, then a row a device. A row that cannot be read is rejected
 // with its line; the others go in. Rejections do not repeat what stood in the row.
-func ReadCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
+func readCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
 	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))))
 	reader.FieldsPerRecord, reader.TrimLeadingSpace, reader.Comment = -1, true, '#'
 	header, err := reader.Read()

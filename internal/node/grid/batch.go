@@ -40,7 +40,6 @@ type enriched struct {
 // batch is what one transaction does.
 type batch struct {
 	s      *session
-	tx     pgx.Tx
 	now    time.Time
 	seen   map[device]time.Time
 	signal []enriched

@@ -39,7 +39,7 @@ func TestLoadIsStrict(t *testing.T) {
 	for name, c := range map[string]struct{ text, wrong string }{
 		"good":             {"platform: henan/henan\nrole: grid\ngrid: {address: ':8443'}\n", ""},
 		"a field too much": {"platform: henan/henan\nrole: grid\npassword: x\n", "password"},
-		"deeper":           {"role: grid\ngrid: {adress: ':8443'}\n", "adress"},
+		"deeper":           {"role: grid\ngrid: {colour: ':8443'}\n", "colour"},
 		"twice":            {"role: grid\nrole: auth\n", "role"},
 		"no YAML":          {"role: [", "yaml"},
 		"another type":     {"broker: {mqttPort: many}\n", "mqttPort"},
