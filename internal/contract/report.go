@@ -34,7 +34,7 @@ type FleetReport struct {
 	NeverSeen int64 `json:"neverSeen,omitempty"`
 	// Rejected counts refused connections since the node started.
 	Rejected int64 `json:"rejected,omitempty"`
-	// Violations counts publishes outside the device's permissions since the node started.
+	// Violations counts publishes outside the device's permissions, over restarts of the broker.
 	Violations int64 `json:"violations,omitempty"`
 	// LastViolationAt is zero if there was none.
 	LastViolationAt time.Time `json:"lastViolationAt,omitzero"`

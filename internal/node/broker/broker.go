@@ -43,6 +43,9 @@ func Start(ctx context.Context, cfg contract.NodeConfig, reg prometheus.Register
 		return nil, err
 	}
 	b := &Broker{log: newServerLog(log, reg), gate: &gate{}, pool: &atomic.Pointer[x509.CertPool]{}}
+	if cfg.StateDir != "" {
+		b.log.remember(tallyIn(cfg.StateDir))
+	}
 	key, err := b.configure(cfg)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,9 @@ type serverLog struct {
 	// bound maps client ids that rows bind to fleets.
 	bound  map[string]string
 	fleets map[string]*fleetViolations
+	// tally keeps fleets over a restart; saved is the sum that it has.
+	tally tally
+	saved int64
 }
 
 type fleetViolations struct {
@@ -110,6 +113,38 @@ func (l *serverLog) line(level slog.Level, format string, v []any) {
 	l.log.Log(context.Background(), level, text)
 }
 
+// remember reads the counts of before a restart. A copy that cannot be read is said and left behind.
+func (l *serverLog) remember(t tally) {
+	kept, err := t.load()
+	if err != nil {
+		l.log.Warn("counts of violations begin anew", "err", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fleets, l.tally = kept, t
+	l.saved = l.sum()
+}
+
+// keep saves the counts if they changed. The caller holds the lock.
+func (l *serverLog) keep() {
+	sum := l.sum()
+	if l.tally.path == "" || sum == l.saved {
+		return
+	}
+	if err := l.tally.save(l.fleets); err != nil {
+		l.log.Warn("counts of violations not kept", "err", err)
+		return
+	}
+	l.saved = sum
+}
+
+func (l *serverLog) sum() (n int64) {
+	for _, v := range l.fleets {
+		n += v.count
+	}
+	return n
+}
+
 func (l *serverLog) violated(quoted, kind string) {
 	clientID, err := strconv.Unquote(quoted)
 	if err != nil {
@@ -168,6 +203,7 @@ func (l *serverLog) bind(credentials map[string]contract.Credentials) {
 func (l *serverLog) report(r *contract.Report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.keep()
 	for fleet, v := range l.fleets {
 		if fleet == "" {
 			continue
