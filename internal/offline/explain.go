@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -181,7 +180,7 @@ func (m *Member) explainOrganization(plan compile.OrganizationPlan) []Default {
 			continue
 		}
 		for _, c := range plan.Certificates {
-			if strings.HasSuffix(c.Name, "-"+id.Name) {
+			if c.Index == i {
 				out = append(out, m.taken(fmt.Sprintf("spec.identities[%d].issuedCertificate.secretName", i), c.CopyTo.Name, "the Secret with the certificate, in the organisation's namespace"))
 			}
 		}

@@ -106,7 +106,7 @@ func TestRolesCannotDoOthersWork(t *testing.T) {
 	everybody := []string{"$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.x.RELOAD", "$JS.API.STREAM.DELETE." + contract.IngestStream,
 		"$JS.API.STREAM.PURGE." + contract.IngestStream, "$JS.API.STREAM.CREATE.evil", "$JS.API.STREAM.UPDATE." + contract.IngestStream,
 		"$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST." + contract.IngestStream, "$JS.API.CONSUMER.CREATE." + contract.IngestStream,
-		"$JS.API.CONSUMER.CREATE." + contract.IngestStream + ".evil", "$JS.API.CONSUMER.DELETE." + contract.IngestStream + ".grid",
+		"$JS.API.CONSUMER.CREATE." + contract.IngestStream + ".evil", "$JS.API.CONSUMER.DELETE." + contract.IngestStream + ".another",
 		"$JS.API.CONSUMER.CREATE.$MQTT_sess.x", "$MQTT.msgs." + signal, signal, "$MQTT.sess.x", "_INBOX_grid.x"}
 	for user, more := range map[string][]string{
 		contract.UserAuth:       {lease, command, report(contract.RoleAuth), "$SYS.REQ.SERVER.x.KICK", "$SYS.REQ.SERVER.PING.CONNZ", "$JS.API.STREAM.INFO.KV_dizuo-leases"},
