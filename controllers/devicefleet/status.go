@@ -53,7 +53,7 @@ func (r *Reconciler) counts(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	if f, fresh := r.Reports.Fleet(kit.PlatformKey(s.Platform), o.Name); fresh {
 		d.Online, d.Offline, d.NeverSeen = int32(f.Online), int32(f.Offline), int32(f.NeverSeen)
 		d.Unknown = max(0, accepted-d.Online-d.Offline-d.NeverSeen)
-		o.Status.Violations = max(o.Status.Violations, f.Violations)
+		o.Status.Violations = f.Violations
 		if !f.LastViolationAt.IsZero() {
 			at := metav1.NewTime(f.LastViolationAt.UTC().Truncate(1e9))
 			o.Status.LastViolationAt = &at
