@@ -1,79 +1,77 @@
 package story
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
-	"time"
 )
 
-// Forward is a local port that stays open to a Service, also while its pods come and go.
+// Forward is a local port that stays open to a Service, also while its pods come and go. It stands in for the
+// `kubectl port-forward` that a person would run: that one ends whenever a pod resets one of its connections, as a broker
+// does that refuses a device. The addresses of Services are reached from the host of the local cluster.
 type Forward struct {
 	// Port on localhost.
 	Port string
-	stop context.CancelFunc
-	done chan struct{}
+
+	target   string
+	listener net.Listener
+	open     sync.WaitGroup
 }
 
-var forwarding = regexp.MustCompile(`^Forwarding from 127\.0\.0\.1:(\d+) `)
-
-// OpenForward forwards a port of localhost that the kernel chooses to a Service's. The kubectl behind it is started again,
-// on the same local port, whenever it ends; Close stops it.
+// OpenForward forwards a port of localhost that the kernel chooses to a Service's, until ctx ends or Close is called.
 func OpenForward(ctx context.Context, kubectl, namespace, service, port string) (*Forward, error) {
-	ctx, stop := context.WithCancel(ctx)
-	f := &Forward{stop: stop, done: make(chan struct{})}
-	first := make(chan error, 1)
-	go func() {
-		defer close(f.done)
-		var once sync.Once
-		for ctx.Err() == nil {
-			err := f.once(ctx, kubectl, namespace, service, port, func() { once.Do(func() { first <- nil }) })
-			once.Do(func() { first <- err })
-			select {
-			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
-			}
-		}
-	}()
-	if err := <-first; err != nil {
-		f.Close()
-		return nil, fmt.Errorf("kubectl port-forward -n %s service/%s: %w", namespace, service, err)
+	out, err := exec.CommandContext(ctx, kubectl, "get", "service", "-n", namespace, service, "-o", "jsonpath={.spec.clusterIP}").Output()
+	if err != nil {
+		return nil, fmt.Errorf("address of service %s/%s: %w", namespace, service, err)
 	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	_, local, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	f := &Forward{Port: local, target: net.JoinHostPort(strings.TrimSpace(string(out)), port), listener: listener}
+	context.AfterFunc(ctx, func() { _ = listener.Close() })
+	f.open.Add(1)
+	go f.accept(ctx)
 	return f, nil
 }
 
-// once runs kubectl until it ends; ready is called when the port is open.
-func (f *Forward) once(ctx context.Context, kubectl, namespace, service, port string, ready func()) error {
-	cmd := exec.CommandContext(ctx, kubectl, "port-forward", "--address", "127.0.0.1", "-n", namespace, "service/"+service, f.Port+":"+port)
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if m := forwarding.FindStringSubmatch(lines.Text()); m != nil {
-			if f.Port == "" {
-				f.Port = m[1]
-			}
-			ready()
-			break
+func (f *Forward) accept(ctx context.Context) {
+	defer f.open.Done()
+	for {
+		conn, err := f.listener.Accept()
+		if err != nil {
+			return
 		}
+		go f.join(ctx, conn)
 	}
-	_, _ = io.Copy(io.Discard, out) // "Handling connection" lines
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(errs.String()))
+}
+
+// join copies both ways until one side ends. A Service that refuses makes the client see a closed connection.
+func (f *Forward) join(ctx context.Context, local net.Conn) {
+	defer func() { _ = local.Close() }()
+	var dialer net.Dialer
+	remote, err := dialer.DialContext(ctx, "tcp", f.target)
+	if err != nil {
+		return
 	}
-	return nil
+	defer func() { _ = remote.Close() }()
+	ended := make(chan struct{}, 2)
+	for _, pair := range [][2]net.Conn{{local, remote}, {remote, local}} {
+		go func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			ended <- struct{}{}
+		}()
+	}
+	<-ended
 }
 
 // URL of the forwarded service.
@@ -82,7 +80,7 @@ func (f *Forward) URL() string { return "https://localhost:" + f.Port }
 // Close stops forwarding; nil is allowed.
 func (f *Forward) Close() {
 	if f != nil {
-		f.stop()
-		<-f.done
+		_ = f.listener.Close()
+		f.open.Wait()
 	}
 }
