@@ -32,7 +32,7 @@ import (
 
 const (
 	// Finalizer holds an object until what was made for it is gone.
-	Finalizer = "dizuo.io/finalizer"
+	Finalizer = v1alpha1.Finalizer
 	// statusManager owns the status of objects of our API.
 	statusManager = "dizuo-status"
 )

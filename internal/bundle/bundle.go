@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/seal"
@@ -71,7 +72,7 @@ func Shards(p Parts) ([]contract.Shard, error) {
 		shards = append(shards, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
 			Data: under("credentials", map[string]any{name: c})})
 	}
-	slices.SortFunc(shards, func(a, b contract.Shard) int { return cmpString(a.Name, b.Name) })
+	slices.SortFunc(shards, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) })
 	for i := range shards {
 		var err error
 		if shards[i], err = seal.Normalize(shards[i]); err != nil {
@@ -115,16 +116,6 @@ func nonNil[V any](m map[string]V) map[string]V {
 		return map[string]V{}
 	}
 	return m
-}
-
-func cmpString(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // Index lists shards by content.

@@ -40,7 +40,7 @@ func admitted(p *v1alpha1.GridPlatform, kind, namespace string) Problems {
 	case i < 0:
 		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonNamespaceNotAdmitted, "metadata.namespace",
 			fmt.Sprintf("GridPlatform %s/%s does not list namespace %s in spec.members", p.Namespace, p.Name, namespace))
-	case !roleHolds(p.Spec.Members[i].Role, kind):
+	case !p.Spec.Members[i].Role.MayHold(kind):
 		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonNamespaceRoleNotAllowed, "metadata.namespace",
 			fmt.Sprintf("GridPlatform %s/%s admits namespace %s as %s, which may not hold a %s", p.Namespace, p.Name, namespace, p.Spec.Members[i].Role, kind))
 	case !p.DeletionTimestamp.IsZero():
@@ -57,20 +57,6 @@ func Divisions(p *v1alpha1.GridPlatform, namespace string) []string {
 		}
 	}
 	return p.Spec.Divisions
-}
-
-// roleHolds says which kinds a member namespace may hold: a vendor fleets, a provider datasets and
-// agreements, a county all but the platform itself.
-func roleHolds(r v1alpha1.MemberRole, kind string) bool {
-	switch r {
-	case v1alpha1.MemberVendor:
-		return kind == "DeviceFleet"
-	case v1alpha1.MemberProvider:
-		return kind == "Dataset" || kind == "DataSharingAgreement"
-	case v1alpha1.MemberCounty:
-		return kind != "GridPlatform"
-	}
-	return false
 }
 
 func platformIn(platforms []*v1alpha1.GridPlatform, namespace string) *v1alpha1.GridPlatform {

@@ -11,7 +11,7 @@ import (
 
 // LabelPlatform is the label of a namespace that names the platform it belongs to, by the platform's namespace (a
 // namespace holds at most one platform).
-const LabelPlatform = "dizuo.io/platform"
+const LabelPlatform = v1alpha1.LabelPlatform
 
 // Snapshot is what compile sees of one platform. Gather fills what the object at hand needs and leaves the rest empty;
 // the offline commands fill all of it from files.
