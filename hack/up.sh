@@ -31,12 +31,12 @@ if ! command -v mosquitto_pub >/dev/null; then
 	apt-get install -y --no-install-recommends mosquitto-clients
 fi
 
-step "2/5 cluster: Kubernetes and cert-manager from Go modules (about 6 minutes the first time, seconds after)"
+step "2/5 cluster: Kubernetes and cert-manager from Go modules (about 10 minutes the first time, seconds after)"
 $kit up
 eval "$($kit env)"
 
-step "3/5 Dizuo: binaries and image"
-make --no-print-directory build GO="$go"
+step "3/5 Dizuo: binaries and image (about 4 minutes the first time)"
+make --no-print-directory build GO="$go" 2> >(grep -v '^go: downloading' >&2)
 # The tag says what is in the image, so that what runs an older one is replaced, and nothing is restarted for nothing.
 build=$(cat bin/operator bin/node bin/dizuo | sha256sum | cut -c1-12)
 loaded=$(kubectl get nodes -o jsonpath='{.items[*].status.images[*].names[*]}')
@@ -63,7 +63,7 @@ fi
 
 step "5/5 the ten pilot communities of Henan, and the story"
 mkdir -p bin
-$go build -o bin/story ./test/e2e/cmd/story
+$go build -o bin/story ./test/e2e/cmd/story 2> >(grep -v '^go: downloading' >&2)
 bin/story
 
 cat <<END
