@@ -96,7 +96,7 @@ test: lint verify test-unit test-envtest test-e2e ## All of it: lint, generated 
 
 .PHONY: test-unit
 test-unit: ## Unit, golden and Rego tests with real NATS and PostgreSQL, under the race detector
-	$(GO) test -race -shuffle=on -timeout 10m $(UNIT)
+	$(GO) test -race -shuffle=on -short -timeout 10m $(UNIT)
 
 .PHONY: test-envtest
 test-envtest: ## Tests against a real kube-apiserver
@@ -108,11 +108,11 @@ test-e2e: install ## The story and the killing of pods, on the local cluster (ro
 	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m ./test/e2e/...
 
 # FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
-FAULT_RUN ?= Crash|Kill
+FAULT_RUN ?= Crash|Kill|Oracle
 FAULT_COUNT ?= 1
 FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./controllers/...
 .PHONY: test-fault
-test-fault: ## Crash tests of the data plane's parts; FAULT_COUNT=20 for a long run
+test-fault: ## Crash tests and random oracles of the parts, at length; FAULT_COUNT=20 for a long run
 	$(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)
 
 ##@ Measure

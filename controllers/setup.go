@@ -3,6 +3,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/datasharingagreement"
 	"github.com/dizuo/dizuo/controllers/devicefleet"
 	"github.com/dizuo/dizuo/controllers/deviceprofile"
+	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/controllers/gridplatform"
 	"github.com/dizuo/dizuo/controllers/kit"
@@ -67,8 +69,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Address == nil {
 		o.Address = natslink.InCluster
 	}
-	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, Gather: &gather.Reader{
-		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: func() []string { return nil },
+	apis, err := foreign.New(mgr)
+	if err != nil {
+		return err
+	}
+	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Gather: &gather.Reader{
+		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: apis.Missing,
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)
 	reports.Wake = wakes.Wake
@@ -83,7 +89,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return err
 		}
 	}
-	return admissions(mgr, store, calls)
+	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls))
 }
 
 // secretCalls calls the objects that a Secret may concern. Names decide: a Secret says by itself what it is for.
@@ -128,6 +134,9 @@ func (s secretCalls) namespace(ctx context.Context, ns string) {
 		})
 	}
 }
+
+// everywhere calls the objects of all namespaces that have children of a foreign kind.
+func (s secretCalls) everywhere(ctx context.Context) { s.namespace(ctx, "") }
 
 // admissions watches role bindings: one to ClusterRole dizuo-namespace admits Dizuo to a namespace's Secrets.
 func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error {

@@ -10,26 +10,14 @@ import (
 	"os"
 	"time"
 
-	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/go-logr/logr"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/offline"
-	"github.com/dizuo/dizuo/internal/render"
 )
 
 type options struct {
@@ -72,7 +60,7 @@ func run(ctx context.Context, o options) error {
 	}
 	config.QPS, config.Burst = -1, -1 // the API server's priority and fairness limits us
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme(), Cache: caches(), LeaderElection: o.leaderElect, LeaderElectionID: "operator.dizuo.io", LeaderElectionReleaseOnCancel: true,
+		Scheme: controllers.Scheme(), Cache: controllers.Caches(), LeaderElection: o.leaderElect, LeaderElectionID: "operator.dizuo.io", LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress: o.probe, Metrics: metricsserver.Options{BindAddress: o.metrics}, GracefulShutdownTimeout: new(10 * time.Second),
 	})
 	if err != nil {
@@ -82,22 +70,4 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping), mgr.Start(ctx))
-}
-
-func scheme() *runtime.Scheme {
-	s := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(s))
-	utilruntime.Must(cmv1.AddToScheme(s))
-	utilruntime.Must(v1alpha1.AddToScheme(s))
-	return s
-}
-
-// caches holds of foreign kinds only what the operator made; Secrets are never cached across the cluster.
-func caches() cache.Options {
-	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{render.LabelManagedBy: render.ManagedBy})}
-	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&corev1.ConfigMap{}: ours, &corev1.Service{}: ours, &corev1.ResourceQuota{}: ours, &corev1.LimitRange{}: ours,
-		&corev1.PersistentVolumeClaim{}: ours, &appsv1.Deployment{}: ours, &appsv1.StatefulSet{}: ours, &networkingv1.NetworkPolicy{}: ours,
-		&cmv1.Issuer{}: ours, &cmv1.Certificate{}: ours,
-	}}
 }

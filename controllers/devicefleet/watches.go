@@ -14,7 +14,7 @@ import (
 // told over the kind's wakes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	fleets := &v1alpha1.DeviceFleetList{}
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.DeviceFleet{}, kit.SpecChanged()).
+	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.DeviceFleet{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(fleets, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.ToAll(fleets, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(fleets, func(to, from client.Object) bool {
@@ -26,7 +26,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleetList{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(fleets, nil), kit.LabelsChanged()).
-		Watches(&cmv1.Certificate{}, kit.ByOwner(kind), kit.OursChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Build(r)
+	if err != nil {
+		return err
+	}
+	return r.WatchForeign(c, &cmv1.Certificate{}, kind, false)
 }

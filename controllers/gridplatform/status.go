@@ -65,7 +65,7 @@ func endpoint(service, namespace string, e v1alpha1.ServiceEndpoint) string {
 // certificates waits for every certificate of the platform.
 func (r *Reconciler) certificates(ctx context.Context, o *v1alpha1.GridPlatform) (status.Named, error) {
 	var list cmv1.CertificateList
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.Namespace), client.MatchingLabels{render.LabelOwnerKind: kind, render.LabelOwnerName: o.Name}); err != nil {
+	if err := r.APIs.List(ctx, &list, client.InNamespace(o.Namespace), client.MatchingLabels{render.LabelOwnerKind: kind, render.LabelOwnerName: o.Name}); err != nil {
 		return status.Named{}, fmt.Errorf("certificates: %w", err)
 	}
 	for _, c := range list.Items {

@@ -1,6 +1,8 @@
 package gridplatform
 
 import (
+	"errors"
+
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,10 +20,8 @@ import (
 // told over the kind's wakes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	platforms := &v1alpha1.GridPlatformList{}
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
+	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(platforms, nil), kit.LabelsChanged()).
-		Watches(&cmv1.Issuer{}, kit.ByOwner(kind), kit.OursChanged()).
-		Watches(&cmv1.Certificate{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&appsv1.StatefulSet{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&appsv1.Deployment{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.Service{}, kit.ByOwner(kind), kit.Ours()).
@@ -35,7 +35,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Scenario{}, r.ToAll(platforms, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(platforms, nil), kit.SpecChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Build(r)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.WatchForeign(c, &cmv1.Issuer{}, kind, false), r.WatchForeign(c, &cmv1.Certificate{}, kind, true))
 }
 
 // readiness passes what changes a count or a webhook: coming, going, another spec, and Ready turning over.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -43,8 +45,10 @@ type Kit struct {
 	// Direct reads from the API server.
 	Direct client.Reader
 	Gather *gather.Reader
-	Shelf  *shelf.Shelf
-	Guard  *policies.Guard
+	// APIs knows which kinds of other projects are served.
+	APIs  *foreign.APIs
+	Shelf *shelf.Shelf
+	Guard *policies.Guard
 	// Wakes has a channel per kind on which objects are called again; see Wake.
 	Wakes *Wakes
 	// Reports gives what the nodes of platforms say.
@@ -98,6 +102,12 @@ func (k *Kit) live(ctx context.Context, gvk schema.GroupVersionKind, key types.N
 			return nil, err
 		}
 		return runtime.DefaultUnstructuredConverter.ToUnstructured(secret)
+	}
+	if !k.APIs.Serves(gvk) { // the cache would wait for it for ever
+		return nil, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
+	}
+	if foreign.Foreign(gvk) {
+		return k.read(ctx, k.APIs, gvk, key)
 	}
 	return k.read(ctx, k.Client, gvk, key)
 }

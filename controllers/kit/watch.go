@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -125,15 +126,27 @@ func SpecChanged() builder.Predicates {
 
 // Ours passes objects that the operator made.
 func Ours() builder.Predicates {
-	return builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
-		return o.GetLabels()[render.LabelManagedBy] == render.ManagedBy
-	}))
+	return builder.WithPredicates(ours())
 }
 
-// OursChanged passes objects that the operator made when more than their status changed, or a certificate was issued.
-func OursChanged() builder.Predicates {
-	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[render.LabelManagedBy] == render.ManagedBy })
-	return builder.WithPredicates(predicate.And(ours, predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})))
+// ours passes objects that the operator made.
+func ours() predicate.Predicate {
+	return predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[render.LabelManagedBy] == render.ManagedBy })
+}
+
+// oursChanged passes objects that the operator made when more than their status changed.
+func oursChanged() predicate.Predicate {
+	return predicate.And(ours(), predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
+}
+
+// WatchForeign makes a controller look again when an object of a foreign kind that was made for one of its own changes; status
+// says whether a change of status alone counts.
+func (k *Kit) WatchForeign(c controller.Controller, o client.Object, kind string, status bool) error {
+	passes := oursChanged()
+	if status {
+		passes = ours()
+	}
+	return k.APIs.Watch(c, o, ByOwner(kind), passes)
 }
 
 // LabelsChanged passes changes of labels: a namespace says by them which platform it belongs to.

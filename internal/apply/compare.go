@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/render"
@@ -46,13 +49,126 @@ func owned(u *unstructured.Unstructured, owner compile.Owner) bool {
 		l[render.LabelOwnerNamespace] == owner.Namespace && l[render.LabelOwnerName] == owner.Name
 }
 
-// stands reports whether the live object has every field that was rendered, and was rendered from the same.
+// stands reports whether the live object is as rendered: it was rendered from the same, every field that we render is ours,
+// and each has our value. What others own beside it is theirs. Who changes a field of ours by whatever means takes it from
+// us, so the field set that the API server keeps for our manager shows every edit, also one inside an atomic list.
 func stands(desired, live *unstructured.Unstructured) bool {
-	return live.GetAnnotations()[annotationRendered] == desired.GetAnnotations()[annotationRendered] &&
-		contains(live.Object, desired.Object)
+	if live.GetAnnotations()[annotationRendered] != desired.GetAnnotations()[annotationRendered] {
+		return false
+	}
+	return holds(ours(live), live.Object, tracked(desired.Object))
 }
 
-// contains reports whether have holds all of want. Lists are compared item by item: server-side apply keeps our order.
+// ours gives the fields that our manager owns: by apply, or by the creation of what is made once.
+func ours(live *unstructured.Unstructured) *fieldpath.Set {
+	out := fieldpath.NewSet()
+	for _, m := range live.GetManagedFields() {
+		if m.Manager != FieldManager || m.Subresource != "" || m.FieldsV1 == nil {
+			continue
+		}
+		set := fieldpath.NewSet()
+		if err := set.FromJSON(bytes.NewReader(m.FieldsV1.Raw)); err != nil {
+			continue // what cannot be read is not ours: it is applied again
+		}
+		out = out.Union(set)
+	}
+	return out
+}
+
+// tracked leaves out what server-side apply has no owner for: what identifies the object.
+func tracked(desired map[string]any) map[string]any {
+	out := maps.Clone(desired)
+	delete(out, "apiVersion")
+	delete(out, "kind")
+	metadata := maps.Clone(out["metadata"].(map[string]any))
+	delete(metadata, "name")
+	delete(metadata, "namespace")
+	out["metadata"] = metadata
+	return out
+}
+
+// holds reports whether a set of fields covers all of want, and have holds it.
+func holds(set *fieldpath.Set, have, want any) bool {
+	switch w := want.(type) {
+	case map[string]any:
+		h, ok := have.(map[string]any)
+		if !ok {
+			return len(w) == 0 && have == nil
+		}
+		for name, v := range w {
+			if !field(set, fieldpath.PathElement{FieldName: &name}, h[name], v) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		h, _ := have.([]any)
+		for _, v := range w {
+			pe, item := find(set, h, v)
+			if !field(set, pe, item, v) {
+				return false
+			}
+		}
+		return true
+	}
+	return contains(have, want)
+}
+
+// field reports whether a set covers one field or item: a part of it that has an owner of its own goes on by parts, a leaf
+// (a scalar, or what is changed only as a whole) is compared.
+func field(set *fieldpath.Set, pe fieldpath.PathElement, have, want any) bool {
+	if below, ok := set.Children.Get(pe); ok {
+		return holds(below, have, want)
+	}
+	if !set.Members.Has(pe) {
+		return want == nil // an explicit null owns nothing
+	}
+	return contains(have, want)
+}
+
+// find gives the item of a list by which a set knows a wanted item, and what the live list has there. In a list of objects
+// the keys decide, and one that we left to its default matches; in a set of scalars the value does.
+func find(set *fieldpath.Set, have []any, want any) (fieldpath.PathElement, any) {
+	w, object := want.(map[string]any)
+	for _, pe := range elements(set) {
+		switch {
+		case object && pe.Key != nil && keyed(*pe.Key, w, true):
+			for _, item := range have {
+				if h, ok := item.(map[string]any); ok && keyed(*pe.Key, h, false) {
+					return pe, h
+				}
+			}
+		case !object && pe.Value != nil && sameScalar((*pe.Value).Unstructured(), want):
+			return pe, want
+		}
+	}
+	return fieldpath.PathElement{}, nil
+}
+
+// elements gives the path elements directly in a set.
+func elements(set *fieldpath.Set) []fieldpath.PathElement {
+	var out []fieldpath.PathElement
+	add := func(pe fieldpath.PathElement) { out = append(out, pe) }
+	set.Children.Iterate(add)
+	set.Members.Iterate(add)
+	return out
+}
+
+// keyed reports whether an item has the values of a key; lenient lets it leave some out.
+func keyed(key value.FieldList, item map[string]any, lenient bool) bool {
+	for _, f := range key {
+		v, ok := item[f.Name]
+		if !ok && lenient {
+			continue
+		}
+		if !ok || !sameScalar(v, f.Value.Unstructured()) {
+			return false
+		}
+	}
+	return true
+}
+
+// contains reports whether have holds all of want, item by item: the server adds defaults to what is changed only as a whole.
 func contains(have, want any) bool {
 	switch w := want.(type) {
 	case map[string]any:
@@ -80,12 +196,12 @@ func contains(have, want any) bool {
 	case nil:
 		return true
 	}
-	return have == want || sameScalar(have, want)
+	return sameScalar(have, want)
 }
 
 // sameScalar compares numbers of different JSON types and quantities written differently.
 func sameScalar(have, want any) bool {
-	if fmt.Sprint(have) == fmt.Sprint(want) {
+	if have == want || fmt.Sprint(have) == fmt.Sprint(want) {
 		return true
 	}
 	h, hok := have.(string)

@@ -139,6 +139,7 @@ func connection(s *Snapshot, o *v1alpha1.DeviceFleet) Connection {
 
 // issuers takes the fleet's CA certificate from its Secret into the bundle.
 func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan) {
+	c.requires(s, GroupCertManager, "spec.identity.type", "which issues the fleet's CA")
 	plan.CA = &FleetCA{
 		Name: FleetCAName(o.Name), Domain: contract.FleetDomain(o.Name, s.Platform.Name),
 		CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-ca"},

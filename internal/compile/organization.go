@@ -94,6 +94,7 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 			c.partial(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonDisabled, at+".type",
 				"identities of type OIDC are not served by this version; use IssuedCertificate or PublicKey")
 		default:
+			c.requires(s, GroupCertManager, at+".type", "which issues the certificate")
 			cert := IssuedCertificate{
 				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Name, id.Name),
 				CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-" + id.Name + "-tls"},

@@ -154,10 +154,7 @@ func checkAdmission(c *problems, s *Snapshot) {
 		c.waiting(v1alpha1.ConditionSecretsAdmitted, v1alpha1.ReasonSecretNotAdmitted, "metadata.namespace",
 			fmt.Sprintf("Dizuo may not keep Secrets in namespace %s: its owner admits it with `dizuo admit %s`", ns, ns))
 	}
-	for _, group := range s.MissingAPIs {
-		c.waiting(v1alpha1.ConditionDependenciesPresent, v1alpha1.ReasonMissingDependency, "",
-			"the cluster does not serve the API group "+group+"; install it")
-	}
+	c.requires(s, GroupCertManager, "", "which issues every certificate")
 }
 
 func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,13 +22,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -43,8 +41,10 @@ import (
 )
 
 var (
-	c      client.Client
-	scheme = runtime.NewScheme()
+	c client.Client
+	// admin is the configuration by which c may do everything.
+	admin  *rest.Config
+	scheme = controllers.Scheme()
 )
 
 func TestMain(m *testing.M) {
@@ -58,17 +58,11 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(cmv1.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	certManager, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
+	certManager, err := certManagerCRDs()
 	if err != nil {
-		return 1, fmt.Errorf("find cert-manager's CRDs: %w", err)
+		return 1, err
 	}
-	env := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd"), filepath.Join(strings.TrimSpace(string(certManager)), "deploy", "crds")},
-		ErrorIfCRDPathMissing: true,
-	}
+	env := &envtest.Environment{CRDDirectoryPaths: []string{ownCRDs, certManager}, ErrorIfCRDPathMissing: true}
 	config, err := env.Start()
 	if err != nil {
 		return 1, fmt.Errorf("start the API server (KUBEBUILDER_ASSETS names its folder): %w", err)
@@ -79,26 +73,37 @@ func run(m *testing.M) (int, error) {
 	if c, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return 1, err
 	}
-	if err := roles(ctx); err != nil {
+	admin = config
+	if err := chart(ctx, c); err != nil {
 		return 1, err
 	}
-	// The controllers act as the operator's service account, with the rights of the chart and no others.
-	config = rest.CopyConfig(config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:dizuo-system:dizuo-operator",
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:dizuo-system", "system:authenticated"}}
 	if err := start(ctx, config); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
 }
 
-// start runs the controllers as the operator's binary does.
+var ownCRDs = filepath.Join("..", "..", "config", "crd")
+
+func certManagerCRDs() (string, error) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
+	if err != nil {
+		return "", fmt.Errorf("find cert-manager's CRDs: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(dir)), "deploy", "crds"), nil
+}
+
+// start runs the controllers as the operator's binary does: as its service account, with the rights of the chart and no others.
 func start(ctx context.Context, config *rest.Config) error {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:dizuo-system:dizuo-operator",
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:dizuo-system", "system:authenticated"}}
 	catalog, err := offline.Catalog()
 	if err != nil {
 		return err
 	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
+	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Cache: controllers.Caches(), Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)}})
 	if err != nil {
 		return err
 	}
@@ -110,8 +115,8 @@ func start(ctx context.Context, config *rest.Config) error {
 	return nil
 }
 
-// roles creates the roles of the chart.
-func roles(ctx context.Context) error {
+// chart creates what of the chart is there without pods: roles and admission policies.
+func chart(ctx context.Context, c client.Client) error {
 	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
 	rendered, err := exec.CommandContext(ctx, helm, "template", "dizuo", filepath.Join("..", "..", "charts", "dizuo"), "--namespace", "dizuo-system").Output()
 	if err != nil {
@@ -122,7 +127,7 @@ func roles(ctx context.Context) error {
 		if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
 			return fmt.Errorf("read the chart: %w", err)
 		}
-		if strings.HasPrefix(u.GetKind(), "ClusterRole") {
+		if strings.HasPrefix(u.GetKind(), "ClusterRole") || strings.HasPrefix(u.GetKind(), "ValidatingAdmissionPolicy") {
 			if err := c.Create(ctx, u); err != nil {
 				return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
 			}
@@ -326,6 +331,7 @@ func TestPlatformWaitsForAdmissionThenStands(t *testing.T) {
 	if err := c.Get(t.Context(), types.NamespacedName{Namespace: "a-home", Name: compile.SecretDatabase}, secret); err != nil || len(secret.Data["owner"]) < 32 {
 		t.Fatalf("database passwords: %v", err)
 	}
+	patch(t, p, func() { p.Spec.DeletionProtection = new(false) })
 	if err := c.Delete(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}

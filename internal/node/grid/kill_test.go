@@ -65,7 +65,10 @@ func TestKilledAtAnyTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const rounds = 25
+	rounds := 25
+	if testing.Short() {
+		rounds = 8
+	}
 	devices := testDevices()
 	acked := map[string]int64{}
 	client := mqttClient(t, b, "many")
