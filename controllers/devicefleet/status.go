@@ -48,7 +48,7 @@ func credentials(plan compile.FleetPlan) status.Named {
 // last value.
 func (r *Reconciler) counts(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan) {
 	accepted := int32(len(plan.Document.Devices))
-	d := &v1alpha1.FleetDeviceCounts{Accepted: accepted, Rejected: int32(len(plan.Rejected))}
+	d := &v1alpha1.FleetDeviceCounts{Accepted: accepted, Rejected: int32(plan.Refused)}
 	d.Total, d.Unknown = accepted, accepted
 	if f, fresh := r.Reports.Fleet(kit.PlatformKey(s.Platform), o.Name); fresh {
 		d.Online, d.Offline, d.NeverSeen = int32(f.Online), int32(f.Offline), int32(f.NeverSeen)

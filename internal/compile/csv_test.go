@@ -2,7 +2,9 @@ package compile_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -41,6 +43,51 @@ func TestReadCSV(t *testing.T) {
 			}
 			if text := strings.Join(got, " "); text != c.want {
 				t.Errorf("got %q, want %q", text, c.want)
+			}
+		})
+	}
+}
+
+// A few bytes of gzip must not fill the memory that all platforms share, whatever they unpack to.
+func TestInventoryIsBounded(t *testing.T) {
+	pack := func(header, line string, lines int) []byte {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		_, _ = z.Write([]byte(header))
+		_, _ = z.Write(bytes.Repeat([]byte(line), lines))
+		_ = z.Close()
+		return out.Bytes()
+	}
+	many := map[string][]byte{}
+	for i := range 20 {
+		many[fmt.Sprintf("%d.csv.gz", i)] = pack("device\n", "d\n", 249_990)
+	}
+	for name, c := range map[string]struct {
+		data map[string][]byte
+		says string
+	}{
+		"rows that are all wrong": {map[string][]byte{"a.csv.gz": pack("device\n", "a,b\n", 16<<20)}, "more than 250000 rows"},
+		"many files":              {many, "more than 250000 rows"},
+		"one endless value":       {map[string][]byte{"a.csv.gz": pack("device\n\"", "a", 80<<20)}, "larger than 64 MiB"},
+		"an endless header":       {map[string][]byte{"a.csv.gz": pack("device", ",device", 12<<20)}, "larger than 64 MiB"},
+		"many columns":            {map[string][]byte{"a.csv.gz": pack("device", ",device", 1000)}, "1001 columns; at most 64"},
+		"long values":             {map[string][]byte{"a.csv.gz": pack("device,attribute.x\n", "d,"+strings.Repeat("x", 1000)+"\n", 70_000)}, "larger than 64 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			v := compile.ReadInventory(c.data)
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
+				t.Errorf("%d MiB are kept", grown>>20)
+			}
+			if v.Total > 250_000 || len(v.Rejected) > 1_000 || v.Refused < len(v.Rejected) {
+				t.Errorf("%d rows, %d rejected, %d of them kept", v.Total, v.Refused, len(v.Rejected))
+			}
+			if first := v.Rejected[0].Reason; !strings.Contains(first, c.says) {
+				t.Errorf("the first rejection says %q, want %q", first, c.says)
 			}
 		})
 	}

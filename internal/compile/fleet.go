@@ -9,6 +9,7 @@ import (
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/password"
 )
 
 // FleetPlan is what a DeviceFleet becomes.
@@ -19,10 +20,9 @@ type FleetPlan struct {
 	CA *FleetCA
 	// Connection is what the vendor needs to reach the broker.
 	Connection Connection
-	// Rejected rows, all of them.
-	Rejected []v1alpha1.RejectedRow
-	// Total rows read.
-	Total int
+	// Rejected rows, the first of them; Refused counts them all, Total all rows that were read.
+	Rejected       []v1alpha1.RejectedRow
+	Refused, Total int
 	// CAPending is set while cert-manager has not issued the fleet's CA.
 	CAPending bool
 }
@@ -81,13 +81,13 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	if o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
 		issuers(&c, s, o, &plan)
 	}
-	rows, rejected := inventoryRows(&c, s, o)
-	plan.Total = len(rows) + len(rejected)
-	plan.Rejected = append(rejected, register(s, o, rows, &plan)...)
-	if n := len(plan.Rejected); n > 0 {
+	inv := newInventory(registrar(s, o, &plan))
+	inv.read(&c, s, o)
+	plan.Total, plan.Refused, plan.Rejected = inv.total, inv.refused, inv.rejected
+	if plan.Refused > 0 {
 		first := plan.Rejected[0]
 		c.partial(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonInvalidRows, "spec.inventory",
-			fmt.Sprintf("%d of %d rows rejected; first: %s line %d: %s", n, plan.Total, first.Source, first.Line, first.Reason))
+			fmt.Sprintf("%d of %d rows rejected; first: %s line %d: %s", plan.Refused, plan.Total, first.Source, first.Line, first.Reason))
 	}
 	if o.Spec.Suspended {
 		plan.Credentials.Devices = map[string]contract.Credential{}
@@ -162,40 +162,35 @@ func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan)
 	plan.Credentials.Issuers = []string{string(pem)}
 }
 
-// register takes good rows into the plan and gives the others with the reason.
-func register(s *Snapshot, o *v1alpha1.DeviceFleet, rows []row, plan *FleetPlan) []v1alpha1.RejectedRow {
-	var rejected []v1alpha1.RejectedRow
+// registrar gives what takes good rows into the plan, one at a time, and says what is wrong with the others.
+func registrar(s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan) func(row) string {
 	clients := map[string]bool{}
-	for _, r := range rows {
-		reason := checkRow(s, o, r)
+	return func(r row) string {
 		client := r.ClientID
 		if client == "" {
 			client = contract.ClientID(o.Name, r.Device)
 		}
-		switch _, twice := plan.Document.Devices[r.Device]; {
-		case reason == "" && twice:
-			reason = "device stands in the inventory twice; remove one of the rows"
-		case reason == "" && clients[client]:
-			reason = "clientID is bound to another device of the fleet; give each its own"
-		}
-		if reason != "" {
-			rejected = append(rejected, r.rejection(reason))
-			continue
+		_, twice := plan.Document.Devices[r.Device]
+		switch reason := checkRow(s, o, r); {
+		case reason != "":
+			return reason
+		case twice:
+			return "device stands in the inventory twice; remove one of the rows"
+		case clients[client]:
+			return "clientID is bound to another device of the fleet; give each its own"
 		}
 		clients[client] = true
 		plan.Document.Devices[r.Device] = r.document()
-		if r.Community == "" {
-			continue // in store: known, and not admitted before it hangs somewhere
+		if r.Community != "" { // else in store: known, and not admitted before it hangs somewhere
+			plan.Credentials.Devices[r.Device] = contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash}
 		}
-		plan.Credentials.Devices[r.Device] = contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash}
+		return ""
 	}
-	return rejected
 }
 
 var (
-	objectName   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	clientID     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	passwordHash = regexp.MustCompile(`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$.{40,200})$`)
+	objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	clientID   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
 // quoted repeats a value only if it can be the name of an object: another may be a name of a person or an address.
@@ -224,11 +219,13 @@ func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
 	case r.ClientID != "" && !clientID.MatchString(r.ClientID):
 		return "clientID: want 1 to 64 letters, digits, _ or -"
 	}
-	password := o.Spec.Identity.Type == v1alpha1.FleetIdentityPassword
-	switch {
-	case password && !passwordHash.MatchString(r.PasswordHash):
-		return "passwordHash: want a hash as `dizuo fleet passwords` makes it"
-	case !password && r.PasswordHash != "":
+	if o.Spec.Identity.Type == v1alpha1.FleetIdentityPassword {
+		if _, err := password.Parse(r.PasswordHash); err != nil {
+			return "passwordHash: want a hash as `dizuo fleet passwords` makes it: " + err.Error()
+		}
+		return ""
+	}
+	if r.PasswordHash != "" {
 		return "passwordHash: the fleet's identity type is X509; leave it out"
 	}
 	return ""

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
@@ -21,13 +22,18 @@ const (
 	inventorySuffixGzip = ".csv.gz"
 )
 
-// maxInventoryBytes bounds an unpacked inventory Secret: 900 KiB of gzip may not become more than this.
-const maxInventoryBytes = 64 << 20
-
-// Bounds of an inventory, so that one vendor's Secret cannot fill the memory that all platforms share.
+// Bounds of the inventory of one fleet, so that no vendor's Secret fills the memory that all platforms share: a few hundred
+// bytes of gzip may hold a quarter of a million rows.
 const (
-	maxCell = 256
+	// maxInventoryBytes of CSV are read, unpacked.
+	maxInventoryBytes = 64 << 20
+	// maxRows are read, rejected ones included.
 	maxRows = 250_000
+	// maxKept rejections are kept; they are all counted.
+	maxKept = 1_000
+	// maxColumns of a CSV, and maxCell bytes of a value.
+	maxColumns = 64
+	maxCell    = 256
 )
 
 // row is an inventory row with the place it came from.
@@ -37,23 +43,34 @@ type row struct {
 	line   int
 }
 
-// inventoryRows reads all rows of a fleet: inline first, then its Secrets in order.
-func inventoryRows(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) ([]row, []v1alpha1.RejectedRow) {
-	var rows []row
-	var rejected []v1alpha1.RejectedRow
+// inventory reads the rows of a fleet, one at a time, within its bounds.
+type inventory struct {
+	// take gets each row that could be read and says what is wrong with it, or nothing.
+	take func(row) string
+
+	rejected []v1alpha1.RejectedRow // the first maxKept
+	refused  int
+	total    int
+	left     int64 // bytes that may still be read
+	ended    bool  // a bound was reached: nothing more is read
+}
+
+func newInventory(take func(row) string) *inventory {
+	return &inventory{take: take, left: maxInventoryBytes}
+}
+
+// read reads all rows: inline first, then the Secrets in order.
+func (v *inventory) read(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 	if o.Spec.Inventory == nil {
-		return nil, nil
+		return
 	}
 	for i, r := range o.Spec.Inventory.Rows {
-		rows = append(rows, row{InventoryRow: r, source: "spec.inventory.rows", line: i + 1})
+		v.row(row{InventoryRow: r, source: "spec.inventory.rows", line: i + 1})
 	}
 	for i, ref := range o.Spec.Inventory.Secrets {
-		data := secret(c, s, o.Namespace, ref.Name, fmt.Sprintf("spec.inventory.secrets[%d].name", i))
-		if data == nil {
-			continue
+		if data := secret(c, s, o.Namespace, ref.Name, fmt.Sprintf("spec.inventory.secrets[%d].name", i)); data != nil {
+			v.secret(ref.Name, data)
 		}
-		more, bad := readInventory(ref.Name, data)
-		rows, rejected = append(rows, more...), append(rejected, bad...)
 	}
 	for field, set := range map[string]bool{"artifact": o.Spec.Inventory.Artifact != nil, "open": o.Spec.Inventory.Open != nil} {
 		if set {
@@ -61,45 +78,81 @@ func inventoryRows(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) ([]row, []
 				"is not served by this version; put the rows into Secrets (CSV, at most 900 KiB each)")
 		}
 	}
-	return rows, rejected
 }
 
-// readInventory reads every CSV of an inventory Secret.
-func readInventory(name string, data map[string][]byte) (rows []row, rejected []v1alpha1.RejectedRow) {
+// row counts a row and hands it on.
+func (v *inventory) row(r row) {
+	v.total++
+	if reason := v.take(r); reason != "" {
+		v.keep(r.rejection(reason))
+	}
+}
+
+// reject counts a row that could not be read.
+func (v *inventory) reject(r v1alpha1.RejectedRow) {
+	v.total++
+	v.keep(r)
+}
+
+func (v *inventory) keep(r v1alpha1.RejectedRow) {
+	v.refused++
+	if len(v.rejected) < maxKept {
+		v.rejected = append(v.rejected, r)
+	}
+}
+
+// end says that a bound was reached, before all other rejections.
+func (v *inventory) end(r v1alpha1.RejectedRow) {
+	v.ended = true
+	v.refused++
+	v.rejected = slices.Insert(v.rejected[:min(len(v.rejected), maxKept-1)], 0, r)
+}
+
+// secret reads every CSV of an inventory Secret.
+func (v *inventory) secret(name string, data map[string][]byte) {
 	found := false
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		source, raw := "secrets/"+name+"/"+key, data[key]
+		if v.ended {
+			return
+		}
+		source := "secrets/" + name + "/" + key
+		var raw io.Reader = bytes.NewReader(data[key])
 		switch {
 		case strings.HasSuffix(key, inventorySuffixGzip):
-			var err error
-			if raw, err = gunzip(raw); err != nil {
-				rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Reason: "not gzip: " + err.Error()})
+			unpacked, err := gzip.NewReader(raw)
+			if err != nil {
+				v.reject(v1alpha1.RejectedRow{Source: source, Reason: "not gzip: " + err.Error()})
 				found = true
 				continue
 			}
+			raw = unpacked
 		case !strings.HasSuffix(key, inventorySuffix):
 			continue
 		}
 		found = true
-		more, bad := readCSV(source, raw)
-		rows, rejected = append(rows, more...), append(rejected, bad...)
+		v.csv(source, raw)
 	}
 	if !found {
-		rejected = append(rejected, v1alpha1.RejectedRow{Source: "secrets/" + name, Reason: "has no key that ends in " + inventorySuffix + " or " + inventorySuffixGzip})
+		v.reject(v1alpha1.RejectedRow{Source: "secrets/" + name, Reason: "has no key that ends in " + inventorySuffix + " or " + inventorySuffixGzip})
 	}
-	return rows, rejected
 }
 
-func gunzip(packed []byte) ([]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, err
+// errTooLarge ends the reading of a fleet's inventory.
+var errTooLarge = fmt.Errorf("the fleet's inventory is larger than %d MiB of CSV; split the fleet", maxInventoryBytes>>20)
+
+// Read gives the bytes of in, until the fleet's allowance is used up.
+func (l *limited) Read(p []byte) (int, error) {
+	if *l.left <= 0 {
+		return 0, errTooLarge
 	}
-	raw, err := io.ReadAll(io.LimitReader(z, maxInventoryBytes+1))
-	if err == nil && len(raw) > maxInventoryBytes {
-		err = fmt.Errorf("unpacks to more than %d MiB; split it over several Secrets", maxInventoryBytes>>20)
-	}
-	return raw, err
+	n, err := l.in.Read(p[:min(int64(len(p)), *l.left)])
+	*l.left -= int64(n)
+	return n, err
+}
+
+type limited struct {
+	in   io.Reader
+	left *int64
 }
 
 // columns of an inventory CSV. Further columns named attribute.<name> become attributes.
@@ -126,46 +179,78 @@ var columns = map[string]func(*v1alpha1.InventoryRow, string){
 
 const attributeColumn = "attribute."
 
-// readCSV reads an inventory: a header line with column names, then a row a device. A row that cannot be read is rejected
-// with its line; the others go in. Rejections do not repeat what stood in the row.
-func readCSV(source string, raw []byte) ([]row, []v1alpha1.RejectedRow) {
-	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))))
+// csv reads an inventory: a header line with column names, then a row a device. A row that cannot be read is rejected with its
+// line; the others go in. Rejections do not repeat what stood in the row.
+func (v *inventory) csv(source string, in io.Reader) {
+	at := func(line int, reason string) v1alpha1.RejectedRow {
+		return v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: reason}
+	}
+	reader := csv.NewReader(withoutMark(&limited{in, &v.left}))
 	reader.FieldsPerRecord, reader.TrimLeadingSpace, reader.Comment = -1, true, '#'
 	header, err := reader.Read()
-	if err != nil {
-		return nil, []v1alpha1.RejectedRow{{Source: source, Line: 1, Reason: "no header line; write the column names, at least: device,community"}}
+	if errors.Is(err, errTooLarge) {
+		v.end(at(1, err.Error()))
+		return
 	}
-	for i, name := range header {
-		if columns[name] == nil && !strings.HasPrefix(name, attributeColumn) {
-			// What stands there is not repeated: without a header it is a row, and may hold anything.
-			return nil, []v1alpha1.RejectedRow{{Source: source, Line: 1, Reason: fmt.Sprintf("the name of column %d is not known; the first line names the columns, such as device,community,grid or %s<name>", i+1, attributeColumn)}}
-		}
+	if reason := badHeader(header, err); reason != "" {
+		v.reject(at(1, reason))
+		return
 	}
-	var rows []row
-	var rejected []v1alpha1.RejectedRow
+	reader.ReuseRecord = true
 	for {
 		record, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			return rows, rejected
+			return
+		}
+		if v.total >= maxRows {
+			v.end(at(0, fmt.Sprintf("the fleet's inventory has more than %d rows; split the fleet", maxRows)))
+			return
 		}
 		var wrong *csv.ParseError
 		switch {
 		case errors.As(err, &wrong):
-			rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(wrong.StartLine), Reason: "not CSV: " + wrong.Err.Error()})
+			v.reject(at(wrong.StartLine, "not CSV: "+wrong.Err.Error()))
+		case errors.Is(err, errTooLarge):
+			v.end(at(0, err.Error()))
+			return
 		case err != nil:
-			return rows, append(rejected, v1alpha1.RejectedRow{Source: source, Reason: err.Error()})
+			v.reject(at(0, err.Error()))
+			return
 		default:
 			line, _ := reader.FieldPos(0) // it panics where a record could not be read
 			if reason := misshapen(header, record); reason != "" {
-				rejected = append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: reason})
+				v.reject(at(line, reason))
 				continue
 			}
-			if len(rows) == maxRows {
-				return rows, append(rejected, v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: fmt.Sprintf("more than %d rows; split the fleet", maxRows)})
-			}
-			rows = append(rows, row{InventoryRow: fill(header, record), source: source, line: line})
+			v.row(row{InventoryRow: fill(header, record), source: source, line: line})
 		}
 	}
+}
+
+// withoutMark skips a byte order mark.
+func withoutMark(in io.Reader) io.Reader {
+	buffered := bufio.NewReader(in)
+	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\xef\xbb\xbf" {
+		_, _ = buffered.Discard(3)
+	}
+	return buffered
+}
+
+// badHeader says what is wrong with a header line, or nothing. What stands there is not repeated: without a header it is a row,
+// and may hold anything.
+func badHeader(header []string, err error) string {
+	switch {
+	case err != nil:
+		return "no header line; write the column names, at least: device,community"
+	case len(header) > maxColumns:
+		return fmt.Sprintf("%d columns; at most %d are read", len(header), maxColumns)
+	}
+	for i, name := range header {
+		if columns[name] == nil && !strings.HasPrefix(name, attributeColumn) {
+			return fmt.Sprintf("the name of column %d is not known; the first line names the columns, such as device,community,grid or %s<name>", i+1, attributeColumn)
+		}
+	}
+	return ""
 }
 
 // misshapen says what is wrong with the shape of a row, or nothing.
@@ -217,17 +302,15 @@ func (r row) rejection(reason string) v1alpha1.RejectedRow {
 	return v1alpha1.RejectedRow{Source: r.source, Line: int32(r.line), Device: device, Reason: reason}
 }
 
-// CommunitiesNamed gives the names of the communities in a fleet's rows, each once, for gather to read.
+// CommunitiesNamed gives the names of the communities in a fleet's rows, each once, for gather to read. A name that no object can
+// have is left out: nobody needs to look for it.
 func CommunitiesNamed(s *Snapshot, o *v1alpha1.DeviceFleet) []string {
-	var ignored problems
-	rows, _ := inventoryRows(&ignored, s, o)
 	seen := map[string]bool{}
-	var out []string
-	for _, r := range rows {
-		if r.Community != "" && !seen[r.Community] {
+	newInventory(func(r row) string {
+		if objectName.MatchString(r.Community) {
 			seen[r.Community] = true
-			out = append(out, r.Community)
 		}
-	}
-	return out
+		return ""
+	}).read(&problems{}, s, o)
+	return slices.Sorted(maps.Keys(seen))
 }
