@@ -1,5 +1,7 @@
 // Package secrets reads Secrets in the namespaces whose owners admitted Dizuo, and nowhere else. The operator holds no
 // right to Secrets across the cluster: each admitted namespace has an informer of its own, started when first asked for.
+// An informer holds metadata only. The content of a Secret is read when it is asked for and kept while it stays the same, so
+// what a namespace holds beside what its objects name costs the operator no memory.
 package secrets
 
 import (
@@ -15,8 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -31,12 +31,6 @@ type Store struct {
 
 	mu         sync.Mutex
 	namespaces map[string]*informer
-}
-
-type informer struct {
-	cache   cache.Cache
-	stop    context.CancelFunc
-	refused time.Time // when access was last refused; zero if it was granted
 }
 
 // recheck is how long a refusal is believed before it is asked again; a new RoleBinding is told by Forget at once.
@@ -60,12 +54,22 @@ func (s *Store) Get(ctx context.Context, key types.NamespacedName) (secret *core
 	if err != nil || i.cache == nil {
 		return nil, false, err
 	}
-	secret = &corev1.Secret{}
-	err = i.cache.Get(ctx, key, secret)
+	seen := metadata()
+	if err := i.cache.Get(ctx, key, seen); err != nil {
+		return nil, true, client.IgnoreNotFound(err)
+	}
+	if held := i.holds(key.Name, seen.ResourceVersion); held != nil {
+		return held.DeepCopy(), true, nil
+	}
+	secret, err = s.client.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, true, nil
 	}
-	return secret, true, err
+	if err != nil {
+		return nil, true, fmt.Errorf("Secret %s: %w", key, err)
+	}
+	i.hold(secret)
+	return secret.DeepCopy(), true, nil
 }
 
 // Admitted reports whether Dizuo may read Secrets in a namespace.
@@ -135,35 +139,4 @@ func (s *Store) allowed(ctx context.Context, namespace string) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-func (s *Store) start(ctx context.Context, namespace string) (*informer, error) {
-	c, err := cache.New(s.config, cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}})
-	if err != nil {
-		return nil, fmt.Errorf("Secrets of namespace %s: %w", namespace, err)
-	}
-	inf, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, fmt.Errorf("Secrets of namespace %s: %w", namespace, err)
-	}
-	tell := func(o any) {
-		if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-			o = d.Obj
-		}
-		if secret, ok := o.(client.Object); ok {
-			s.Changed(client.ObjectKeyFromObject(secret))
-		}
-	}
-	if _, err := inf.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: tell, UpdateFunc: func(_, o any) { tell(o) }, DeleteFunc: tell,
-	}); err != nil {
-		return nil, fmt.Errorf("Secrets of namespace %s: %w", namespace, err)
-	}
-	run, stop := context.WithCancel(s.ctx)
-	go func() { _ = c.Start(run) }()
-	if !c.WaitForCacheSync(ctx) {
-		stop()
-		return nil, fmt.Errorf("Secrets of namespace %s: not synced: %w", namespace, context.Cause(ctx))
-	}
-	return &informer{cache: c, stop: stop}, nil
 }

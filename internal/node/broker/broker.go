@@ -143,7 +143,9 @@ func (b *Broker) prepare(ctx context.Context, c contract.BrokerConfig, key nkeys
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithMaxElapsedTime(startTimeout))
+	}, backoff.WithMaxElapsedTime(startTimeout), backoff.WithNotify(func(err error, again time.Duration) {
+		b.log.log.Warn("streams are not as configured yet", "err", err, "again", again.Round(time.Millisecond))
+	}))
 	return err
 }
 

@@ -101,6 +101,27 @@ func TestStreamsAreThereBeforeAnybody(t *testing.T) {
 	}
 }
 
+// The bound of the ingest log may go up and down by any amount, and going down costs no message.
+func TestIngestLogIsResized(t *testing.T) {
+	cfg := config(t)
+	cfg.Broker.Ingest.MaxBytes = 8 << 30
+	b := start(t, cfg)
+	if _, err := b.JetStream().Publish(context.Background(), "$MQTT.msgs.dizuo.v1.d.f.d.signal", make([]byte, 100_000)); err != nil {
+		t.Fatal(err)
+	}
+	for _, bytes := range []int64{64 << 10, 1 << 40, 16 << 20} {
+		b.Stop()
+		cfg.Broker.Ingest.MaxBytes = bytes
+		b = start(t, cfg)
+		if c := stream(t, b, contract.IngestStream); c.MaxBytes != bytes {
+			t.Errorf("bound %d, want %d", c.MaxBytes, bytes)
+		}
+		if s, err := b.JetStream().Stream(context.Background(), contract.IngestStream); err != nil || s.CachedInfo().State.Msgs != 1 {
+			t.Errorf("at %d bytes the message is gone: %v", bytes, err)
+		}
+	}
+}
+
 func TestChangedConfigurationTakesEffect(t *testing.T) {
 	cfg := config(t)
 	b := start(t, cfg)

@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	// StoreOverhead is what the store needs beside the ingest log, in bytes: bundles, reports, sessions, retained messages.
-	// The volume must hold IngestConfig.MaxBytes and this: on a full disk JetStream shuts itself down.
-	StoreOverhead = 1 << 30
+	// maxStore of JetStream is no bound: every stream has one of its own, and an account may make no others. A sum of them here
+	// would keep the ingest log from shrinking, for at a start the streams stand with the bounds that they had. The volume must
+	// hold IngestConfig.MaxBytes and the bounds in streams.go: on a full disk JetStream shuts itself down.
+	maxStore = 1 << 50
 	// maxPayload of a message in bytes. Bundles travel in chunks of 128 KiB, reports whole.
 	maxPayload = 1 << 20
 	// memoryStore is unused by any stream here; it bounds what the API would let one take.
@@ -48,7 +49,7 @@ func options(platform string, c contract.BrokerConfig, calloutKey, ownKey string
 		},
 		"jetstream": map[string]any{
 			"store_dir":        c.StoreDir,
-			"max_file_store":   c.Ingest.MaxBytes + StoreOverhead,
+			"max_file_store":   maxStore,
 			"max_memory_store": memoryStore,
 			"sync_interval":    syncInterval(c.SyncInterval),
 			"limits":           map[string]any{"default_max_consumers": -1},
