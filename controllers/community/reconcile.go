@@ -5,7 +5,6 @@ import (
 	"context"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
@@ -13,7 +12,6 @@ import (
 	"github.com/dizuo/dizuo/internal/bundle"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/render"
-	"github.com/dizuo/dizuo/internal/shelf"
 )
 
 const kind = "Community"
@@ -25,10 +23,7 @@ type Reconciler struct{ *kit.Kit }
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	o := &v1alpha1.Community{}
 	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			r.Shelf.Drop(shelf.Key{Kind: kind, Namespace: req.Namespace, Name: req.Name})
-		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return ctrl.Result{}, r.Absent(ctx, kind, req.NamespacedName, err)
 	}
 	if !o.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)

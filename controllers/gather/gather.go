@@ -78,10 +78,24 @@ func (r *Reader) platforms(ctx context.Context, s *compile.Snapshot, namespace s
 
 func (r *Reader) namespace(ctx context.Context, s *compile.Snapshot, name string) error {
 	var ns corev1.Namespace
-	if err := r.Client.Get(ctx, types.NamespacedName{Name: name}, &ns); client.IgnoreNotFound(err) != nil {
+	err := r.Client.Get(ctx, types.NamespacedName{Name: name}, &ns)
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("namespace %s: %w", name, err)
 	}
-	s.Namespaces[name] = compile.Namespace{Labels: ns.Labels}
+	s.Namespaces[name] = compile.Namespace{Labels: ns.Labels, Absent: err != nil}
+	return nil
+}
+
+// MemberNamespaces reads the member namespaces of the snapshot's platform.
+func (r *Reader) MemberNamespaces(ctx context.Context, s *compile.Snapshot) error {
+	for _, m := range s.Platform.Spec.Members {
+		if _, known := s.Namespaces[m.Namespace]; known {
+			continue
+		}
+		if err := r.namespace(ctx, s, m.Namespace); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

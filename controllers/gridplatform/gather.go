@@ -22,6 +22,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.GridPlatform) (*com
 	if err := r.Gather.Admission(ctx, s, o.Namespace); err != nil {
 		return nil, err
 	}
+	if err := r.Gather.MemberNamespaces(ctx, s); err != nil {
+		return nil, err
+	}
 	if err := r.secrets(ctx, s); err != nil {
 		return nil, err
 	}

@@ -44,14 +44,27 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	}
 	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
 	named = append(named, available)
-	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the platform is up and its bundle in force"})
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{members(s), fully}, ReadyMessage: "the platform is up and its bundle in force"})
 	o.Status.Enforcement, o.Status.Inventory = r.overall(o, enforcement), report.Inventory
 	host, port := compile.MQTTEndpoint(o)
 	o.Status.Endpoints = &v1alpha1.EndpointStatus{
 		MQTT:    fmt.Sprintf("mqtts://%s:%d", host, port),
 		Gateway: endpoint("dizuo-gateway", o.Namespace, o.Spec.Gateway), Grid: endpoint("dizuo-grid", o.Namespace, o.Spec.Grid),
 	}
+	if !kit.KeepsLastGood(problems) { // what is on the platform that holds the namespace is not on this one
+		o.Status.Communities, o.Status.Organizations, o.Status.Fleets, o.Status.Datasets, o.Status.Agreements = nil, nil, nil, nil, nil
+		o.Status.Cases, o.Status.Endpoints = nil, nil
+		return nil
+	}
 	return r.counts(ctx, s, o)
+}
+
+// members tells whether every member namespace belongs to the platform in return.
+func members(s *compile.Snapshot) status.Named {
+	if doubts := compile.MembersInDoubt(s); len(doubts) > 0 {
+		return status.Waiting(v1alpha1.ConditionMembersAdmitted, v1alpha1.ReasonNamespaceNotAdmitted, strings.Join(doubts, "; "))
+	}
+	return status.True(v1alpha1.ConditionMembersAdmitted, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d member namespaces", len(s.Platform.Spec.Members)))
 }
 
 func endpoint(service, namespace string, e v1alpha1.ServiceEndpoint) string {

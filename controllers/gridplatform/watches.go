@@ -1,7 +1,9 @@
 package gridplatform
 
 import (
+	"context"
 	"errors"
+	"slices"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -9,8 +11,12 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
@@ -21,7 +27,7 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	platforms := &v1alpha1.GridPlatformList{}
 	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
-		Watches(&corev1.Namespace{}, r.ToAll(platforms, nil), kit.LabelsChanged()).
+		Watches(&corev1.Namespace{}, r.home(), kit.LabelsChanged()).
 		Watches(&appsv1.StatefulSet{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&appsv1.Deployment{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.Service{}, kit.ByOwner(kind), kit.Ours()).
@@ -40,6 +46,26 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	return errors.Join(r.WatchForeign(c, &cmv1.Issuer{}, kind, false), r.WatchForeign(c, &cmv1.Certificate{}, kind, true))
+}
+
+// home maps a namespace to the platforms in it and to those that list it as a member.
+func (r *Reconciler) home() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, ns client.Object) []reconcile.Request {
+		var all v1alpha1.GridPlatformList
+		if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "list for watch")
+			return nil
+		}
+		var out []reconcile.Request
+		for i := range all.Items {
+			p := &all.Items[i]
+			member := func(m v1alpha1.Member) bool { return m.Namespace == ns.GetName() }
+			if p.Namespace == ns.GetName() || slices.ContainsFunc(p.Spec.Members, member) {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
+			}
+		}
+		return out
+	})
 }
 
 // readiness passes what changes a count or a webhook: coming, going, another spec, and Ready turning over.

@@ -5,13 +5,11 @@ import (
 	"context"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/bundle"
 	"github.com/dizuo/dizuo/internal/compile"
-	"github.com/dizuo/dizuo/internal/shelf"
 )
 
 const kind = "Scenario"
@@ -23,10 +21,7 @@ type Reconciler struct{ *kit.Kit }
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	o := &v1alpha1.Scenario{}
 	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			r.Shelf.Drop(shelf.Key{Kind: kind, Namespace: req.Namespace, Name: req.Name})
-		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return ctrl.Result{}, r.Absent(ctx, kind, req.NamespacedName, err)
 	}
 	before := o.DeepCopy()
 	s, problems, err := r.gather(ctx, o)

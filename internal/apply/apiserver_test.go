@@ -314,13 +314,22 @@ func conflict(t *testing.T, k *cluster) {
 	}
 	k.fine(true, k.configMap("old", "1"))
 	for _, name := range []string{"unlabelled", "of-another"} {
-		r := k.run(true, k.configMap("mine", "1"), k.configMap(name, "1"), k.configMap("inside-"+name, "1"))
+		r := k.run(true, k.configMap("mine", "1"), k.configMap(name, "1"), k.configMap("behind-"+name, "1"))
 		if len(r.Conflicts) != 1 || r.Err != nil || r.Pruned != 0 || !strings.Contains(r.Conflicts[0], "ConfigMap "+k.namespace+"/"+name) {
 			t.Errorf("%s: conflicts %q, error %v, pruned %d", name, r.Conflicts, r.Err, r.Pruned)
 		}
-		if k.left()["inside-"+name] {
-			t.Errorf("%s: what comes behind it, and may stand inside it, was applied", name)
+		if !k.left()["behind-"+name] {
+			t.Errorf("%s: what comes behind it was not applied", name)
 		}
+	}
+	// A namespace of another's: nothing is put into it.
+	inside := corev1ac.ConfigMap("inside", "kube-public").WithLabels(k.labels())
+	r := k.run(true, corev1ac.Namespace("kube-public").WithLabels(k.labels()), inside, k.configMap("beside", "1"))
+	if err := k.c.Get(t.Context(), types.NamespacedName{Namespace: "kube-public", Name: "inside"}, &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
+		t.Errorf("something was put into the namespace of another: %v", err)
+	}
+	if len(r.Conflicts) != 1 || r.Err != nil || !k.left()["beside"] {
+		t.Errorf("namespace of another: %v, error %v", r.Conflicts, r.Err)
 	}
 	for _, name := range []string{"unlabelled", "of-another"} {
 		if got := k.get(name); got.Data["key"] != "theirs" {
@@ -332,8 +341,8 @@ func conflict(t *testing.T, k *cluster) {
 	}
 	// What is not ours is let go of, not deleted, though it stands in the inventory.
 	k.fine(true)
-	if k.get("unlabelled").Data["key"] != "theirs" || k.get("of-another").Data["key"] != "theirs" || len(k.inventory) != 2 {
-		t.Errorf("after the prune: inventory %v", k.inventory) // the two that were deleted, until seen gone
+	if k.get("unlabelled").Data["key"] != "theirs" || k.get("of-another").Data["key"] != "theirs" || len(k.inventory) != 5 {
+		t.Errorf("after the prune: inventory %v", k.inventory) // the five that were deleted, until seen gone
 	}
 	k.fine(true)
 	if len(k.inventory) != 0 {

@@ -20,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -88,13 +90,18 @@ func (e Engine) Run(ctx context.Context, s Set) Report {
 		}
 	}
 	report := Report{Inventory: inventory}
+	taken := map[string]bool{} // namespaces that another holds: what would stand in one is not ours to put there
 	for _, u := range desired {
-		uid, changed, err := e.one(ctx, s.Owner, u)
+		if taken[u.GetNamespace()] {
+			continue
+		}
+		uid, changed, err := e.one(ctx, s.Owner, u, uidOf(inventory, u))
 		switch {
 		case errors.Is(err, ErrConflict):
-			// What comes after may stand inside what another holds, such as a role binding in its namespace.
 			report.Conflicts = append(report.Conflicts, err.Error())
-			return report
+			if u.GetKind() == "Namespace" {
+				taken[u.GetName()] = true
+			}
 		case err != nil:
 			report.Err = errors.Join(report.Err, err)
 		default:
@@ -117,10 +124,10 @@ func (e Engine) Finalize(ctx context.Context, owner compile.Owner, inventory []v
 	return report
 }
 
-// one brings one object to the cluster and gives its UID and whether it was written.
-func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Unstructured) (string, bool, error) {
-	key := types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}
-	name := fmt.Sprintf("%s %s", u.GetKind(), key)
+// one brings one object to the cluster and gives its UID and whether it was written. uid is the one that the inventory has.
+func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Unstructured, uid types.UID) (string, bool, error) {
+	key := client.ObjectKeyFromObject(u)
+	name := named(u.GetKind(), key)
 	live, err := e.Live(ctx, u.GroupVersionKind(), key)
 	unseen := live == nil // by the cache, and so by what was rendered
 	if err == nil && unseen {
@@ -139,7 +146,7 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 	if live != nil {
 		was := unstructured.Unstructured{Object: live}
 		was.SetGroupVersionKind(u.GroupVersionKind()) // a typed read leaves it out
-		if !owned(&was, owner) {
+		if !owned(&was, owner, uid) {
 			return "", false, fmt.Errorf("%s %w: it lacks our labels or carries another owner's; rename or remove it", name, ErrConflict)
 		}
 		if was.GetDeletionTimestamp() != nil {
@@ -150,10 +157,56 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 			return string(was.GetUID()), false, nil
 		}
 	}
-	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+	err = e.apply(ctx, u)
+	if apierrors.IsInvalid(err) && live != nil {
+		err = e.takeOver(ctx, u, err)
+	}
+	if err != nil {
 		return "", false, fmt.Errorf("%s: apply: %w", name, err)
 	}
 	return string(u.GetUID()), true, nil
+}
+
+// apply applies u and reads the answer into it.
+func (e Engine) apply(ctx context.Context, u *unstructured.Unstructured) error {
+	return e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership)
+}
+
+// takeOver takes the fields that others edited by hand into our own set and applies again, so that the edits go. It is for an
+// object that an edit has made impossible, such as a Service whose port was renumbered: ours beside it would bear the same name.
+// why is returned where nobody edited anything.
+func (e Engine) takeOver(ctx context.Context, u *unstructured.Unstructured, why error) error {
+	was, err := e.Fresh(ctx, u.GroupVersionKind(), client.ObjectKeyFromObject(u))
+	if err != nil || was == nil {
+		return err
+	}
+	live := &unstructured.Unstructured{Object: was}
+	live.SetGroupVersionKind(u.GroupVersionKind())
+	others := sets.New[string]()
+	for _, m := range live.GetManagedFields() {
+		if m.Manager != FieldManager && m.Operation == metav1.ManagedFieldsOperationUpdate && m.Subresource == "" {
+			others.Insert(m.Manager)
+		}
+	}
+	if len(others) == 0 {
+		return why
+	}
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, others, FieldManager)
+	if err != nil {
+		return err
+	}
+	if err := e.Client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldManager)); err != nil {
+		return err
+	}
+	return e.apply(ctx, u)
+}
+
+// named gives the name of an object for messages.
+func named(kind string, key types.NamespacedName) string {
+	if key.Namespace == "" {
+		return kind + " " + key.Name
+	}
+	return kind + " " + key.String()
 }
 
 // prune deletes what the inventory holds and desired does not.
@@ -198,15 +251,18 @@ func (e Engine) remove(ctx context.Context, owner compile.Owner, entry v1alpha1.
 	gvk := schema.GroupVersionKind{Group: entry.Group, Version: entry.Version, Kind: entry.Kind}
 	key := types.NamespacedName{Namespace: entry.Namespace, Name: entry.Name}
 	live, err := e.Live(ctx, gvk, key)
+	if err == nil && live == nil && entry.UID != "" {
+		live, err = e.Fresh(ctx, gvk, key) // without our labels the cache would not show it
+	}
 	if meta.IsNoMatchError(err) {
 		return true, false, nil // the kind itself is gone, and with it the object
 	}
 	if err != nil {
-		return false, false, fmt.Errorf("%s %s: read: %w", entry.Kind, key, err)
+		return false, false, fmt.Errorf("%s: read: %w", named(entry.Kind, key), err)
 	}
 	was := unstructured.Unstructured{Object: live}
 	switch {
-	case live == nil, !owned(&was, owner), entry.UID != "" && string(was.GetUID()) != entry.UID:
+	case live == nil, !owned(&was, owner, types.UID(entry.UID)), entry.UID != "" && string(was.GetUID()) != entry.UID:
 		return true, false, nil // gone, or not the one that we made
 	case was.GetDeletionTimestamp() != nil:
 		return false, false, nil
@@ -250,7 +306,7 @@ func (e Engine) delete(ctx context.Context, entry v1alpha1.InventoryEntry, uid t
 	u.SetName(entry.Name)
 	err := e.Client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err != nil {
-		return fmt.Errorf("%s %s/%s: delete: %w", entry.Kind, entry.Namespace, entry.Name, err)
+		return fmt.Errorf("%s: delete: %w", named(entry.Kind, client.ObjectKeyFromObject(u)), err)
 	}
 	return nil
 }

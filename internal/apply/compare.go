@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 
@@ -42,10 +43,11 @@ func toUnstructured(o render.Object) (*unstructured.Unstructured, error) {
 	return u, nil
 }
 
-// owned reports whether an object carries the labels of its owner.
-func owned(u *unstructured.Unstructured, owner compile.Owner) bool {
+// owned reports whether an object is its owner's: it carries the owner's labels, or is the very one that the owner made (uid),
+// whoever took the labels off.
+func owned(u *unstructured.Unstructured, owner compile.Owner, uid types.UID) bool {
 	l := u.GetLabels()
-	return l[render.LabelManagedBy] == render.ManagedBy && l[render.LabelOwnerKind] == owner.Kind &&
+	return (uid != "" && u.GetUID() == uid) || l[render.LabelManagedBy] == render.ManagedBy && l[render.LabelOwnerKind] == owner.Kind &&
 		l[render.LabelOwnerNamespace] == owner.Namespace && l[render.LabelOwnerName] == owner.Name
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 )
@@ -53,4 +54,14 @@ func setUID(inventory []v1alpha1.InventoryEntry, u *unstructured.Unstructured, u
 			inventory[i].UID = uid
 		}
 	}
+}
+
+// uidOf gives the UID that an inventory has for an object; empty where it has none.
+func uidOf(inventory []v1alpha1.InventoryEntry, u *unstructured.Unstructured) types.UID {
+	for _, e := range inventory {
+		if entryOf(e) == keyOf(u) {
+			return types.UID(e.UID)
+		}
+	}
+	return ""
 }

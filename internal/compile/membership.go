@@ -49,6 +49,25 @@ func admitted(p *v1alpha1.GridPlatform, kind, namespace string) Problems {
 	return c.list
 }
 
+// MembersInDoubt says of each member namespace that does not belong to the platform why that is so, sorted. The platform runs
+// all the same: a misspelt name shuts out one vendor, who alone would see it.
+func MembersInDoubt(s *Snapshot) []string {
+	p := s.Platform
+	var out []string
+	for i, m := range p.Spec.Members {
+		field := fmt.Sprintf("spec.members[%d].namespace: ", i)
+		ns, known := s.Namespaces[m.Namespace]
+		switch home := ns.Labels[LabelPlatform]; {
+		case !known:
+		case ns.Absent:
+			out = append(out, field+"there is no namespace "+m.Namespace+"; create it, or correct the name")
+		case m.Namespace != p.Namespace && home != p.Namespace:
+			out = append(out, fmt.Sprintf("%snamespace %s does not name this platform in return; its owner labels it %s=%s", field, m.Namespace, LabelPlatform, p.Namespace))
+		}
+	}
+	return out
+}
+
 // Divisions gives the code prefixes that objects of a namespace may speak for: those of the member, else of the platform.
 func Divisions(p *v1alpha1.GridPlatform, namespace string) []string {
 	for _, m := range p.Spec.Members {

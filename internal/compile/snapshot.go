@@ -48,6 +48,8 @@ type Snapshot struct {
 // Namespace is what compile needs to know of a namespace.
 type Namespace struct {
 	Labels map[string]string
+	// Absent is set when there is no such namespace.
+	Absent bool
 	// SecretsRefused is set when the operator may not read Secrets there: its owner has not admitted Dizuo.
 	SecretsRefused bool
 }

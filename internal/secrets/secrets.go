@@ -72,6 +72,18 @@ func (s *Store) Get(ctx context.Context, key types.NamespacedName) (secret *core
 	return secret.DeepCopy(), true, nil
 }
 
+// Labelled gives the metadata of the Secrets of a namespace that carry labels; none where Dizuo is not admitted.
+func (s *Store) Labelled(ctx context.Context, namespace string, labels client.MatchingLabels) ([]metav1.PartialObjectMetadata, error) {
+	i, err := s.informer(ctx, namespace)
+	if err != nil || i.cache == nil {
+		return nil, err
+	}
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err = i.cache.List(ctx, &list, client.InNamespace(namespace), labels)
+	return list.Items, err
+}
+
 // Admitted reports whether Dizuo may read Secrets in a namespace.
 func (s *Store) Admitted(ctx context.Context, namespace string) (bool, error) {
 	i, err := s.informer(ctx, namespace)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -233,6 +234,52 @@ func TestMembershipIsSaidAndHeals(t *testing.T) {
 	create(t, wrong, right)
 	expect(t, wrong, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonNamespaceRoleNotAllowed, "as Vendor")
 	expect(t, right, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+}
+
+func TestMembersInDoubtAreNamed(t *testing.T) {
+	create(t, namespace("q-home", ""), namespace("q-silent", ""))
+	p := platform("q-home", v1alpha1.Member{Namespace: "q-silent", Role: v1alpha1.MemberVendor}, v1alpha1.Member{Namespace: "q-typo", Role: v1alpha1.MemberVendor})
+	create(t, p)
+	expect(t, p, v1alpha1.ConditionMembersAdmitted, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAdmitted, "there is no namespace q-typo")
+	expect(t, p, v1alpha1.ConditionMembersAdmitted, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAdmitted, "q-silent does not name this platform")
+	create(t, namespace("q-typo", "q-home"))
+	silent := namespace("q-silent", "")
+	patch(t, silent, func() { silent.Labels[compile.LabelPlatform] = "q-home" })
+	expect(t, p, v1alpha1.ConditionMembersAdmitted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "2 member")
+}
+
+// What was made for a fleet goes though somebody took the fleet's finalizer off, and nothing of its neighbour.
+func TestFleetWithoutFinalizerLeavesNothing(t *testing.T) {
+	create(t, namespace("o-home", ""))
+	admit(t, "o-home")
+	f, neighbour := fleet("o-home", "f"), fleet("o-home", "neighbour")
+	create(t, platform("o-home"), f, neighbour)
+	expect(t, f, v1alpha1.ConditionApplied, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+	expect(t, neighbour, v1alpha1.ConditionApplied, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+	patch(t, f, func() { f.Finalizers = nil })
+	if err := c.Delete(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	left := func(name string) (n int) {
+		var certificates cmv1.CertificateList
+		var secrets corev1.SecretList
+		for _, list := range []client.ObjectList{&certificates, &secrets} {
+			if err := c.List(t.Context(), list, client.InNamespace("o-home"), client.MatchingLabels{"dizuo.io/owner-kind": "DeviceFleet", "dizuo.io/owner-name": name}); err != nil {
+				t.Fatal(err)
+			}
+			n += meta.LenList(list)
+		}
+		return n
+	}
+	eventually(t, "nothing of the fleet is left", func() error {
+		if n := left("f"); n > 0 {
+			return fmt.Errorf("%d objects", n)
+		}
+		return nil
+	})
+	if left("neighbour") == 0 {
+		t.Error("the neighbour lost its certificate")
+	}
 }
 
 func TestOneDivisionHasOneCommunity(t *testing.T) {

@@ -44,6 +44,7 @@ const maxBody = 256 << 10
 func newAPI(a *api) http.Handler {
 	mux := http.NewServeMux()
 	cfg := huma.DefaultConfig("Dizuo grid service (网格服务)", "v1")
+	cfg.RejectUnknownQueryParameters = true                      // a filter that is misspelt would show everything
 	cfg.CreateHooks, cfg.DocsPath, cfg.SchemasPath = nil, "", "" // no $schema in answers, no page that loads scripts from elsewhere
 	cfg.Info.Description = "Cases (事件/工单), rosters (值班表) and devices. Every call carries a token that an organisation signed for one of its people."
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
