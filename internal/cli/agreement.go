@@ -97,7 +97,7 @@ func (a *app) digest(s signed, set *offline.Set) (string, error) {
 func (a *app) digestCommand() *cobra.Command {
 	var f agreementFlags
 	cmd := &cobra.Command{
-		Use: "digest -f FILE", Short: "Print the digest that approvals sign", Args: cobra.NoArgs,
+		Use: "digest -f FILE", Short: "Print the digest that approvals sign", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, _, err := a.agreements(cmd.Context(), &f)
 			if err != nil {
@@ -123,7 +123,7 @@ func (a *app) approveCommand() *cobra.Command {
 		Long: `Sign the digest of an agreement with an approver's key, and print the entry for spec.approvals, or with -w write it into the
 file, which otherwise stays as it is, comments included. The digest covers everything but the approvals and suspended: any
 other change voids every approval.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, set, err := a.agreements(cmd.Context(), &f)
 			if err != nil {
@@ -168,7 +168,9 @@ func (a *app) warn(set *offline.Set, s signed, entry v1alpha1.Approval) {
 		if wrong := checkApproval(org, entry, s.digest); wrong != "" {
 			fmt.Fprintf(a.Err, "# warning: this approval will not be taken: %s\n", wrong)
 		}
+		return
 	}
+	fmt.Fprintf(a.Err, "# warning: Organization %s is not in the files, so whether it has this approver cannot be checked; name the file that holds it too\n", entry.Organization)
 }
 
 // checkApproval says why an approval is void, or nothing.

@@ -31,7 +31,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: `Check each approval against the approvers' keys of the Organizations in the files, and that every party has approved: the
 consumer, the provider of each dataset and, where the platform names one, the data office. It needs no cluster and trusts
 none. Exit code 1 unless every agreement is fully approved. Guardrails and validity are the matter of lint.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.all = true
 			list, set, err := a.agreements(cmd.Context(), &f)

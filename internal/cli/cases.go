@@ -86,7 +86,7 @@ func (a *app) casesCommand() *cobra.Command {
 		Short: "List cases (事件/工单), show one, act on one",
 		Long: `List the cases that a person may see, newest first, over the REST API of the grid service. A person's token speaks for them;
 it is signed here if --organization, --subject, --role and --secret or --key are given.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.grid(cmd.Context(), &f)
 			if err != nil {

@@ -20,13 +20,16 @@ personal Sensitive), and those that depend on other objects: the rows of an agre
   Kind/name: field = value  (why)
 
 Problems go to standard error and do not stop it.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			set, result, err := a.compile(cmd.Context(), &f)
 			if err != nil {
 				return err
 			}
 			printFindings(a.Err, result.Findings)
+			if len(set.Objects) == 0 {
+				return exit{ExitFailed, nil} // nothing could be read
+			}
 			defaults := append([]offline.Default{}, offline.Explain(set, result)...)
 			if printed, err := printAs(a.Out, format, defaults); printed {
 				return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,9 @@ func (a *app) compile(ctx context.Context, f *fileFlags) (*offline.Set, *offline
 	set, err := offline.Load(ctx, a.source(f), f.namespace)
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(set.Objects)+len(set.Findings) == 0 {
+		return nil, nil, fmt.Errorf("no Kubernetes object in %s", strings.Join(f.paths, ", ")) // an empty pipe must not pass for a good one
 	}
 	if f.withoutPlatform && !set.HasPlatform() {
 		fmt.Fprintln(a.Err, "# no GridPlatform in the files: each object was checked by itself, references between them were not")

@@ -45,7 +45,7 @@ func (a *app) enrollCommand() *cobra.Command {
 the fleet's namespace. A device gets a folder DIR/<device> with tls.key (mode 0600), tls.crt and issuer.crt. The certificate
 names the device in its URI, spiffe://<fleet>.<platform>.dizuo.internal/<device>, and is good for a client only. It never
 outlives its CA, and must stand under the CA's name constraints. Where the device will hang need not be known.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.enroll(cmd.Context(), &e) },
 	}
 	e.kube.add(cmd)
@@ -92,7 +92,7 @@ func (a *app) enroll(ctx context.Context, e *enrollment) error {
 			fmt.Fprintf(a.Err, "%d of %d devices\n", i+1, len(devices))
 		}
 	}
-	fmt.Fprintf(a.Err, "%d devices enrolled in %s\n", len(devices), e.out)
+	fmt.Fprintf(a.Err, "devices enrolled in %s: %d\n", e.out, len(devices))
 	return nil
 }
 

@@ -21,7 +21,7 @@ func (a *app) passwordsCommand() *cobra.Command {
 		Long: `Generate a password of 128 random bits for each row of an inventory that has no passwordHash, and write the inventory with the
 hashes to --out-csv, and device and password to --out-secrets (mode 0600), for the factory. The platform needs the first file
 only. With --fleet the second one also has the MQTT user name and client id.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			t, err := readTable(in)
 			if err != nil {

@@ -20,7 +20,7 @@ func (a *app) keyCommand() *cobra.Command {
 	var out string
 	var force bool
 	create := &cobra.Command{
-		Use: "new --out FILE", Short: "Make an ECDSA P-256 key, in a file that only its owner can read", Args: cobra.NoArgs,
+		Use: "new --out FILE", Short: "Make an ECDSA P-256 key, in a file that only its owner can read", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -38,7 +38,7 @@ func (a *app) keyCommand() *cobra.Command {
 	_ = create.MarkFlagRequired("out")
 	var key string
 	public := &cobra.Command{
-		Use: "public --key FILE", Short: "Print the public key, as Organization.spec.approvers and spec.personTokenKeys take it", Args: cobra.NoArgs,
+		Use: "public --key FILE", Short: "Print the public key, as Organization.spec.approvers and spec.personTokenKeys take it", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			k, err := readKey(key)
 			if err != nil {

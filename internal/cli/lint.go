@@ -15,7 +15,7 @@ func (a *app) lintCommand() *cobra.Command {
 		Long: `Check the files as the API server and the operator would: the schema, its rules, references between objects, claims,
 expressions, approvals and guardrails. One line a problem, on standard output; exit code 1 if there is one. Without a
 GridPlatform in the files each object is checked by itself.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, result, err := a.compile(cmd.Context(), &f)
 			if err != nil {

@@ -23,7 +23,7 @@ in which it would. If there are problems they are printed instead, all of them, 
 
 and the exit code is 1. What only a cluster has (generated passwords, issued certificates, Secrets that are not in the files)
 is a placeholder; comments on standard error say which.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, result, err := a.compile(cmd.Context(), &f)
 			if err != nil {

@@ -62,6 +62,21 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	return report(root.ExecuteContext(ctx), s.Err)
 }
 
+// noArgs refuses arguments, and says by which flag one is given that is often written as one.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	switch {
+	case cmd.Flags().Lookup("filename") != nil:
+		hint = "; name files with -f"
+	case cmd.Flags().Lookup("namespace") != nil:
+		hint = "; name a namespace with -n"
+	}
+	return usage("%s takes no arguments, got %q%s", cmd.CommandPath(), args[0], hint)
+}
+
 // report prints an error, if there is one to print, and gives the exit code.
 func report(err error, w io.Writer) int {
 	if err == nil {
@@ -70,7 +85,7 @@ func report(err error, w io.Writer) int {
 	var e exit
 	if !errors.As(err, &e) {
 		e = exit{ExitFailed, err}
-		for _, prefix := range []string{"unknown command", "unknown flag", "required flag", "accepts ", "requires at least", "if any flags in the group"} {
+		for _, prefix := range []string{"unknown command", "unknown flag", "required flag", "accepts ", "requires at least", "if any flags in the group", "at least one of the flags in the group"} {
 			if strings.HasPrefix(err.Error(), prefix) {
 				e.code = ExitUsage
 			}
@@ -102,6 +117,13 @@ With a cluster or a service:  status, cases, read, token`,
 		a.tokenCommand(), a.statusCommand(), a.casesCommand(), a.readCommand(), a.webhookCommand(), a.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.RunE = func(*cobra.Command, []string) error { return usage("write completion bash, zsh, fish or powershell") }
+			c.Args = nil
+		}
+	}
 	return root
 }
 

@@ -30,7 +30,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show how a platform stands: one tree that names the first blocker",
 		Long: `Show a platform as a tree. What is healthy is one line; what is not is opened, and says what keeps it. Exit code 0 if the
 platform and every object of it is Ready, else 3.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), &f) },
 	}
 	f.kube.add(cmd)

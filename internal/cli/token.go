@@ -41,7 +41,7 @@ func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token --organization O --subject S --role R --for grid|gateway --platform NS/NAME (--key FILE [--cert FILE] | --secret NS/NAME)",
 		Short: "Print a token by which an organisation vouches for one of its people",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			role := contract.Role(audience)
 			if role != contract.RoleGrid && role != contract.RoleGateway {

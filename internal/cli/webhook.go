@@ -21,7 +21,7 @@ func (a *app) webhookCommand() *cobra.Command {
 A good one is answered 200, any other 401. GET /received gives the last 1000; GET /healthz answers 200. With --secret-dir the
 first segment of the path, /NAME, picks the secret file NAME, so that one receiver serves several organisations. Secrets are
 read again for each event. It is a tool for trials: put it behind TLS elsewhere.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := &receiver{file: file, dir: dir, log: a.Out, now: a.now}
 			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)

@@ -72,7 +72,7 @@ func checkDivision(c *problems, s *Snapshot, o *v1alpha1.Community) {
 		}
 		if longestPrefix(allowed, code) == 0 {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, field,
-				fmt.Sprintf("%s lies under none of the divisions that GridPlatform %s gives namespace %s (%s)", code, s.Platform.Name, o.Namespace, strings.Join(allowed, ", ")))
+				fmt.Sprintf("%s lies under none of the divisions that GridPlatform %s gives namespace %s (%s); write a code under one of them, or add its prefix there", code, s.Platform.Name, o.Namespace, strings.Join(allowed, ", ")))
 		}
 		rivals := holders(s, code)
 		if len(rivals) == 0 {

@@ -141,7 +141,7 @@ func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) map
 	for _, q := range o.Spec.Parameters {
 		v, err := parameterValue(q.Type, texts[q.Name])
 		if err != nil {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.parameters", fmt.Sprintf("%s: %q is not a %s", q.Name, texts[q.Name], q.Type))
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.parameters", fmt.Sprintf("%s: %q is no %s", q.Name, texts[q.Name], q.Type))
 			continue
 		}
 		values[q.Name] = v
