@@ -108,9 +108,9 @@ test-e2e: install ## The story and the killing of pods, on the local cluster (ro
 	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m ./test/e2e/...
 
 # FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
-FAULT_RUN ?= Crash|Kill|Oracle
+FAULT_RUN ?= Crash|Kill|Oracle|Bounded
 FAULT_COUNT ?= 1
-FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./controllers/...
+FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...
 .PHONY: test-fault
 test-fault: ## Crash tests and random oracles of the parts, at length; FAULT_COUNT=20 for a long run
 	$(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)

@@ -38,7 +38,11 @@ func TestInputValueIsTheJSONOfTheInput(t *testing.T) {
 // TestStoreAgreesWithStockOPA holds our store against OPA's own, fed with the same document.
 func TestStoreAgreesWithStockOPA(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 20 {
+	worlds := 20
+	if testing.Short() {
+		worlds = 5
+	}
+	for range worlds {
 		a := randomAccess(r, "x")
 		p := policyOf(t, a)
 		var data map[string]any
