@@ -55,12 +55,17 @@ func (a *app) compile(ctx context.Context, f *fileFlags) (*offline.Set, *offline
 		fmt.Fprintln(a.Err, "# no GridPlatform in the files: each object was checked by itself, references between them were not")
 		return set, &offline.Result{Findings: set.Findings}, nil
 	}
-	catalog, err := offline.Catalog()
+	options, err := a.options(f)
 	if err != nil {
 		return nil, nil, err
 	}
-	result, err := offline.Compile(ctx, set, offline.Options{Now: a.now(), Catalog: catalog, Images: compile.Images{Node: f.node, Postgres: f.postgres}})
+	result, err := offline.Compile(ctx, set, options)
 	return set, result, err
+}
+
+func (a *app) options(f *fileFlags) (offline.Options, error) {
+	catalog, err := offline.Catalog()
+	return offline.Options{Now: a.now(), Catalog: catalog, Images: compile.Images{Node: f.node, Postgres: f.postgres}}, err
 }
 
 // note writes comments to standard error.

@@ -104,8 +104,8 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dizuo checks and explains the YAML of a community platform, signs agreements, makes device credentials,
 shows how a platform stands, and speaks to its grid service and gateway.
 
-Without a cluster:  render, lint, explain, agreement, key, fleet, admit, webhook
-With a cluster or a service:  status, cases, read, token`,
+Without a cluster:  render, lint, explain, plan, agreement, key, fleet, admit, webhook
+With a cluster or a service:  plan, status, cases, read, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(a.In)
@@ -113,7 +113,7 @@ With a cluster or a service:  status, cases, read, token`,
 	root.SetErr(a.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{ExitUsage, err} })
 	root.AddCommand(
-		a.renderCommand(), a.lintCommand(), a.explainCommand(), a.agreementCommand(), a.keyCommand(), a.fleetCommand(), a.admitCommand(),
+		a.renderCommand(), a.lintCommand(), a.explainCommand(), a.planCommand(), a.agreementCommand(), a.keyCommand(), a.fleetCommand(), a.admitCommand(),
 		a.tokenCommand(), a.statusCommand(), a.casesCommand(), a.readCommand(), a.webhookCommand(), a.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
@@ -130,7 +130,7 @@ With a cluster or a service:  status, cases, read, token`,
 const exitCodes = `Exit codes of dizuo:
   0  done; for status: ready
   1  failed; for render, lint and agreement verify: there are problems
-  2  wrong use of the command line
+  2  wrong use of the command line; for plan: there is a difference
   3  status: not ready
   4  read: the gateway refused, with its reasons`
 
