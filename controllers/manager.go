@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/internal/render"
 )
 
@@ -29,12 +30,12 @@ func Scheme() *runtime.Scheme {
 
 // Caches holds of the kinds of Kubernetes only what the operator made; Secrets are never cached across the cluster. What has no
 // watch cannot be read. Kinds of other projects have a cache of their own, in controllers/foreign: this one would not start
-// where one of them is not served.
-func Caches() cache.Options {
+// where one of them is not served. namespaces bound what is seen; none means all.
+func Caches(namespaces ...string) cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{render.LabelManagedBy: render.ManagedBy})}
 	crds := &metav1.PartialObjectMetadata{}
 	crds.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-	return cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+	return cache.Options{ReaderFailOnMissingInformer: true, DefaultNamespaces: foreign.Only(namespaces), ByObject: map[client.Object]cache.ByObject{
 		&corev1.ConfigMap{}: ours, &corev1.Service{}: ours, &corev1.ResourceQuota{}: ours, &corev1.LimitRange{}: ours,
 		&corev1.PersistentVolumeClaim{}: ours, &appsv1.Deployment{}: ours, &appsv1.StatefulSet{}: ours, &networkingv1.NetworkPolicy{}: ours,
 		crds: {Transform: cache.TransformStripManagedFields()},

@@ -43,6 +43,8 @@ type Options struct {
 	Images  compile.Images
 	// Address gives the URL of a platform's broker; nil for the Service in the cluster.
 	Address func(platform types.NamespacedName) string
+	// Namespaces that are seen, as Caches was given them; none means all.
+	Namespaces []string
 }
 
 // kinds have a channel on which their objects are called again.
@@ -69,11 +71,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Address == nil {
 		o.Address = natslink.InCluster
 	}
-	apis, err := foreign.New(mgr)
+	apis, err := foreign.New(mgr, o.Namespaces)
 	if err != nil {
 		return err
 	}
-	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Gather: &gather.Reader{
+	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
 		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: apis.Missing,
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)

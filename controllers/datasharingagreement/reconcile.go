@@ -21,8 +21,11 @@ type Reconciler struct{ *kit.Kit }
 // Reconcile gathers, compiles, contributes and writes the status. It comes back by itself when time changes the phase.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	o := &v1alpha1.DataSharingAgreement{}
-	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
-		return ctrl.Result{}, r.Absent(ctx, kind, req.NamespacedName, err)
+	if result, ok, err := r.Load(ctx, kind, req.NamespacedName, o); !ok {
+		return result, err
+	}
+	if !o.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
 	}
 	before := o.DeepCopy()
 	s, problems, err := r.gather(ctx, o)

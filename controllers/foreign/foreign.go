@@ -61,15 +61,15 @@ type watch struct {
 }
 
 // New asks the API server what it serves. The cache of foreign kinds runs with the manager. It fails on a kind that has no watch:
-// a read that started one, of a kind that is just going, would wait for it for ever.
-func New(mgr ctrl.Manager) (*APIs, error) {
+// a read that started one, of a kind that is just going, would wait for it for ever. namespaces bound what is seen; none means all.
+func New(mgr ctrl.Manager, namespaces []string) (*APIs, error) {
 	d, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, err
 	}
 	c, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), ReaderFailOnMissingInformer: true,
-		DefaultLabelSelector: labels.SelectorFromSet(labels.Set{render.LabelManagedBy: render.ManagedBy}),
+		DefaultNamespaces: Only(namespaces), DefaultLabelSelector: labels.SelectorFromSet(labels.Set{render.LabelManagedBy: render.ManagedBy}),
 	})
 	if err != nil {
 		return nil, err
@@ -79,6 +79,18 @@ func New(mgr ctrl.Manager) (*APIs, error) {
 		return nil, err
 	}
 	return a, mgr.Add(c)
+}
+
+// Only gives the configuration of a cache that sees some namespaces; nil, which sees all, for none.
+func Only(namespaces []string) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
+	}
+	out := map[string]cache.Config{}
+	for _, ns := range namespaces {
+		out[ns] = cache.Config{}
+	}
+	return out
 }
 
 // Foreign reports whether a kind is another project's.

@@ -23,8 +23,8 @@ type Reconciler struct{ *kit.Kit }
 // Reconcile gathers, compiles, renders, applies, contributes and writes the status.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	o := &v1alpha1.GridPlatform{}
-	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
-		return ctrl.Result{}, r.Absent(ctx, kind, req.NamespacedName, err)
+	if result, ok, err := r.Load(ctx, kind, req.NamespacedName, o); !ok {
+		return result, err
 	}
 	if !o.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, r.finalize(ctx, o)
@@ -79,6 +79,6 @@ func (r *Reconciler) apply(ctx context.Context, o *v1alpha1.GridPlatform, plan c
 	}
 	slim := withoutBundle(o)
 	report := r.Apply(ctx, kind, slim, render.Platform(plan), true)
-	o.Status.Inventory = report.Inventory
+	o.Status.Inventory, o.ResourceVersion = report.Inventory, slim.ResourceVersion
 	return report, nil
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -53,6 +54,11 @@ type Kit struct {
 	Wakes *Wakes
 	// Reports gives what the nodes of platforms say.
 	Reports Reports
+	// Events takes what happens to objects.
+	Events events.EventRecorder
+
+	written written
+	pace    pace
 }
 
 // Reports gives what the nodes of a platform say. The last result is false while no report that speaks of it is fresh: then
@@ -139,7 +145,11 @@ func (k *Kit) EnsureFinalizer(ctx context.Context, o client.Object) error {
 	if !controllerutil.AddFinalizer(o, Finalizer) {
 		return nil
 	}
-	return k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if err := k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return err
+	}
+	k.written.note(o.GetUID(), o.GetResourceVersion())
+	return nil
 }
 
 // RemoveFinalizer lets an object go.
@@ -152,23 +162,29 @@ func (k *Kit) RemoveFinalizer(ctx context.Context, o client.Object) error {
 }
 
 // WriteStatus writes the status of o if it differs from before, by server-side apply: fields that another manager of the
-// status owns are left alone, if the caller leaves them empty.
+// status owns are left alone, if the caller leaves them empty. It fails with a conflict where somebody wrote o since it was
+// read: what was read is then not what the inventory is worked out from.
 func (k *Kit) WriteStatus(ctx context.Context, before, o Object) error {
+	if err := k.writeStatus(ctx, before, o); err != nil {
+		return err
+	}
+	k.observe(reflect.TypeOf(o).Elem().Name(), before, o)
+	return nil
+}
+
+func (k *Kit) writeStatus(ctx context.Context, before, o Object) error {
 	was, err := statusMap(before)
 	if err != nil {
 		return err
 	}
 	is, err := statusMap(o)
-	if err != nil {
+	if err != nil || reflect.DeepEqual(was, is) {
 		return err
-	}
-	if reflect.DeepEqual(was, is) {
-		return nil
 	}
 	return k.ApplyStatus(ctx, o, is, statusManager)
 }
 
-// ApplyStatus applies a status under a field manager.
+// ApplyStatus applies a status under a field manager, to o as it was read: to any version of it, if its resource version is empty.
 func (k *Kit) ApplyStatus(ctx context.Context, o client.Object, st map[string]any, manager string) error {
 	gvk, err := apiutil.GVKForObject(o, k.Client.Scheme())
 	if err != nil {
@@ -178,6 +194,7 @@ func (k *Kit) ApplyStatus(ctx context.Context, o client.Object, st map[string]an
 	u.SetGroupVersionKind(gvk)
 	u.SetNamespace(o.GetNamespace())
 	u.SetName(o.GetName())
+	u.SetResourceVersion(o.GetResourceVersion())
 	err = k.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -185,6 +202,8 @@ func (k *Kit) ApplyStatus(ctx context.Context, o client.Object, st map[string]an
 	if err != nil {
 		return fmt.Errorf("status of %s %s/%s: %w", gvk.Kind, o.GetNamespace(), o.GetName(), err)
 	}
+	o.SetResourceVersion(u.GetResourceVersion())
+	k.written.note(u.GetUID(), u.GetResourceVersion())
 	return nil
 }
 
@@ -207,7 +226,7 @@ func (k *Kit) Apply(ctx context.Context, kind string, o Object, objects []render
 		Persist: func(ctx context.Context, inventory []v1alpha1.InventoryEntry) error {
 			before := o.DeepCopyObject().(Object)
 			o.GetCommonStatus().Inventory = inventory
-			return k.WriteStatus(ctx, before, o)
+			return k.writeStatus(ctx, before, o)
 		},
 	})
 	common.Inventory = report.Inventory
@@ -226,7 +245,7 @@ func (k *Kit) Finalize(ctx context.Context, kind string, o Object, keep func(v1a
 	if len(report.Inventory) == 0 && report.Err == nil {
 		return k.RemoveFinalizer(ctx, o)
 	}
-	if err := k.WriteStatus(ctx, before, o); err != nil {
+	if err := k.writeStatus(ctx, before, o); err != nil {
 		return err
 	}
 	return report.Err // what is still being deleted calls us again when it is gone

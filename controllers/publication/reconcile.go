@@ -154,11 +154,14 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	}
 	r.Shelf.Published(name, version, lease.Revision, lease.Sequence, found && state.atStart, now)
 	state.atStart = false
+	measure(lease)
 	return max(time.Second, lease.IssuedAt.Add(life/3).Sub(now)), nil
 }
 
 // record writes the sequence to the platform's status before it is used, so that it never goes back.
 func (r *Reconciler) record(ctx context.Context, p *v1alpha1.GridPlatform, l contract.Lease, keyID string) error {
+	p = p.DeepCopy()
+	p.ResourceVersion = "" // it has fields of its own, whatever else was written
 	return r.ApplyStatus(ctx, p, map[string]any{"bundle": map[string]any{
 		"revision": l.Revision, "sequence": l.Sequence, "issuedAt": l.IssuedAt.Format(time.RFC3339), "expiresAt": l.ExpiresAt.Format(time.RFC3339),
 		"signingKeyID": keyID,
@@ -169,6 +172,7 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	r.Shelf.DropPlatform(name)
 	r.Follow.Forget(name)
 	r.Links.Close(name)
+	unmeasure(name)
 	delete(r.sent, name)
 }
 

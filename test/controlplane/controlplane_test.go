@@ -7,38 +7,25 @@ package controlplane
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers"
 	"github.com/dizuo/dizuo/internal/compile"
-	"github.com/dizuo/dizuo/internal/offline"
+	"github.com/dizuo/dizuo/test/apiserver"
 )
 
 var (
@@ -49,7 +36,6 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	log.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -59,82 +45,22 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
-	certManager, err := certManagerCRDs()
-	if err != nil {
-		return 1, err
-	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{ownCRDs, certManager}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
-	if err != nil {
-		return 1, fmt.Errorf("start the API server (KUBEBUILDER_ASSETS names its folder): %w", err)
-	}
-	defer func() { _ = env.Stop() }()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if c, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	certManager, err := apiserver.CertManagerCRDs()
+	if err != nil {
 		return 1, err
 	}
-	admin = config
-	if err := chart(ctx, c); err != nil {
+	server, err := apiserver.Start(ctx, certManager)
+	if err != nil {
 		return 1, err
 	}
-	if err := start(ctx, config); err != nil {
+	defer func() { _ = server.Stop() }()
+	c, admin = server.Client, server.Config
+	if err := server.Run(ctx); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
-}
-
-var ownCRDs = filepath.Join("..", "..", "config", "crd")
-
-func certManagerCRDs() (string, error) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
-	if err != nil {
-		return "", fmt.Errorf("find cert-manager's CRDs: %w", err)
-	}
-	return filepath.Join(strings.TrimSpace(string(dir)), "deploy", "crds"), nil
-}
-
-// start runs the controllers as the operator's binary does: as its service account, with the rights of the chart and no others.
-func start(ctx context.Context, config *rest.Config) error {
-	config = rest.CopyConfig(config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:dizuo-system:dizuo-operator",
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:dizuo-system", "system:authenticated"}}
-	catalog, err := offline.Catalog()
-	if err != nil {
-		return err
-	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Cache: controllers.Caches(), Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)}})
-	if err != nil {
-		return err
-	}
-	images := compile.Images{Node: "dizuo/dizuo:test", Postgres: "postgres:15"}
-	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: images}); err != nil {
-		return err
-	}
-	go func() { utilruntime.Must(mgr.Start(ctx)) }()
-	return nil
-}
-
-// chart creates what of the chart is there without pods: roles and admission policies.
-func chart(ctx context.Context, c client.Client) error {
-	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
-	rendered, err := exec.CommandContext(ctx, helm, "template", "dizuo", filepath.Join("..", "..", "charts", "dizuo"), "--namespace", "dizuo-system").Output()
-	if err != nil {
-		return fmt.Errorf("render the chart: %w", err)
-	}
-	for _, doc := range strings.Split(string(rendered), "\n---\n") {
-		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
-			return fmt.Errorf("read the chart: %w", err)
-		}
-		if strings.HasPrefix(u.GetKind(), "ClusterRole") || strings.HasPrefix(u.GetKind(), "ValidatingAdmissionPolicy") {
-			if err := c.Create(ctx, u); err != nil {
-				return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
-			}
-		}
-	}
-	return nil
 }
 
 // admit does what the owner of a namespace does with `dizuo admit`.

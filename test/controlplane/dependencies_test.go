@@ -15,34 +15,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/test/apiserver"
 )
 
 // The operator starts on a cluster without cert-manager, says what it lacks, picks it up when it appears, says so again when it
 // goes, and lets a platform go though the kinds of its children are gone.
 func TestForeignAPIComesAndGoes(t *testing.T) {
-	crds, err := certManagerCRDs()
+	crds, err := apiserver.CertManagerCRDs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{ownCRDs}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = env.Stop() })
-	other, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	was := c
-	c = other
-	t.Cleanup(func() { c = was })
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	if err := chart(ctx, c); err != nil {
+	server, err := apiserver.Start(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := start(ctx, config); err != nil {
+	t.Cleanup(func() { _ = server.Stop() })
+	was, config := c, server.Config
+	c = server.Client
+	t.Cleanup(func() { c = was })
+	if err := server.Run(ctx); err != nil {
 		t.Fatalf("the operator does not start without cert-manager: %v", err)
 	}
 	create(t, namespace("home", ""))

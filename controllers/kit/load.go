@@ -2,6 +2,8 @@ package kit
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -16,9 +20,43 @@ import (
 	"github.com/dizuo/dizuo/internal/render"
 )
 
-// Absent handles an object that could not be read. One that is gone leaves the shelf; and if somebody took its finalizer off, so
+// catchUp is how long to wait for a cache that does not show yet what we wrote.
+const catchUp = 10 * time.Millisecond
+
+// Load reads the object of a request. ok is false where there is nothing to do now: the object is gone, or the cache does not
+// show yet what we last wrote to it. An inventory older than our own would let objects be forgotten that we made.
+func (k *Kit) Load(ctx context.Context, kind string, key types.NamespacedName, o Object) (ctrl.Result, bool, error) {
+	if err := k.Client.Get(ctx, key, o); err != nil {
+		return ctrl.Result{}, false, k.absent(ctx, kind, key, err)
+	}
+	if k.written.newer(o) {
+		return ctrl.Result{RequeueAfter: catchUp}, false, nil
+	}
+	k.pace.seen(o, k.Gather.Now())
+	return ctrl.Result{}, true, nil
+}
+
+// written remembers, by object, the resource version of our last write.
+type written struct{ versions sync.Map }
+
+func (w *written) note(uid types.UID, resourceVersion string) { w.versions.Store(uid, resourceVersion) }
+
+// newer reports whether we wrote a later version of an object than this one. What the cache shows is not kept in mind longer.
+func (w *written) newer(o client.Object) bool {
+	last, ok := w.versions.Load(o.GetUID())
+	if !ok {
+		return false
+	}
+	if order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), last.(string)); err == nil && order < 0 {
+		return true
+	}
+	w.versions.Delete(o.GetUID())
+	return false
+}
+
+// absent handles an object that could not be read. One that is gone leaves the shelf; and if somebody took its finalizer off, so
 // that it went without being finalized, what was made for it goes now: the keys of a fleet must not outlive the fleet.
-func (k *Kit) Absent(ctx context.Context, kind string, key types.NamespacedName, err error) error {
+func (k *Kit) absent(ctx context.Context, kind string, key types.NamespacedName, err error) error {
 	if !apierrors.IsNotFound(err) {
 		return err
 	}

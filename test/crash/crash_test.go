@@ -1,0 +1,126 @@
+//go:build envtest
+
+// Package crash kills the operator after every single write to a real API server, and holds the end against an undisturbed
+// run: nothing is lost, nothing is left behind, nothing is made twice, and no neighbour is touched.
+package crash
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/dizuo/dizuo/test/apiserver"
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	certManager, err := apiserver.CertManagerCRDs()
+	if err != nil {
+		return 1, err
+	}
+	if server, err = apiserver.Start(context.Background(), certManager); err != nil {
+		return 1, err
+	}
+	defer func() { _ = server.Stop() }()
+	log.SetLogger(logr.Discard()) // that a killed operator complains is no news
+	if err := server.KubeControllers(); err != nil {
+		return 1, err
+	}
+	if err := server.CertManager(); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// phase is a change of the world that an operator carries out.
+type phase struct {
+	name string
+	// stands brings a world to where the phase begins, nil if that is nothing; make is the phase itself.
+	stands, make func(*world)
+}
+
+var phases = []phase{
+	{"creation", nil, func(w *world) { w.apply(w.before()) }},
+	{"change", func(w *world) { w.apply(w.before()) }, func(w *world) { w.apply(w.after()) }},
+	{"deletion", func(w *world) { w.apply(w.after()) }, func(w *world) { w.remove() }},
+}
+
+func TestKilledAfterEveryWrite(t *testing.T) {
+	for _, p := range phases {
+		t.Run(p.name, func(t *testing.T) { everyWrite(t, "minimal", p) })
+	}
+}
+
+// everyWrite kills the operator after each write that a phase takes, once.
+func everyWrite(t *testing.T, sample string, p phase) {
+	letter := p.name[:2]
+	w := newWorld(t, sample, letter+"0")
+	start, want, writes := undisturbed(t, w, p)
+	t.Logf("%s of %s: %d writes", p.name, sample, len(writes))
+	t.Run("killed", func(t *testing.T) {
+		for k := 1; k <= len(writes); k++ {
+			t.Run(fmt.Sprint("after write ", k), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, sample, fmt.Sprint(letter, k))
+				defer w.clear()
+				killed(t, w, p, k, start, want)
+			})
+		}
+	})
+}
+
+// undisturbed makes a phase with an operator that lives on, and gives the states before and after, and the writes.
+func undisturbed(t *testing.T, w *world, p phase) (start, want map[string]string, writes []string) {
+	t.Helper()
+	defer w.clear()
+	o := begin(t, w, 0)
+	defer o.end()
+	if p.stands != nil {
+		p.stands(w)
+	}
+	start = w.settled(o)
+	before := o.written()
+	p.make(w)
+	want = w.settled(o)
+	return start, want, o.writes[before:]
+}
+
+// killed makes a phase with an operator that dies after write k, and with another that takes over.
+func killed(t *testing.T, w *world, p phase, k int, start, want map[string]string) {
+	if p.stands != nil {
+		o := begin(t, w, 0)
+		p.stands(w)
+		if err := w.becomes(start, nil); err != nil {
+			t.Fatalf("the phase does not begin: %v", err)
+		}
+		o.end()
+	}
+	o := begin(t, w, k)
+	p.make(w)
+	err := w.becomes(want, o.died)
+	o.end()
+	if !o.isDead() { // this time it took fewer writes
+		if err != nil {
+			t.Errorf("undisturbed: %v", err)
+		}
+		return
+	}
+	last := o.writes[len(o.writes)-1]
+	o = begin(t, w, 0)
+	defer o.end()
+	if err := w.becomes(want, nil); err != nil {
+		t.Errorf("killed after write %d (%s): %v", k, last, err)
+	}
+}
