@@ -100,8 +100,8 @@ test-unit: ## Unit, golden and Rego tests with real NATS and PostgreSQL, under t
 
 .PHONY: test-envtest
 test-envtest: ## Tests against a real kube-apiserver
-	@$(KIT) build envtest helm
-	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=1 -timeout 10m $(ENVTEST)
+	@$(KIT) build envtest helm cert-manager
+	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=1 -short -timeout 20m -parallel 6 $(ENVTEST)
 
 .PHONY: test-e2e
 test-e2e: install ## The story and the killing of pods, on the local cluster (root)
@@ -112,8 +112,10 @@ FAULT_RUN ?= Crash|Kill|Oracle|Bounded
 FAULT_COUNT ?= 1
 FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...
 .PHONY: test-fault
-test-fault: ## Crash tests and random oracles of the parts, at length; FAULT_COUNT=20 for a long run
+test-fault: ## Crash tests and random oracles at length: of the parts, and of the operator after every single write
 	$(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)
+	@$(KIT) build envtest helm cert-manager
+	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=$(FAULT_COUNT) -timeout 40m -parallel 6 -run 'Killed|Lagging' ./test/crash
 
 ##@ Measure
 
@@ -124,11 +126,18 @@ bench-auth: BENCH_PACKAGE = ./internal/node/auth
 bench-decisionlog: BENCH_PACKAGE = ./internal/node/gateway/decisionlog
 
 .PHONY: bench $(BENCHMARKS:%=bench-%)
-bench: $(BENCHMARKS:%=bench-%) ## All benchmarks
+bench: $(BENCHMARKS:%=bench-%) bench-reconcile ## All benchmarks
 bench-rules: ## Evaluations a second of the scenario engine, and its memory by key
 bench-policy: ## Time of a decision at 100 and at 100,000 agreements
 bench-auth: ## Admissions a second
 bench-decisionlog: ## Records a second of the decision log
+.PHONY: bench-reconcile
+bench-reconcile: ## Writes, pace and memory of the control plane at 2,000 communities, beside a null controller
+	@$(KIT) build envtest helm
+	@mkdir -p test/bench/out
+	eval "$$($(KIT) env)"; env -u KUBECONFIG DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/reconcile.json \
+	$(GO) test -tags envtest -count=1 -timeout 60m -run TestBenchReconcile ./test/bench/reconcile
+
 $(BENCHMARKS:%=bench-%): bench-%:
 	@mkdir -p test/bench/out
 	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 20m $(BENCH_PACKAGE) | tee test/bench/out/$*.txt

@@ -1,10 +1,14 @@
 package controllers
 
 import (
+	"context"
+	"fmt"
+
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,6 +30,22 @@ func Scheme() *runtime.Scheme {
 	utilruntime.Must(cmv1.AddToScheme(s))
 	utilruntime.Must(v1alpha1.AddToScheme(s))
 	return s
+}
+
+// inform starts the caches of every kind that is read, before any controller looks: one that starts earlier than another would
+// find the other's kind not cached.
+func inform(ctx context.Context, c cache.Cache) error {
+	for _, o := range []client.Object{
+		&v1alpha1.GridPlatform{}, &v1alpha1.Community{}, &v1alpha1.Organization{}, &v1alpha1.DeviceProfile{}, &v1alpha1.DeviceFleet{},
+		&v1alpha1.Scenario{}, &v1alpha1.Dataset{}, &v1alpha1.DataSharingAgreement{},
+		&corev1.Namespace{}, &corev1.ConfigMap{}, &corev1.Service{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
+		&appsv1.Deployment{}, &appsv1.StatefulSet{}, &networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{},
+	} {
+		if _, err := c.GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("cache of %T: %w", o, err)
+		}
+	}
+	return nil
 }
 
 // Caches holds of the kinds of Kubernetes only what the operator made; Secrets are never cached across the cluster. What has no

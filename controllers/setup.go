@@ -56,6 +56,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := inform(ctx, mgr.GetCache()); err != nil {
+		return err
+	}
 	if err := kit.RegisterIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
+	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Namespaces: o.Namespaces, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
 		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: apis.Missing,
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)

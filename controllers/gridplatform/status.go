@@ -3,6 +3,7 @@ package gridplatform
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,6 +82,7 @@ func (r *Reconciler) certificates(ctx context.Context, o *v1alpha1.GridPlatform)
 	if err := r.APIs.List(ctx, &list, client.InNamespace(o.Namespace), client.MatchingLabels{render.LabelOwnerKind: kind, render.LabelOwnerName: o.Name}); err != nil {
 		return status.Named{}, fmt.Errorf("certificates: %w", err)
 	}
+	slices.SortFunc(list.Items, func(a, b cmv1.Certificate) int { return strings.Compare(a.Name, b.Name) }) // the same state says the same
 	for _, c := range list.Items {
 		ready := false
 		for _, cond := range c.Status.Conditions {

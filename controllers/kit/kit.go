@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -54,6 +55,8 @@ type Kit struct {
 	Wakes *Wakes
 	// Reports gives what the nodes of platforms say.
 	Reports Reports
+	// Namespaces that are seen; none means all.
+	Namespaces []string
 	// Events takes what happens to objects.
 	Events events.EventRecorder
 
@@ -75,6 +78,11 @@ type Reports interface {
 type Object interface {
 	client.Object
 	GetCommonStatus() *v1alpha1.CommonStatus
+}
+
+// sees reports whether a namespace is among those that are seen.
+func (k *Kit) sees(namespace string) bool {
+	return len(k.Namespaces) == 0 || slices.Contains(k.Namespaces, namespace)
 }
 
 // Key names an object on the shelf.

@@ -26,6 +26,9 @@ const catchUp = 10 * time.Millisecond
 // Load reads the object of a request. ok is false where there is nothing to do now: the object is gone, or the cache does not
 // show yet what we last wrote to it. An inventory older than our own would let objects be forgotten that we made.
 func (k *Kit) Load(ctx context.Context, kind string, key types.NamespacedName, o Object) (ctrl.Result, bool, error) {
+	if !k.sees(key.Namespace) {
+		return ctrl.Result{}, false, nil
+	}
 	if err := k.Client.Get(ctx, key, o); err != nil {
 		return ctrl.Result{}, false, k.absent(ctx, kind, key, err)
 	}

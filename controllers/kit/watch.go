@@ -71,6 +71,9 @@ func (k *Kit) ToAll(list client.ObjectList, refers func(to, from client.Object) 
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, to client.Object) []reconcile.Request {
 		var out []reconcile.Request
 		for _, ns := range k.neighbourhood(ctx, to) {
+			if !k.sees(ns) {
+				continue
+			}
 			l := list.DeepCopyObject().(client.ObjectList)
 			if err := k.Client.List(ctx, l, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
 				log.FromContext(ctx).Error(err, "list for watch")

@@ -5,6 +5,7 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -41,7 +44,7 @@ type Server struct {
 	Config *rest.Config
 	Client client.Client
 
-	processes []*exec.Cmd
+	processes []*process
 }
 
 // Start starts an API server with our CRDs, those in further folders, and the chart's roles and admission policies.
@@ -66,10 +69,18 @@ func Start(ctx context.Context, crds ...string) (*Server, error) {
 // Stop stops the API server and what was started beside it.
 func (s *Server) Stop() error {
 	for _, p := range s.processes {
-		_ = p.Process.Kill()
-		_ = p.Wait()
+		p.stopped.Store(true)
+		_ = p.cmd.Process.Kill()
+		<-p.ended
 	}
 	return s.env.Stop()
+}
+
+// process is a program beside the API server.
+type process struct {
+	cmd     *exec.Cmd
+	stopped atomic.Bool
+	ended   chan struct{}
 }
 
 // CertManagerCRDs gives the folder of cert-manager's CRDs.
@@ -178,9 +189,19 @@ func (s *Server) kubeconfig() (string, error) {
 func (s *Server) process(name string, env []string, args ...string) error {
 	cmd := exec.Command(filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), name), args...)
 	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it does not outlive a test that is killed
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	s.processes = append(s.processes, cmd)
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	s.processes = append(s.processes, p)
+	go func() {
+		defer close(p.ended)
+		if err := cmd.Wait(); !p.stopped.Load() {
+			fmt.Fprintf(os.Stderr, "%s ended by itself (%v):\n%s\n", name, err, said.String())
+		}
+	}()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/dizuo/dizuo/test/apiserver"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
+	log.SetLogger(logr.Discard()) // that a killed operator complains is no news; the first logger set is the one that stays
 	certManager, err := apiserver.CertManagerCRDs()
 	if err != nil {
 		return 1, err
@@ -34,13 +36,16 @@ func run(m *testing.M) (int, error) {
 		return 1, err
 	}
 	defer func() { _ = server.Stop() }()
-	log.SetLogger(logr.Discard()) // that a killed operator complains is no news
 	if err := server.KubeControllers(); err != nil {
 		return 1, err
 	}
 	if err := server.CertManager(); err != nil {
 		return 1, err
 	}
+	if watched, err = cache.New(server.Config, cache.Options{}); err != nil {
+		return 1, err
+	}
+	go func() { _ = watched.Start(context.Background()) }()
 	return m.Run(), nil
 }
 
@@ -57,7 +62,40 @@ var phases = []phase{
 	{"deletion", func(w *world) { w.apply(w.after()) }, func(w *world) { w.remove() }},
 }
 
+// Each operator lives for one write, and the next goes on from there: every state that a crash can leave is begun from once.
+func TestEachLivesForOneWrite(t *testing.T) {
+	for _, p := range phases {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			letter := "o" + p.name[:2]
+			start, want, writes := undisturbed(t, newWorld(t, "minimal", letter+"0"), p)
+			w := newWorld(t, "minimal", letter+"1")
+			defer w.clear()
+			stand(t, w, p, start)
+			p.make(w)
+			lives := 0
+			for ; lives <= 4*len(writes); lives++ {
+				o := begin(t, w, 1)
+				err := w.becomes(want, o.died)
+				o.end()
+				if !o.isDead() {
+					if err != nil {
+						t.Errorf("after %d lives: %v", lives, err)
+					}
+					t.Logf("%s: %d writes undisturbed, %d lives", p.name, len(writes), lives)
+					return
+				}
+			}
+			t.Errorf("%d lives and no end: each begins with a write that brings it no further", lives)
+		})
+	}
+}
+
+// The operator dies once, after each number of writes.
 func TestKilledAfterEveryWrite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: make test-fault runs it")
+	}
 	for _, p := range phases {
 		t.Run(p.name, func(t *testing.T) { everyWrite(t, "minimal", p) })
 	}
@@ -99,14 +137,7 @@ func undisturbed(t *testing.T, w *world, p phase) (start, want map[string]string
 
 // killed makes a phase with an operator that dies after write k, and with another that takes over.
 func killed(t *testing.T, w *world, p phase, k int, start, want map[string]string) {
-	if p.stands != nil {
-		o := begin(t, w, 0)
-		p.stands(w)
-		if err := w.becomes(start, nil); err != nil {
-			t.Fatalf("the phase does not begin: %v", err)
-		}
-		o.end()
-	}
+	stand(t, w, p, start)
 	o := begin(t, w, k)
 	p.make(w)
 	err := w.becomes(want, o.died)
@@ -122,5 +153,19 @@ func killed(t *testing.T, w *world, p phase, k int, start, want map[string]strin
 	defer o.end()
 	if err := w.becomes(want, nil); err != nil {
 		t.Errorf("killed after write %d (%s): %v", k, last, err)
+	}
+}
+
+// stand brings a world to where a phase begins.
+func stand(t *testing.T, w *world, p phase, start map[string]string) {
+	t.Helper()
+	if p.stands == nil {
+		return
+	}
+	o := begin(t, w, 0)
+	defer o.end()
+	p.stands(w)
+	if err := w.becomes(start, nil); err != nil {
+		t.Fatalf("the phase does not begin: %v", err)
 	}
 }

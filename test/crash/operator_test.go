@@ -82,7 +82,8 @@ func (x transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if x.o.isDead() {
 		return nil, errDead
 	}
-	asks := strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews")
+	// Neither a question nor an event changes what the operator works from.
+	asks := strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews") || strings.HasSuffix(r.URL.Path, "/events")
 	if r.Method == http.MethodGet || asks {
 		return x.next.RoundTrip(r)
 	}

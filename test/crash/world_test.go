@@ -4,6 +4,7 @@ package crash
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -192,20 +194,24 @@ var (
 	}
 )
 
-// list gives the world's objects of some kinds. A namespace that ends is as good as gone: nothing of the operator's holds it.
+// list gives the world's objects of some kinds, as the API server has them.
 func (w *world) list(kinds ...schema.GroupVersionKind) []*unstructured.Unstructured {
+	w.t.Helper()
+	return w.read(server.Client, kinds)
+}
+
+func (w *world) read(from client.Reader, kinds []schema.GroupVersionKind) []*unstructured.Unstructured {
 	w.t.Helper()
 	var out []*unstructured.Unstructured
 	for _, gvk := range kinds {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(gvk)
-		if err := server.Client.List(w.t.Context(), list); err != nil {
+		if err := from.List(context.Background(), list); err != nil {
 			w.t.Fatal(err)
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			ending := gvk.Kind == "Namespace" && o.GetDeletionTimestamp() != nil
-			if strings.HasPrefix(o.GetNamespace()+o.GetName(), w.prefix) && !ending {
+			if strings.HasPrefix(o.GetNamespace()+o.GetName(), w.prefix) {
 				out = append(out, o)
 			}
 		}
@@ -221,20 +227,13 @@ func id(o *unstructured.Unstructured) string {
 // world's own prefix.
 func (w *world) state() map[string]string {
 	w.t.Helper()
-	gone := map[string]bool{}
-	for _, ns := range w.everywhere() {
-		gone[ns] = true
-	}
-	namespaces := w.list(kind("", "v1", "Namespace"))
-	for _, ns := range namespaces {
-		delete(gone, ns.GetName())
-	}
 	out := map[string]string{}
-	for _, o := range w.list(append(slices.Clone(ours), children...)...) {
-		if gone[o.GetNamespace()] || o.GetName() == "kube-root-ca.crt" {
+	// From a cache of the test's own: asking the API server again and again would keep it from its work.
+	for _, o := range w.read(watched, append(slices.Clone(ours), children...)) {
+		if o.GetName() == "kube-root-ca.crt" {
 			continue
 		}
-		raw, err := json.Marshal(comparable(o))
+		raw, err := json.Marshal(essence(o))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -243,8 +242,8 @@ func (w *world) state() map[string]string {
 	return out
 }
 
-// comparable gives what of an object must be the same after every run.
-func comparable(o *unstructured.Unstructured) map[string]any {
+// essence gives what of an object must be the same after every run.
+func essence(o *unstructured.Unstructured) map[string]any {
 	annotations := o.GetAnnotations()
 	for key := range annotations {
 		if key == "dizuo.io/rendered" || strings.HasPrefix(key, "cert-manager.io/") { // the hash is of names, too
@@ -300,7 +299,7 @@ func said(o *unstructured.Unstructured) map[string]any {
 func (w *world) becomes(want map[string]string, stop <-chan struct{}) error {
 	w.t.Helper()
 	deadline := time.After(patience)
-	poll := time.NewTicker(150 * time.Millisecond)
+	poll := time.NewTicker(200 * time.Millisecond)
 	defer poll.Stop()
 	for {
 		got := w.state()
@@ -320,18 +319,30 @@ func (w *world) becomes(want map[string]string, stop <-chan struct{}) error {
 // patience bounds how long an operator may take to bring a world to where it should be.
 const patience = 60 * time.Second
 
-// settled gives the state when neither it nor the operator's writes changed for a while. It serves the undisturbed run alone:
+// settled gives the state when nothing is being deleted and neither it nor the operator's writes changed for a while. It serves the undisturbed run alone:
 // all others are held against what it gives.
 func (w *world) settled(o *operator) map[string]string {
 	w.t.Helper()
 	last, writes, since := w.state(), o.written(), time.Now()
 	for time.Since(since) < 3*time.Second {
 		time.Sleep(200 * time.Millisecond)
-		if now, n := w.state(), o.written(); n != writes || !cmp.Equal(last, now) {
+		if now, n := w.state(), o.written(); n != writes || !cmp.Equal(last, now) || deleting(now) {
 			last, writes, since = now, n, time.Now()
 		}
 	}
 	return last
 }
 
-var server *apiserver.Server
+func deleting(state map[string]string) bool {
+	for _, o := range state {
+		if strings.Contains(o, `"deleting":true`) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	server  *apiserver.Server
+	watched cache.Cache
+)
