@@ -68,6 +68,7 @@ func TestAgainstAPIServer(t *testing.T) {
 		"a crash after every write": crashes,
 		"finalize":                  finalize,
 		"finalize after a crash":    finalizeAfterCrash,
+		"finalize, seeing nothing":  finalizeBlind,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newCluster(t, c, strings.ReplaceAll(strings.ToLower(name), " ", "-"))) })
 	}
@@ -574,5 +575,27 @@ func finalizeAfterCrash(t *testing.T, k *cluster) {
 		if left := k.left(); len(left) > 0 {
 			t.Errorf("killed after write %d: left %v", dies, left)
 		}
+	}
+}
+
+// A cache that shows neither the objects nor their namespace, because it lags or lost an event, must not let them be forgotten.
+func finalizeBlind(t *testing.T, k *cluster) {
+	k.fine(true, k.configMap("a", "1"), k.configMap("b", "1"))
+	e := k.engine()
+	e.Live = func(context.Context, schema.GroupVersionKind, types.NamespacedName) (map[string]any, error) { return nil, nil }
+	for _, written := range []bool{true, false} { // as far as the UIDs, and only ahead
+		inventory := slices.Clone(k.inventory)
+		for i := range inventory {
+			if !written {
+				inventory[i].UID = ""
+			}
+		}
+		if r := e.Finalize(t.Context(), k.owner, inventory, nil); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if left := k.left(); len(left) > 0 {
+			t.Errorf("forgotten: %v", left)
+		}
+		k.fine(true, k.configMap("a", "1"), k.configMap("b", "1"))
 	}
 }

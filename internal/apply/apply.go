@@ -250,10 +250,7 @@ func (e Engine) remove(ctx context.Context, owner compile.Owner, entry v1alpha1.
 	}
 	gvk := schema.GroupVersionKind{Group: entry.Group, Version: entry.Version, Kind: entry.Kind}
 	key := types.NamespacedName{Namespace: entry.Namespace, Name: entry.Name}
-	live, err := e.Live(ctx, gvk, key)
-	if err == nil && live == nil && entry.UID != "" {
-		live, err = e.Fresh(ctx, gvk, key) // without our labels the cache would not show it
-	}
+	live, err := e.surely(ctx, gvk, key)
 	if meta.IsNoMatchError(err) {
 		return true, false, nil // the kind itself is gone, and with it the object
 	}
@@ -274,6 +271,16 @@ func (e Engine) remove(ctx context.Context, owner compile.Owner, entry v1alpha1.
 	return false, err == nil, err
 }
 
+// surely reads an object whose absence would make us forget it: what the cache does not show (it lags, lost an event, or somebody
+// took our labels off) is asked for.
+func (e Engine) surely(ctx context.Context, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error) {
+	live, err := e.Live(ctx, gvk, key)
+	if err == nil && live == nil {
+		live, err = e.Fresh(ctx, gvk, key)
+	}
+	return live, err
+}
+
 // removeIssued deletes the Secret that cert-manager filled for a Certificate, which it would leave behind: the next who bears
 // the name would find the key of the last.
 func (e Engine) removeIssued(ctx context.Context, entry v1alpha1.InventoryEntry, keep func(v1alpha1.InventoryEntry) bool) error {
@@ -287,7 +294,7 @@ func (e Engine) removeIssued(ctx context.Context, entry v1alpha1.InventoryEntry,
 	if ending, err := e.ending(ctx, entry.Namespace); err != nil || ending {
 		return err
 	}
-	live, err := e.Live(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, types.NamespacedName{Namespace: of.Namespace, Name: of.Name})
+	live, err := e.surely(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, types.NamespacedName{Namespace: of.Namespace, Name: of.Name})
 	if err != nil || live == nil {
 		return err
 	}
@@ -316,7 +323,7 @@ func (e Engine) ending(ctx context.Context, namespace string) (bool, error) {
 	if namespace == "" {
 		return false, nil
 	}
-	live, err := e.Live(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, types.NamespacedName{Name: namespace})
+	live, err := e.surely(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, types.NamespacedName{Name: namespace})
 	if err != nil {
 		return false, fmt.Errorf("namespace %s: %w", namespace, err)
 	}

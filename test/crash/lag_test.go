@@ -3,6 +3,7 @@
 package crash
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -44,11 +45,11 @@ func (l *lagging) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || answer.StatusCode != http.StatusOK {
 		return answer, err
 	}
-	in, out := answer.Body, io.Writer(nil)
-	reader, writer := io.Pipe()
-	out = writer
+	in := answer.Body
+	reader, out := io.Pipe()
 	answer.Body = body{reader, in}
-	go func() { _ = writer.CloseWithError(l.pass(in, out)) }()
+	whole := r.URL.Query().Get("sendInitialEvents") != ""
+	go func() { _ = out.CloseWithError(l.pass(in, out, whole)) }()
 	return answer, nil
 }
 
@@ -62,32 +63,41 @@ func (b body) Close() error { _ = b.PipeReader.Close(); return b.in.Close() }
 
 const tooOld = `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old resource version","reason":"Expired","code":410}}` + "\n"
 
-// pass passes events on, late and not all of them. A watch that lost one ends within ten more, or a second.
-func (l *lagging) pass(in io.Reader, out io.Writer) error {
-	events := json.NewDecoder(in)
-	var lostAt time.Time
-	for after := 0; ; {
-		var event json.RawMessage
-		if err := events.Decode(&event); err != nil {
-			return io.EOF
-		}
-		delay, lost := l.draw()
-		time.Sleep(delay) // what lags is what is tested
-		if lost && lostAt.IsZero() {
-			lostAt = time.Now()
-			time.AfterFunc(time.Second, func() { _, _ = io.WriteString(out, tooOld) })
-			continue
-		}
-		if !lostAt.IsZero() {
-			if after++; after > 10 {
-				_, err := io.WriteString(out, tooOld)
-				return err
+// late is an event and when it is due.
+type late struct {
+	event json.RawMessage
+	due   time.Time
+}
+
+// pass passes events on, in order, each late and not all of them; a second after the first lost one the watch is too old. whole
+// says that the watch begins with a list: of that nothing is lost, or no watch would ever begin.
+func (l *lagging) pass(in io.Reader, out io.Writer, whole bool) error {
+	queue := make(chan late, 10_000)
+	var once sync.Once
+	go func() {
+		defer close(queue)
+		for events := json.NewDecoder(in); ; {
+			var event json.RawMessage
+			if events.Decode(&event) != nil {
+				return
 			}
+			delay, lost := l.draw()
+			if whole {
+				whole = !bytes.Contains(event, []byte("k8s.io/initial-events-end"))
+			} else if lost {
+				once.Do(func() { time.AfterFunc(time.Second, func() { _, _ = io.WriteString(out, tooOld) }) })
+				continue
+			}
+			queue <- late{event, time.Now().Add(delay)}
 		}
-		if _, err := fmt.Fprintf(out, "%s\n", event); err != nil {
+	}()
+	for e := range queue {
+		time.Sleep(time.Until(e.due)) // that it lags is what is tested
+		if _, err := fmt.Fprintf(out, "%s\n", e.event); err != nil {
 			return err
 		}
 	}
+	return io.EOF
 }
 
 // TestLaggingCaches makes every phase with an operator whose caches lag and lose events, which is killed somewhere as well: the
