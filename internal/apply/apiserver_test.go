@@ -68,7 +68,7 @@ func TestAgainstAPIServer(t *testing.T) {
 		"a crash after every write": crashes,
 		"finalize":                  finalize,
 		"finalize after a crash":    finalizeAfterCrash,
-		"finalize, seeing nothing":  finalizeBlind,
+		"finalize seeing nothing":   finalizeBlind,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newCluster(t, c, strings.ReplaceAll(strings.ToLower(name), " ", "-"))) })
 	}
@@ -582,7 +582,9 @@ func finalizeAfterCrash(t *testing.T, k *cluster) {
 func finalizeBlind(t *testing.T, k *cluster) {
 	k.fine(true, k.configMap("a", "1"), k.configMap("b", "1"))
 	e := k.engine()
-	e.Live = func(context.Context, schema.GroupVersionKind, types.NamespacedName) (map[string]any, error) { return nil, nil }
+	e.Live = func(context.Context, schema.GroupVersionKind, types.NamespacedName) (map[string]any, error) {
+		return nil, nil
+	}
 	for _, written := range []bool{true, false} { // as far as the UIDs, and only ahead
 		inventory := slices.Clone(k.inventory)
 		for i := range inventory {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -73,7 +74,7 @@ func TestEachLivesForOneWrite(t *testing.T) {
 			defer w.clear()
 			stand(t, w, p, start)
 			p.make(w)
-			lives := 0
+			lives, last := 0, []string{}
 			for ; lives <= 4*len(writes); lives++ {
 				o := begin(t, w, 1)
 				err := w.becomes(want, o.died)
@@ -85,8 +86,9 @@ func TestEachLivesForOneWrite(t *testing.T) {
 					t.Logf("%s: %d writes undisturbed, %d lives", p.name, len(writes), lives)
 					return
 				}
+				last = append(last, o.writes[0])
 			}
-			t.Errorf("%d lives and no end: each begins with a write that brings it no further", lives)
+			t.Errorf("%d lives and no end: each begins with a write that brings it no further; the last are %s", lives, strings.Join(last[len(last)-6:], ", "))
 		})
 	}
 }
