@@ -197,21 +197,26 @@ func diffMaps(path string, a, b map[string]any, secret bool) []FieldChange {
 	return out
 }
 
-// byName turns a list whose items all have different names into a map; the keys read [name].
+// keys are fields by which items of lists are known, in the order in which they are tried.
+var keys = []string{"name", "device", "namespace", "type", "severity", "organization"}
+
+// byName turns a list whose items all differ in one of the keys into a map; its keys read [value].
 func byName(v any) (map[string]any, bool) {
 	list, ok := v.([]any)
 	if !ok {
 		return nil, false
 	}
-	out := map[string]any{}
-	for _, item := range list {
-		m, _ := item.(map[string]any)
-		name, _ := m["name"].(string)
-		if key := "[" + name + "]"; name == "" || out[key] != nil {
-			return nil, false
-		} else {
-			out[key] = m
+	for _, key := range keys {
+		out := map[string]any{}
+		for _, item := range list {
+			m, _ := item.(map[string]any)
+			if value, _ := m[key].(string); value != "" {
+				out["["+value+"]"] = m
+			}
+		}
+		if len(out) == len(list) {
+			return out, true
 		}
 	}
-	return out, true
+	return nil, false
 }
