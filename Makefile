@@ -110,12 +110,13 @@ test-e2e: install ## The story and the killing of pods, on the local cluster (ro
 # FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
 FAULT_RUN ?= Crash|Kill|Oracle|Bounded
 FAULT_COUNT ?= 1
+FAULT_CRASH ?= Killed|Lagging
 FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...
 .PHONY: test-fault
 test-fault: ## Crash tests and random oracles at length: of the parts, and of the operator after every single write
 	$(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)
 	@$(KIT) build envtest helm cert-manager
-	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=$(FAULT_COUNT) -timeout 40m -parallel 6 -run 'Killed|Lagging' ./test/crash
+	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=$(FAULT_COUNT) -timeout 40m -parallel 6 -run '$(FAULT_CRASH)' ./test/crash
 
 ##@ Measure
 

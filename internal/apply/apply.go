@@ -224,19 +224,17 @@ func (e Engine) prune(ctx context.Context, owner compile.Owner, desired []*unstr
 		if keep != nil && keep(entry) {
 			continue // let go of, not deleted
 		}
-		if err := e.removeIssued(ctx, entry, keep); err != nil {
-			report.Err = errors.Join(report.Err, err)
-			rest = append(rest, entry)
-			continue
-		}
 		gone, deleted, err := e.remove(ctx, owner, entry)
+		if gone && err == nil {
+			err = e.removeIssued(ctx, entry, keep)
+		}
 		if deleted {
 			report.Pruned++
 		}
 		if err != nil {
 			report.Err = errors.Join(report.Err, err)
 		}
-		if !gone {
+		if !gone || err != nil {
 			rest = append(rest, entry)
 		}
 	}
@@ -281,8 +279,8 @@ func (e Engine) surely(ctx context.Context, gvk schema.GroupVersionKind, key typ
 	return live, err
 }
 
-// removeIssued deletes the Secret that cert-manager filled for a Certificate, which it would leave behind: the next who bears
-// the name would find the key of the last.
+// removeIssued deletes the Secret that cert-manager filled for a Certificate that is gone, which it would leave behind: the next
+// who bears the name would find the key of the last. While the Certificate is there cert-manager would only fill another.
 func (e Engine) removeIssued(ctx context.Context, entry v1alpha1.InventoryEntry, keep func(v1alpha1.InventoryEntry) bool) error {
 	if entry.Kind != "Certificate" {
 		return nil

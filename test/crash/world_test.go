@@ -317,7 +317,7 @@ func (w *world) becomes(want map[string]string, stop <-chan struct{}) error {
 }
 
 // patience bounds how long an operator may take to bring a world to where it should be.
-const patience = 60 * time.Second
+const patience = 120 * time.Second
 
 // settled gives the state when nothing is being deleted and neither it nor the operator's writes changed for a while. It serves the undisturbed run alone:
 // all others are held against what it gives.
