@@ -52,8 +52,8 @@ type entry struct {
 	owner  string
 }
 
-// Diff gives what would change between two states, in a stable order: what people write by kind, namespace and name, each
-// followed by nothing; then what the operator makes, by owner.
+// Diff gives what would change between two states, in a stable order: first what people write, by kind, namespace and name; then
+// what the operator makes of it, by owner.
 func Diff(from, to *Result, fromSet, toSet *Set) ([]Change, error) {
 	was, err := stateOf(from, fromSet)
 	if err != nil {
