@@ -74,7 +74,7 @@ func admit(t *testing.T, ns string) {
 // eventually waits until a check gives no error; what it last said is the failure.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second) // other packages may have the processors
 	for {
 		err := check()
 		if err == nil {
