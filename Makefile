@@ -137,7 +137,7 @@ bench-reconcile: ## Writes, pace and memory of the control plane at 2,000 commun
 	@$(KIT) build envtest helm
 	@mkdir -p test/bench/out
 	eval "$$($(KIT) env)"; env -u KUBECONFIG DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/reconcile.json \
-	$(GO) test -tags envtest -count=1 -timeout 60m -run TestBenchReconcile ./test/bench/reconcile
+	$(GO) test -v -tags envtest -count=1 -timeout 60m -run TestBenchReconcile ./test/bench/reconcile
 
 $(BENCHMARKS:%=bench-%): bench-%:
 	@mkdir -p test/bench/out

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -34,8 +35,11 @@ import (
 	"github.com/dizuo/dizuo/internal/offline"
 )
 
-// Root of the repository, seen from a package two folders below it.
-var Root = filepath.Join("..", "..")
+// root of the repository: tests of packages at any depth start here.
+func root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
 
 // Server is an API server.
 type Server struct {
@@ -50,7 +54,7 @@ type Server struct {
 // Start starts an API server with our CRDs, those in further folders, and the chart's roles and admission policies.
 func Start(ctx context.Context, crds ...string) (*Server, error) {
 	log.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
-	s := &Server{env: &envtest.Environment{CRDDirectoryPaths: append([]string{filepath.Join(Root, "config", "crd")}, crds...), ErrorIfCRDPathMissing: true}}
+	s := &Server{env: &envtest.Environment{CRDDirectoryPaths: append([]string{filepath.Join(root(), "config", "crd")}, crds...), ErrorIfCRDPathMissing: true}}
 	config, err := s.env.Start()
 	if err != nil {
 		return nil, fmt.Errorf("start the API server (KUBEBUILDER_ASSETS names its folder): %w", err)
@@ -95,7 +99,7 @@ func CertManagerCRDs() (string, error) {
 // chart creates what of the chart is there without pods: roles and admission policies.
 func (s *Server) chart(ctx context.Context) error {
 	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
-	rendered, err := exec.CommandContext(ctx, helm, "template", "dizuo", filepath.Join(Root, "charts", "dizuo"), "--namespace", "dizuo-system").Output()
+	rendered, err := exec.CommandContext(ctx, helm, "template", "dizuo", filepath.Join(root(), "charts", "dizuo"), "--namespace", "dizuo-system").Output()
 	if err != nil {
 		return fmt.Errorf("render the chart: %w", err)
 	}

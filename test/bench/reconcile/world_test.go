@@ -12,6 +12,6 @@ import (
 func agreement(ns, name string) *v1alpha1.DataSharingAgreement {
 	return &v1alpha1.DataSharingAgreement{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns}, Spec: v1alpha1.DataSharingAgreementSpec{
 		Consumer: v1alpha1.LocalRef{Name: "fire"}, Purposes: []v1alpha1.Purpose{"FireResponse"},
-		Datasets: []v1alpha1.AgreementDataset{{Name: "addresses"}},
+		Datasets: []v1alpha1.AgreementDataset{{Name: "addresses", Fields: []string{"division"}}},
 	}}
 }
