@@ -90,10 +90,6 @@ func Key(kind string, o client.Object) shelf.Key {
 	return shelf.Key{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
-func shelfKey(o compile.Owner) shelf.Key {
-	return shelf.Key{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
-}
-
 // Owner names an object as the owner of others.
 func Owner(kind string, o client.Object) compile.Owner {
 	return compile.Owner{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}

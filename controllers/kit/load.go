@@ -18,6 +18,7 @@ import (
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/render"
+	"github.com/dizuo/dizuo/internal/shelf"
 )
 
 // catchUp is how long to wait for a cache that does not show yet what we wrote.
@@ -64,7 +65,7 @@ func (k *Kit) absent(ctx context.Context, kind string, key types.NamespacedName,
 		return err
 	}
 	owner := compile.Owner{Kind: kind, Namespace: key.Namespace, Name: key.Name}
-	k.Shelf.Drop(shelfKey(owner))
+	k.Shelf.Drop(shelf.Key(owner))
 	left, err := k.leftBy(ctx, owner)
 	if err != nil || len(left) == 0 {
 		return err

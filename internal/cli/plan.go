@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -172,6 +170,3 @@ func short(v any) string {
 	}
 	return string(text)
 }
-
-// names gives the keys of a set, sorted.
-func names(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

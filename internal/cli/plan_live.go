@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,14 +31,9 @@ func (a *app) live(ctx context.Context, f *kubeFlags, files *offline.Set) (*offl
 	read := map[string]bool{}
 	for {
 		wanted := files.Namespaces()
-		for ns := range set.Namespaces() {
-			wanted[ns] = true
-		}
-		for ns := range set.Homes() {
-			wanted[ns] = true
-		}
+		maps.Copy(wanted, set.Namespaces())
 		more := false
-		for _, ns := range names(wanted) {
+		for _, ns := range slices.Sorted(maps.Keys(wanted)) {
 			if read[ns] {
 				continue
 			}

@@ -76,13 +76,16 @@ func LastGood(s, former *Set) *Set {
 	return out
 }
 
-// Namespaces gives every namespace that the set speaks of: those of its objects, those that it holds, and those that its
-// platforms list as members.
+// Namespaces gives every namespace that the set speaks of: those of its objects, those that it holds, those of the platforms that
+// these name, and those that its platforms list as members.
 func (s *Set) Namespaces() map[string]bool {
 	out := map[string]bool{}
 	for _, o := range s.Objects {
 		if o.Kind == "Namespace" {
 			out[o.GetName()] = true
+			if home := o.GetLabels()[v1alpha1.LabelPlatform]; home != "" {
+				out[home] = true
+			}
 		} else {
 			out[o.GetNamespace()] = true
 		}
@@ -90,17 +93,6 @@ func (s *Set) Namespaces() map[string]bool {
 			for _, m := range p.Spec.Members {
 				out[m.Namespace] = true
 			}
-		}
-	}
-	return out
-}
-
-// Homes gives the namespaces of the platforms that the set's namespaces name.
-func (s *Set) Homes() map[string]bool {
-	out := map[string]bool{}
-	for _, o := range s.Objects {
-		if home := o.GetLabels()[v1alpha1.LabelPlatform]; o.Kind == "Namespace" && home != "" {
-			out[home] = true
 		}
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/render"
 )
 
 // Action is what would become of an object.
@@ -134,7 +135,7 @@ func (s state) add(object map[string]any, owner string) {
 func ownerOf(object map[string]any) string {
 	meta, _ := object["metadata"].(map[string]any)
 	labels, _ := meta["labels"].(map[string]any)
-	return fmt.Sprintf("%v %v/%v", labels["dizuo.io/owner-kind"], labels["dizuo.io/owner-namespace"], labels["dizuo.io/owner-name"])
+	return fmt.Sprintf("%v %v/%v", labels[render.LabelOwnerKind], labels[render.LabelOwnerNamespace], labels[render.LabelOwnerName])
 }
 
 func plain(o any) (map[string]any, error) {

@@ -49,6 +49,8 @@ type Server struct {
 	Client client.Client
 
 	processes []*process
+	// folder holds the kubeconfig of the processes; empty before the first.
+	folder string
 }
 
 // Start starts an API server with our CRDs, those in further folders, and the chart's roles and admission policies.
@@ -76,6 +78,9 @@ func (s *Server) Stop() error {
 		p.stopped.Store(true)
 		_ = p.cmd.Process.Kill()
 		<-p.ended
+	}
+	if s.folder != "" {
+		_ = os.RemoveAll(s.folder)
 	}
 	return s.env.Stop()
 }
@@ -171,8 +176,11 @@ func (s *Server) CertManager() error {
 	return s.process("cert-manager", []string{"KUBECONFIG=" + kubeconfig}, "--cert-manager-kubeconfig="+kubeconfig)
 }
 
-// kubeconfig writes a file by which another process acts as an administrator.
+// kubeconfig gives a file by which another process acts as an administrator.
 func (s *Server) kubeconfig() (string, error) {
+	if s.folder != "" {
+		return filepath.Join(s.folder, "kubeconfig"), nil
+	}
 	user, err := s.env.AddUser(envtest.User{Name: "test-admin", Groups: []string{"system:masters"}}, nil)
 	if err != nil {
 		return "", err
@@ -181,11 +189,10 @@ func (s *Server) kubeconfig() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "dizuo-apiserver-")
-	if err != nil {
+	if s.folder, err = os.MkdirTemp("", "dizuo-apiserver-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "kubeconfig")
+	path := filepath.Join(s.folder, "kubeconfig")
 	return path, os.WriteFile(path, raw, 0o600)
 }
 
