@@ -1,7 +1,7 @@
 package community
 
 import (
-	"slices"
+	"context"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -9,8 +9,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
 )
@@ -19,6 +22,7 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Community{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.SpecChanged()).
+		Watches(&v1alpha1.Community{}, r.Rivals(&v1alpha1.Community{}), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.rivals(), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.LabelsChanged()).
@@ -30,11 +34,21 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// rivals calls communities that contend for the same name or code when one of them changes or lets go.
+// rivals calls communities that contend for the same code when one of them changes or lets go.
 func (r *Reconciler) rivals() handler.EventHandler {
-	return r.ToAll(&v1alpha1.CommunityList{}, func(to, from client.Object) bool {
-		a, b := to.(*v1alpha1.Community), from.(*v1alpha1.Community)
-		same := func(code string) bool { return slices.Contains(compile.Codes(b), code) }
-		return a.UID != b.UID && (a.Name == b.Name || slices.ContainsFunc(compile.Codes(a), same))
+	return kit.Mapped(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var out []reconcile.Request
+		for _, code := range compile.Codes(o.(*v1alpha1.Community)) {
+			var rivals v1alpha1.CommunityList
+			if err := r.Client.List(ctx, &rivals, client.MatchingFields{gather.IndexDivision: code}, client.UnsafeDisableDeepCopy); err != nil {
+				log.FromContext(ctx).Error(err, "list for watch")
+			}
+			for i := range rivals.Items {
+				if rivals.Items[i].UID != o.GetUID() {
+					out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&rivals.Items[i])})
+				}
+			}
+		}
+		return out
 	})
 }

@@ -17,7 +17,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Dataset{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
 			return to.GetUID() != from.GetUID() && compile.Table(to.(*v1alpha1.Dataset)) == compile.Table(from.(*v1alpha1.Dataset))
 		}), kit.SpecChanged()).
-		Watches(&v1alpha1.Dataset{}, r.Rivals(&v1alpha1.DatasetList{}), kit.SpecChanged()).
+		Watches(&v1alpha1.Dataset{}, r.Rivals(&v1alpha1.Dataset{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.LabelsChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
 			o := from.(*v1alpha1.Dataset)

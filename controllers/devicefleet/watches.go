@@ -16,7 +16,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	fleets := &v1alpha1.DeviceFleetList{}
 	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.DeviceFleet{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(fleets, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.Community{}, r.ToAll(fleets, nil), kit.SpecChanged()).
+		Watches(&v1alpha1.Community{}, r.ToAll(fleets, placed), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(fleets, func(to, from client.Object) bool {
 			return from.(*v1alpha1.DeviceFleet).Spec.ProfileRef.Name == to.GetName()
 		}), kit.SpecChanged()).
@@ -24,7 +24,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			vendor := from.(*v1alpha1.DeviceFleet).Spec.Vendor
 			return vendor != nil && vendor.Name == to.GetName()
 		}), kit.SpecChanged()).
-		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleetList{}), kit.SpecChanged()).
+		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleet{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(fleets, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Build(r)
@@ -33,3 +33,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return r.WatchForeign(c, &cmv1.Certificate{}, kind, false)
 }
+
+// placed reports whether a fleet has devices, which are placed in communities.
+func placed(_, from client.Object) bool { return from.(*v1alpha1.DeviceFleet).Spec.Inventory != nil }

@@ -12,7 +12,7 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.DeviceProfile{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DeviceProfileList{}, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.DeviceProfile{}, r.Rivals(&v1alpha1.DeviceProfileList{}), kit.SpecChanged()).
+		Watches(&v1alpha1.DeviceProfile{}, r.Rivals(&v1alpha1.DeviceProfile{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DeviceProfileList{}, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(r)

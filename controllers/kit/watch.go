@@ -2,11 +2,13 @@ package kit
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -68,33 +70,43 @@ func ByOwner(kind string) handler.EventHandler {
 // ToAll maps a change of something that an object may refer to (a platform, a namespace, another object) to all objects of a
 // kind on the same platform for which refers is true; nil refers to all.
 func (k *Kit) ToAll(list client.ObjectList, refers func(to, from client.Object) bool) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, to client.Object) []reconcile.Request {
+	return Mapped(func(ctx context.Context, to client.Object) []reconcile.Request {
 		var out []reconcile.Request
 		for _, ns := range k.neighbourhood(ctx, to) {
-			if !k.sees(ns) {
-				continue
-			}
 			l := list.DeepCopyObject().(client.ObjectList)
 			if err := k.Client.List(ctx, l, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
 				log.FromContext(ctx).Error(err, "list for watch")
 				continue
 			}
-			_ = meta.EachListItem(l, func(ro runtime.Object) error {
-				o := ro.(client.Object)
+			Each(l, func(o client.Object) {
 				if refers == nil || refers(to, o) {
 					out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)})
 				}
-				return nil
 			})
 		}
 		return out
 	})
 }
 
-// neighbourhood gives the namespaces whose objects may care about a change of o.
+// Mapped maps changes of objects to others. What is there when the operator starts maps to nothing: every object is looked at
+// then anyway, and with many of them each would call each.
+func Mapped(f handler.MapFunc) handler.EventHandler {
+	return afterStart{handler.EnqueueRequestsFromMapFunc(f)}
+}
+
+type afterStart struct{ handler.EventHandler }
+
+// Create implements handler.EventHandler.
+func (h afterStart) Create(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	if !e.IsInInitialList {
+		h.EventHandler.Create(ctx, e, q)
+	}
+}
+
+// neighbourhood gives the namespaces, of those that are seen, whose objects may care about a change of o.
 func (k *Kit) neighbourhood(ctx context.Context, o client.Object) []string {
 	if ns, ok := o.(*corev1.Namespace); ok {
-		return []string{ns.Name}
+		return slices.DeleteFunc([]string{ns.Name}, func(ns string) bool { return !k.sees(ns) })
 	}
 	home := o.GetNamespace()
 	var ns corev1.Namespace
@@ -114,7 +126,9 @@ func (k *Kit) neighbourhood(ctx context.Context, o client.Object) []string {
 	}
 	names := make([]string, 0, len(out))
 	for name := range out {
-		names = append(names, name)
+		if k.sees(name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }
@@ -169,8 +183,19 @@ func Each(list client.ObjectList, f func(client.Object)) {
 
 // Rivals maps an object to the others of its kind on the platform that bear its name, so that one of them takes over when it
 // lets go.
-func (k *Kit) Rivals(list client.ObjectList) handler.EventHandler {
-	return k.ToAll(list, func(to, from client.Object) bool {
-		return to.GetName() == from.GetName() && to.GetUID() != from.GetUID()
+func (k *Kit) Rivals(kind client.Object) handler.EventHandler {
+	return Mapped(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var out []reconcile.Request
+		for _, ns := range k.neighbourhood(ctx, o) {
+			key := types.NamespacedName{Namespace: ns, Name: o.GetName()}
+			if ns == o.GetNamespace() {
+				continue
+			}
+			rival := kind.DeepCopyObject().(client.Object)
+			if err := k.Client.Get(ctx, key, rival); err == nil {
+				out = append(out, reconcile.Request{NamespacedName: key})
+			}
+		}
+		return out
 	})
 }

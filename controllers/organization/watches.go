@@ -14,7 +14,7 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Organization{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.Organization{}, r.Rivals(&v1alpha1.OrganizationList{}), kit.SpecChanged()).
+		Watches(&v1alpha1.Organization{}, r.Rivals(&v1alpha1.Organization{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Build(r)

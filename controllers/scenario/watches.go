@@ -13,7 +13,7 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Scenario{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.Scenario{}, r.Rivals(&v1alpha1.ScenarioList{}), kit.SpecChanged()).
+		Watches(&v1alpha1.Scenario{}, r.Rivals(&v1alpha1.Scenario{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.LabelsChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(&v1alpha1.ScenarioList{}, func(to, from client.Object) bool {
 			ref := from.(*v1alpha1.Scenario).Spec.ProfileRef

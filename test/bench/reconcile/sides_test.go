@@ -3,38 +3,51 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers"
 	"github.com/dizuo/dizuo/controllers/kit"
-	"github.com/dizuo/dizuo/internal/compile"
-	"github.com/dizuo/dizuo/internal/render"
 	"github.com/dizuo/dizuo/test/apiserver"
 )
 
-// writes counts what a controller writes.
+// write is one write to the API server.
+type write struct {
+	// Reconcile is the call of a reconciler in which it was made.
+	Reconcile string `json:"reconcile"`
+	Method    string `json:"method"`
+	URL       string `json:"url"`
+	Type      string `json:"type"`
+	Body      []byte `json:"body"`
+}
+
+// writes counts what a controller writes, and keeps it where there is a file for it.
 type writes struct {
 	mu    sync.Mutex
 	paths []string
 	last  time.Time
+	file  *os.File
 }
 
+// count gives how many writes went to a path with a part in it; all of them, if the part is empty.
 func (w *writes) count(part string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,32 +61,59 @@ func (w *writes) count(part string) int {
 	return n
 }
 
-// quiet waits until nothing was written for a while.
-func (w *writes) quiet() {
+// quiet waits until nothing was written for a while, and gives the time of the last write.
+func (w *writes) quiet() time.Time {
 	w.mu.Lock()
 	w.last = time.Now()
 	w.mu.Unlock()
 	for {
 		time.Sleep(200 * time.Millisecond) // the interval of the poll
 		w.mu.Lock()
-		still := time.Since(w.last)
+		last := w.last
 		w.mu.Unlock()
-		if still > 5*time.Second {
-			return
+		if time.Since(last) > 10*time.Second {
+			return last
 		}
 	}
 }
 
-// wrap counts and passes on.
+// close ends what is kept.
+func (w *writes) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	file := w.file
+	if w.file = nil; file == nil {
+		return nil
+	}
+	return file.Close()
+}
+
+// wrap counts, keeps and passes on.
 func (w *writes) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews") && !strings.HasSuffix(r.URL.Path, "/events") {
-			w.mu.Lock()
-			w.paths, w.last = append(w.paths, r.URL.Path), time.Now()
-			w.mu.Unlock()
+			if err := w.keep(r); err != nil {
+				return nil, err
+			}
 		}
 		return next.RoundTrip(r)
 	})
+}
+
+func (w *writes) keep(r *http.Request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paths, w.last = append(w.paths, r.URL.Path), time.Now()
+	if w.file == nil {
+		return nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return json.NewEncoder(w.file).Encode(write{Reconcile: string(controller.ReconcileIDFromContext(r.Context())), Method: r.Method,
+		URL: r.URL.RequestURI(), Type: r.Header.Get("Content-Type"), Body: body})
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -81,9 +121,15 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// startOperator starts our controllers on one side, and gives what stops them.
-func startOperator(b *bench, w *writes) func() {
+// operator starts our controllers, and gives what they write and what stops them. What the first one writes is kept.
+func (b *bench) operator() (*writes, func()) {
 	b.t.Helper()
+	w := &writes{}
+	if _, err := os.Stat(b.record); err != nil {
+		if w.file, err = os.Create(b.record); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 	config := rest.CopyConfig(b.server.Operator())
 	config.WrapTransport = w.wrap
 	ctx, stop := context.WithCancel(context.Background())
@@ -91,7 +137,7 @@ func startOperator(b *bench, w *writes) func() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return started(ctx, stop, mgr)
+	return w, started(ctx, stop, mgr)
 }
 
 func started(ctx context.Context, stop func(), mgr ctrl.Manager) func() {
@@ -103,81 +149,121 @@ func started(ctx context.Context, stop func(), mgr ctrl.Manager) func() {
 	return func() { stop(); <-ended }
 }
 
-// startNull starts a controller that makes the writes of ours and thinks of nothing: finalizer, inventory, children, status.
-func startNull(b *bench, w *writes) func() {
+// null starts a controller per kind that makes, for each object, the writes that ours made for it, and thinks of nothing.
+func (b *bench) null() (*writes, func()) {
 	b.t.Helper()
-	config := rest.CopyConfig(b.server.Config)
+	w := &writes{}
+	config := rest.CopyConfig(b.server.Operator())
 	config.WrapTransport = w.wrap
 	ctx, stop := context.WithCancel(context.Background())
-	only := map[string]cache.Config{}
-	for _, ns := range b.namespaces("null") {
-		only[ns] = cache.Config{}
-	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: controllers.Scheme(), Cache: cache.Options{DefaultNamespaces: only},
-		Metrics: metricsserver.Options{BindAddress: "0"}, Controller: ctrlconfig.Controller{SkipNameValidation: new(true)}})
+	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: controllers.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	null := &nullController{mgr.GetClient()}
-	if err := ctrl.NewControllerManagedBy(mgr).Named("null").For(&v1alpha1.Community{}, kit.SpecChanged()).Complete(null); err != nil {
+	replay, err := b.recorded()
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	return started(ctx, stop, mgr)
+	for plural, kind := range map[string]client.Object{"communities": &v1alpha1.Community{}, "devicefleets": &v1alpha1.DeviceFleet{},
+		"datasharingagreements": &v1alpha1.DataSharingAgreement{}, "gridplatforms": &v1alpha1.GridPlatform{}} {
+		null := &nullController{http: mgr.GetHTTPClient(), host: strings.TrimSuffix(config.Host, "/"), plural: plural, replay: replay}
+		if err := ctrl.NewControllerManagedBy(mgr).Named("null-"+plural).For(kind, kit.SpecChanged()).Complete(null); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return w, started(ctx, stop, mgr)
 }
 
-type nullController struct{ client.Client }
+// ownPath is the path of an object of our API.
+var ownPath = regexp.MustCompile(`^/apis/dizuo\.io/v1alpha1/namespaces/([^/]+)/([^/]+)/([^/?]+)`)
+
+// recorded gives the writes of the operator by the object for which it made them: what one call of a reconciler wrote belongs to
+// the object of ours that it wrote to.
+func (b *bench) recorded() (map[string][]write, error) {
+	file, err := os.Open(b.record)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	of := map[string]string{}
+	calls := map[string][]write{}
+	var order []string
+	for decoder := json.NewDecoder(file); decoder.More(); {
+		var w write
+		if err := decoder.Decode(&w); err != nil {
+			return nil, err
+		}
+		if w.Body, err = anyVersion(w.Body); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", w.Method, w.URL, err)
+		}
+		if calls[w.Reconcile] == nil {
+			order = append(order, w.Reconcile)
+		}
+		calls[w.Reconcile] = append(calls[w.Reconcile], w)
+		if m := ownPath.FindStringSubmatch(w.URL); m != nil {
+			of[w.Reconcile] = key(m[2], m[1], m[3])
+		}
+	}
+	out := map[string][]write{}
+	for _, call := range order {
+		if of[call] == "" {
+			return nil, fmt.Errorf("a call of a reconciler wrote to no object of ours: %s", calls[call][0].URL)
+		}
+		out[of[call]] = append(out[of[call]], calls[call]...)
+	}
+	return out, nil
+}
+
+// anyVersion takes the resource version out of a body: it is of another server.
+func anyVersion(body []byte) ([]byte, error) {
+	u := &unstructured.Unstructured{}
+	if err := json.Unmarshal(body, &u.Object); err != nil {
+		return nil, err
+	}
+	u.SetResourceVersion("")
+	return json.Marshal(u.Object)
+}
+
+func key(plural, namespace, name string) string { return plural + "/" + namespace + "/" + name }
+
+type nullController struct {
+	http   *http.Client
+	host   string
+	plural string
+	replay map[string][]write
+	done   sync.Map
+}
 
 // Reconcile implements reconcile.Reconciler.
 func (n *nullController) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	o := &v1alpha1.Community{}
-	if err := n.Get(ctx, req.NamespacedName, o); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	k := key(n.plural, req.Namespace, req.Name)
+	if _, done := n.done.LoadOrStore(k, true); done { // its own finalizer calls it again
+		return ctrl.Result{}, nil
 	}
-	if o.Spec.Workspace != nil {
-		before := o.DeepCopy()
-		controllerutil.AddFinalizer(o, "example.org/null")
-		if err := n.Patch(ctx, o, client.MergeFrom(before)); err != nil {
-			return ctrl.Result{}, err
-		}
-		objects := render.Community(compile.CommunityPlan{Workspace: &compile.WorkspacePlan{Namespace: o.Namespace + "-" + o.Name, Workspace: *o.Spec.Workspace,
-			Owner: compile.Owner{Kind: "Null", Namespace: o.Namespace, Name: o.Name}}})
-		if err := n.status(ctx, o, false); err != nil {
-			return ctrl.Result{}, err
-		}
-		for _, c := range objects {
-			if err := n.Apply(ctx, c, client.FieldOwner("null"), client.ForceOwnership); err != nil {
-				return ctrl.Result{}, err
-			}
+	for _, w := range n.replay[k] {
+		if err := n.write(ctx, w); err != nil {
+			return ctrl.Result{}, fmt.Errorf("%s %s: %w", w.Method, w.URL, err)
 		}
 	}
-	return ctrl.Result{}, n.status(ctx, o, true)
+	return ctrl.Result{}, nil
 }
 
-// status writes a status of the size of ours.
-func (n *nullController) status(ctx context.Context, o *v1alpha1.Community, done bool) error {
-	st := v1alpha1.CommunityStatus{}
-	if done {
-		st.ObservedGeneration = o.Generation
-		for _, c := range []string{"Accepted", "Available", "FullyEnforced", "Ready", "Reconciling", "Stalled"} {
-			st.Conditions = append(st.Conditions, metav1.Condition{Type: c, Status: "False", Reason: "Null", Message: "a message of the usual length, which says what it waits for",
-				ObservedGeneration: o.Generation, LastTransitionTime: metav1.Now()})
-		}
-	} else {
-		for range 4 {
-			st.Inventory = append(st.Inventory, v1alpha1.InventoryEntry{Version: "v1", Kind: "ConfigMap", Namespace: o.Namespace, Name: o.Name})
-		}
-	}
-	raw, err := json.Marshal(st)
+func (n *nullController) write(ctx context.Context, w write) error {
+	r, err := http.NewRequestWithContext(ctx, w.Method, n.host+w.URL, bytes.NewReader(w.Body))
 	if err != nil {
 		return err
 	}
-	m := map[string]any{}
-	if err := json.Unmarshal(raw, &m); err != nil {
+	r.Header.Set("Content-Type", w.Type)
+	r.Header.Set("Accept", "application/json")
+	response, err := n.http.Do(r)
+	if err != nil {
 		return err
 	}
-	u := &unstructured.Unstructured{Object: map[string]any{"status": m}}
-	u.SetGroupVersionKind(v1alpha1.SchemeGroupVersion.WithKind("Community"))
-	u.SetNamespace(o.Namespace)
-	u.SetName(o.Name)
-	return n.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("null"), client.ForceOwnership)
+	defer func() { _ = response.Body.Close() }()
+	said, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s: %s", response.Status, said)
+	}
+	return err
 }
