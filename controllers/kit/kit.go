@@ -211,15 +211,14 @@ func (k *Kit) ApplyStatus(ctx context.Context, o client.Object, st map[string]an
 	return nil
 }
 
+// statusMap gives the status of an object as JSON has it. Every kind has a field Status.
 func statusMap(o Object) (map[string]any, error) {
-	raw, err := json.Marshal(o)
+	raw, err := json.Marshal(reflect.ValueOf(o).Elem().FieldByName("Status").Interface())
 	if err != nil {
 		return nil, err
 	}
-	var m struct {
-		Status map[string]any `json:"status"`
-	}
-	return m.Status, json.Unmarshal(raw, &m)
+	m := map[string]any{}
+	return m, json.Unmarshal(raw, &m)
 }
 
 // Apply applies the objects of o and records the inventory in its status; the caller writes the status afterwards.
