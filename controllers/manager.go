@@ -5,9 +5,12 @@ import (
 	"fmt"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -28,6 +31,7 @@ func Scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(s))
 	utilruntime.Must(cmv1.AddToScheme(s))
+	utilruntime.Must(monitoringv1.AddToScheme(s))
 	utilruntime.Must(v1alpha1.AddToScheme(s))
 	return s
 }
@@ -40,6 +44,7 @@ func inform(ctx context.Context, c cache.Cache) error {
 		&v1alpha1.Scenario{}, &v1alpha1.Dataset{}, &v1alpha1.DataSharingAgreement{},
 		&corev1.Namespace{}, &corev1.ConfigMap{}, &corev1.Service{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
 		&appsv1.Deployment{}, &appsv1.StatefulSet{}, &networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{},
+		&batchv1.Job{}, &policyv1.PodDisruptionBudget{}, &corev1.PersistentVolumeClaim{},
 	} {
 		if _, err := c.GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("cache of %T: %w", o, err)
@@ -58,6 +63,7 @@ func Caches(namespaces ...string) cache.Options {
 	return cache.Options{ReaderFailOnMissingInformer: true, DefaultNamespaces: foreign.Only(namespaces), ByObject: map[client.Object]cache.ByObject{
 		&corev1.ConfigMap{}: ours, &corev1.Service{}: ours, &corev1.ResourceQuota{}: ours, &corev1.LimitRange{}: ours,
 		&corev1.PersistentVolumeClaim{}: ours, &appsv1.Deployment{}: ours, &appsv1.StatefulSet{}: ours, &networkingv1.NetworkPolicy{}: ours,
+		&batchv1.Job{}: ours, &policyv1.PodDisruptionBudget{}: ours,
 		crds: {Transform: cache.TransformStripManagedFields()},
 	}}
 }

@@ -178,6 +178,10 @@ const (
 
 // Reasons about applying, running and enforcing.
 const (
+	// ReasonMoving: the data goes from one engine or number of brokers to another; what must not write stands still.
+	ReasonMoving = "Moving"
+	// ReasonMoveFailed: the copying failed; the data is where it was.
+	ReasonMoveFailed = "MoveFailed"
 	// ReasonMissingDependency: a foreign API that the spec asks for is not installed.
 	ReasonMissingDependency = "MissingDependency"
 	// ReasonConflict: an object to be applied is held by another owner.

@@ -374,7 +374,7 @@ type StorageSpec struct {
 type EMQXSpec struct {
 	// image is EMQX's image. Default: a 5.8 image, the last line whose licence allows clusters free of charge.
 	// +optional
-	// +kubebuilder:default="emqx/emqx:5.8.6"
+	// +kubebuilder:default="emqx/emqx:5.8.9"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Image string `json:"image,omitempty"`
@@ -410,7 +410,7 @@ const (
 )
 
 // DatabaseSpec is where records are kept.
-// +kubebuilder:validation:XValidation:rule="(self.engine == 'External') == has(self.external)",message="engine External needs external.dsnSecretRef, and only that engine has it: write both, or neither"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'External' || has(self.external)",message="engine External needs external.dsnSecretRef: write it, or another engine"
 // +kubebuilder:validation:XValidation:rule="!has(self.cloudNativePG) || self.engine == 'CloudNativePG'",message="cloudNativePG has settings of engine CloudNativePG only: write that engine, or leave cloudNativePG out"
 // +kubebuilder:validation:XValidation:rule="!has(self.backups) || self.engine == 'CloudNativePG'",message="backups are made with engine CloudNativePG: write that engine, or back the database up by other means and leave backups out"
 type DatabaseSpec struct {
@@ -422,7 +422,7 @@ type DatabaseSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Storage StorageSpec `json:"storage,omitzero"`
-	// external says how a database that exists is reached. Only with engine External.
+	// external says how a database that exists is reached: for engine External, and while the data moves away from it.
 	// +optional
 	External *ExternalDatabase `json:"external,omitempty"`
 	// cloudNativePG has the settings of engine CloudNativePG.
@@ -438,6 +438,12 @@ type ExternalDatabase struct {
 	// dsnSecretRef names the Secret key with the connection string, `postgres://user:password@host:5432/database?sslmode=verify-full`.
 	// +required
 	DSNSecretRef SecretKeyRef `json:"dsnSecretRef"`
+	// caBundle is the PEM bundle that the server's certificate is checked against. Unset: the public roots of the image.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	// +kubebuilder:validation:Pattern=`^\s*-----BEGIN CERTIFICATE-----`
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // CloudNativePGSpec has the settings of engine CloudNativePG.
@@ -1054,6 +1060,9 @@ type GridPlatformStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Components []ComponentStatus `json:"components,omitempty"`
+	// database says where the data is.
+	// +optional
+	Database *DatabaseStatus `json:"database,omitempty"`
 	// communities counts the communities.
 	// +optional
 	Communities *ObjectCounts `json:"communities,omitempty"`
@@ -1118,6 +1127,21 @@ type ComponentStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+}
+
+// DatabaseStatus says where the data is.
+type DatabaseStatus struct {
+	// engine holds the data. It follows spec.database.engine when the data has moved.
+	// +optional
+	Engine DatabaseEngine `json:"engine,omitempty"`
+	// movingTo is the engine that the data moves to.
+	// +optional
+	MovingTo DatabaseEngine `json:"movingTo,omitempty"`
+	// phase of the move: `Stopping` (the services that write are stopped), `Preparing` (the other engine starts), `Copying`,
+	// `Failed`.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Phase string `json:"phase,omitempty"`
 }
 
 // BundleStatus is the policy bundle last published.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func migrate(config *string) *cobra.Command {
 			of[user] = strings.TrimSpace(string(raw))
 		}
 		owner := cfg.Grid.Database
-		owner.User, owner.PasswordFile = contract.DatabaseOwner, filepath.Join(passwords, "owner")
+		owner.User, owner.PasswordFile = cmp.Or(cfg.Grid.DatabaseOwner, contract.DatabaseOwner), filepath.Join(passwords, "owner")
 		return grid.Migrate(cmd.Context(), owner, of["grid"], of["gateway"], slog.Default())
 	}}
 	cmd.Flags().StringVar(&passwords, "passwords", "/secrets/owner", "folder with the files owner, grid and gateway")

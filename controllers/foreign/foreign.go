@@ -15,6 +15,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,10 +33,27 @@ import (
 	"github.com/dizuo/dizuo/internal/render"
 )
 
+// Kinds that code names.
+var (
+	Cluster         = schema.GroupVersionKind{Group: compile.GroupCloudNativePG, Version: "v1", Kind: "Cluster"}
+	ScheduledBackup = schema.GroupVersionKind{Group: compile.GroupCloudNativePG, Version: "v1", Kind: "ScheduledBackup"}
+	ObjectStore     = schema.GroupVersionKind{Group: compile.GroupBarman, Version: "v1", Kind: "ObjectStore"}
+)
+
 // Kinds are all foreign kinds, with the plural by which the API server names them.
 var Kinds = map[schema.GroupVersionKind]string{
-	{Group: compile.GroupCertManager, Version: "v1", Kind: "Issuer"}:      "issuers",
-	{Group: compile.GroupCertManager, Version: "v1", Kind: "Certificate"}: "certificates",
+	Cluster: "clusters", ScheduledBackup: "scheduledbackups", ObjectStore: "objectstores",
+	{Group: compile.GroupPrometheus, Version: "v1", Kind: "ServiceMonitor"}: "servicemonitors",
+	{Group: compile.GroupPrometheus, Version: "v1", Kind: "PrometheusRule"}: "prometheusrules",
+	{Group: compile.GroupCertManager, Version: "v1", Kind: "Issuer"}:        "issuers",
+	{Group: compile.GroupCertManager, Version: "v1", Kind: "Certificate"}:   "certificates",
+}
+
+// Object gives an empty object of a kind whose types no module gives.
+func Object(gvk schema.GroupVersionKind) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	return u
 }
 
 // APIs knows which foreign kinds are served, and holds their watches.

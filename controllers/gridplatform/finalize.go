@@ -22,8 +22,14 @@ func (r *Reconciler) finalize(ctx context.Context, o *v1alpha1.GridPlatform) err
 		}
 	}
 	return r.Finalize(ctx, kind, withoutBundle(o), func(e v1alpha1.InventoryEntry) bool {
-		return retain && e.Kind == "Secret" && e.Name != compile.SecretWebhooks
+		return retain && ((e.Kind == "Secret" && e.Name != compile.SecretWebhooks) || holdsData(e))
 	})
+}
+
+// holdsData names objects that take their data along when they are deleted; the volumes of a StatefulSet stay. A person deletes
+// them.
+func holdsData(e v1alpha1.InventoryEntry) bool {
+	return e.Group == compile.GroupCloudNativePG && e.Kind == "Cluster"
 }
 
 func (r *Reconciler) deleteVolumes(ctx context.Context, o *v1alpha1.GridPlatform) error {

@@ -28,6 +28,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.GridPlatform) (*com
 	if err := r.secrets(ctx, s); err != nil {
 		return nil, err
 	}
+	if s.Standing, err = r.standing(ctx, o); err != nil {
+		return nil, err
+	}
 	return s, r.objects(ctx, s)
 }
 
@@ -36,6 +39,11 @@ func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot) error {
 	ns := s.Platform.Namespace
 	for _, name := range []string{compile.SecretSigning, compile.SecretOperator, compile.SecretBrokerTLS} {
 		if err := r.Gather.Secret(ctx, s, ns, name); err != nil {
+			return err
+		}
+	}
+	if external := s.Platform.Spec.Database.External; external != nil {
+		if err := r.Gather.Secret(ctx, s, ns, external.DSNSecretRef.Name); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,8 @@ package gridplatform
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -35,6 +37,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	plan, problems := compile.Platform(s)
+	if !problems.Fatal() && moved(o, plan) { // nothing else before the status says where the data is
+		return ctrl.Result{RequeueAfter: time.Millisecond}, r.WriteStatus(ctx, withoutBundle(before), withoutBundle(o))
+	}
 	report, err := r.apply(ctx, o, plan, problems)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -52,6 +57,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{}, report.Err
+}
+
+// moved notes where the data is, and reports whether that has just changed from one engine to another.
+func moved(o *v1alpha1.GridPlatform, plan compile.PlatformPlan) bool {
+	db := plan.Database
+	if db.Phase == compile.MoveDone {
+		o.Status.Database = &v1alpha1.DatabaseStatus{Engine: db.To.Engine}
+		return true
+	}
+	o.Status.Database = &v1alpha1.DatabaseStatus{Engine: db.Serves.Engine, Phase: string(db.Phase)}
+	if db.To != nil {
+		o.Status.Database.MovingTo = db.To.Engine
+	}
+	return false
 }
 
 // withoutBundle leaves out the part of the status that controllers/publication writes.
@@ -78,7 +97,9 @@ func (r *Reconciler) apply(ctx context.Context, o *v1alpha1.GridPlatform, plan c
 		return apply.Report{}, err
 	}
 	slim := withoutBundle(o)
-	report := r.Apply(ctx, kind, slim, render.Platform(plan), true)
+	objects := render.Platform(plan)
+	report := r.ApplySet(ctx, kind, slim, apply.Set{Objects: objects, Prune: true, Keep: holdsData})
 	o.Status.Inventory, o.ResourceVersion = report.Inventory, slim.ResourceVersion
+	report.Err = errors.Join(report.Err, r.growVolumes(ctx, o, objects))
 	return report, nil
 }

@@ -23,9 +23,9 @@ import (
 )
 
 // componentConditions gives the condition that each component feeds, in the order in which they depend on each other.
-var componentConditions = map[string]string{
-	"Postgres": v1alpha1.ConditionDatabaseReady, "Broker": v1alpha1.ConditionBrokerReady, "Auth": v1alpha1.ConditionAuthReady,
-	"Grid": v1alpha1.ConditionGridReady, "Gateway": v1alpha1.ConditionGatewayReady,
+var componentConditions = map[v1alpha1.ComponentName]string{
+	v1alpha1.ComponentPostgres: v1alpha1.ConditionDatabaseReady, v1alpha1.ComponentBroker: v1alpha1.ConditionBrokerReady, v1alpha1.ComponentAuth: v1alpha1.ConditionAuthReady,
+	v1alpha1.ComponentGrid: v1alpha1.ConditionGridReady, v1alpha1.ComponentGateway: v1alpha1.ConditionGatewayReady,
 }
 
 // status says how a GridPlatform stands.
@@ -97,40 +97,53 @@ func (r *Reconciler) certificates(ctx context.Context, o *v1alpha1.GridPlatform)
 
 // components tells how many pods of each component are ready.
 func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, plan compile.PlatformPlan) ([]status.Named, error) {
+	database, err := r.database(ctx, o, plan)
+	if err != nil {
+		return nil, err
+	}
 	var out []status.Named
 	o.Status.Components = nil
 	for _, c := range render.Components(plan) {
-		ready, desired, err := r.pods(ctx, c, o.Namespace)
+		ready, err := r.pods(ctx, c, o.Namespace)
 		if err != nil {
 			return nil, err
 		}
-		st := v1alpha1.ComponentStatus{Name: v1alpha1.ComponentName(c.Name), Ready: ready, Desired: desired}
-		n := status.True(componentConditions[c.Name], v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d pods ready", ready, desired))
-		if ready < desired || desired == 0 {
-			st.Message = fmt.Sprintf("%s %s has %d of %d pods ready", c.Kind, c.Object, ready, desired)
+		st := v1alpha1.ComponentStatus{Name: c.Name, Ready: ready, Desired: c.Pods}
+		n := status.True(componentConditions[c.Name], v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d pods ready", ready, c.Pods))
+		switch {
+		case ready < c.Pods:
+			st.Message = fmt.Sprintf("%s %s has %d of %d pods ready", c.Kind, c.Object, ready, c.Pods)
 			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonComponentsNotReady, st.Message)
+		case c.Pods == 0:
+			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonMoving, "stands still while the database moves")
+		case c.Name == v1alpha1.ComponentBroker:
+			n = r.brokers(o, plan, n)
+		case c.Name == v1alpha1.ComponentPostgres && database != nil:
+			n = *database
 		}
 		o.Status.Components, out = append(o.Status.Components, st), append(out, n)
+	}
+	if plan.Database.Serves.Engine != v1alpha1.DatabaseManaged {
+		out = append([]status.Named{*database}, out...)
 	}
 	return out, nil
 }
 
-func (r *Reconciler) pods(ctx context.Context, c render.Component, namespace string) (ready, desired int32, err error) {
-	key := types.NamespacedName{Namespace: namespace, Name: c.Object}
+// pods counts the pods of a component that run what it says now.
+func (r *Reconciler) pods(ctx context.Context, c render.Component, namespace string) (int32, error) {
 	if c.Kind == "Deployment" {
 		d := &appsv1.Deployment{}
-		err = r.Client.Get(ctx, key, d)
-		if d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas >= d.Status.Replicas {
-			ready = d.Status.ReadyReplicas
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: c.Object}, d)
+		if d.Status.ObservedGeneration != d.Generation || d.Status.UpdatedReplicas < d.Status.Replicas {
+			return 0, client.IgnoreNotFound(err)
 		}
-		return ready, 1, client.IgnoreNotFound(err)
+		return d.Status.ReadyReplicas, client.IgnoreNotFound(err)
 	}
-	st := &appsv1.StatefulSet{}
-	err = r.Client.Get(ctx, key, st)
-	if st.Status.ObservedGeneration == st.Generation && st.Status.CurrentRevision == st.Status.UpdateRevision {
-		ready = st.Status.ReadyReplicas
+	st, err := r.set(ctx, namespace, c.Object)
+	if err != nil || st.Status.ObservedGeneration != st.Generation || st.Status.CurrentRevision != st.Status.UpdateRevision {
+		return 0, err
 	}
-	return ready, 1, client.IgnoreNotFound(err)
+	return st.Status.ReadyReplicas, nil
 }
 
 // published tells whether a bundle is out.

@@ -6,9 +6,12 @@ import (
 	"slices"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/controllers/kit"
 )
 
@@ -30,9 +34,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.Namespace{}, r.home(), kit.LabelsChanged()).
 		Watches(&appsv1.StatefulSet{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&appsv1.Deployment{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&corev1.PersistentVolumeClaim{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.Service{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&corev1.ConfigMap{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&networkingv1.NetworkPolicy{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&policyv1.PodDisruptionBudget{}, kit.ByOwner(kind), kit.Ours()).
+		Watches(&batchv1.Job{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&v1alpha1.Community{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.DeviceFleet{}, r.ToAll(platforms, nil), readiness()).
@@ -45,7 +52,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.WatchForeign(c, &cmv1.Issuer{}, kind, false), r.WatchForeign(c, &cmv1.Certificate{}, kind, true))
+	return errors.Join(r.WatchForeign(c, &cmv1.Issuer{}, kind, false), r.WatchForeign(c, &cmv1.Certificate{}, kind, true),
+		r.WatchForeign(c, foreign.Object(foreign.Cluster), kind, true), r.WatchForeign(c, foreign.Object(foreign.ScheduledBackup), kind, false),
+		r.WatchForeign(c, foreign.Object(foreign.ObjectStore), kind, false),
+		r.WatchForeign(c, &monitoringv1.ServiceMonitor{}, kind, false), r.WatchForeign(c, &monitoringv1.PrometheusRule{}, kind, false))
 }
 
 // home maps a namespace to the platforms in it and to those that list it as a member.

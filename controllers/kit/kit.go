@@ -132,15 +132,26 @@ func (k *Kit) fresh(ctx context.Context, gvk schema.GroupVersionKind, key types.
 }
 
 func (k *Kit) read(ctx context.Context, from client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (map[string]any, error) {
-	typed, err := k.Client.Scheme().New(gvk)
+	o, err := k.empty(gvk)
 	if err != nil {
 		return nil, err
 	}
-	o := typed.(client.Object)
 	if err := from.Get(ctx, key, o); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	return runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+}
+
+// empty gives an object to read a kind into: typed, where the scheme has its type.
+func (k *Kit) empty(gvk schema.GroupVersionKind) (client.Object, error) {
+	typed, err := k.Client.Scheme().New(gvk)
+	if runtime.IsNotRegisteredError(err) && foreign.Foreign(gvk) {
+		return foreign.Object(gvk), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return typed.(client.Object), nil
 }
 
 // EnsureFinalizer adds the finalizer if it is not there.
@@ -223,15 +234,19 @@ func statusMap(o Object) (map[string]any, error) {
 
 // Apply applies the objects of o and records the inventory in its status; the caller writes the status afterwards.
 func (k *Kit) Apply(ctx context.Context, kind string, o Object, objects []render.Object, prune bool) apply.Report {
+	return k.ApplySet(ctx, kind, o, apply.Set{Objects: objects, Prune: prune})
+}
+
+// ApplySet is Apply with all that a set can say; its owner, inventory and Persist are filled in.
+func (k *Kit) ApplySet(ctx context.Context, kind string, o Object, set apply.Set) apply.Report {
 	common := o.GetCommonStatus()
-	report := k.Engine().Run(ctx, apply.Set{
-		Owner: Owner(kind, o), Objects: objects, Inventory: common.Inventory, Prune: prune,
-		Persist: func(ctx context.Context, inventory []v1alpha1.InventoryEntry) error {
-			before := o.DeepCopyObject().(Object)
-			o.GetCommonStatus().Inventory = inventory
-			return k.writeStatus(ctx, before, o)
-		},
-	})
+	set.Owner, set.Inventory = Owner(kind, o), common.Inventory
+	set.Persist = func(ctx context.Context, inventory []v1alpha1.InventoryEntry) error {
+		before := o.DeepCopyObject().(Object)
+		o.GetCommonStatus().Inventory = inventory
+		return k.writeStatus(ctx, before, o)
+	}
+	report := k.Engine().Run(ctx, set)
 	common.Inventory = report.Inventory
 	return report
 }

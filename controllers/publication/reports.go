@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/natslink"
@@ -122,7 +123,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 			out = append(out, r.Shelf.Find(name, kind, n)...)
 		}
 	}
-	if len(said["Community"]) > 0 {
+	if len(said["Community"]) > 0 || ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) {
 		out = append(out, shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
 	}
 	return out

@@ -54,6 +54,8 @@ type Set struct {
 	Inventory []v1alpha1.InventoryEntry
 	// Prune is false while the owner has open problems: then nothing is taken away.
 	Prune bool
+	// Keep names what is let go of rather than deleted, when it is no longer rendered; nil deletes everything.
+	Keep func(v1alpha1.InventoryEntry) bool
 	// Persist writes an inventory to the owner's status before anything is applied.
 	Persist func(ctx context.Context, inventory []v1alpha1.InventoryEntry) error
 }
@@ -112,7 +114,7 @@ func (e Engine) Run(ctx context.Context, s Set) Report {
 		}
 	}
 	if s.Prune && report.Err == nil && len(report.Conflicts) == 0 {
-		e.prune(ctx, s.Owner, desired, &report, nil)
+		e.prune(ctx, s.Owner, desired, &report, s.Keep)
 	}
 	return report
 }
@@ -152,6 +154,7 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 		if was.GetDeletionTimestamp() != nil {
 			return "", false, fmt.Errorf("%s: is still being deleted", name)
 		}
+		leaveDelegated(u, &was)
 		// What was rendered without knowing this one holds other random values: they must not go over it.
 		if stands(u, &was) || (createOnly && unseen) {
 			return string(was.GetUID()), false, nil
@@ -160,6 +163,9 @@ func (e Engine) one(ctx context.Context, owner compile.Owner, u *unstructured.Un
 	err = e.apply(ctx, u)
 	if apierrors.IsInvalid(err) && live != nil {
 		err = e.takeOver(ctx, u, err)
+	}
+	if apierrors.IsInvalid(err) && live != nil && u.GetKind() == "StatefulSet" {
+		err = e.remake(ctx, u, live)
 	}
 	if err != nil {
 		return "", false, fmt.Errorf("%s: apply: %w", name, err)
@@ -199,6 +205,17 @@ func (e Engine) takeOver(ctx context.Context, u *unstructured.Unstructured, why 
 		return err
 	}
 	return e.apply(ctx, u)
+}
+
+// remake deletes a StatefulSet and leaves its pods and volumes: the size of its volumes and the name of its Service cannot be
+// changed, and the next pass makes it anew around them. The error says so.
+func (e Engine) remake(ctx context.Context, u *unstructured.Unstructured, live map[string]any) error {
+	uid := (&unstructured.Unstructured{Object: live}).GetUID()
+	err := e.Client.Delete(ctx, u.DeepCopy(), client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationOrphan))
+	if err != nil {
+		return fmt.Errorf("make it anew around its pods: %w", client.IgnoreNotFound(err))
+	}
+	return errors.New("has fields that cannot be changed: it is made anew around its pods")
 }
 
 // named gives the name of an object for messages.

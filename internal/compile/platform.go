@@ -23,6 +23,14 @@ type PlatformPlan struct {
 	// Spec with the release's images filled in; the components are rendered from it.
 	Name, Namespace string
 	Spec            v1alpha1.GridPlatformSpec
+	// Brokers, Replicas by service and Database say how the stack stands.
+	Brokers  BrokerPlan
+	Replicas map[v1alpha1.ComponentName]int32
+	Database DatabasePlan
+	// BackupPlugin says that CloudNativePG's plugin for backups is installed.
+	BackupPlugin bool
+	// Monitoring says what is made for prometheus-operator.
+	Monitoring MonitoringPlan
 	// Secrets that are made once and then kept.
 	Secrets []GeneratedSecret
 	// WebhookSecrets by organisation.
@@ -93,6 +101,10 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.timeZone", fmt.Sprintf("%q is not an IANA time zone such as Asia/Shanghai", o.Spec.TimeZone))
 	}
 	images(&plan.Spec.Images, s.Images)
+	checkReplicas(&c, o)
+	plan.Brokers, plan.Database, plan.Monitoring = brokers(s), database(&c, s), monitoring(&c, s)
+	plan.BackupPlugin = !slices.Contains(s.MissingAPIs, GroupBarman)
+	plan.Replicas = replicas(s, plan.Database.Moving())
 	catalogue(&c, s, &plan)
 	for name, keys := range GeneratedSecrets(o.Namespace) {
 		plan.Secrets = append(plan.Secrets, GeneratedSecret{Name: name.Name, Data: pick(s.Generated[name], keys)})
@@ -125,16 +137,12 @@ func trust(c *problems, s *Snapshot) []byte {
 // checkPlatformServed refuses what this version cannot run.
 func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
 	unserved := map[string]bool{
-		"spec.profile":         o.Spec.Profile != v1alpha1.ProfileStandalone,
-		"spec.broker.engine":   o.Spec.Broker.Engine != v1alpha1.BrokerNATS,
-		"spec.database.engine": o.Spec.Database.Engine != v1alpha1.DatabaseManaged,
-		"spec.identity.oidc":   o.Spec.Identity != nil && len(o.Spec.Identity.OIDC) > 0,
-		"spec.guardrails":      len(o.Spec.Guardrails) > 0,
-		"spec.pki.issuerRef":   o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
+		"spec.broker.engine": o.Spec.Broker.Engine == v1alpha1.BrokerEMQX,
+		"spec.identity.oidc": o.Spec.Identity != nil && len(o.Spec.Identity.OIDC) > 0,
+		"spec.guardrails":    len(o.Spec.Guardrails) > 0,
+		"spec.pki.issuerRef": o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
 	}
-	instead := map[string]string{
-		"spec.profile": "Standalone", "spec.broker.engine": "NATS", "spec.database.engine": "Managed",
-	}
+	instead := map[string]string{"spec.broker.engine": "NATS"}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if !unserved[field] {
 			continue

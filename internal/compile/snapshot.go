@@ -41,6 +41,8 @@ type Snapshot struct {
 	Secrets map[types.NamespacedName]map[string][]byte
 	// Generated holds random values for Secrets that are made once, by namespace and name; see GeneratedSecrets.
 	Generated map[types.NamespacedName]map[string][]byte
+	// Standing is how much of the platform's stack stands in the cluster; for GridPlatforms only.
+	Standing Standing
 	// MissingAPIs are API groups that the cluster does not serve, such as "cert-manager.io".
 	MissingAPIs []string
 }

@@ -39,8 +39,9 @@ type NATSConfig struct {
 
 // BrokerConfig is the role broker.
 type BrokerConfig struct {
-	// ServerName is the pod's name; JetStream keys its state by it.
-	ServerName string `json:"serverName"`
+	// ServerName is the pod's name, by which JetStream keys its state. Empty takes the name of the machine, which in a pod is
+	// the pod's.
+	ServerName string `json:"serverName,omitempty"`
 	// StoreDir holds JetStream.
 	StoreDir string `json:"storeDir"`
 	// Host to listen on; empty listens on every address.
@@ -56,8 +57,25 @@ type BrokerConfig struct {
 	SyncInterval string `json:"syncInterval"`
 	// Ingest bounds the ingest log.
 	Ingest IngestConfig `json:"ingest"`
-	// Replicas of every stream: 1 or 3.
+	// Replicas of every stream: 1 or 3. Fewer than there are Peers makes the first of them gather all streams and take the others
+	// out of the cluster.
 	Replicas int `json:"replicas"`
+	// Peers are the brokers of the platform, this one among them, in the order of their pods. One broker is a cluster of one.
+	Peers []PeerConfig `json:"peers"`
+	// PeerPort takes the other brokers; 0 lets the kernel choose, for tests.
+	PeerPort int `json:"peerPort"`
+	// PeerTLS is the certificate of the role broker, for both sides of a route: its URI is RoleURI of UserBroker.
+	PeerTLS TLSFiles `json:"peerTLS"`
+}
+
+// PeerConfig is a broker of a platform.
+type PeerConfig struct {
+	// Name is the ServerName.
+	Name string `json:"name"`
+	// Route is host and port of the PeerPort.
+	Route string `json:"route"`
+	// Health is the URL of the HealthAddress, such as "http://host:8080"; a lone broker needs none.
+	Health string `json:"health,omitempty"`
 }
 
 // IngestConfig bounds the ingest log.
@@ -82,6 +100,8 @@ type GridConfig struct {
 	TLS     TLSFiles `json:"tls"`
 	// Database of the grid service.
 	Database DatabaseConfig `json:"database"`
+	// DatabaseOwner is the user who migrates; empty means the constant of that name.
+	DatabaseOwner string `json:"databaseOwner,omitempty"`
 	// WebhookSecretDir holds one file per organisation; see WebhookSecretFile.
 	WebhookSecretDir string `json:"webhookSecretDir"`
 	// PlainWebhooks also allows http to services of the cluster (hosts under .svc) and to loopback. Everything else is https.
@@ -108,8 +128,8 @@ type DatabaseConfig struct {
 	User string `json:"user"`
 	// PasswordFile holds the password.
 	PasswordFile string `json:"passwordFile"`
-	// CAFile verifies the server; the connection always uses TLS with verify-full.
-	CAFile string `json:"caFile"`
+	// CAFile verifies the server; empty takes the public roots. The connection always uses TLS with verify-full.
+	CAFile string `json:"caFile,omitempty"`
 }
 
 // Database users. The owner runs migrations and nothing else.

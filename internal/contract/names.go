@@ -31,6 +31,8 @@ const (
 	UserGrid = "grid"
 	// UserGateway reads bundles and writes its report.
 	UserGateway = "gateway"
+	// UserBroker is a broker to the others of its platform. It is no user of the client listener.
+	UserBroker = "broker"
 	// UserOperator publishes bundles and leases and reads reports.
 	UserOperator = "operator"
 )

@@ -17,6 +17,8 @@ type Report struct {
 	EffectiveAt time.Time `json:"effectiveAt"`
 	// Problem is set when the node could not take a newer bundle; it keeps the last good one.
 	Problem string `json:"problem,omitempty"`
+	// Broker is how the brokers stand together; from the role broker.
+	Broker *BrokerReport `json:"broker,omitempty"`
 	// Fleets by name, from the roles that see devices.
 	Fleets map[string]FleetReport `json:"fleets,omitempty"`
 	// Cases open, by community; from the role grid.
@@ -25,6 +27,18 @@ type Report struct {
 	Dispatch map[string]DispatchReport `json:"dispatch,omitempty"`
 	// Decisions by agreement; from the role gateway.
 	Decisions map[string]DecisionReport `json:"decisions,omitempty"`
+}
+
+// BrokerReport is how the brokers of a platform stand together, as one of them sees it.
+type BrokerReport struct {
+	// Peers of the cluster.
+	Peers int `json:"peers"`
+	// Leader of the cluster; empty while there is none.
+	Leader string `json:"leader,omitempty"`
+	// Replicas of the stream that has fewest, of those that this broker holds.
+	Replicas int `json:"replicas"`
+	// Gathered says that this broker was told to gather all streams, holds them alone, and is the cluster alone.
+	Gathered bool `json:"gathered,omitempty"`
 }
 
 // FleetReport counts the devices of a fleet.

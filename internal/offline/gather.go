@@ -13,6 +13,7 @@ import (
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Options of a compilation.
@@ -23,6 +24,8 @@ type Options struct {
 	Images compile.Images
 	// Catalog of the release; see Catalog.
 	Catalog compile.Catalog
+	// MissingAPIs are API groups of other projects that are taken as not served; none means that all are.
+	MissingAPIs []string
 }
 
 // Platform is a GridPlatform with its members.
@@ -110,7 +113,7 @@ func snapshot(o Options, p *v1alpha1.GridPlatform, namespaces map[string]compile
 		own[k] = v
 	}
 	return &compile.Snapshot{
-		Now: o.Now, Platform: p, Namespaces: namespaces, Catalog: o.Catalog, Images: o.Images, Secrets: own,
+		Now: o.Now, Platform: p, Namespaces: namespaces, Catalog: o.Catalog, Images: o.Images, Secrets: own, MissingAPIs: o.MissingAPIs,
 		Generated:   map[types.NamespacedName]map[string][]byte{},
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
@@ -192,6 +195,11 @@ func (p *Platform) placeholders() {
 		})
 	}
 	certificate(compile.SecretBrokerTLS)
+	if e := s.Platform.Spec.Database.External; e != nil {
+		stand(ns, e.DSNSecretRef.Name, notInFiles+"; the connection string of the database is a placeholder", map[string][]byte{
+			e.DSNSecretRef.Key: []byte("postgres://placeholder:" + placeholder + "@database.invalid/" + contract.DatabaseName),
+		})
+	}
 	for _, m := range p.Members {
 		switch o := m.Object.Object.(type) {
 		case *v1alpha1.Organization:

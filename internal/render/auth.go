@@ -16,5 +16,5 @@ func (p platform) auth() []Object {
 	c := probed(p.container("auth", []string{"auth", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentAuth, "48Mi")).
 		WithVolumeMounts(mount("state", stateDir), mount("callout", secretsDir+"/callout")).WithVolumeMounts(tlsMounts(certs...)...)
 	volumes := append(nodeVolumes(contract.RoleAuth, certs...), emptyDir("state"), secretVolume("callout", compile.SecretCallout, "seed"))
-	return []Object{cm, p.deployment("auth", p.podTemplate("auth", userNode, text, nil, c, volumes...))}
+	return []Object{cm, p.deployment("auth", p.Replicas[v1alpha1.ComponentAuth], p.podTemplate("auth", userNode, text, nil, c, volumes...))}
 }

@@ -1,37 +1,72 @@
 package render
 
 import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// broker gives the role broker: one NATS server whose volume holds the ingest log, bundles and reports.
+// servicePeers gives every broker pod a name, also before it is ready: the brokers look for each other by it.
+const servicePeers = "dizuo-broker-peers"
+
+// broker gives the role broker: NATS servers whose volumes hold the ingest log, bundles and reports.
 func (p platform) broker() []Object {
 	config := p.nodeConfig(contract.RoleBroker)
 	config.Broker = &contract.BrokerConfig{
-		ServerName: "dizuo-broker-0", StoreDir: stateDir + "/jetstream", MQTTPort: portMQTT, ClientPort: portClient,
-		TLS: tlsFiles(compile.SecretBrokerTLS), CalloutKeyFile: secretsDir + "/callout/public", SyncInterval: p.syncInterval(), Replicas: 1,
-		Ingest: contract.IngestConfig{MaxAgeSeconds: int64(p.Spec.Broker.Ingest.MaxAge.Seconds()), MaxBytes: p.Spec.Broker.Ingest.MaxBytes.Value()},
+		StoreDir: stateDir + "/jetstream", MQTTPort: portMQTT, ClientPort: portClient,
+		TLS: tlsFiles(compile.SecretBrokerTLS), CalloutKeyFile: secretsDir + "/callout/public", SyncInterval: p.syncInterval(),
+		Ingest:   contract.IngestConfig{MaxAgeSeconds: int64(p.Spec.Broker.Ingest.MaxAge.Seconds()), MaxBytes: p.Spec.Broker.Ingest.MaxBytes.Value()},
+		Replicas: int(p.Brokers.Replicas), Peers: p.peers(), PeerPort: portPeers, PeerTLS: tlsFiles(roleSecret(contract.UserBroker)),
 	}
 	cm, text := p.configMap(config)
+	certs := []string{compile.SecretBrokerTLS, roleSecret(contract.UserBroker)}
 	c := probed(p.container("broker", []string{"broker", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentBroker, "64Mi")).
-		WithPorts(port("mqtt", portMQTT), port("client", portClient)).
-		WithVolumeMounts(mount("data", stateDir), mount("callout", secretsDir+"/callout")).WithVolumeMounts(tlsMounts(compile.SecretBrokerTLS)...)
-	volumes := append(nodeVolumes(contract.RoleBroker, compile.SecretBrokerTLS), secretVolume("callout", compile.SecretCallout, "public"))
+		WithPorts(port("mqtt", portMQTT), port("client", portClient), port("peers", portPeers)).
+		WithVolumeMounts(mount("data", stateDir), mount("callout", secretsDir+"/callout")).WithVolumeMounts(tlsMounts(certs...)...)
+	volumes := append(nodeVolumes(contract.RoleBroker, certs...), secretVolume("callout", compile.SecretCallout, "public"))
 	storage := p.Spec.Broker.Storage
 	if storage.Size.IsZero() { // room for the ingest log, the device sessions and three bundles
 		storage.Size = *resource.NewQuantity(2*p.Spec.Broker.Ingest.MaxBytes.Value(), resource.BinarySI)
 	}
+	set := p.statefulSet("broker", servicePeers, p.Brokers.Pods, p.podTemplate("broker", userNode, text, nil, c, volumes...), "data", storage)
+	// The volume of a broker that left the cluster holds a state of the past: it must not come back into it.
+	set.Spec.WithPersistentVolumeClaimRetentionPolicy(appsv1ac.StatefulSetPersistentVolumeClaimRetentionPolicy().
+		WithWhenScaled(appsv1.DeletePersistentVolumeClaimRetentionPolicyType).WithWhenDeleted(appsv1.RetainPersistentVolumeClaimRetentionPolicyType))
 	l := p.Spec.Broker.Listener
 	return []Object{
 		cm,
 		p.service("dizuo-broker", "broker", l.ServiceType, l.NodePort, l.Port, portMQTT, "mqtts"),
 		p.service("dizuo-nats", "broker", v1alpha1.ServiceClusterIP, nil, portClient, portClient, "nats"),
-		p.statefulSet("broker", p.podTemplate("broker", userNode, text, nil, c, volumes...), "data", storage),
+		p.peerService(),
+		set,
 	}
+}
+
+// peers names the brokers, for each of them.
+func (p platform) peers() []contract.PeerConfig {
+	var out []contract.PeerConfig
+	for i := range p.Brokers.Pods {
+		name := fmt.Sprintf("dizuo-broker-%d", i)
+		host := name + "." + p.host(servicePeers)
+		out = append(out, contract.PeerConfig{Name: name, Route: fmt.Sprintf("%s:%d", host, portPeers), Health: fmt.Sprintf("http://%s:%d", host, portHealth)})
+	}
+	return out
+}
+
+func (p platform) peerService() Object {
+	return corev1ac.Service(servicePeers, p.Namespace).WithLabels(labels(p.owner, "broker")).
+		WithSpec(corev1ac.ServiceSpec().WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).WithPublishNotReadyAddresses(true).
+			WithSelector(selector("broker")).WithPorts(corev1ac.ServicePort().WithName("peers").WithPort(portPeers).
+			WithTargetPort(intstr.FromInt32(portPeers)).WithProtocol(corev1.ProtocolTCP)))
 }
 
 func (p platform) syncInterval() string {

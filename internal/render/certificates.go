@@ -9,6 +9,7 @@ import (
 	cmmetaac "github.com/cert-manager/cert-manager/pkg/client/applyconfigurations/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -35,13 +36,24 @@ func (p platform) certificates() []Object {
 	}
 	for _, s := range p.servers() {
 		spec := leaf(s.secret, issuerPlatform, s.life).WithDNSNames(s.hosts...).WithUsages(cmv1.UsageServerAuth, cmv1.UsageDigitalSignature)
+		if s.secret == secretCNPGTLS { // without the label CloudNativePG does not read a renewed certificate
+			spec.WithSecretTemplate(cmac.CertificateSecretTemplate().WithLabels(map[string]string{labelCNPGReload: "true"}))
+		}
 		out = append(out, p.certificate(s.secret, spec))
 	}
+	out = append(out, p.peerCertificate())
 	for _, user := range []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator} {
 		spec := leaf(roleSecret(user), issuerPlatform, quarter).WithURIs(contract.RoleURI(p.Name, user)).WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
 		out = append(out, p.certificate(roleSecret(user), spec))
 	}
 	return out
+}
+
+// peerCertificate is what one broker shows another, whichever of the two dialled.
+func (p platform) peerCertificate() Object {
+	secret := roleSecret(contract.UserBroker)
+	return p.certificate(secret, leaf(secret, issuerPlatform, quarter).WithURIs(contract.RoleURI(p.Name, contract.UserBroker)).
+		WithDNSNames("*."+p.host(servicePeers), "localhost").WithUsages(cmv1.UsageServerAuth, cmv1.UsageClientAuth, cmv1.UsageDigitalSignature))
 }
 
 // roleSecret names the Secret of a broker user's client certificate.
@@ -62,13 +74,21 @@ type server struct {
 }
 
 func (p platform) servers() []server {
-	return []server{
+	out := []server{
 		{compile.SecretBrokerTLS, append(append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...), p.Spec.Broker.Hostnames...), quarter},
 		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
-		// PostgreSQL reads its certificate at start only, and is not restarted for a renewal.
-		{"dizuo-postgres-tls", p.hosts("dizuo-postgres"), 5 * year},
 	}
+	for _, d := range p.Database.Runs() {
+		switch d.Engine {
+		case v1alpha1.DatabaseManaged:
+			// PostgreSQL reads its certificate at start only, and is not restarted for a renewal.
+			out = append(out, server{secretPostgresTLS, p.hosts(compile.ServicePostgres), 5 * year})
+		case v1alpha1.DatabaseCloudNativePG:
+			out = append(out, server{secretCNPGTLS, p.hosts(compile.ClusterCNPG + "-rw"), quarter})
+		}
+	}
+	return out
 }
 
 // hosts gives the names under which a Service is reached.

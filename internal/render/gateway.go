@@ -16,10 +16,9 @@ func (p platform) gateway() []Object {
 	config.NATS = p.nats(contract.UserGateway)
 	config.Gateway = &contract.GatewayConfig{
 		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-gateway-tls"), LogDir: stateDir + "/decisions",
-		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway"),
+		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway", "dizuo-gateway-tls"),
 		PseudonymKeyFile: secretsDir + "/pseudonym/key",
 	}
-	config.Gateway.Database.CAFile = tlsFiles("dizuo-gateway-tls").CAFile
 	cm, text := p.configMap(config)
 	certs := []string{"dizuo-gateway-tls", roleSecret(contract.UserGateway)}
 	c := probed(p.container("gateway", []string{"gateway", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentGateway, "64Mi")).
@@ -28,10 +27,13 @@ func (p platform) gateway() []Object {
 		WithVolumeMounts(tlsMounts(certs...)...)
 	volumes := append(nodeVolumes(contract.RoleGateway, certs...),
 		secretVolume("database", compile.SecretDatabase, "gateway"), secretVolume("pseudonym", compile.SecretPseudonym, "key"))
+	caVolumes, caMounts := caVolume(p.Database.Serves)
+	volumes = append(volumes, caVolumes...)
+	c.WithVolumeMounts(caMounts...)
 	s := p.Spec.Gateway
 	return []Object{
 		cm,
 		p.service("dizuo-gateway", "gateway", s.ServiceType, s.NodePort, s.Port, portHTTPS, "https"),
-		p.statefulSet("gateway", p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", v1alpha1.StorageSpec{Size: resource.MustParse("1Gi")}),
+		p.statefulSet("gateway", "dizuo-gateway", p.Replicas[v1alpha1.ComponentGateway], p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", v1alpha1.StorageSpec{Size: resource.MustParse("1Gi")}),
 	}
 }

@@ -18,7 +18,7 @@ func (p platform) grid() []Object {
 	config.Grid = &contract.GridConfig{
 		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-grid-tls"), WebhookSecretDir: secretsDir + "/webhooks",
 		PlainWebhooks: true, // compile lets http through to Services of the cluster only
-		Database:      p.database(contract.DatabaseUserGrid, secretsDir+"/database/grid"),
+		Database:      p.database(contract.DatabaseUserGrid, secretsDir+"/database/grid", "dizuo-grid-tls"), DatabaseOwner: p.Database.Serves.Owner,
 	}
 	cm, text := p.configMap(config)
 	certs := []string{"dizuo-grid-tls", roleSecret(contract.UserGrid)}
@@ -29,8 +29,12 @@ func (p platform) grid() []Object {
 		WithVolumeMounts(mount("state", stateDir), mount("database", secretsDir+"/database"), mount("webhooks", secretsDir+"/webhooks")).
 		WithVolumeMounts(tlsMounts(certs...)...)
 	volumes := append(nodeVolumes(contract.RoleGrid, certs...), emptyDir("state"),
-		secretVolume("owner", compile.SecretDatabase), secretVolume("database", compile.SecretDatabase, "grid"), secretVolume("webhooks", compile.SecretWebhooks))
+		p.passwords("owner"), secretVolume("database", compile.SecretDatabase, "grid"), secretVolume("webhooks", compile.SecretWebhooks))
+	caVolumes, caMounts := caVolume(p.Database.Serves)
+	volumes = append(volumes, caVolumes...)
+	migrate.WithVolumeMounts(caMounts...)
+	c.WithVolumeMounts(caMounts...)
 	template := p.podTemplate("grid", userNode, text, []*corev1ac.ContainerApplyConfiguration{migrate}, c, volumes...)
 	s := p.Spec.Grid
-	return []Object{cm, p.service("dizuo-grid", "grid", s.ServiceType, s.NodePort, s.Port, portHTTPS, "https"), p.deployment("grid", template)}
+	return []Object{cm, p.service("dizuo-grid", "grid", s.ServiceType, s.NodePort, s.Port, portHTTPS, "https"), p.deployment("grid", p.Replicas[v1alpha1.ComponentGrid], template)}
 }

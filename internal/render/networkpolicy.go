@@ -6,6 +6,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	netac "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 type (
@@ -16,17 +19,62 @@ type (
 // networkPolicies gives one policy per component: nothing in or out but what it needs. Prometheus may read the health port
 // from any namespace.
 func (p platform) networkPolicies() []Object {
-	broker, db := to(peer("broker"), portClient), to(peer("postgres"), portDB)
+	broker, peers := to(peer("broker"), portClient), to(peer("broker"), portPeers, portHealth)
 	operator := netac.NetworkPolicyPeer().WithNamespaceSelector(metav1ac.LabelSelector()).
 		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelName: ManagedBy}))
 	webhooks := netac.NetworkPolicyEgressRule().WithPorts(tcp(443), tcp(8080), tcp(8443))
-	return []Object{
-		p.networkPolicy("broker", []*ingress{from(nil, portMQTT), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}, portClient)}),
+	db := p.toDatabase(p.Database.Serves)
+	out := []Object{
+		p.networkPolicy("broker", []*ingress{from(nil, portMQTT), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}, portClient),
+			from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)}, peers),
 		p.networkPolicy("auth", nil, broker),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
 		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, broker, db),
-		p.networkPolicy("postgres", []*ingress{from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}, portDB)}),
 	}
+	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}
+	if p.Database.To != nil {
+		readers = append(readers, peer(componentMove))
+		out = append(out, p.networkPolicy(componentMove, nil, db, p.toDatabase(*p.Database.To)))
+	}
+	for _, d := range p.Database.Runs() {
+		switch d.Engine {
+		case v1alpha1.DatabaseManaged:
+			out = append(out, p.networkPolicy("postgres", []*ingress{from(readers, portDB)}))
+		case v1alpha1.DatabaseCloudNativePG:
+			out = append(out, p.cnpgPolicy(readers))
+		}
+	}
+	return out
+}
+
+// toDatabase allows a database: by its pods, or where it is external by its port alone, for its addresses are not known.
+func (p platform) toDatabase(d compile.Database) *egress {
+	switch d.Engine {
+	case v1alpha1.DatabaseExternal:
+		return netac.NetworkPolicyEgressRule().WithPorts(tcp(d.Port))
+	case v1alpha1.DatabaseCloudNativePG:
+		return to(cnpgPeer(), portDB)
+	}
+	return to(peer("postgres"), portDB)
+}
+
+func cnpgPeer() *netac.NetworkPolicyPeerApplyConfiguration {
+	return netac.NetworkPolicyPeer().WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{labelCNPGCluster: compile.ClusterCNPG}))
+}
+
+// cnpgPolicy is for the pods of CloudNativePG. Unlike ours they talk to the API server, to the object store of the backups, and
+// to their operator.
+func (p platform) cnpgPolicy(readers []*netac.NetworkPolicyPeerApplyConfiguration) Object {
+	operator := netac.NetworkPolicyPeer().WithNamespaceSelector(metav1ac.LabelSelector()).
+		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelName: "cloudnative-pg"}))
+	within := []*netac.NetworkPolicyPeerApplyConfiguration{cnpgPeer(), operator}
+	metrics := netac.NetworkPolicyIngressRule().WithFrom(netac.NetworkPolicyPeer().WithNamespaceSelector(metav1ac.LabelSelector())).WithPorts(tcp(portCNPGMetrics))
+	dns := netac.NetworkPolicyEgressRule().WithPorts(tcp(53), netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolUDP).WithPort(intstr.FromInt32(53)))
+	return netac.NetworkPolicy(compile.ClusterCNPG, p.Namespace).WithLabels(labels(p.owner, "database")).
+		WithSpec(netac.NetworkPolicySpec().WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{labelCNPGCluster: compile.ClusterCNPG})).
+			WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress).
+			WithIngress(from(append(readers, within...), portDB), from(within, portCNPGStatus), metrics).
+			WithEgress(to(cnpgPeer(), portDB, portCNPGStatus), netac.NetworkPolicyEgressRule().WithPorts(tcp(443), tcp(6443)), dns))
 }
 
 func (p platform) networkPolicy(component string, in []*ingress, out ...*egress) Object {
@@ -50,6 +98,10 @@ func from(peers []*netac.NetworkPolicyPeerApplyConfiguration, number int32) *ing
 	return netac.NetworkPolicyIngressRule().WithFrom(peers...).WithPorts(tcp(number))
 }
 
-func to(who *netac.NetworkPolicyPeerApplyConfiguration, number int32) *egress {
-	return netac.NetworkPolicyEgressRule().WithTo(who).WithPorts(tcp(number))
+func to(who *netac.NetworkPolicyPeerApplyConfiguration, numbers ...int32) *egress {
+	rule := netac.NetworkPolicyEgressRule().WithTo(who)
+	for _, n := range numbers {
+		rule.WithPorts(tcp(n))
+	}
+	return rule
 }

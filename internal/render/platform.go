@@ -5,6 +5,7 @@ import (
 
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 )
 
@@ -14,19 +15,20 @@ type platform struct {
 	owner compile.Owner
 }
 
-// Platform gives the objects of a platform of the profile Standalone, in the order in which they are applied: what others
-// wait for comes first.
+// Platform gives the objects of a platform, in the order in which they are applied: what others wait for comes first.
 func Platform(plan compile.PlatformPlan) []Object {
 	p := platform{plan, compile.Owner{Kind: "GridPlatform", Namespace: plan.Namespace, Name: plan.Name}}
 	var out []Object
 	out = append(out, p.certificates()...)
 	out = append(out, p.secrets()...)
 	out = append(out, p.networkPolicies()...)
-	out = append(out, p.postgres()...)
+	out = append(out, p.disruptionBudgets()...)
+	out = append(out, p.databases()...)
 	out = append(out, p.broker()...)
 	out = append(out, p.auth()...)
 	out = append(out, p.grid()...)
 	out = append(out, p.gateway()...)
+	out = append(out, p.monitoring()...)
 	return out
 }
 
@@ -43,13 +45,24 @@ func (p platform) secrets() []Object {
 
 const nameTrust = "dizuo-bundle-trust"
 
-// Components gives the workloads of a platform by name, for status: kind and name of each.
+// Components gives the workloads of a platform by name, for status: kind, name and wanted pods of each.
 func Components(plan compile.PlatformPlan) []Component {
-	return []Component{
-		{"Postgres", "StatefulSet", "dizuo-postgres"}, {"Broker", "StatefulSet", "dizuo-broker"}, {"Auth", "Deployment", "dizuo-auth"},
-		{"Grid", "Deployment", "dizuo-grid"}, {"Gateway", "StatefulSet", "dizuo-gateway"},
+	out := []Component{}
+	if plan.Database.Serves.Engine == v1alpha1.DatabaseManaged {
+		out = append(out, Component{v1alpha1.ComponentPostgres, "StatefulSet", compile.ServicePostgres, 1})
 	}
+	return append(out,
+		Component{v1alpha1.ComponentBroker, "StatefulSet", "dizuo-broker", plan.Brokers.Pods},
+		Component{v1alpha1.ComponentAuth, "Deployment", "dizuo-auth", plan.Replicas[v1alpha1.ComponentAuth]},
+		Component{v1alpha1.ComponentGrid, "Deployment", "dizuo-grid", plan.Replicas[v1alpha1.ComponentGrid]},
+		Component{v1alpha1.ComponentGateway, "StatefulSet", "dizuo-gateway", plan.Replicas[v1alpha1.ComponentGateway]})
 }
 
 // Component is a workload of a platform.
-type Component struct{ Name, Kind, Object string }
+type Component struct {
+	Name   v1alpha1.ComponentName
+	Kind   string
+	Object string
+	// Pods that are wanted.
+	Pods int32
+}

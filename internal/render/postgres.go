@@ -9,8 +9,8 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// postgres gives the database of engine Managed: one PostgreSQL pod that takes connections with TLS only.
-func (p platform) postgres() []Object {
+// managed gives the database of engine Managed: one PostgreSQL pod that takes connections with TLS only.
+func (p platform) managed() []Object {
 	const secret = "dizuo-postgres-tls"
 	env := func(name, value string) *corev1ac.EnvVarApplyConfiguration {
 		return corev1ac.EnvVar().WithName(name).WithValue(value)
@@ -26,7 +26,7 @@ func (p platform) postgres() []Object {
 	template := p.podTemplate("postgres", userDB, "", nil, c, emptyDir("run"), emptyDir("tmp"),
 		secretVolume("database", compile.SecretDatabase, "owner"), secretVolume(secret, secret))
 	return []Object{
-		p.service("dizuo-postgres", "postgres", v1alpha1.ServiceClusterIP, nil, portDB, portDB, "postgres"),
-		p.statefulSet("postgres", template, "data", p.Spec.Database.Storage),
+		p.service(compile.ServicePostgres, "postgres", v1alpha1.ServiceClusterIP, nil, portDB, portDB, "postgres"),
+		p.statefulSet("postgres", compile.ServicePostgres, 1, template, "data", p.Spec.Database.Storage),
 	}
 }

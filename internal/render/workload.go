@@ -26,6 +26,7 @@ const (
 	portClient  = 4222
 	portHTTPS   = 8443
 	portDB      = 5432
+	portPeers   = 6222
 	userNode    = 65532
 	userDB      = 26
 	annotConfig = "dizuo.io/config-hash"
@@ -49,11 +50,9 @@ func (p platform) nodeConfig(role contract.Role) contract.NodeConfig {
 	}
 }
 
-func (p platform) database(user, passwordFile string) contract.DatabaseConfig {
-	return contract.DatabaseConfig{
-		Host: p.host("dizuo-postgres"), Port: portDB, Name: contract.DatabaseName, User: user, PasswordFile: passwordFile,
-		CAFile: tlsFiles(roleSecret(contract.UserGrid)).CAFile,
-	}
+func (p platform) database(user, passwordFile, certificate string) contract.DatabaseConfig {
+	d := p.Database.Serves
+	return contract.DatabaseConfig{Host: d.Host, Port: int(d.Port), Name: d.Name, User: user, PasswordFile: passwordFile, CAFile: caFile(d, tlsFiles(certificate).CAFile)}
 }
 
 // configMap holds a node's configuration. Marshalling cannot fail: the type holds strings and numbers.
@@ -138,6 +137,7 @@ func (p platform) podTemplate(component string, user int64, config string, init 
 	for _, s := range p.Spec.Images.PullSecrets {
 		spec.WithImagePullSecrets(corev1ac.LocalObjectReference().WithName(s.Name))
 	}
+	p.spread(component, spec)
 	return corev1ac.PodTemplateSpec().WithLabels(labels(p.owner, component)).
 		WithAnnotations(map[string]string{annotConfig: shortHash(config)}).WithSpec(spec)
 }
@@ -175,8 +175,8 @@ func emptyDir(name string) *corev1ac.VolumeApplyConfiguration {
 	return corev1ac.Volume().WithName(name).WithEmptyDir(corev1ac.EmptyDirVolumeSource())
 }
 
-// statefulSet gives a workload of one pod with a volume of its own.
-func (p platform) statefulSet(component string, template *corev1ac.PodTemplateSpecApplyConfiguration, claim string, storage v1alpha1.StorageSpec) Object {
+// statefulSet gives a workload whose pods have a volume each. Its pods are found under the names that service gives them.
+func (p platform) statefulSet(component, service string, replicas int32, template *corev1ac.PodTemplateSpecApplyConfiguration, claim string, storage v1alpha1.StorageSpec) *appsv1ac.StatefulSetApplyConfiguration {
 	pvc := corev1ac.PersistentVolumeClaimSpec().WithAccessModes(corev1.ReadWriteOnce).
 		WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: storage.Size}))
 	if storage.StorageClassName != nil {
@@ -185,13 +185,13 @@ func (p platform) statefulSet(component string, template *corev1ac.PodTemplateSp
 	volume := corev1ac.PersistentVolumeClaim(claim, p.Namespace).WithLabels(labels(p.owner, component)).WithSpec(pvc)
 	volume.Namespace, volume.Kind, volume.APIVersion = nil, nil, nil
 	return appsv1ac.StatefulSet("dizuo-"+component, p.Namespace).WithLabels(labels(p.owner, component)).
-		WithSpec(appsv1ac.StatefulSetSpec().WithReplicas(1).WithServiceName("dizuo-" + component).WithSelector(selecting(component)).
+		WithSpec(appsv1ac.StatefulSetSpec().WithReplicas(replicas).WithServiceName(service).WithSelector(selecting(component)).
 			WithTemplate(template).WithVolumeClaimTemplates(volume).WithPodManagementPolicy("Parallel"))
 }
 
-func (p platform) deployment(component string, template *corev1ac.PodTemplateSpecApplyConfiguration) Object {
+func (p platform) deployment(component string, replicas int32, template *corev1ac.PodTemplateSpecApplyConfiguration) Object {
 	return appsv1ac.Deployment("dizuo-"+component, p.Namespace).WithLabels(labels(p.owner, component)).
-		WithSpec(appsv1ac.DeploymentSpec().WithReplicas(1).WithSelector(selecting(component)).WithTemplate(template))
+		WithSpec(appsv1ac.DeploymentSpec().WithReplicas(replicas).WithSelector(selecting(component)).WithTemplate(template))
 }
 
 // service gives a Service in front of a component.

@@ -98,6 +98,17 @@ func (c ca) server(t testing.TB) tls.Certificate {
 	return cert
 }
 
+// peer gives the certificate of the role broker, for both sides of a route.
+func (c ca) peer(t testing.TB) tls.Certificate {
+	u, err := url.Parse(contract.RoleURI(platform, contract.UserBroker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, _ := issue(t, &c, x509.Certificate{DNSNames: []string{"localhost"}, URIs: []*url.URL{u},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
+	return cert
+}
+
 func write(t testing.TB, dir, name, text string) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
@@ -162,7 +173,8 @@ func newWorld(t testing.TB) *world {
 		HealthAddress: "127.0.0.1:0",
 		Broker: &contract.BrokerConfig{ServerName: "broker-0", StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1",
 			TLS: writeTLS(t, dir, "server", w.ca.server(t), w.ca), CalloutKeyFile: write(t, dir, "callout.pub", public+"\n"),
-			SyncInterval: "10s", Ingest: contract.IngestConfig{MaxAgeSeconds: 3600, MaxBytes: 64 << 20}, Replicas: 1},
+			SyncInterval: "10s", Ingest: contract.IngestConfig{MaxAgeSeconds: 3600, MaxBytes: 64 << 20}, Replicas: 1,
+			Peers: []contract.PeerConfig{{Name: "broker-0", Route: "127.0.0.1:1"}}, PeerTLS: writeTLS(t, dir, "peer", w.ca.peer(t), w.ca)},
 		NATS: &contract.NATSConfig{TLS: w.role(contract.UserAuthBundle)},
 		Auth: &contract.AuthConfig{Callout: contract.NATSConfig{TLS: w.role(contract.UserAuth)},
 			System: contract.NATSConfig{TLS: w.role(contract.UserAuthSystem)}, CalloutSeedFile: write(t, dir, "callout.seed", string(seed)+"\n")}}

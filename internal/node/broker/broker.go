@@ -25,28 +25,37 @@ import (
 // startTimeout bounds the time until the listeners are up: a large ingest log is read back first.
 const startTimeout = 5 * time.Minute
 
+// noPeers is the server's code for "no suitable peers for placement": a leader says so until it has heard of itself.
+const noPeers jetstream.ErrorCode = 10005
+
 // Broker is a running server with its streams in place.
 type Broker struct {
 	server  *server.Server
 	options *server.Options
-	own     *nats.Conn
+	own     *nats.Conn // in AccountDevices
+	system  *nats.Conn // in AccountSystem
 	js      jetstream.JetStream
 	log     *serverLog
 	gate    *gate
 	pool    *atomic.Pointer[x509.CertPool]
+	// gathered says that gather is done.
+	gathered atomic.Bool
 }
 
-// Start starts the server, creates its streams and only then lets anybody in. Stop ends it. The error names the field of the
-// configuration, the listener or the stream.
+// Start starts the server, creates its streams and only then lets anybody in. It founds the cluster of the platform's brokers or
+// joins it, and waits for that. Stop ends it. The error names the field of the configuration, the listener or the stream.
 func Start(ctx context.Context, cfg contract.NodeConfig, reg prometheus.Registerer, log *slog.Logger) (*Broker, error) {
 	if err := check(cfg); err != nil {
+		return nil, err
+	}
+	if err := enter(ctx, *cfg.Broker, log); err != nil {
 		return nil, err
 	}
 	b := &Broker{log: newServerLog(log, reg), gate: &gate{}, pool: &atomic.Pointer[x509.CertPool]{}}
 	if cfg.StateDir != "" {
 		b.log.remember(tallyIn(cfg.StateDir))
 	}
-	key, err := b.configure(cfg)
+	keys, err := b.configure(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -55,49 +64,80 @@ func Start(ctx context.Context, cfg contract.NodeConfig, reg prometheus.Register
 	}
 	b.server.SetLoggerV2(b.log, log.Enabled(ctx, slog.LevelDebug), false, false)
 	go b.server.Start()
-	if err := b.await(ctx); err != nil {
+	if err := b.open(ctx, cfg, keys, reg); err != nil {
 		b.Stop()
 		return nil, err
 	}
-	if err := b.prepare(ctx, *cfg.Broker, key); err != nil {
-		b.Stop()
-		return nil, err
+	return b, nil
+}
+
+// open brings the server up to where it can let anybody in.
+func (b *Broker) open(ctx context.Context, cfg contract.NodeConfig, keys ownSeeds, reg prometheus.Registerer) error {
+	if err := b.await(ctx); err != nil {
+		return err
+	}
+	if err := b.accompany(ctx, b.options.Cluster.TLSConfig, b.log.log); err != nil {
+		return err
+	}
+	if err := b.prepare(ctx, *cfg.Broker, keys); err != nil {
+		return err
 	}
 	callout, err := b.server.LookupAccount(contract.AccountAuth)
 	if err != nil {
-		b.Stop()
-		return nil, fmt.Errorf("account %s: %w", contract.AccountAuth, err)
+		return fmt.Errorf("account %s: %w", contract.AccountAuth, err)
 	}
 	b.gate.answering = func() bool { return callout.SubscriptionInterest(server.AuthCalloutSubject) }
 	b.measure(reg)
 	b.gate.open.Store(true)
-	return b, nil
+	return nil
 }
 
-// configure makes the server's options and the key of the broker's own connection.
-func (b *Broker) configure(cfg contract.NodeConfig) (nkeys.KeyPair, error) {
+// ownSeeds are the keys of the broker's own connections; they never leave the process. ownKeys are their public halves.
+type (
+	ownSeeds struct{ devices, system nkeys.KeyPair }
+	ownKeys  struct{ devices, system string }
+)
+
+func makeKeys() (seeds ownSeeds, public ownKeys, err error) {
+	for _, k := range []struct {
+		seed   *nkeys.KeyPair
+		public *string
+	}{{&seeds.devices, &public.devices}, {&seeds.system, &public.system}} {
+		if *k.seed, err = nkeys.CreateUser(); err == nil {
+			*k.public, err = (*k.seed).PublicKey()
+		}
+		if err != nil {
+			return seeds, public, fmt.Errorf("own key: %w", err)
+		}
+	}
+	return seeds, public, nil
+}
+
+// configure makes the server's options and the keys of the broker's own connections.
+func (b *Broker) configure(cfg contract.NodeConfig) (ownSeeds, error) {
 	calloutKey, err := readCalloutKey(cfg.Broker.CalloutKeyFile)
 	if err != nil {
-		return nil, err
+		return ownSeeds{}, err
 	}
-	key, err := nkeys.CreateUser()
+	seeds, public, err := makeKeys()
 	if err != nil {
-		return nil, fmt.Errorf("own key: %w", err)
-	}
-	ownKey, err := key.PublicKey()
-	if err != nil {
-		return nil, fmt.Errorf("own key: %w", err)
+		return ownSeeds{}, err
 	}
 	clients, err := clientTLS(cfg.Broker.TLS, b.gate)
 	if err != nil {
-		return nil, err
+		return ownSeeds{}, err
 	}
 	devices := deviceTLS(cfg.Broker.TLS, b.gate, b.pool)
 	if _, err := devices.GetCertificate(nil); err != nil {
-		return nil, fmt.Errorf("broker.tls: %w", err)
+		return ownSeeds{}, fmt.Errorf("broker.tls: %w", err)
 	}
-	b.options, err = options(path.Base(cfg.Platform), *cfg.Broker, calloutKey, ownKey, devices, clients)
-	return key, err
+	platform := path.Base(cfg.Platform)
+	peers, err := peerTLS(cfg.Broker.PeerTLS, contract.RoleURI(platform, contract.UserBroker))
+	if err != nil {
+		return ownSeeds{}, err
+	}
+	b.options, err = options(platform, *cfg.Broker, calloutKey, public, devices, clients, peers)
+	return seeds, err
 }
 
 // await waits until the listeners are up.
@@ -120,18 +160,19 @@ func (b *Broker) await(ctx context.Context) error {
 	}
 }
 
-// prepare connects in process and makes the streams. In a cluster there is no leader for a while, so it tries again.
-func (b *Broker) prepare(ctx context.Context, c contract.BrokerConfig, key nkeys.KeyPair) error {
-	public, err := key.PublicKey()
-	if err != nil {
+// prepare connects in process, waits for a leader and makes the streams. Leaders change, so it tries again.
+func (b *Broker) prepare(ctx context.Context, c contract.BrokerConfig, keys ownSeeds) error {
+	var err error
+	if b.own, err = b.connect("broker", keys.devices); err != nil {
 		return err
 	}
-	b.own, err = nats.Connect("", nats.InProcessServer(b.server), nats.Name("broker"), nats.MaxReconnects(-1),
-		nats.CustomInboxPrefix(contract.InboxPrefix("broker")), nats.Nkey(public, key.Sign))
-	if err != nil {
-		return fmt.Errorf("own connection: %w", err)
+	if b.system, err = b.connect("broker-system", keys.system); err != nil {
+		return err
 	}
 	if b.js, err = jetstream.New(b.own); err != nil {
+		return err
+	}
+	if err := until(ctx, 20*time.Millisecond, b.led); err != nil {
 		return err
 	}
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
@@ -139,14 +180,40 @@ func (b *Broker) prepare(ctx context.Context, c contract.BrokerConfig, key nkeys
 		defer cancel()
 		err := ensureStreams(attempt, b.js, c)
 		var refused *jetstream.APIError
-		if errors.As(err, &refused) && refused.Code == 400 { // the configuration is wrong: trying again will not help
+		if errors.As(err, &refused) && refused.Code == 400 && refused.ErrorCode != noPeers { // the configuration is wrong: trying again will not help
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithMaxElapsedTime(startTimeout), backoff.WithNotify(func(err error, again time.Duration) {
-		b.log.log.Warn("streams are not as configured yet", "err", err, "again", again.Round(time.Millisecond))
-	}))
+	}, backoff.WithBackOff(&backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, Multiplier: 1.5, RandomizationFactor: 0.2, MaxInterval: 5 * time.Second}),
+		backoff.WithMaxElapsedTime(startTimeout), backoff.WithNotify(func(err error, again time.Duration) {
+			b.log.log.Warn("streams are not as configured yet", "err", err, "again", again.Round(time.Millisecond))
+		}))
 	return err
+}
+
+// led reports whether the cluster has a leader: nobody answers a question about streams before.
+func (b *Broker) led() (bool, error) {
+	select {
+	case err := <-b.log.fatal:
+		return false, err
+	default:
+	}
+	info, err := b.server.Jsz(nil)
+	return err == nil && info.Meta != nil && info.Meta.Leader != "", nil
+}
+
+// connect opens a connection of the broker's own, which needs no TLS: it does not leave the process.
+func (b *Broker) connect(name string, key nkeys.KeyPair) (*nats.Conn, error) {
+	public, err := key.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.Name(name), nats.MaxReconnects(-1),
+		nats.CustomInboxPrefix(contract.InboxPrefix(name)), nats.Nkey(public, key.Sign))
+	if err != nil {
+		return nil, fmt.Errorf("own connection: %w", err)
+	}
+	return nc, nil
 }
 
 // measure registers what the server knows of itself.
@@ -182,8 +249,10 @@ func (b *Broker) MQTTAddress() string {
 
 // Stop ends the server and waits until its stores are closed.
 func (b *Broker) Stop() {
-	if b.own != nil {
-		b.own.Close()
+	for _, own := range []*nats.Conn{b.own, b.system} {
+		if own != nil {
+			own.Close()
+		}
 	}
 	b.server.Shutdown()
 	b.server.WaitForShutdown()

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,12 +28,22 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// serverCert writes a self-signed certificate for 127.0.0.1 and gives its files and serial number.
-func serverCert(t *testing.T, dir string, serial int64) contract.TLSFiles {
+// serverCert writes a self-signed certificate for 127.0.0.1 and localhost, with a URI unless that is empty, and gives its files.
+func serverCert(t *testing.T, dir string, serial int64, uri string) contract.TLSFiles {
 	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	key, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "platform"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"}}
+	if uri != "" {
+		u, err := url.Parse(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template.URIs = []*url.URL{u}
+	}
 	der, err2 := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	raw, err3 := x509.MarshalPKCS8PrivateKey(key)
 	files := contract.TLSFiles{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), CAFile: filepath.Join(dir, "ca.crt")}
@@ -61,8 +72,11 @@ func config(t *testing.T) contract.NodeConfig {
 		t.Fatal(err)
 	}
 	return contract.NodeConfig{Platform: "city/henan", Scope: contract.ScopeCenter, Broker: &contract.BrokerConfig{ServerName: "broker-0",
-		StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1", TLS: serverCert(t, dir, 1), CalloutKeyFile: file, SyncInterval: "always",
-		Ingest: contract.IngestConfig{MaxAgeSeconds: 3600, MaxBytes: 8 << 20}, Replicas: 1}}
+		StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1", TLS: serverCert(t, dir, 1, ""), CalloutKeyFile: file, SyncInterval: "always",
+		Ingest: contract.IngestConfig{MaxAgeSeconds: 3600, MaxBytes: 8 << 20}, Replicas: 1,
+		// One route must be named; a lone broker has nobody there.
+		Peers:   []contract.PeerConfig{{Name: "broker-0", Route: "127.0.0.1:1"}},
+		PeerTLS: serverCert(t, filepath.Join(dir, "peer"), 1, contract.RoleURI("henan", contract.UserBroker))}}
 }
 
 func start(t *testing.T, cfg contract.NodeConfig) *Broker {
@@ -201,7 +215,7 @@ func TestServerCertificateIsReadAgain(t *testing.T) {
 	if got := serial(); got != "1" {
 		t.Fatalf("serial %s", got)
 	}
-	serverCert(t, filepath.Dir(cfg.Broker.TLS.CertFile), 2)
+	serverCert(t, filepath.Dir(cfg.Broker.TLS.CertFile), 2, "")
 	if got := serial(); got != "2" {
 		t.Errorf("serial %s after renewal, want 2", got)
 	}
@@ -217,6 +231,9 @@ func TestConfigurationIsChecked(t *testing.T) {
 		"unbounded log":  {func(c *contract.NodeConfig) { c.Broker.Ingest.MaxBytes = 0 }, "broker.ingest"},
 		"replicas":       {func(c *contract.NodeConfig) { c.Broker.Replicas = 2 }, "write 1 or 3"},
 		"sync interval":  {func(c *contract.NodeConfig) { c.Broker.SyncInterval = "often" }, "broker.syncInterval"},
+		"not a peer":     {func(c *contract.NodeConfig) { c.Broker.ServerName = "broker-9" }, "broker.peers"},
+		"too many":       {func(c *contract.NodeConfig) { c.Broker.Replicas = 3 }, "broker.replicas"},
+		"peer":           {func(c *contract.NodeConfig) { c.Broker.PeerTLS.CAFile = "/nonexistent" }, "broker.peerTLS"},
 		"callout key":    {func(c *contract.NodeConfig) { c.Broker.CalloutKeyFile = c.Broker.TLS.CAFile }, "begins with A"},
 		"no certificate": {func(c *contract.NodeConfig) { c.Broker.TLS.CertFile = "/nonexistent" }, "broker.tls"},
 	} {

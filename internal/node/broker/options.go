@@ -33,7 +33,11 @@ const (
 
 // options gives the server's options. The parts that have no other door go through its configuration language, of which
 // JSON is a subset.
-func options(platform string, c contract.BrokerConfig, calloutKey, ownKey string, devices, clients *tls.Config) (*server.Options, error) {
+func options(platform string, c contract.BrokerConfig, calloutKey string, own ownKeys, devices, clients, peers *tls.Config) (*server.Options, error) {
+	var routes []string
+	for _, p := range c.Peers {
+		routes = append(routes, "nats-route://"+p.Route)
+	}
 	raw, err := json.Marshal(map[string]any{
 		"server_name":    c.ServerName,
 		"host":           hostOr(c.Host),
@@ -57,11 +61,13 @@ func options(platform string, c contract.BrokerConfig, calloutKey, ownKey string
 		"mqtt": map[string]any{
 			"host":                        hostOr(c.Host),
 			"port":                        portOr(c.MQTTPort),
-			"stream_replicas":             c.Replicas,
+			"stream_replicas":             1, // the streams are there before, and replicate keeps their number
 			"consumer_inactive_threshold": "1h",
 			"reject_qos2_publish":         true,
 			"downgrade_qos2_subscribe":    true,
 		},
+		// Every broker names all of them, so none needs to hear of another.
+		"cluster": map[string]any{"name": clusterName, "host": hostOr(c.Host), "port": portOr(c.PeerPort), "routes": routes, "no_advertise": true},
 	})
 	if err != nil {
 		return nil, err
@@ -74,25 +80,27 @@ func options(platform string, c contract.BrokerConfig, calloutKey, ownKey string
 	o.MQTT.AuthTimeout = authTimeout
 	o.TLSConfig, o.TLSMap, o.TLSVerify, o.TLS, o.TLSTimeout = clients, true, true, true, tlsTimeout
 	o.MQTT.TLSConfig, o.MQTT.TLSTimeout = devices, tlsTimeout
-	authorize(o, platform, calloutKey, ownKey)
+	o.Cluster.TLSConfig, o.Cluster.TLSTimeout = peers, tlsTimeout
+	authorize(o, platform, calloutKey, own)
 	return o, nil
 }
 
 // authorize adds the users and the auth callout, which the users by-pass.
-func authorize(o *server.Options, platform, calloutKey, ownKey string) {
+func authorize(o *server.Options, platform, calloutKey string, own ownKeys) {
 	accounts := map[string]*server.Account{}
 	for _, a := range o.Accounts {
 		accounts[a.Name] = a
 	}
-	bypass := []string{ownKey}
+	bypass := []string{own.devices, own.system}
 	for _, u := range users() {
 		uri := contract.RoleURI(platform, u.name)
 		o.Users = append(o.Users, &server.User{Username: uri, Account: accounts[u.account], Permissions: u.permissions(),
 			AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeStandard: {}}})
 		bypass = append(bypass, uri)
 	}
-	o.Nkeys = []*server.NkeyUser{{Nkey: ownKey, Account: accounts[contract.AccountDevices],
-		AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}}}}
+	inProcess := map[string]struct{}{jwt.ConnectionTypeInProcess: {}}
+	o.Nkeys = []*server.NkeyUser{{Nkey: own.devices, Account: accounts[contract.AccountDevices], AllowedConnectionTypes: inProcess},
+		{Nkey: own.system, Account: accounts[contract.AccountSystem], AllowedConnectionTypes: inProcess}}
 	o.AuthCallout = &server.AuthCallout{Issuer: calloutKey, Account: contract.AccountAuth, AuthUsers: bypass}
 }
 
@@ -116,7 +124,7 @@ func check(cfg contract.NodeConfig) error {
 			return fmt.Errorf(`broker.syncInterval: %q; write a positive duration such as "10s", or "always"`, s)
 		}
 	}
-	return nil
+	return checkPeers(c)
 }
 
 func readCalloutKey(file string) (string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -19,11 +20,18 @@ import (
 	"github.com/dizuo/dizuo/internal/node/report"
 )
 
-const reportEvery = 30 * time.Second
+const (
+	reportEvery = 30 * time.Second
+	// reportGathering is for the first broker while it gathers: the others are stopped on its word.
+	reportGathering = 2 * time.Second
+)
 
 // Run is the role broker: it serves until ctx ends, then closes its stores. It needs cfg.Broker. It is ready once the
 // listeners are up and the streams are there; it needs no bundle for that, or the first bundle could never reach it.
 func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
+	if err := name(cfg.Broker); err != nil {
+		return err
+	}
 	in, err := intake.Open(cfg, func(shard string) bool { return strings.HasPrefix(shard, contract.ShardCredentials) }, log)
 	if err != nil {
 		return err
@@ -33,7 +41,9 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	health := &process.Health{}
 	health.Set("server", fmt.Errorf("starting"))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return process.Serve(ctx, cfg.HealthAddress, health, reg) })
+	g.Go(func() error {
+		return process.Serve(ctx, cfg.HealthAddress, health, reg, process.Page{Path: ClusterPath, Handler: tellStanding(cfg.Broker.StoreDir, health.Err)})
+	})
 	g.Go(func() error {
 		b, err := Start(ctx, cfg, reg, log)
 		if err != nil {
@@ -47,11 +57,26 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	return g.Wait()
 }
 
+// name gives the broker the name of its pod, if it has none.
+func name(c *contract.BrokerConfig) error {
+	if c == nil || c.ServerName != "" {
+		return nil
+	}
+	host, err := os.Hostname()
+	c.ServerName = host
+	return err
+}
+
 // serve follows bundles and reports until ctx ends or the server fails.
 func (b *Broker) serve(ctx context.Context, cfg contract.NodeConfig, in *intake.Intake) error {
 	var applied applied
+	every := reportEvery
+	if cfg.Broker.Replicas < len(cfg.Broker.Peers) {
+		every = reportGathering
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Run(ctx, b.js) })
+	g.Go(func() error { return b.replicate(ctx, *cfg.Broker) })
 	g.Go(func() error {
 		bundles := in.Subscribe()
 		for {
@@ -71,7 +96,7 @@ func (b *Broker) serve(ctx context.Context, cfg contract.NodeConfig, in *intake.
 		}
 	})
 	g.Go(func() error {
-		return report.Run(ctx, b.js, contract.RoleBroker, cfg.Broker.ServerName, in, applied.get, reportEvery, b.log.report)
+		return report.Run(ctx, b.js, contract.RoleBroker, cfg.Broker.ServerName, in, applied.get, every, b.log.report, b.tellCluster)
 	})
 	return g.Wait()
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,24 +24,49 @@ const (
 	bucketBytes   = 64 << 20
 )
 
-// ensureStreams creates what is missing and corrects what differs, so that a change of retention or replicas takes effect.
+// ensureStreams creates what is missing, with one replica, and corrects what differs, so that a change of retention takes effect.
+// The number of replicas of what is there stays: replicate changes it.
 func ensureStreams(ctx context.Context, js jetstream.JetStream, c contract.BrokerConfig) error {
 	for _, s := range mqttStreams(c) {
+		var err error
+		if s.Replicas, err = replicasOf(ctx, js, s.Name); err != nil {
+			return err
+		}
 		if _, err := js.CreateOrUpdateStream(ctx, s); err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
 	}
-	for _, b := range buckets(c) {
+	for _, b := range buckets() {
+		var err error
+		if b.Replicas, err = replicasOf(ctx, js, "KV_"+b.Bucket); err != nil {
+			return err
+		}
 		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
 			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 		}
 	}
-	_, err := js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: contract.BundleStore,
-		Description: "Signed bundles by content", Storage: jetstream.FileStorage, Replicas: c.Replicas, MaxBytes: bundleBytes})
+	replicas, err := replicasOf(ctx, js, bundleStream)
+	if err != nil {
+		return err
+	}
+	_, err = js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: contract.BundleStore,
+		Description: "Signed bundles by content", Storage: jetstream.FileStorage, Replicas: replicas, MaxBytes: bundleBytes})
 	if err != nil {
 		return fmt.Errorf("object store %s: %w", contract.BundleStore, err)
 	}
 	return nil
+}
+
+// replicasOf gives the replicas of a stream; one where it is not there.
+func replicasOf(ctx context.Context, js jetstream.JetStream, stream string) (int, error) {
+	s, err := js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().Config.Replicas, nil
 }
 
 // mqttStreams are the streams that the server would otherwise make for itself, the ingest log first. Subjects and messages
@@ -49,24 +75,24 @@ func mqttStreams(c contract.BrokerConfig) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{Name: contract.IngestStream, Description: "Ingest log: what was acknowledged", Subjects: []string{"$MQTT.msgs.>"},
 			Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
-			MaxAge: time.Duration(c.Ingest.MaxAgeSeconds) * time.Second, MaxBytes: c.Ingest.MaxBytes, Replicas: c.Replicas},
+			MaxAge: time.Duration(c.Ingest.MaxAgeSeconds) * time.Second, MaxBytes: c.Ingest.MaxBytes},
 		{Name: "$MQTT_sess", Subjects: []string{"$MQTT.sess.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-			MaxMsgsPerSubject: 1, MaxAge: sessionLife, MaxBytes: sessionBytes, Replicas: c.Replicas},
+			MaxMsgsPerSubject: 1, MaxAge: sessionLife, MaxBytes: sessionBytes},
 		{Name: "$MQTT_rmsgs", Subjects: []string{"$MQTT.rmsgs.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-			MaxMsgsPerSubject: 1, MaxBytes: retainedBytes, Replicas: c.Replicas},
+			MaxMsgsPerSubject: 1, MaxBytes: retainedBytes},
 		// QoS 2 is refused; the server wants these two all the same.
 		{Name: "$MQTT_qos2in", Subjects: []string{"$MQTT.qos2.in.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-			Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: 1, MaxBytes: 1 << 20, Replicas: c.Replicas},
+			Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: 1, MaxBytes: 1 << 20},
 		{Name: "$MQTT_out", Subjects: []string{"$MQTT.out.>"}, Storage: jetstream.FileStorage, Retention: jetstream.InterestPolicy,
-			MaxBytes: 1 << 20, Replicas: c.Replicas},
+			MaxBytes: 1 << 20},
 	}
 }
 
-func buckets(c contract.BrokerConfig) []jetstream.KeyValueConfig {
+func buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: contract.LeaseBucket, Description: "Signed leases by scope", History: 4, Storage: jetstream.FileStorage,
-			Replicas: c.Replicas, MaxBytes: bucketBytes},
+			MaxBytes: bucketBytes},
 		{Bucket: contract.ReportBucket, Description: "Reports by role and instance", History: 1, TTL: reportLife,
-			Storage: jetstream.FileStorage, Replicas: c.Replicas, MaxBytes: bucketBytes},
+			Storage: jetstream.FileStorage, MaxBytes: bucketBytes},
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"sync/atomic"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -91,6 +93,28 @@ func clientTLS(files contract.TLSFiles, g *gate) (*tls.Config, error) {
 		current := base.Clone()
 		current.ClientCAs = fresh
 		return current, nil
+	}
+	return c, nil
+}
+
+// peerTLS serves and reaches the other brokers, which trust each other wholly: a certificate of the platform's CA does not do, it
+// must be that of the role broker.
+func peerTLS(files contract.TLSFiles, uri string) (*tls.Config, error) {
+	pool, err := process.ReadPool(files.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("broker.peerTLS: %w", err)
+	}
+	c := process.ServerTLS(files)
+	if _, err := c.GetCertificate(nil); err != nil {
+		return nil, fmt.Errorf("broker.peerTLS: %w", err)
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.GetCertificate(nil) }
+	c.ClientAuth, c.ClientCAs, c.RootCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, pool, true
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 || !slices.ContainsFunc(s.PeerCertificates[0].URIs, func(u *url.URL) bool { return u.String() == uri }) {
+			return errors.New("the certificate is not that of a broker of this platform")
+		}
+		return nil
 	}
 	return c, nil
 }

@@ -68,7 +68,7 @@ func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, er
 		if err != nil {
 			return fmt.Errorf("database password: %w", err)
 		}
-		roots, err := process.ReadPool(c.CAFile)
+		roots, err := process.Roots(c.CAFile)
 		if err != nil {
 			return fmt.Errorf("database: %w", err)
 		}

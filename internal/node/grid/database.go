@@ -42,7 +42,7 @@ func refresh(c contract.DatabaseConfig) func(context.Context, *pgx.ConnConfig) e
 		if err != nil {
 			return fmt.Errorf("database password: %w", err)
 		}
-		pool, err := process.ReadPool(c.CAFile)
+		pool, err := process.Roots(c.CAFile)
 		if err != nil {
 			return fmt.Errorf("database: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -23,12 +24,17 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// grants are the least rights of grid service and gateway. They are set again each time: a copy of the database comes without.
+//
+//go:embed grants.sql
+var grants string
+
 // Migrate brings the database to the form that this version needs, as the owner of the database: the roles of the grid
 // service and the gateway with their passwords, the schemas, the tables and the least rights on them. It may be run at any
 // time, and by several processes at once: it waits for its turn.
 //
-// The owner needs CREATEROLE (or the roles must be there already). Passwords go to the server as SCRAM verifiers, never in
-// the clear.
+// With an owner without CREATEROLE it fails until somebody else has made the roles: CloudNativePG, or whoever runs an external database.
+// Passwords go to the server as SCRAM verifiers, never in the clear.
 func Migrate(ctx context.Context, owner contract.DatabaseConfig, gridPassword, gatewayPassword string, log *slog.Logger) error {
 	cfg, err := connConfig(owner)
 	if err != nil {
@@ -65,11 +71,35 @@ func Migrate(ctx context.Context, owner contract.DatabaseConfig, gridPassword, g
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
+	if _, err := conn.ExecContext(ctx, grants); err != nil {
+		return fmt.Errorf("grants: %w", err)
+	}
 	return nil
 }
 
 // prepare makes roles and schemas.
 func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) error {
+	var mayCreate bool
+	if err := conn.QueryRowContext(ctx, "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user").Scan(&mayCreate); err != nil {
+		return fmt.Errorf("rights of the owner: %w", err)
+	}
+	if err := roles(ctx, conn, passwords, mayCreate); err != nil {
+		return err
+	}
+	for _, statement := range []string{
+		"CREATE SCHEMA IF NOT EXISTS " + contract.DatabaseSchemaGrid,
+		"CREATE SCHEMA IF NOT EXISTS " + contract.DatabaseSchemaDatasets,
+		"REVOKE ALL ON SCHEMA public FROM PUBLIC",
+	} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// roles makes the roles with their passwords, or waits for them.
+func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, mayCreate bool) error {
 	for role, password := range passwords {
 		if password == "" {
 			return fmt.Errorf("password of database role %s is empty", role)
@@ -83,6 +113,13 @@ func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) e
 		if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&there); err != nil {
 			return fmt.Errorf("role %s: %w", role, err)
 		}
+		switch {
+		case !mayCreate && there:
+			continue
+		case !mayCreate:
+			return fmt.Errorf("role %s is not there and the owner may not make it: grant the owner CREATEROLE, or make the role with the password in Secret dizuo-database, key %s",
+				role, strings.TrimPrefix(role, "dizuo_"))
+		}
 		verb := "CREATE"
 		if there {
 			verb = "ALTER"
@@ -90,15 +127,6 @@ func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) e
 		// A verifier holds no quote, so it needs no escaping, and DDL takes no parameters.
 		if _, err := conn.ExecContext(ctx, verb+" ROLE "+name+" LOGIN PASSWORD '"+verifier+"'"); err != nil {
 			return fmt.Errorf("role %s: %w", role, err)
-		}
-	}
-	for _, statement := range []string{
-		"CREATE SCHEMA IF NOT EXISTS " + contract.DatabaseSchemaGrid,
-		"CREATE SCHEMA IF NOT EXISTS " + contract.DatabaseSchemaDatasets,
-		"REVOKE ALL ON SCHEMA public FROM PUBLIC",
-	} {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
 	return nil

@@ -73,8 +73,14 @@ func (h *Health) Err() error {
 	return nil
 }
 
-// Serve answers /healthz (the process lives), /readyz (every check is fine) and /metrics until ctx ends.
-func Serve(ctx context.Context, addr string, h *Health, reg *prometheus.Registry) error {
+// Page is one more thing that Serve answers.
+type Page struct {
+	Path    string
+	Handler http.HandlerFunc
+}
+
+// Serve answers /healthz (the process lives), /readyz (every check is fine), /metrics and pages until ctx ends.
+func Serve(ctx context.Context, addr string, h *Health, reg *prometheus.Registry, pages ...Page) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -84,6 +90,9 @@ func Serve(ctx context.Context, addr string, h *Health, reg *prometheus.Registry
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})
+	for _, p := range pages {
+		mux.HandleFunc("GET "+p.Path, p.Handler)
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	return ServeHTTP(ctx, &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second})
 }
@@ -151,6 +160,14 @@ func ReadPool(caFile string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("CA file %s: no PEM certificate found", caFile)
 	}
 	return pool, nil
+}
+
+// Roots reads a file of PEM certificates; without a file it gives nil, which stands for the public roots.
+func Roots(caFile string) (*x509.CertPool, error) {
+	if caFile == "" {
+		return nil, nil //nolint:nilnil // crypto/tls takes nil so
+	}
+	return ReadPool(caFile)
 }
 
 // ServerTLS serves the certificate in the files and reads them again when they change. The caller adds what it asks of

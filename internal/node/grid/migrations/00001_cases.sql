@@ -150,15 +150,3 @@ CREATE TABLE grid.consents (
     withdrawn_at timestamptz,
     PRIMARY KEY (subject, scope, given_at)
 );
-
-GRANT USAGE ON SCHEMA grid TO dizuo_grid;
-GRANT USAGE ON SEQUENCE grid.case_number TO dizuo_grid;
-GRANT SELECT, INSERT, UPDATE ON grid.cases, grid.dispatch_outbox, grid.devices_seen, grid.engine_state, grid.ingest_position, grid.consents TO dizuo_grid;
-GRANT DELETE ON grid.engine_state TO dizuo_grid;
-GRANT SELECT, INSERT ON grid.case_history TO dizuo_grid;
-GRANT SELECT, INSERT, DELETE ON grid.case_notes, grid.roster, grid.idempotency TO dizuo_grid;
-
-GRANT USAGE ON SCHEMA grid, datasets TO dizuo_gateway;
-GRANT SELECT ON grid.consents TO dizuo_gateway;
-ALTER DEFAULT PRIVILEGES IN SCHEMA datasets GRANT SELECT ON TABLES TO dizuo_gateway;
-GRANT SELECT ON ALL TABLES IN SCHEMA datasets TO dizuo_gateway;

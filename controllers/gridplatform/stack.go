@@ -1,0 +1,66 @@
+package gridplatform
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/status"
+)
+
+// brokers adds to what the pods say how the brokers stand together: whether every stream has the copies that it should have.
+func (r *Reconciler) brokers(o *v1alpha1.GridPlatform, plan compile.PlatformPlan, pods status.Named) status.Named {
+	if plan.Brokers.Gathering() {
+		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonMoving, "every stream goes to dizuo-broker-0, then the other brokers stop")
+	}
+	if plan.Brokers.Replicas == 1 {
+		return pods
+	}
+	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
+	replicas := 0
+	for _, rep := range reports {
+		if rep.Broker != nil && (replicas == 0 || rep.Broker.Replicas < replicas) {
+			replicas = rep.Broker.Replicas
+		}
+	}
+	if replicas < int(plan.Brokers.Replicas) {
+		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonProgressing, fmt.Sprintf("a stream has %d of %d copies", replicas, plan.Brokers.Replicas))
+	}
+	return pods
+}
+
+// database tells where the data is and whether it moves; nil where the pods of engine Managed tell it.
+func (r *Reconciler) database(ctx context.Context, o *v1alpha1.GridPlatform, plan compile.PlatformPlan) (*status.Named, error) {
+	db := plan.Database
+	waits := func(format string, args ...any) (*status.Named, error) {
+		n := status.Waiting(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonMoving, fmt.Sprintf(format, args...))
+		return &n, nil
+	}
+	switch db.Phase {
+	case compile.MoveStopping:
+		return waits("moves from %s to %s: waits until the services that write have stopped", db.Serves.Engine, db.To.Engine)
+	case compile.MovePreparing:
+		return waits("moves from %s to %s: waits until the new database takes connections", db.Serves.Engine, db.To.Engine)
+	case compile.MoveCopying:
+		return waits("moves from %s to %s: Job %s copies", db.Serves.Engine, db.To.Engine, compile.JobMove)
+	case compile.MoveFailed:
+		return &status.Named{Type: v1alpha1.ConditionDatabaseReady, Status: "False", Reason: v1alpha1.ReasonMoveFailed, Stalled: true, Message: fmt.Sprintf(
+			"moves from %s to %s: Job %s failed, and the data is where it was; read its log, then delete the Job to try again, or write engine %s to go back",
+			db.Serves.Engine, db.To.Engine, compile.JobMove, db.Serves.Engine)}, nil
+	}
+	switch db.Serves.Engine {
+	case v1alpha1.DatabaseExternal: // that it answers is seen by the services that need it
+		n := status.True(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonSucceeded, "an external database")
+		return &n, nil
+	case v1alpha1.DatabaseCloudNativePG:
+		ready, wanted, err := r.cluster(ctx, o.Namespace)
+		n := status.True(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d instances ready", ready, wanted))
+		if ready < wanted || wanted == 0 {
+			n = status.Waiting(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonComponentsNotReady, fmt.Sprintf("Cluster %s has %d of %d instances ready", compile.ClusterCNPG, ready, wanted))
+		}
+		return &n, err
+	}
+	return nil, nil //nolint:nilnil // the pods tell
+}

@@ -1,0 +1,161 @@
+package gridplatform
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/foreign"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// standing reads how much of the stack stands: a change of profile or of engine goes on from there.
+func (r *Reconciler) standing(ctx context.Context, o *v1alpha1.GridPlatform) (compile.Standing, error) {
+	var out compile.Standing
+	brokers, err := r.set(ctx, o.Namespace, "dizuo-broker")
+	if err != nil {
+		return out, err
+	}
+	if brokers.Spec.Replicas != nil {
+		out.Brokers = *brokers.Spec.Replicas
+	}
+	out.Gathered = rolledOut(brokers) && r.gathered(o)
+	out.Database, err = r.databaseStanding(ctx, o)
+	return out, err
+}
+
+// set reads a StatefulSet; an empty one where there is none.
+func (r *Reconciler) set(ctx context.Context, namespace, name string) (*appsv1.StatefulSet, error) {
+	out := &appsv1.StatefulSet{}
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, out); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("StatefulSet %s: %w", name, err)
+	}
+	return out, nil
+}
+
+// rolledOut says that every pod runs what the StatefulSet says now.
+func rolledOut(s *appsv1.StatefulSet) bool {
+	return s.Status.ObservedGeneration == s.Generation && s.Status.CurrentRevision == s.Status.UpdateRevision && s.Spec.Replicas != nil && s.Status.ReadyReplicas == *s.Spec.Replicas
+}
+
+// gathered says that the first broker reports that it holds every stream alone.
+func (r *Reconciler) gathered(o *v1alpha1.GridPlatform) bool {
+	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
+	return slices.ContainsFunc(reports, func(rep contract.Report) bool {
+		return rep.Role == contract.RoleBroker && rep.Broker != nil && rep.Broker.Gathered
+	})
+}
+
+func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatform) (compile.DatabaseStanding, error) {
+	var out compile.DatabaseStanding
+	managed, err := r.set(ctx, o.Namespace, compile.ServicePostgres)
+	if err != nil {
+		return out, err
+	}
+	switch {
+	case o.Status.Database != nil:
+		out.Engine = o.Status.Database.Engine
+	case managed.UID != "": // a platform of before this status was kept
+		out.Engine = v1alpha1.DatabaseManaged
+	}
+	wanted := o.Spec.Database.Engine
+	if out.Engine == "" || out.Engine == wanted {
+		return out, nil
+	}
+	if out.Writers, err = r.writers(ctx, o.Namespace); err != nil {
+		return out, err
+	}
+	switch wanted {
+	case v1alpha1.DatabaseManaged:
+		out.TargetReady = managed.Status.ReadyReplicas > 0
+	case v1alpha1.DatabaseCloudNativePG:
+		ready, _, err := r.cluster(ctx, o.Namespace)
+		if err != nil {
+			return out, err
+		}
+		out.TargetReady = ready > 0
+	default:
+		out.TargetReady = true
+	}
+	out.Copy, err = r.copying(ctx, o.Namespace, wanted)
+	return out, err
+}
+
+// writers counts the pods that may write to the database. What is still ending is found by the Job itself, which waits until the
+// database sees nobody.
+func (r *Reconciler) writers(ctx context.Context, namespace string) (int32, error) {
+	grid := &appsv1.Deployment{}
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "dizuo-grid"}, grid); client.IgnoreNotFound(err) != nil {
+		return 0, fmt.Errorf("Deployment dizuo-grid: %w", err)
+	}
+	gateway, err := r.set(ctx, namespace, "dizuo-gateway")
+	if err != nil {
+		return 0, err
+	}
+	n := grid.Status.Replicas + gateway.Status.Replicas
+	for _, asked := range []*int32{grid.Spec.Replicas, gateway.Spec.Replicas} {
+		if asked != nil {
+			n += *asked
+		}
+	}
+	if grid.Status.ObservedGeneration < grid.Generation || gateway.Status.ObservedGeneration < gateway.Generation {
+		n++
+	}
+	return n, nil
+}
+
+// cluster reads how many instances of the CloudNativePG Cluster are ready, of how many.
+func (r *Reconciler) cluster(ctx context.Context, namespace string) (ready, wanted int32, err error) {
+	if !r.APIs.Serves(foreign.Cluster) {
+		return 0, 0, nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(foreign.Cluster)
+	if err := r.APIs.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.ClusterCNPG}, u); err != nil {
+		return 0, 0, client.IgnoreNotFound(err)
+	}
+	asked, _, _ := unstructured.NestedInt64(u.Object, "spec", "instances")
+	instances, _, _ := unstructured.NestedInt64(u.Object, "status", "readyInstances")
+	phase, _, _ := unstructured.NestedString(u.Object, "status", "phase")
+	if phase != "Cluster in healthy state" || !rolesReconciled(u) {
+		return 0, int32(asked), nil
+	}
+	return int32(instances), int32(asked), nil
+}
+
+// rolesReconciled says that the roles of grid and gateway are in the database: nobody can connect before.
+func rolesReconciled(u *unstructured.Unstructured) bool {
+	roles, _, _ := unstructured.NestedStringSlice(u.Object, "status", "managedRolesStatus", "byStatus", "reconciled")
+	return slices.Contains(roles, contract.DatabaseUserGrid) && slices.Contains(roles, contract.DatabaseUserGateway)
+}
+
+// copying reads how the Job stands. One that copied to another engine than the wanted one says nothing.
+func (r *Reconciler) copying(ctx context.Context, namespace string, to v1alpha1.DatabaseEngine) (compile.CopyState, error) {
+	job := &batchv1.Job{}
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.JobMove}, job); err != nil {
+		return compile.CopyNone, client.IgnoreNotFound(err)
+	}
+	if job.Spec.Template.Annotations["dizuo.io/to"] != string(to) || job.DeletionTimestamp != nil {
+		return compile.CopyNone, nil
+	}
+	for _, c := range job.Status.Conditions {
+		switch {
+		case c.Status != corev1.ConditionTrue:
+		case c.Type == batchv1.JobComplete:
+			return compile.CopyDone, nil
+		case c.Type == batchv1.JobFailed:
+			return compile.CopyFailed, nil
+		}
+	}
+	return compile.CopyRunning, nil
+}

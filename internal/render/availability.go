@@ -1,0 +1,42 @@
+package render
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	policyv1ac "k8s.io/client-go/applyconfigurations/policy/v1"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+)
+
+// highlyAvailable says that a lost machine must stop nothing.
+func (p platform) highlyAvailable() bool {
+	return p.Spec.Profile == v1alpha1.ProfileHighAvailability
+}
+
+// spread keeps the pods of a component on different machines, and in different zones where the cluster has them, as far as there
+// is room: a pod on the wrong machine is better than none.
+func (p platform) spread(component string, spec *corev1ac.PodSpecApplyConfiguration) {
+	if !p.highlyAvailable() {
+		return
+	}
+	term := corev1ac.PodAffinityTerm().WithLabelSelector(selecting(component)).WithTopologyKey(corev1.LabelHostname)
+	spec.WithAffinity(corev1ac.Affinity().WithPodAntiAffinity(corev1ac.PodAntiAffinity().
+		WithPreferredDuringSchedulingIgnoredDuringExecution(corev1ac.WeightedPodAffinityTerm().WithWeight(100).WithPodAffinityTerm(term))))
+	spec.WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().WithMaxSkew(1).WithTopologyKey(corev1.LabelTopologyZone).
+		WithWhenUnsatisfiable(corev1.ScheduleAnyway).WithLabelSelector(selecting(component)))
+}
+
+// disruptionBudgets let one pod of each component go at a time. A component of one pod has none: it would keep its machine from
+// ever being drained.
+func (p platform) disruptionBudgets() []Object {
+	if !p.highlyAvailable() {
+		return nil
+	}
+	var out []Object
+	for _, component := range []string{"broker", "auth", "grid", "gateway"} {
+		out = append(out, policyv1ac.PodDisruptionBudget("dizuo-"+component, p.Namespace).WithLabels(labels(p.owner, component)).
+			WithSpec(policyv1ac.PodDisruptionBudgetSpec().WithSelector(selecting(component)).WithMaxUnavailable(intstr.FromInt32(1))))
+	}
+	return out
+}

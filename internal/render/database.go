@@ -1,0 +1,138 @@
+package render
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+const (
+	secretPostgresTLS = "dizuo-postgres-tls"
+	// secretOwner holds the password of the owner of an external database.
+	secretOwner = "dizuo-database-owner"
+	// databaseCADir is where the CA of an external database is mounted, from the ConfigMap nameDatabaseCA.
+	databaseCADir  = "/etc/dizuo-database"
+	nameDatabaseCA = "dizuo-database-ca"
+	componentMove  = "database-move"
+)
+
+// databases gives the objects of the engine that serves and, while the data moves, of the one that it moves to and what copies it.
+func (p platform) databases() []Object {
+	var out []Object
+	for _, d := range p.Database.Runs() {
+		switch d.Engine {
+		case v1alpha1.DatabaseCloudNativePG:
+			out = append(out, p.cloudNativePG()...)
+		case v1alpha1.DatabaseExternal:
+			out = append(out, p.external(d)...)
+		default:
+			out = append(out, p.managed()...)
+		}
+	}
+	switch p.Database.Phase {
+	case compile.MoveCopying, compile.MoveFailed, compile.MoveDone:
+		out = append(out, p.move(p.Database.Serves, *p.Database.To))
+	}
+	return out
+}
+
+// external keeps what pods need of a database that exists: the owner's password, and the CA.
+func (p platform) external(d compile.Database) []Object {
+	out := []Object{corev1ac.Secret(secretOwner, p.Namespace).WithLabels(labels(p.owner, "")).WithData(map[string][]byte{"owner": d.OwnerPassword})}
+	if d.CA != "" {
+		out = append(out, corev1ac.ConfigMap(nameDatabaseCA, p.Namespace).WithLabels(labels(p.owner, "")).WithData(map[string]string{"ca.crt": d.CA}))
+	}
+	return out
+}
+
+// caFile gives the file by which a pod verifies a database; platformCA is that of the platform's CA in this pod.
+func caFile(d compile.Database, platformCA string) string {
+	switch {
+	case d.Engine != v1alpha1.DatabaseExternal:
+		return platformCA
+	case d.CA != "":
+		return databaseCADir + "/ca.crt"
+	}
+	return ""
+}
+
+// caVolume mounts the CA of an external database where it has one.
+func caVolume(databases ...compile.Database) ([]*corev1ac.VolumeApplyConfiguration, []*corev1ac.VolumeMountApplyConfiguration) {
+	for _, d := range databases {
+		if d.Engine == v1alpha1.DatabaseExternal && d.CA != "" {
+			return []*corev1ac.VolumeApplyConfiguration{corev1ac.Volume().WithName("database-ca").WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(nameDatabaseCA))},
+				[]*corev1ac.VolumeMountApplyConfiguration{mount("database-ca", databaseCADir)}
+		}
+	}
+	return nil, nil
+}
+
+// ownerSecret names the Secret with the owner's password, under the key owner.
+func ownerSecret(d compile.Database) string {
+	if d.Engine == v1alpha1.DatabaseExternal {
+		return secretOwner
+	}
+	return compile.SecretDatabase
+}
+
+// passwords mounts the passwords of all three users as files owner, grid and gateway.
+func (p platform) passwords(volume string) *corev1ac.VolumeApplyConfiguration {
+	file := func(secret string, keys ...string) *corev1ac.VolumeProjectionApplyConfiguration {
+		source := corev1ac.SecretProjection().WithName(secret)
+		for _, k := range keys {
+			source.WithItems(corev1ac.KeyToPath().WithKey(k).WithPath(k))
+		}
+		return corev1ac.VolumeProjection().WithSecret(source)
+	}
+	return corev1ac.Volume().WithName(volume).WithProjected(corev1ac.ProjectedVolumeSource().WithDefaultMode(0o440).
+		WithSources(file(ownerSecret(p.Database.Serves), "owner"), file(compile.SecretDatabase, "grid", "gateway")))
+}
+
+// setAside renames what a database holds under our schemas: a move writes over nothing.
+const setAside = `DO $$ DECLARE s text; BEGIN FOREACH s IN ARRAY ARRAY['` + contract.DatabaseSchemaGrid + `', '` + contract.DatabaseSchemaDatasets + `'] LOOP
+IF EXISTS (SELECT FROM pg_namespace WHERE nspname = s) THEN
+EXECUTE format('ALTER SCHEMA %I RENAME TO %I', s, s || '_before_' || to_char(now(), 'YYYYMMDDHH24MISS')); END IF; END LOOP; END $$`
+
+// move copies the schemas from one database to another, in one transaction. Owners and rights are not copied: the migration that
+// runs before the grid service sets them. It is tried once: a person should look at why it failed.
+func (p platform) move(from, to compile.Database) Object {
+	volumes := []*corev1ac.VolumeApplyConfiguration{emptyDir("work"), emptyDir("tmp"), secretVolume("platform-ca", roleSecret(contract.UserGrid), "ca.crt")}
+	caVolumes, caMounts := caVolume(from, to)
+	volumes = append(volumes, caVolumes...)
+	step := func(name string, d compile.Database, command ...string) *corev1ac.ContainerApplyConfiguration {
+		return corev1ac.Container().WithName(name).WithImage(p.Spec.Images.Postgres).WithImagePullPolicy(corev1.PullPolicy(p.Spec.Images.PullPolicy)).
+			WithCommand(command...).WithEnv(libpq(d)...).WithSecurityContext(hardened()).WithResources(p.resources(v1alpha1.ComponentPostgres, "20m", "96Mi")).
+			WithVolumeMounts(mount("work", "/work"), mount("tmp", "/tmp"), mount("platform-ca", tlsDir+"/platform-ca")).WithVolumeMounts(caMounts...)
+	}
+	schemas := []string{"--schema=" + contract.DatabaseSchemaGrid, "--schema=" + contract.DatabaseSchemaDatasets}
+	template := p.podTemplate(componentMove, userDB, "", []*corev1ac.ContainerApplyConfiguration{
+		step("set-aside", to, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+setAside),
+		step("dump", from, append([]string{"pg_dump", "--format=custom", "--file=/work/dump"}, schemas...)...),
+	}, step("restore", to, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--dbname="+to.Name, "/work/dump"), volumes...)
+	template.Spec.WithRestartPolicy(corev1.RestartPolicyNever)
+	template.WithAnnotations(map[string]string{"dizuo.io/from": string(from.Engine), "dizuo.io/to": string(to.Engine)})
+	return batchv1ac.Job(compile.JobMove, p.Namespace).WithLabels(labels(p.owner, componentMove)).
+		WithSpec(batchv1ac.JobSpec().WithBackoffLimit(0).WithTemplate(template))
+}
+
+// libpq gives the environment by which PostgreSQL's own programs connect as the owner.
+func libpq(d compile.Database) []*corev1ac.EnvVarApplyConfiguration {
+	const publicRoots = "/etc/ssl/certs/ca-certificates.crt"
+	roots := caFile(d, tlsDir+"/platform-ca/ca.crt")
+	if roots == "" {
+		roots = publicRoots
+	}
+	out := []*corev1ac.EnvVarApplyConfiguration{}
+	for _, v := range [][2]string{{"PGHOST", d.Host}, {"PGPORT", strconv.Itoa(int(d.Port))}, {"PGDATABASE", d.Name}, {"PGUSER", d.Owner},
+		{"PGSSLMODE", "verify-full"}, {"PGSSLROOTCERT", roots}, {"PGCONNECT_TIMEOUT", "10"}} {
+		out = append(out, corev1ac.EnvVar().WithName(v[0]).WithValue(v[1]))
+	}
+	return append(out, corev1ac.EnvVar().WithName("PGPASSWORD").WithValueFrom(corev1ac.EnvVarSource().
+		WithSecretKeyRef(corev1ac.SecretKeySelector().WithName(ownerSecret(d)).WithKey("owner"))))
+}

@@ -1,0 +1,55 @@
+package render
+
+import (
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	monitoringac "github.com/prometheus-operator/prometheus-operator/pkg/client/applyconfiguration/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+)
+
+// nameHealth is the headless Service in front of the health ports of all components: what a ServiceMonitor scrapes.
+const nameHealth = "dizuo-health"
+
+// monitoring gives what prometheus-operator reads.
+func (p platform) monitoring() []Object {
+	var out []Object
+	if p.Monitoring.ServiceMonitors {
+		out = append(out, p.healthService(), monitoringac.ServiceMonitor("dizuo", p.Namespace).WithLabels(labels(p.owner, "")).
+			WithSpec(monitoringac.ServiceMonitorSpec().
+				WithSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelComponent: "health", LabelOwnerName: p.owner.Name})).WithEndpoints(
+				monitoringac.Endpoint().WithPort("health").WithRelabelConfigs(
+					monitoringac.RelabelConfig().WithSourceLabels("__meta_kubernetes_pod_label_app_kubernetes_io_component").WithTargetLabel("component")))))
+	}
+	if p.Monitoring.PrometheusRules {
+		out = append(out, monitoringac.PrometheusRule("dizuo", p.Namespace).WithLabels(labels(p.owner, "")).
+			WithSpec(monitoringac.PrometheusRuleSpec().WithGroups(p.alerts())))
+	}
+	return out
+}
+
+func (p platform) healthService() Object {
+	return corev1ac.Service(nameHealth, p.Namespace).WithLabels(labels(p.owner, "health")).
+		WithSpec(corev1ac.ServiceSpec().WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).WithPublishNotReadyAddresses(true).
+			WithSelector(map[string]string{LabelPartOf: "dizuo", LabelOwnerKind: p.owner.Kind, LabelOwnerName: p.owner.Name}).
+			WithPorts(corev1ac.ServicePort().WithName("health").WithPort(portHealth).WithTargetPort(intstr.FromString("health")).WithProtocol(corev1.ProtocolTCP)))
+}
+
+// alerts are the rules that wake a person: each names what a device, a citizen or an auditor would notice.
+func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
+	in := `{namespace="` + p.Namespace + `"}`
+	rule := func(name, expr, lasts, severity, summary, summaryZH string) *monitoringac.RuleApplyConfiguration {
+		return monitoringac.Rule().WithAlert(name).WithExpr(intstr.FromString(expr)).WithFor(monitoringv1.Duration(lasts)).
+			WithLabels(map[string]string{"severity": severity, "platform": p.Name}).
+			WithAnnotations(map[string]string{"summary": summary, "summary_zh": summaryZH})
+	}
+	return monitoringac.RuleGroup().WithName("dizuo").WithRules(
+		rule("DizuoIngestLogNearlyFull", "dizuo_broker_ingest_bytes"+in+" / dizuo_broker_ingest_limit_bytes"+in+" > 0.8", "10m", "critical",
+			"The ingest log is four fifths full. At the limit devices get no acknowledgement any more.", "接入日志已用八成；写满后设备将收不到确认。"),
+		rule("DizuoComponentDown", `up{job="dizuo-health",namespace="`+p.Namespace+`"} == 0`, "5m", "warning",
+			"A pod of the platform does not answer.", "平台有组件未应答。"),
+		rule("DizuoNoWorkingGrid", "sum(dizuo_grid_working"+in+") < 1", "5m", "critical",
+			"No grid service works the ingest log off: signals become no cases.", "没有网格服务在处理信号：信号不会转为事件。"),
+	)
+}
