@@ -75,20 +75,26 @@ func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatf
 	if out.Writers, err = r.writers(ctx, o.Namespace); err != nil {
 		return out, err
 	}
-	switch wanted {
-	case v1alpha1.DatabaseManaged:
-		out.TargetReady = managed.Status.ReadyReplicas > 0
-	case v1alpha1.DatabaseCloudNativePG:
-		ready, _, err := r.cluster(ctx, o.Namespace)
-		if err != nil {
-			return out, err
-		}
-		out.TargetReady = ready > 0
-	default:
-		out.TargetReady = true
+	if out.SourceReady, err = r.engineReady(ctx, o.Namespace, out.Engine, managed); err != nil {
+		return out, err
+	}
+	if out.TargetReady, err = r.engineReady(ctx, o.Namespace, wanted, managed); err != nil {
+		return out, err
 	}
 	out.Copy, err = r.copying(ctx, o.Namespace, wanted)
 	return out, err
+}
+
+// engineReady says that an engine takes connections; of an external one nothing is known.
+func (r *Reconciler) engineReady(ctx context.Context, namespace string, e v1alpha1.DatabaseEngine, managed *appsv1.StatefulSet) (bool, error) {
+	switch e {
+	case v1alpha1.DatabaseManaged:
+		return rolledOut(managed) && managed.Status.ReadyReplicas > 0, nil
+	case v1alpha1.DatabaseCloudNativePG:
+		ready, _, err := r.cluster(ctx, namespace)
+		return ready > 0, err
+	}
+	return true, nil
 }
 
 // writers counts the pods that may write to the database. What is still ending is found by the Job itself, which waits until the

@@ -18,8 +18,8 @@ type DatabaseStanding struct {
 	Engine v1alpha1.DatabaseEngine
 	// Writers is how many pods run that may write to it.
 	Writers int32
-	// TargetReady says that the engine that the data moves to takes connections.
-	TargetReady bool
+	// SourceReady and TargetReady say that the engine that holds the data and the one that it moves to take connections.
+	SourceReady, TargetReady bool
 	// Copy is how the copying stands.
 	Copy CopyState
 }
@@ -121,7 +121,7 @@ func database(c *problems, s *Snapshot) DatabasePlan {
 		plan.Phase = MoveFailed
 	case standing.Writers > 0:
 		plan.Phase = MoveStopping
-	case !standing.TargetReady:
+	case !standing.SourceReady || !standing.TargetReady:
 		plan.Phase = MovePreparing
 	default:
 		plan.Phase = MoveCopying

@@ -64,12 +64,13 @@ func TestMoveOfTheDatabase(t *testing.T) {
 	}{
 		"new":           {compile.DatabaseStanding{}, to, compile.MoveNone, 1},
 		"there":         {compile.DatabaseStanding{Engine: to, Copy: compile.CopyDone}, to, compile.MoveNone, 1},
-		"writers":       {compile.DatabaseStanding{Engine: from, Writers: 1, TargetReady: true}, from, compile.MoveStopping, 1},
-		"target starts": {compile.DatabaseStanding{Engine: from}, from, compile.MovePreparing, 2},
-		"ready":         {compile.DatabaseStanding{Engine: from, TargetReady: true}, from, compile.MoveCopying, 2},
-		"copying":       {compile.DatabaseStanding{Engine: from, TargetReady: true, Copy: compile.CopyRunning}, from, compile.MoveCopying, 2},
-		"failed":        {compile.DatabaseStanding{Engine: from, TargetReady: true, Copy: compile.CopyFailed}, from, compile.MoveFailed, 2},
-		"done":          {compile.DatabaseStanding{Engine: from, TargetReady: true, Copy: compile.CopyDone}, from, compile.MoveDone, 2},
+		"writers":       {compile.DatabaseStanding{Engine: from, Writers: 1, SourceReady: true, TargetReady: true}, from, compile.MoveStopping, 1},
+		"target starts": {compile.DatabaseStanding{Engine: from, SourceReady: true}, from, compile.MovePreparing, 2},
+		"source starts": {compile.DatabaseStanding{Engine: from, TargetReady: true}, from, compile.MovePreparing, 2},
+		"ready":         {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true}, from, compile.MoveCopying, 2},
+		"copying":       {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyRunning}, from, compile.MoveCopying, 2},
+		"failed":        {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyFailed}, from, compile.MoveFailed, 2},
+		"done":          {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyDone}, from, compile.MoveDone, 2},
 	} {
 		got := at(tc.at)
 		if got.Serves.Engine != tc.serves || got.Phase != tc.phase || len(got.Runs()) != tc.runs {

@@ -17,7 +17,7 @@ func (p platform) highlyAvailable() bool {
 // spread keeps the pods of a component on different machines, and in different zones where the cluster has them, as far as there
 // is room: a pod on the wrong machine is better than none.
 func (p platform) spread(component string, spec *corev1ac.PodSpecApplyConfiguration) {
-	if !p.highlyAvailable() {
+	if !p.highlyAvailable() || component == "postgres" || component == componentMove { // one pod has nobody to keep away from
 		return
 	}
 	term := corev1ac.PodAffinityTerm().WithLabelSelector(selecting(component)).WithTopologyKey(corev1.LabelHostname)

@@ -95,9 +95,16 @@ func (p platform) passwords(volume string) *corev1ac.VolumeApplyConfiguration {
 }
 
 // setAside renames what a database holds under our schemas: a move writes over nothing.
-const setAside = `DO $$ DECLARE s text; BEGIN FOREACH s IN ARRAY ARRAY['` + contract.DatabaseSchemaGrid + `', '` + contract.DatabaseSchemaDatasets + `'] LOOP
+const setAside = `DO $move$ DECLARE s text; BEGIN FOREACH s IN ARRAY ARRAY['` + contract.DatabaseSchemaGrid + `', '` + contract.DatabaseSchemaDatasets + `'] LOOP
 IF EXISTS (SELECT FROM pg_namespace WHERE nspname = s) THEN
-EXECUTE format('ALTER SCHEMA %I RENAME TO %I', s, s || '_before_' || to_char(now(), 'YYYYMMDDHH24MISS')); END IF; END LOOP; END $$`
+EXECUTE format('ALTER SCHEMA %I RENAME TO %I', s, s || '_before_' || to_char(now(), 'YYYYMMDDHH24MISS')); END IF; END LOOP; END $move$`
+
+// quiet waits until neither grid service nor gateway is connected: pods that are ending may still write. (In a command of
+// Kubernetes two dollars are one, so the quotes have a name.)
+const quiet = `DO $move$ BEGIN FOR i IN 1..120 LOOP
+IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename IN ('` + contract.DatabaseUserGrid + `', '` + contract.DatabaseUserGateway + `')) THEN RETURN; END IF;
+PERFORM pg_sleep(1); PERFORM pg_stat_clear_snapshot(); END LOOP;
+RAISE EXCEPTION 'somebody is still connected as ` + contract.DatabaseUserGrid + ` or ` + contract.DatabaseUserGateway + `: stop it, then delete this Job'; END $move$`
 
 // move copies the schemas from one database to another, in one transaction. Owners and rights are not copied: the migration that
 // runs before the grid service sets them. It is tried once: a person should look at why it failed.
@@ -112,6 +119,7 @@ func (p platform) move(from, to compile.Database) Object {
 	}
 	schemas := []string{"--schema=" + contract.DatabaseSchemaGrid, "--schema=" + contract.DatabaseSchemaDatasets}
 	template := p.podTemplate(componentMove, userDB, "", []*corev1ac.ContainerApplyConfiguration{
+		step("quiet", from, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+quiet),
 		step("set-aside", to, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+setAside),
 		step("dump", from, append([]string{"pg_dump", "--format=custom", "--file=/work/dump"}, schemas...)...),
 	}, step("restore", to, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--dbname="+to.Name, "/work/dump"), volumes...)

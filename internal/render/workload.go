@@ -93,7 +93,7 @@ func port(name string, number int32) *corev1ac.ContainerPortApplyConfiguration {
 
 func mount(volume, path string) *corev1ac.VolumeMountApplyConfiguration {
 	m := corev1ac.VolumeMount().WithName(volume).WithMountPath(path)
-	if volume != "state" && volume != "data" && volume != "run" && volume != "tmp" {
+	if volume != "state" && volume != "data" && volume != "run" && volume != "tmp" && volume != "work" {
 		m.WithReadOnly(true)
 	}
 	return m

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -31,6 +33,48 @@ func TestPodsKilled(t *testing.T) {
 			t.Fatalf("kill %s: %v", pod, err)
 		}
 	}
+	settled(t, ctx, world)
+}
+
+// TestProfilesChange takes the platform from Standalone with a database of its own to HighAvailability with an external one, and
+// back, under the same load and by the same account: moving loses nothing either.
+func TestProfilesChange(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
+	defer cancel()
+	world, err := story.NewKill(ctx, local(t), story.Printer{Out: os.Stdout, Columns: 160})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		ctx := context.WithoutCancel(ctx)
+		if err := errors.Join(world.Close(ctx), world.DropExternalDatabase(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
+	ca, err := world.ExternalDatabase(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := json.Marshal(map[string]any{"spec": map[string]any{"profile": "HighAvailability", "database": map[string]any{"engine": "External",
+		"external": map[string]any{"dsnSecretRef": map[string]string{"name": "city-database", "key": "dsn"}, "caBundle": ca}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Change(ctx, 0, "HighAvailability with an external database", string(there)); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Kill(ctx, 1, "dizuo-broker-1"); err != nil {
+		t.Fatalf("kill a broker of three: %v", err)
+	}
+	if err := world.Change(ctx, 2, "Standalone again, with a database of its own", `{"spec":{"profile":"Standalone","database":{"engine":"Managed"}}}`); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, ctx, world)
+}
+
+// settled compares what was acknowledged with what was stored and worked off.
+func settled(t *testing.T, ctx context.Context, world *story.Kill) { //nolint:revive // a test helper begins with t
+	t.Helper()
 	result, err := world.Settle(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -106,9 +106,14 @@ func founder(name, dir, route, secret string) (*server.Server, error) {
 // companion is a server without JetStream that a lone broker has a route to: the meta group of a server that has no route at
 // all does not begin. It takes no clients and leaves when there is a leader or another broker.
 func companion(clusterPort int, peers *tls.Config) (*server.Server, error) {
-	o := &server.Options{ServerName: "companion", Host: loopback, Port: server.RANDOM_PORT, Username: "nobody", Password: rand.Text(), NoSigs: true, NoLog: true,
-		Cluster: server.ClusterOpts{Name: clusterName, Host: loopback, Port: server.RANDOM_PORT, TLSConfig: peers, TLSTimeout: tlsTimeout},
-		Routes:  server.RoutesFromStr(fmt.Sprintf("nats-route://localhost:%d", clusterPort))}
+	o := &server.Options{NoSigs: true, NoLog: true}
+	system := fmt.Sprintf("system_account: %s, accounts: {%s: {}, NONE: {users: [{user: nobody, password: %q}]}}", contract.AccountSystem, contract.AccountSystem, rand.Text())
+	if err := o.ProcessConfigString(system); err != nil {
+		return nil, err
+	}
+	o.ServerName, o.Host, o.Port = "companion", loopback, server.RANDOM_PORT
+	o.Cluster = server.ClusterOpts{Name: clusterName, Host: loopback, Port: server.RANDOM_PORT, TLSConfig: peers, TLSTimeout: tlsTimeout}
+	o.Routes = server.RoutesFromStr(fmt.Sprintf("nats-route://localhost:%d", clusterPort))
 	return startServer(o)
 }
 

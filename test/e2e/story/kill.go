@@ -370,3 +370,72 @@ func pauseFor(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	}
 }
+
+// Change changes the platform's spec by a merge patch, raises an alarm while the change is under way, and waits until the platform
+// is Ready with it.
+func (k *Kill) Change(ctx context.Context, n int, what, patch string) error {
+	if err := k.load.progress(ctx, 100); err != nil {
+		return err
+	}
+	began := time.Now()
+	if _, err := k.quiet(ctx, nil, k.Kubectl, "patch", "gridplatform", "-n", namespace, platform, "--type", "merge", "-p", patch); err != nil {
+		return err
+	}
+	if err := k.raise(ctx, k.devices[n+1]); err != nil {
+		return err
+	}
+	_, err := until(ctx, 5*time.Minute, time.Second, func() (bool, string, error) {
+		var p struct {
+			Metadata struct{ Generation int64 }
+			Status   struct {
+				ObservedGeneration int64
+				Conditions         []struct{ Type, Status, Message string }
+			}
+		}
+		if err := k.object(ctx, &p, "gridplatform", platform, "-n", namespace); err != nil {
+			return false, err.Error(), nil
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Type == "Ready" {
+				return c.Status == "True" && p.Status.ObservedGeneration == p.Metadata.Generation, c.Message, nil
+			}
+		}
+		return false, "no condition Ready", nil
+	})
+	if err != nil {
+		return err
+	}
+	k.print.Seen(time.Since(began), "%s", what)
+	return k.load.progress(ctx, 100)
+}
+
+// ExternalDatabase brings up a PostgreSQL server that is not Dizuo's, gives the platform the Secret with its connection string, and
+// gives the CA of its certificate.
+func (k *Kill) ExternalDatabase(ctx context.Context) (ca string, err error) {
+	const space, password = "e2e-database", "not-a-secret"
+	image, err := k.quiet(ctx, nil, k.Kubectl, "get", "statefulset", "-n", namespace, "dizuo-postgres", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	if err != nil {
+		return "", err
+	}
+	raw, err := os.ReadFile(filepath.Join(k.Root, "test", "e2e", "testdata", "external-database.yaml"))
+	if err != nil {
+		return "", err
+	}
+	manifest := strings.NewReplacer("${IMAGE}", strings.TrimSpace(image), "${PASSWORD}", password).Replace(string(raw))
+	secret := fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: city-database, namespace: %s}\nstringData: {dsn: 'postgres://city:%s@database.%s.svc:5432/cases'}\n", namespace, password, space)
+	if _, err := k.quiet(ctx, strings.NewReader(manifest+secret), k.Kubectl, "apply", "-f", "-"); err != nil {
+		return "", err
+	}
+	if _, err := k.quiet(ctx, nil, k.Kubectl, "wait", "--timeout=120s", "--for=condition=Available", "-n", space, "deployment/database"); err != nil {
+		return "", err
+	}
+	data, err := k.secret(ctx, space, "database-tls")
+	return string(data["ca.crt"]), err
+}
+
+// DropExternalDatabase removes it again.
+func (k *Kill) DropExternalDatabase(ctx context.Context) error {
+	_, err := k.quiet(ctx, nil, k.Kubectl, "delete", "--ignore-not-found", "--wait=false", "namespace/e2e-database")
+	_, err2 := k.quiet(ctx, nil, k.Kubectl, "delete", "--ignore-not-found", "-n", namespace, "secret/city-database")
+	return errors.Join(err, err2)
+}
