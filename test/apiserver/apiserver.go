@@ -216,3 +216,14 @@ func (s *Server) process(name string, env []string, args ...string) error {
 	}()
 	return nil
 }
+
+// ForeignCRDs gives the folder of the CRDs of EMQX and CloudNativePG, which no module gives: DIZUO_FOREIGN_CRDS, or the one beside
+// the repository. ok is false where there is none.
+func ForeignCRDs() (folder string, ok bool) {
+	folder = os.Getenv("DIZUO_FOREIGN_CRDS")
+	if folder == "" {
+		folder = filepath.Join(root(), "..", "shared", "crds")
+	}
+	_, err := os.Stat(filepath.Join(folder, "postgresql.cnpg.io_clusters.yaml"))
+	return folder, err == nil
+}

@@ -55,7 +55,10 @@ func run(m *testing.M) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	defer func() { _ = server.Stop() }()
+	defer func() { // the operator first: the server waits for its watches
+		stop()
+		_ = server.Stop()
+	}()
 	c, admin = server.Client, server.Config
 	if err := server.Run(ctx); err != nil {
 		return 1, err

@@ -3,7 +3,6 @@
 package controlplane
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -15,29 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
-	"github.com/dizuo/dizuo/test/apiserver"
 )
 
 // The operator starts on a cluster without cert-manager, says what it lacks, picks it up when it appears, says so again when it
 // goes, and lets a platform go though the kinds of its children are gone.
 func TestForeignAPIComesAndGoes(t *testing.T) {
-	crds, err := apiserver.CertManagerCRDs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	t.Cleanup(stop)
-	server, err := apiserver.Start(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	was, config := c, server.Config
-	c = server.Client
-	t.Cleanup(func() { c = was })
-	if err := server.Run(ctx); err != nil {
-		t.Fatalf("the operator does not start without cert-manager: %v", err)
-	}
+	s := server(t) // which fails if the operator does not start without cert-manager
 	create(t, namespace("home", ""))
 	admit(t, "home")
 	p := platform("home")
@@ -50,7 +32,7 @@ func TestForeignAPIComesAndGoes(t *testing.T) {
 	expect(t, f, v1alpha1.ConditionDependenciesPresent, metav1.ConditionFalse, v1alpha1.ReasonMissingDependency, "spec.identity.type")
 	expect(t, com, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "") // needs none, waits for none
 
-	installed, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{crds}, ErrorIfPathMissing: true})
+	installed, err := envtest.InstallCRDs(s.Config, envtest.CRDInstallOptions{Paths: []string{certManager(t)}, ErrorIfPathMissing: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +40,7 @@ func TestForeignAPIComesAndGoes(t *testing.T) {
 	expect(t, p, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonCertificatePending, "CertificatesReady")
 	expect(t, f, v1alpha1.ConditionCredentialsReady, metav1.ConditionFalse, v1alpha1.ReasonCertificatePending, "the fleet's CA")
 
-	if err := envtest.UninstallCRDs(config, envtest.CRDInstallOptions{CRDs: installed}); err != nil {
+	if err := envtest.UninstallCRDs(s.Config, envtest.CRDInstallOptions{CRDs: installed}); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, p, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonMissingDependency, "cert-manager.io")
