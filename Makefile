@@ -108,7 +108,7 @@ test-e2e: install ## The story and the killing of pods, on the local cluster (ro
 	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m ./test/e2e/...
 
 # FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
-FAULT_RUN ?= Crash|Kill|Oracle|Bounded
+FAULT_RUN ?= Crash|Kill|Oracle|Bounded|LostVolume
 FAULT_COUNT ?= 1
 FAULT_CRASH ?= Killed|Lagging
 FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...

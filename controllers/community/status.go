@@ -12,7 +12,7 @@ import (
 func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Community, plan compile.CommunityPlan, problems compile.Problems, report apply.Report) {
 	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
 	named := []status.Named{available}
-	if plan.Workspace != nil {
+	if plan.Workspace != nil && !problems.Fatal() {
 		named = []status.Named{kit.Applied(report), available}
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, Claims: claims(o), ReadyMessage: "the community is a tenant of the platform"})

@@ -60,7 +60,9 @@ func (k *Kit) Enforced(s *compile.Snapshot, key shelf.Key, o Object) (*v1alpha1.
 	common := o.GetCommonStatus()
 	if s.Platform == nil {
 		wait := status.Waiting(v1alpha1.ConditionAvailable, v1alpha1.ReasonPlatformNotFound, "belongs to no platform")
-		return nil, wait, wait
+		full := wait
+		full.Type = v1alpha1.ConditionFullyEnforced
+		return nil, wait, full
 	}
 	e := k.Shelf.Enforcement(PlatformKey(s.Platform), key)
 	if !e.Known {

@@ -20,7 +20,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 			issued = status.Waiting(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonCertificatePending, "waits for cert-manager to issue Certificate "+c.Name)
 		}
 	}
-	if len(plan.Certificates) > 0 {
+	if len(plan.Certificates) > 0 && !problems.Fatal() {
 		named = []status.Named{kit.Applied(report), issued, available}
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the organisation is known to every enforcer"})

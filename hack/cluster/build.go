@@ -53,8 +53,7 @@ var targets = []target{
 	{Name: "opa", Group: "tools", Module: "tools", Package: "github.com/open-policy-agent/opa"},
 	{Name: "helm", Group: "cluster", Module: "tools", Package: "helm.sh/helm/v4/cmd/helm",
 		VersionOf: "helm.sh/helm/v4", Ldflags: "-X helm.sh/helm/v4/internal/version.version=%s"},
-	{Name: "golangci-lint", Group: "lint", Module: "lint", Package: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint",
-		VersionOf: "github.com/golangci/golangci-lint/v2", Install: true},
+	{Name: "golangci-lint", Group: "lint", Module: "lint", Package: "."},
 }
 
 func runBuild(ctx context.Context, l Layout, args []string) error {

@@ -337,6 +337,12 @@ func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, co
 	if len(out.Divisions) == 0 {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, "Organization "+consumer.Name+" has no jurisdiction; write divisions")
 	}
+	for _, d := range want.Divisions {
+		if j := consumer.Spec.Jurisdiction; len(j) > 0 && !slices.ContainsFunc(j, func(prefix string) bool { return strings.HasPrefix(d, prefix) }) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".divisions",
+				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", d, consumer.Name, strings.Join(j, ", ")))
+		}
+	}
 	out.Communities = slices.Clone(want.Communities)
 	if sel := want.CommunitySelector; sel != nil {
 		selected := selectCommunities(s, sel, want.Communities)

@@ -207,8 +207,9 @@ func catalogue(c *problems, s *Snapshot, plan *PlatformPlan) {
 			continue
 		}
 		compiled, wrong := Scenario(s, s.Catalog.Scenarios[name])
-		for _, w := range wrong {
-			w.Field, w.Message = "spec.scenarios", "scenario "+name+": "+w.Text()
+		for _, w := range wrong { // what keeps one scenario from running must not keep the platform from it
+			w.Field, w.Message = "spec.scenarios", "scenario "+name+" does not run: "+w.Text()
+			w.Condition, w.Partial = v1alpha1.ConditionReferencesResolved, true
 			c.list = append(c.list, w)
 		}
 		if compiled.Running && !wrong.Fatal() {

@@ -197,7 +197,7 @@ func (p platform) deployment(component string, replicas int32, template *corev1a
 // service gives a Service in front of a component.
 func (p platform) service(name, component string, kind v1alpha1.ServiceType, nodePort *int32, number, target int32, portName string) Object {
 	sp := corev1ac.ServicePort().WithName(portName).WithPort(number).WithTargetPort(intstr.FromInt32(target)).WithProtocol(corev1.ProtocolTCP)
-	if nodePort != nil && kind == v1alpha1.ServiceNodePort {
+	if nodePort != nil && kind != v1alpha1.ServiceClusterIP && kind != "" {
 		sp.WithNodePort(*nodePort)
 	}
 	if kind == "" {

@@ -7,7 +7,9 @@ package crash
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,29 +70,71 @@ func TestEachLivesForOneWrite(t *testing.T) {
 	for _, p := range phases {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			letter := "o" + p.name[:2]
-			start, want, writes := undisturbed(t, newWorld(t, "minimal", letter+"0"), p)
-			w := newWorld(t, "minimal", letter+"1")
-			defer w.clear()
-			stand(t, w, p, start)
-			p.make(w)
-			lives, last := 0, []string{}
-			for ; lives <= 4*len(writes); lives++ {
-				o := begin(t, w, 1)
-				err := w.becomes(want, o.died)
-				o.end()
-				if !o.isDead() {
-					if err != nil {
-						t.Errorf("after %d lives: %v", lives, err)
-					}
-					t.Logf("%s: %d writes undisturbed, %d lives", p.name, len(writes), lives)
-					return
-				}
-				last = append(last, o.writes[0])
-			}
-			t.Errorf("%d lives and no end: each begins with a write that brings it no further; the last are %s", lives, strings.Join(last[len(last)-6:], ", "))
+			livesForOneWrite(t, "minimal", p)
 		})
 	}
+}
+
+// The same with the ten communities of the pilots.
+func TestEachKilledAfterOneWriteOfThePilots(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: make test-fault runs it")
+	}
+	for _, p := range phases {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			livesForOneWrite(t, pilots, p)
+		})
+	}
+}
+
+// sampled is how many of the pilots' writes an operator dies after, once, in each phase.
+const sampled = 6
+
+// Of the pilots' writes some are drawn, by a seed that is printed: DIZUO_CRASH_SEED draws the same again.
+func TestKilledInThePilots(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: make test-fault runs it")
+	}
+	seed := rand.Uint64()
+	if s := os.Getenv("DIZUO_CRASH_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("DIZUO_CRASH_SEED=%d", seed)
+	draw := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a sample
+	for _, p := range phases {
+		t.Run(p.name, func(t *testing.T) {
+			everyWrite(t, pilots, p, func(writes int) []int { return draw.Perm(writes)[:min(sampled, writes)] })
+		})
+	}
+}
+
+// livesForOneWrite carries out a phase by operators that each die after their first write.
+func livesForOneWrite(t *testing.T, sample string, p phase) {
+	letter := sample[:1] + "o" + p.name[:2]
+	start, want, writes := undisturbed(t, newWorld(t, sample, letter+"0"), p)
+	w := newWorld(t, sample, letter+"1")
+	defer w.clear()
+	stand(t, w, p, start)
+	p.make(w)
+	lives, last := 0, []string{}
+	for ; lives <= 4*len(writes); lives++ {
+		o := begin(t, w, 1)
+		err := w.becomes(want, o.died)
+		o.end()
+		if !o.isDead() {
+			if err != nil {
+				t.Errorf("after %d lives: %v", lives, err)
+			}
+			t.Logf("%s of %s: %d writes undisturbed, %d lives", p.name, sample, len(writes), lives)
+			return
+		}
+		last = append(last, o.writes[0])
+	}
+	t.Errorf("%d lives and no end: each begins with a write that brings it no further; the last are %s", lives, strings.Join(last[len(last)-6:], ", "))
 }
 
 // The operator dies once, after each number of writes.
@@ -99,18 +143,28 @@ func TestKilledAfterEveryWrite(t *testing.T) {
 		t.Skip("long: make test-fault runs it")
 	}
 	for _, p := range phases {
-		t.Run(p.name, func(t *testing.T) { everyWrite(t, "minimal", p) })
+		t.Run(p.name, func(t *testing.T) { everyWrite(t, "minimal", p, every) })
 	}
 }
 
-// everyWrite kills the operator after each write that a phase takes, once.
-func everyWrite(t *testing.T, sample string, p phase) {
-	letter := p.name[:2]
+// every takes all writes.
+func every(writes int) []int {
+	out := make([]int, writes)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+// everyWrite kills the operator after writes that a phase takes, in each world once.
+func everyWrite(t *testing.T, sample string, p phase, which func(writes int) []int) {
+	letter := sample[:1] + p.name[:2]
 	w := newWorld(t, sample, letter+"0")
 	start, want, writes := undisturbed(t, w, p)
 	t.Logf("%s of %s: %d writes", p.name, sample, len(writes))
 	t.Run("killed", func(t *testing.T) {
-		for k := 1; k <= len(writes); k++ {
+		for _, i := range which(len(writes)) {
+			k := i + 1
 			t.Run(fmt.Sprint("after write ", k), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, sample, fmt.Sprint(letter, k))
