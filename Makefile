@@ -112,6 +112,12 @@ FAULT_RUN ?= Crash|Kill|Oracle|Bounded|LostVolume
 FAULT_COUNT ?= 1
 FAULT_CRASH ?= Killed|Lagging
 FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...
+# UPGRADE_FROM is the commit to upgrade from.
+UPGRADE_FROM ?= HEAD^
+.PHONY: test-upgrade
+test-upgrade: install ## From the chart of a former commit to this one under load, on the local cluster (root)
+	eval "$$($(KIT) env)"; DIZUO_UPGRADE_FROM="$$(git rev-parse $(UPGRADE_FROM))" $(GO) test -tags e2e -count=1 -v -timeout 30m -run TestUpgrade ./test/e2e
+
 .PHONY: test-fault
 test-fault: ## Crash tests and random oracles at length: of the parts, and of the operator after every single write
 	$(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)

@@ -82,6 +82,9 @@ func (b *Broker) open(ctx context.Context, cfg contract.NodeConfig, keys ownSeed
 	if err := b.prepare(ctx, *cfg.Broker, keys); err != nil {
 		return err
 	}
+	if err := b.catchUp(ctx, cfg.Broker.ServerName); err != nil {
+		return err
+	}
 	callout, err := b.server.LookupAccount(contract.AccountAuth)
 	if err != nil {
 		return fmt.Errorf("account %s: %w", contract.AccountAuth, err)

@@ -163,6 +163,20 @@ func (r *rig) replicated(by, peers, replicas int) {
 	})
 }
 
+// upToDate fails unless every copy of a broker's is up to date now.
+func (r *rig) upToDate(i int) {
+	r.t.Helper()
+	streams := r.brokers[i].js.ListStreams(context.Background())
+	for info := range streams.Info() {
+		if !current(info, r.peers[i].Name) {
+			r.t.Errorf("broker %d is ready and its copy of %s is not up to date: %+v", i, info.Config.Name, info.Cluster)
+		}
+	}
+	if err := streams.Err(); err != nil {
+		r.t.Error(err)
+	}
+}
+
 const device = "$MQTT.msgs.dizuo.v1.d.f.d.signal"
 
 // send puts messages into the ingest log; every one of them was acknowledged when it returns.
@@ -210,6 +224,7 @@ func TestOneToThreeAndBack(t *testing.T) {
 	r.send(1, 100)
 	r.start(0, 3, 3)
 	r.ready(0)
+	r.upToDate(0) // when it is ready, not some time after: a rollout takes the next one then
 	r.replicated(0, 3, 3)
 	r.holds(0, 300)
 

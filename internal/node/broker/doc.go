@@ -3,7 +3,10 @@
 //	options.go     configuration -> server options: accounts, the auth callout, listeners
 //	users.go       pure: the platform's own users and the subjects that each may use
 //	tls.go         the two listeners' TLS: gate, hot reload, fleets' CAs
+//	cluster.go     a broker is always a cluster: founds one of one, and keeps a lone one company at its start
+//	join.go        what a broker with an empty store does: found, join, or wait
 //	streams.go     creates or corrects streams, buckets and the object store
+//	replicas.go    raises the copies of the streams, gathers them on the first broker, waits for copies that lag
 //	violations.go  reads the server's log: forwards it, counts publishes outside permissions by fleet
 //	broker.go      starts and stops the server
 //	run.go         the role

@@ -13,14 +13,58 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// replicateEvery is how often a broker looks whether the streams have the replicas that they should have.
-const replicateEvery = 2 * time.Second
+const (
+	// replicateEvery is how often a broker looks whether the streams have the replicas that they should have, and
+	// replicatedEvery how often once they have.
+	replicateEvery  = 2 * time.Second
+	replicatedEvery = 30 * time.Second
+	// catchUpTimeout bounds the wait of a broker for its copies: one whose streams cannot be brought up to date serves all the same.
+	catchUpTimeout = 5 * time.Minute
+)
+
+// catchUp waits until this broker's copies of the streams are up to date. A rollout takes the next broker when this one is ready: it
+// must not take the second of two good copies.
+func (b *Broker) catchUp(ctx context.Context, self string) error {
+	bounded, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	err := until(bounded, 100*time.Millisecond, func() (bool, error) {
+		streams := b.js.ListStreams(bounded)
+		for info := range streams.Info() {
+			if !current(info, self) {
+				return false, nil
+			}
+		}
+		return streams.Err() == nil, nil
+	})
+	if err != nil && ctx.Err() == nil {
+		b.log.log.Warn("serves though a stream is not up to date here", "after", catchUpTimeout)
+		return nil
+	}
+	return err
+}
+
+// current reports whether a broker's copy of a stream is up to date; of a stream that it has no copy of it has nothing to catch up.
+func current(info *jetstream.StreamInfo, broker string) bool {
+	if info.Cluster == nil || info.Cluster.Leader == broker {
+		return true
+	}
+	for _, r := range info.Cluster.Replicas {
+		if r.Name == broker {
+			return r.Current && !r.Offline
+		}
+	}
+	return info.Cluster.Leader != ""
+}
 
 // replicate brings every stream to the number of replicas that is configured, while the streams serve, until ctx ends. More
 // come as soon as there are enough brokers. Fewer come by gather.
 func (b *Broker) replicate(ctx context.Context, c contract.BrokerConfig) error {
 	said := ""
+	next := time.Time{}
 	return until(ctx, replicateEvery, func() (bool, error) {
+		if time.Now().Before(next) {
+			return false, nil
+		}
 		var err error
 		if first := c.Peers[0].Name == c.ServerName; c.Replicas < len(c.Peers) && first {
 			err = b.gather(ctx, c)
@@ -31,6 +75,9 @@ func (b *Broker) replicate(ctx context.Context, c contract.BrokerConfig) error {
 		if text := fmt.Sprint(err); err != nil && text != said && ctx.Err() == nil {
 			b.log.log.Info("the streams are not replicated as configured yet", "err", err)
 			said = text
+		}
+		if err == nil && c.Replicas == len(c.Peers) {
+			next = time.Now().Add(replicatedEvery)
 		}
 		return false, nil
 	})

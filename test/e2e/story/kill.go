@@ -2,6 +2,7 @@ package story
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -438,4 +439,38 @@ func (k *Kill) DropExternalDatabase(ctx context.Context) error {
 	_, err := k.quiet(ctx, nil, k.Kubectl, "delete", "--ignore-not-found", "--wait=false", "namespace/e2e-database")
 	_, err2 := k.quiet(ctx, nil, k.Kubectl, "delete", "--ignore-not-found", "-n", namespace, "secret/city-database")
 	return errors.Join(err, err2)
+}
+
+// Raise sends an alarm of one of the other detectors until it is acknowledged.
+func (k *Kill) Raise(ctx context.Context, n int) error { return k.raise(ctx, k.devices[n+1]) }
+
+// Ready waits until the platform and what stands on it is Ready.
+func (k *Kill) Ready(ctx context.Context) error { return k.waitReady(ctx) }
+
+// Credentials gives a hash of the content of every Secret of the platform that opens something: keys and passwords that were made
+// once, and the keys of certificates whose holders must not notice.
+func (k *Kill) Credentials(ctx context.Context) (map[string]string, error) {
+	out := map[string]string{}
+	for _, space := range []string{namespace, smokeSpace} {
+		var list struct {
+			Items []struct {
+				Metadata struct{ Name string }
+				Type     string
+				Data     map[string]string
+			}
+		}
+		if err := k.object(ctx, &list, "secrets", "-n", space); err != nil {
+			return nil, err
+		}
+		for _, s := range list.Items {
+			raw, err := json.Marshal(s.Data) // sorted by key
+			if err != nil {
+				return nil, err
+			}
+			if s.Type != "kubernetes.io/service-account-token" {
+				out[space+"/"+s.Metadata.Name] = fmt.Sprintf("%x", sha256.Sum256(raw))
+			}
+		}
+	}
+	return out, nil
 }

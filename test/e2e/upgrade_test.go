@@ -1,0 +1,72 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/test/e2e/story"
+)
+
+// TestUpgrade installs Dizuo as a former commit has it, brings the sample up under load, upgrades to what stands here while the load
+// goes on, and holds it to the same account: nothing that was acknowledged is lost, no case, and no credential is another.
+func TestUpgrade(t *testing.T) {
+	from := os.Getenv("DIZUO_UPGRADE_FROM")
+	if from == "" {
+		t.Skip("SKIPPED: DIZUO_UPGRADE_FROM names no commit to upgrade from; make test-upgrade does")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
+	defer cancel()
+	env := local(t)
+	former := filepath.Join(t.TempDir(), "former")
+	command(t, ctx, env.Root, "git", "worktree", "add", "--detach", former, from)
+	defer command(t, context.WithoutCancel(ctx), env.Root, "git", "worktree", "remove", "--force", former)
+	command(t, ctx, former, "make", "install")
+
+	world, err := story.NewKill(ctx, env, story.Printer{Out: os.Stdout, Columns: 160})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := world.Close(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
+	before, err := world.Credentials(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Raise(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	command(t, ctx, env.Root, "make", "install")
+	if err := errors.Join(world.Ready(ctx), world.Raise(ctx, 1)); err != nil {
+		t.Fatal(err)
+	}
+	after, err := world.Credentials(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, is := range before {
+		if after[name] != is {
+			t.Errorf("Secret %s is another after the upgrade", name)
+		}
+	}
+	t.Logf("%d Secrets are the same", len(before))
+	settled(t, ctx, world)
+}
+
+func command(t *testing.T, ctx context.Context, dir, name string, args ...string) { //nolint:revive // a test helper begins with t
+	t.Helper()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
