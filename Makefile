@@ -51,11 +51,15 @@ generate: $(TOOLS)/controller-gen ## Write deep copies of the API types
 	$(TOOLS)/controller-gen object paths=./api/...
 
 .PHONY: manifests
-manifests: $(TOOLS)/controller-gen ## Write the CRDs, and copy them into the chart
+manifests: $(TOOLS)/controller-gen $(TOOLS)/helm ## Write the CRDs, copy them into the chart, and render the chart into config/default
 	$(TOOLS)/controller-gen crd paths=./api/... output:crd:dir=config/crd
 	mkdir -p charts/dizuo/crds
 	rm -f charts/dizuo/crds/*.yaml
 	cp config/crd/*.yaml charts/dizuo/crds/
+	@# Labels that tell of Helm are not true of what kubectl applies.
+	echo '# Made by `make manifests` from charts/dizuo with its defaults.' >config/default/dizuo.yaml
+	$(TOOLS)/helm template dizuo charts/dizuo --namespace dizuo-system | sed -e '/^# Source: /d' -e '/ helm\.sh\/chart: /d' \
+	-e 's,\(app\.kubernetes\.io/managed-by:\) Helm$$,\1 kustomize,' >>config/default/dizuo.yaml
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Lint Go (with the import rules), the Rego policies and the chart
@@ -69,13 +73,13 @@ lint: $(TOOLS)/golangci-lint ## Lint Go (with the import rules), the Rego polici
 fmt: $(TOOLS)/golangci-lint ## Format Go
 	$(TOOLS)/golangci-lint fmt ./...
 
-GENERATED := api config/crd charts/dizuo/crds
+GENERATED := api config/crd charts/dizuo/crds config/default
 .PHONY: verify
 verify: ## Generate everything again; fail if that changed a file, and in CI also if the tree is dirty
 	@before=$$(find $(GENERATED) -type f | sort | xargs sha256sum); \
 	$(MAKE) --no-print-directory generate manifests; \
 	after=$$(find $(GENERATED) -type f | sort | xargs sha256sum); \
-	if [ "$$before" != "$$after" ]; then diff <(echo "$$before") <(echo "$$after") | awk '{print $$3}' | sort -u; \
+	if [ "$$before" != "$$after" ]; then { diff <(echo "$$before") <(echo "$$after") || true; } | awk '{print $$3}' | sort -u; \
 	echo "generated files were not up to date: commit what 'make generate manifests' wrote"; exit 1; fi; \
 	if [ -n "$${CI:-}" ] && [ -n "$$(git status --porcelain)" ]; then git status --short; echo "the tree is dirty"; exit 1; fi
 
@@ -105,7 +109,7 @@ test-envtest: ## Tests against a real kube-apiserver
 
 .PHONY: test-e2e
 test-e2e: install ## The story and the killing of pods, on the local cluster (root)
-	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m ./test/e2e/...
+	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m -skip 'ProfilesChange|Upgrade' ./test/e2e/...
 
 # FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
 FAULT_RUN ?= Crash|Kill|Oracle|Bounded|LostVolume
@@ -114,9 +118,9 @@ FAULT_CRASH ?= Killed|Lagging
 FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...
 # UPGRADE_FROM is the commit to upgrade from.
 UPGRADE_FROM ?= HEAD^
-.PHONY: test-upgrade
-test-upgrade: install ## From the chart of a former commit to this one under load, on the local cluster (root)
-	eval "$$($(KIT) env)"; DIZUO_UPGRADE_FROM="$$(git rev-parse $(UPGRADE_FROM))" $(GO) test -tags e2e -count=1 -v -timeout 30m -run TestUpgrade ./test/e2e
+.PHONY: test-change
+test-change: install ## Under load, on the local cluster (root): from one profile to the other and back, and from a former commit to this one
+	eval "$$($(KIT) env)"; DIZUO_UPGRADE_FROM="$$(git rev-parse $(UPGRADE_FROM))" $(GO) test -tags e2e -count=1 -v -timeout 30m -run 'ProfilesChange|Upgrade' ./test/e2e
 
 .PHONY: test-fault
 test-fault: ## Crash tests and random oracles at length: of the parts, and of the operator after every single write

@@ -112,12 +112,17 @@ func (s secretCalls) changed(key types.NamespacedName) {
 		s.namespace(ctx, ns.Labels[compile.LabelPlatform]) // the platform holds the webhook secrets of its members
 	}
 	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization.") || key.Name == compile.SecretBrokerTLS {
-		var platforms v1alpha1.GridPlatformList
-		_ = s.reader.List(ctx, &platforms, client.InNamespace(key.Namespace))
-		for _, p := range platforms.Items {
-			for _, m := range p.Spec.Members {
-				s.namespace(ctx, m.Namespace)
-			}
+		s.members(ctx, key.Namespace)
+	}
+}
+
+// members calls the objects of the members of a namespace's platform.
+func (s secretCalls) members(ctx context.Context, ns string) {
+	var platforms v1alpha1.GridPlatformList
+	_ = s.reader.List(ctx, &platforms, client.InNamespace(ns))
+	for _, p := range platforms.Items {
+		for _, m := range p.Spec.Members {
+			s.namespace(ctx, m.Namespace)
 		}
 	}
 }
@@ -156,6 +161,7 @@ func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error
 			if !bound(ctx, mgr.GetClient(), req.Namespace) {
 				store.Close(req.Namespace)
 				calls.namespace(ctx, req.Namespace)
+				calls.members(ctx, req.Namespace)
 				return reconcile.Result{}, nil
 			}
 			store.Forget(req.Namespace)
@@ -164,6 +170,7 @@ func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error
 				return reconcile.Result{}, err
 			}
 			calls.namespace(ctx, req.Namespace)
+			calls.members(ctx, req.Namespace)
 			if !admitted {
 				return reconcile.Result{RequeueAfter: time.Second}, nil // the API server's authorizer learns of a binding a little later
 			}

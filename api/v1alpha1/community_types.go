@@ -33,6 +33,7 @@ type Community struct {
 	Spec CommunitySpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status CommunityStatus `json:"status,omitzero"`
 }
 

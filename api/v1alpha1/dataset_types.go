@@ -31,6 +31,7 @@ type Dataset struct {
 	Spec DatasetSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status DatasetStatus `json:"status,omitzero"`
 }
 

@@ -34,6 +34,7 @@ type DataSharingAgreement struct {
 	Spec DataSharingAgreementSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status DataSharingAgreementStatus `json:"status,omitzero"`
 }
 

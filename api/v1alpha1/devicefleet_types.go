@@ -33,6 +33,7 @@ type DeviceFleet struct {
 	Spec DeviceFleetSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status DeviceFleetStatus `json:"status,omitzero"`
 }
 

@@ -31,6 +31,7 @@ type DeviceProfile struct {
 	Spec DeviceProfileSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status DeviceProfileStatus `json:"status,omitzero"`
 }
 

@@ -33,6 +33,7 @@ type GridPlatform struct {
 	Spec GridPlatformSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status GridPlatformStatus `json:"status,omitzero"`
 }
 

@@ -31,6 +31,7 @@ type Organization struct {
 	Spec OrganizationSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status OrganizationStatus `json:"status,omitzero"`
 }
 

@@ -32,6 +32,7 @@ type Scenario struct {
 	Spec ScenarioSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status ScenarioStatus `json:"status,omitzero"`
 }
 
@@ -313,8 +314,8 @@ const (
 // Term is one thing that can happen. `when` with `for`: a condition that holds. `absent`: nothing for some time. `count`: at
 // least so many within some time.
 // +kubebuilder:validation:XValidation:rule="has(self.when) || has(self.absent) || has(self.count)",message="a term says what happens: write when, absent or count"
-// +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.for) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
-// +kubebuilder:validation:XValidation:rule="!has(self.for) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
+// +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.__for__) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
+// +kubebuilder:validation:XValidation:rule="!has(self.__for__) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
 type Term struct {
 	// when is a CEL expression over `msg`, `device`, `context`, `state`, `params` and `baseline` that must be true, e.g. `msg.smoke == true`.
 	// +optional
@@ -387,9 +388,9 @@ type CountTrigger struct {
 
 // Trigger is what must happen for an alarm.
 // +kubebuilder:validation:XValidation:rule="has(self.when) || has(self.absent) || has(self.count) || has(self.anyOf)",message="a trigger says what happens: write when, absent, count or anyOf"
-// +kubebuilder:validation:XValidation:rule="!has(self.anyOf) || (!has(self.when) && !has(self.for) && !has(self.absent) && !has(self.count))",message="with anyOf every term stands in the list: move when, for, absent and count into it"
-// +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.for) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
-// +kubebuilder:validation:XValidation:rule="!has(self.for) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
+// +kubebuilder:validation:XValidation:rule="!has(self.anyOf) || (!has(self.when) && !has(self.__for__) && !has(self.absent) && !has(self.count))",message="with anyOf every term stands in the list: move when, for, absent and count into it"
+// +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.__for__) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
+// +kubebuilder:validation:XValidation:rule="!has(self.__for__) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
 type Trigger struct {
 	// when is a CEL expression over `msg`, `device`, `context`, `state`, `params` and `baseline` that must be true, e.g. `msg.smoke == true`.
 	// +optional

@@ -31,6 +31,9 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	platforms := &v1alpha1.GridPlatformList{}
 	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
+		Watches(&v1alpha1.GridPlatform{}, r.ToAll(platforms, func(to, from client.Object) bool {
+			return to.GetNamespace() == from.GetNamespace() && to.GetName() != from.GetName()
+		}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.home(), kit.LabelsChanged()).
 		Watches(&appsv1.StatefulSet{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&appsv1.Deployment{}, kit.ByOwner(kind), kit.Ours()).

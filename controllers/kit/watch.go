@@ -2,7 +2,6 @@ package kit
 
 import (
 	"context"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -105,15 +104,21 @@ func (h afterStart) Create(ctx context.Context, e event.CreateEvent, q workqueue
 
 // neighbourhood gives the namespaces, of those that are seen, whose objects may care about a change of o.
 func (k *Kit) neighbourhood(ctx context.Context, o client.Object) []string {
-	if ns, ok := o.(*corev1.Namespace); ok {
-		return slices.DeleteFunc([]string{ns.Name}, func(ns string) bool { return !k.sees(ns) })
+	own := o.GetNamespace()
+	var labels map[string]string
+	if ns, ok := o.(*corev1.Namespace); ok { // what it leaves or joins may hold what its objects claim, or name them
+		own, labels = ns.Name, ns.Labels
+	} else {
+		var ns corev1.Namespace
+		if err := k.Client.Get(ctx, types.NamespacedName{Name: own}, &ns); err == nil {
+			labels = ns.Labels
+		}
 	}
-	home := o.GetNamespace()
-	var ns corev1.Namespace
-	if err := k.Client.Get(ctx, types.NamespacedName{Name: home}, &ns); err == nil && ns.Labels[compile.LabelPlatform] != "" {
-		home = ns.Labels[compile.LabelPlatform]
+	home := own
+	if named := labels[compile.LabelPlatform]; named != "" {
+		home = named
 	}
-	out := map[string]bool{home: true, o.GetNamespace(): true}
+	out := map[string]bool{home: true, own: true}
 	var platforms v1alpha1.GridPlatformList
 	_ = k.Client.List(ctx, &platforms, client.InNamespace(home))
 	if p, ok := o.(*v1alpha1.GridPlatform); ok {

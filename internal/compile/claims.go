@@ -11,9 +11,10 @@ import (
 
 // Kinds of claims: things that one object holds and no other may.
 const (
-	ClaimName     = "Name"
-	ClaimDivision = "Division"
-	ClaimTable    = "Table"
+	ClaimName      = "Name"
+	ClaimDivision  = "Division"
+	ClaimTable     = "Table"
+	ClaimNamespace = "Namespace"
 )
 
 // holder is an object whose status records what it won.

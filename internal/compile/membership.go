@@ -88,5 +88,5 @@ func platformIn(platforms []*v1alpha1.GridPlatform, namespace string) *v1alpha1.
 	if len(rivals) == 0 {
 		return nil
 	}
-	return winner(rivals, "Namespace", namespace)
+	return winner(rivals, ClaimNamespace, namespace)
 }

@@ -91,6 +91,16 @@ type AuthConfig struct {
 	System  NATSConfig `json:"system"`
 	// CalloutSeedFile holds the nkey seed (account) that signs answers.
 	CalloutSeedFile string `json:"calloutSeedFile"`
+	// EMQX is asked by EMQX, where that is the broker that devices connect to.
+	EMQX *EMQXConfig `json:"emqx,omitempty"`
+}
+
+// EMQXConfig is where the role auth answers EMQX.
+type EMQXConfig struct {
+	// Address to listen on, such as ":8443".
+	Address string `json:"address"`
+	// TLS is the server certificate; EMQX comes with the certificate of UserEMQX, under the same CA.
+	TLS TLSFiles `json:"tls"`
 }
 
 // GridConfig is the role grid.

@@ -33,6 +33,8 @@ const (
 	UserGateway = "gateway"
 	// UserBroker is a broker to the others of its platform. It is no user of the client listener.
 	UserBroker = "broker"
+	// UserEMQX asks the role auth, over HTTPS. It is no user of the broker.
+	UserEMQX = "emqx"
 	// UserOperator publishes bundles and leases and reads reports.
 	UserOperator = "operator"
 )

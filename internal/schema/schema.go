@@ -145,6 +145,7 @@ func (k *Kind) Prepare(object map[string]any) (Prepared, error) {
 	}
 	before := runtime.DeepCopyJSON(o)
 	structuraldefaulting.Default(o, k.structural)
+	delete(o, "status") // its default is given on reading: a stored object has none
 	slices.Sort(unknown)
 	return Prepared{Object: o, Unknown: slices.Compact(unknown), Defaults: k.taken(before, o)}, nil
 }

@@ -15,6 +15,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -175,4 +178,57 @@ func TestDeletionProtection(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "what goes with its namespace goes", func() error { return client.IgnoreNotFound(c.Delete(t.Context(), q)) })
+}
+
+// Deleting a CustomResourceDefinition would take every platform along past its protection.
+func TestCRDsAreNotDeletedByAccident(t *testing.T) {
+	crd := &unstructured.Unstructured{}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	crd.SetName("gridplatforms.dizuo.io")
+	eventually(t, "a CRD of ours cannot be deleted", func() error {
+		err := c.Delete(t.Context(), crd, client.DryRunAll)
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "gridplatforms.dizuo.io: its deletion takes every object") {
+			return fmt.Errorf("got %w", err)
+		}
+		return nil
+	})
+	foreign := crd.DeepCopy()
+	foreign.SetName("issuers.cert-manager.io")
+	if err := c.Delete(t.Context(), foreign, client.DryRunAll); err != nil {
+		t.Errorf("another project's: %v", err)
+	}
+	allow := func(value string) {
+		t.Helper()
+		if err := c.Patch(t.Context(), crd, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"dizuo.io/allow-deletion":`+value+`}}}`))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow(`"true"`)
+	defer allow("null")
+	if err := c.Delete(t.Context(), crd, client.DryRunAll); err != nil {
+		t.Errorf("after it was allowed: %v", err)
+	}
+}
+
+// Who owns a namespace admits the operator there, though the operator may then do what its owner may not; who does not own it cannot.
+func TestTheOwnerOfANamespaceAdmits(t *testing.T) {
+	create(t, namespace("admits-home", ""), namespace("admits-other", ""))
+	// What the cluster's own role admin holds, which the controllers of Kubernetes would put together.
+	create(t, binding("admits-home", "dizuo-admin", "owner"), binding("admits-home", "system:aggregate-to-admin", "owner"), binding("admits-home", "dizuo-county-admin", "county"))
+	admission := func(ns string) *rbacv1.RoleBinding {
+		return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "dizuo-namespace", Namespace: ns},
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "dizuo-namespace"},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "dizuo-operator", Namespace: "dizuo-system"}}}
+	}
+	eventually(t, "the owner admits", func() error { return as(t, "owner").Create(t.Context(), admission("admits-home"), client.DryRunAll) })
+	for person, ns := range map[string]string{"owner": "admits-other", "county": "admits-home"} {
+		if err := as(t, person).Create(t.Context(), admission(ns), client.DryRunAll); !apierrors.IsForbidden(err) {
+			t.Errorf("%s in %s: %v", person, ns, err)
+		}
+	}
+	wider := admission("admits-home")
+	wider.Name, wider.RoleRef.Name = "wider", "cluster-admin"
+	if err := as(t, "owner").Create(t.Context(), wider, client.DryRunAll); !apierrors.IsForbidden(err) {
+		t.Errorf("the owner binds another role: %v", err)
+	}
 }

@@ -19,7 +19,7 @@ import (
 func TestUpgrade(t *testing.T) {
 	from := os.Getenv("DIZUO_UPGRADE_FROM")
 	if from == "" {
-		t.Skip("SKIPPED: DIZUO_UPGRADE_FROM names no commit to upgrade from; make test-upgrade does")
+		t.Skip("SKIPPED: DIZUO_UPGRADE_FROM names no commit to upgrade from; make test-change does")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
@@ -27,6 +27,10 @@ func TestUpgrade(t *testing.T) {
 	former := filepath.Join(t.TempDir(), "former")
 	command(t, ctx, env.Root, "git", "worktree", "add", "--detach", former, from)
 	defer command(t, context.WithoutCancel(ctx), env.Root, "git", "worktree", "remove", "--force", former)
+	// What a later version made a former one cannot run: nothing stands when it begins.
+	if err := story.Clear(ctx, env); err != nil {
+		t.Fatal(err)
+	}
 	command(t, ctx, former, "make", "install")
 
 	world, err := story.NewKill(ctx, env, story.Printer{Out: os.Stdout, Columns: 160})

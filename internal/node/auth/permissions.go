@@ -49,6 +49,11 @@ func Permissions(prefixes []Prefix) jwt.Permissions {
 	return p
 }
 
+// expiry gives the end of a connection in Unix seconds; jitter in [0,1) spreads it.
+func expiry(now time.Time, jitter float64) int64 {
+	return now.Add(connectionLife - time.Duration(jitter*jitterShare*float64(connectionLife))).Unix()
+}
+
 // Claims gives the user JWT's content for an identity. userKey is the public key that the broker made for this connection;
 // jitter in [0,1) spreads the expiry.
 func Claims(id Identity, userKey string, now time.Time, jitter float64) *jwt.UserClaims {
@@ -56,7 +61,7 @@ func Claims(id Identity, userKey string, now time.Time, jitter float64) *jwt.Use
 	uc.Name = id.User()
 	uc.Audience = contract.AccountDevices
 	uc.IssuedAt = now.Unix()
-	uc.Expires = now.Add(connectionLife - time.Duration(jitter*jitterShare*float64(connectionLife))).Unix()
+	uc.Expires = expiry(now, jitter)
 	uc.Permissions = Permissions(id.Prefixes)
 	uc.Limits.Subs = maxSubscriptions * int64(max(1, len(id.Prefixes)))
 	uc.Limits.Payload = maxPayload

@@ -107,6 +107,9 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 	g.Go(func() error { return feed(ctx, js) })
 	g.Go(func() error { return e.Run(ctx) })
 	g.Go(func() error { return r.Serve(ctx, c.callout) })
+	if cfg.Auth.EMQX != nil {
+		g.Go(func() error { return serveEMQX(ctx, *cfg.Auth.EMQX, path.Base(cfg.Platform), r, log) })
+	}
 	g.Go(func() error { return watchLease(ctx, e, health, log) })
 	g.Go(func() error {
 		return report.Run(ctx, js, contract.RoleAuth, instance, in, e.Applied, reportEvery, s.report, func(r *contract.Report) {

@@ -201,6 +201,17 @@ func (w *world) bundle() *intake.Bundle {
 		Revision: fmt.Sprintf("sha256:%d", w.seq), Sequence: w.seq, IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}}
 }
 
+// free gives an address of the loopback interface that nobody listens on.
+func free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // a test
+	return l.Addr().String()
+}
+
 // publish puts the credentials in force and waits until auth enforces them, sweep and all. It gives the time that took.
 func (w *world) publish() time.Duration {
 	w.t.Helper()

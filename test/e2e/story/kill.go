@@ -474,3 +474,10 @@ func (k *Kill) Credentials(ctx context.Context) (map[string]string, error) {
 	}
 	return out, nil
 }
+
+// Clear removes the sample, and waits until it is gone: its namespaces take all with them.
+func Clear(ctx context.Context, env Env) error {
+	t := teller{Env: env}
+	_, err := t.quiet(ctx, nil, env.Kubectl, "delete", "--ignore-not-found", "--timeout=180s", "namespace", namespace, "henan-partners", smokeSpace, "henan-vendor-door")
+	return err
+}
