@@ -1143,6 +1143,10 @@ type DatabaseStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Phase string `json:"phase,omitempty"`
+	// move names the move that is under way: the generation of the spec that asked for it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Move string `json:"move,omitempty"`
 }
 
 // BundleStatus is the policy bundle last published.

@@ -2,6 +2,7 @@ package gridplatform
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,10 +27,10 @@ func (r *Reconciler) finalize(ctx context.Context, o *v1alpha1.GridPlatform) err
 	})
 }
 
-// holdsData names objects that take their data along when they are deleted; the volumes of a StatefulSet stay. A person deletes
-// them.
+// holdsData names what a Cluster of CloudNativePG is and lives on: it takes its data along when it is deleted, where the volumes of a
+// StatefulSet stay. A person deletes it.
 func holdsData(e v1alpha1.InventoryEntry) bool {
-	return e.Group == compile.GroupCloudNativePG && e.Kind == "Cluster"
+	return e.Name == compile.ClusterCNPG || strings.HasPrefix(e.Name, compile.ClusterCNPG+"-")
 }
 
 func (r *Reconciler) deleteVolumes(ctx context.Context, o *v1alpha1.GridPlatform) error {

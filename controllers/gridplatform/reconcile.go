@@ -66,7 +66,7 @@ func moved(o *v1alpha1.GridPlatform, plan compile.PlatformPlan) bool {
 		o.Status.Database = &v1alpha1.DatabaseStatus{Engine: db.To.Engine}
 		return true
 	}
-	o.Status.Database = &v1alpha1.DatabaseStatus{Engine: db.Serves.Engine, Phase: string(db.Phase)}
+	o.Status.Database = &v1alpha1.DatabaseStatus{Engine: db.Serves.Engine, Phase: string(db.Phase), Move: db.Move}
 	if db.To != nil {
 		o.Status.Database.MovingTo = db.To.Engine
 	}
@@ -97,6 +97,9 @@ func (r *Reconciler) apply(ctx context.Context, o *v1alpha1.GridPlatform, plan c
 		return apply.Report{}, err
 	}
 	slim := withoutBundle(o)
+	if err := r.dropBrokerVolumes(ctx, o, plan.Brokers); err != nil {
+		return apply.Report{Inventory: o.Status.Inventory}, err
+	}
 	objects := render.Platform(plan)
 	report := r.ApplySet(ctx, kind, slim, apply.Set{Objects: objects, Prune: true, Keep: holdsData})
 	o.Status.Inventory, o.ResourceVersion = report.Inventory, slim.ResourceVersion

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -15,20 +17,33 @@ func (r *Reconciler) brokers(o *v1alpha1.GridPlatform, plan compile.PlatformPlan
 	if plan.Brokers.Gathering() {
 		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonMoving, "every stream goes to dizuo-broker-0, then the other brokers stop")
 	}
+	if plan.Brokers.Replicas == 1 && o.Spec.Profile == v1alpha1.ProfileHighAvailability {
+		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonMoving, "waits until the one broker serves and reports, then others join it")
+	}
 	if plan.Brokers.Replicas == 1 {
 		return pods
 	}
-	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
-	replicas := 0
-	for _, rep := range reports {
-		if rep.Broker != nil && (replicas == 0 || rep.Broker.Replicas < replicas) {
-			replicas = rep.Broker.Replicas
-		}
-	}
-	if replicas < int(plan.Brokers.Replicas) {
+	replicas, known := r.copies(o)
+	switch was := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionBrokerReady); {
+	case !known && was != nil && was.ObservedGeneration == o.Generation: // what was said stands until somebody says otherwise
+		return status.Named{Type: was.Type, Status: was.Status, Reason: was.Reason, Message: was.Message}
+	case !known:
+		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonProgressing, "waits for the brokers to report")
+	case replicas < int(plan.Brokers.Replicas):
 		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonProgressing, fmt.Sprintf("a stream has %d of %d copies", replicas, plan.Brokers.Replicas))
 	}
 	return pods
+}
+
+// copies gives the copies of the stream that has fewest, as the brokers that hold streams report it.
+func (r *Reconciler) copies(o *v1alpha1.GridPlatform) (fewest int, known bool) {
+	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
+	for _, rep := range reports {
+		if rep.Broker != nil && rep.Broker.Replicas > 0 && (!known || rep.Broker.Replicas < fewest) {
+			fewest, known = rep.Broker.Replicas, true
+		}
+	}
+	return fewest, known
 }
 
 // database tells where the data is and whether it moves; nil where the pods of engine Managed tell it.

@@ -26,10 +26,16 @@ func (r *Reconciler) standing(ctx context.Context, o *v1alpha1.GridPlatform) (co
 	if err != nil {
 		return out, err
 	}
-	if brokers.Spec.Replicas != nil {
-		out.Brokers = *brokers.Spec.Replicas
+	if out.Brokers, err = r.brokerVolumes(ctx, o); err != nil {
+		return out, err
 	}
-	out.Gathered = rolledOut(brokers) && r.gathered(o)
+	if brokers.Spec.Replicas != nil {
+		out.Brokers = max(out.Brokers, *brokers.Spec.Replicas)
+	}
+	out.Running = brokers.Status.Replicas
+	report := r.firstBroker(o)
+	out.Joinable = rolledOut(brokers) && report != nil
+	out.Gathered = rolledOut(brokers) && report != nil && report.Gathered
 	out.Database, err = r.databaseStanding(ctx, o)
 	return out, err
 }
@@ -48,12 +54,15 @@ func rolledOut(s *appsv1.StatefulSet) bool {
 	return s.Status.ObservedGeneration == s.Generation && s.Status.CurrentRevision == s.Status.UpdateRevision && s.Spec.Replicas != nil && s.Status.ReadyReplicas == *s.Spec.Replicas
 }
 
-// gathered says that the first broker reports that it holds every stream alone.
-func (r *Reconciler) gathered(o *v1alpha1.GridPlatform) bool {
+// firstBroker gives what the first broker reports; nil while it does not.
+func (r *Reconciler) firstBroker(o *v1alpha1.GridPlatform) *contract.BrokerReport {
 	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
-	return slices.ContainsFunc(reports, func(rep contract.Report) bool {
-		return rep.Role == contract.RoleBroker && rep.Broker != nil && rep.Broker.Gathered
-	})
+	for _, rep := range reports {
+		if rep.Role == contract.RoleBroker && rep.Instance == "dizuo-broker-0" {
+			return rep.Broker
+		}
+	}
+	return nil
 }
 
 func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatform) (compile.DatabaseStanding, error) {
@@ -68,6 +77,9 @@ func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatf
 	case managed.UID != "": // a platform of before this status was kept
 		out.Engine = v1alpha1.DatabaseManaged
 	}
+	if at := o.Status.Database; at != nil {
+		out.Move, out.To = at.Move, at.MovingTo
+	}
 	wanted := o.Spec.Database.Engine
 	if out.Engine == "" || out.Engine == wanted {
 		return out, nil
@@ -81,7 +93,7 @@ func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatf
 	if out.TargetReady, err = r.engineReady(ctx, o.Namespace, wanted, managed); err != nil {
 		return out, err
 	}
-	out.Copy, err = r.copying(ctx, o.Namespace, wanted)
+	out.Copy, err = r.copying(ctx, o.Namespace, compile.MoveName(o, out))
 	return out, err
 }
 
@@ -145,14 +157,14 @@ func rolesReconciled(u *unstructured.Unstructured) bool {
 	return slices.Contains(roles, contract.DatabaseUserGrid) && slices.Contains(roles, contract.DatabaseUserGateway)
 }
 
-// copying reads how the Job stands. One that copied to another engine than the wanted one says nothing.
-func (r *Reconciler) copying(ctx context.Context, namespace string, to v1alpha1.DatabaseEngine) (compile.CopyState, error) {
+// copying reads how the Job of a move stands.
+func (r *Reconciler) copying(ctx context.Context, namespace, move string) (compile.CopyState, error) {
 	job := &batchv1.Job{}
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.JobMove}, job); err != nil {
 		return compile.CopyNone, client.IgnoreNotFound(err)
 	}
-	if job.Spec.Template.Annotations["dizuo.io/to"] != string(to) || job.DeletionTimestamp != nil {
-		return compile.CopyNone, nil
+	if job.Spec.Template.Annotations[compile.AnnotationMove] != move || job.DeletionTimestamp != nil {
+		return compile.CopyOther, nil
 	}
 	for _, c := range job.Status.Conditions {
 		switch {

@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,10 @@ type DatabaseStanding struct {
 	Writers int32
 	// SourceReady and TargetReady say that the engine that holds the data and the one that it moves to take connections.
 	SourceReady, TargetReady bool
-	// Copy is how the copying stands.
+	// Move names the move that is under way, To its engine; empty while nothing moves.
+	Move string
+	To   v1alpha1.DatabaseEngine
+	// Copy is how the copying of that move stands.
 	Copy CopyState
 }
 
@@ -33,6 +37,8 @@ const (
 	CopyRunning CopyState = "Running"
 	CopyDone    CopyState = "Done"
 	CopyFailed  CopyState = "Failed"
+	// CopyOther: a Job of another move is there. It has to go first.
+	CopyOther CopyState = "Other"
 )
 
 // DatabasePlan says which engine serves, and how the data moves to another.
@@ -48,6 +54,8 @@ type DatabasePlan struct {
 	To *Database
 	// Phase of the move.
 	Phase MovePhase
+	// Move names the move. A Job that bears another name says nothing of this one.
+	Move string
 }
 
 // MovePhase is a phase of a move.
@@ -97,6 +105,8 @@ const (
 	ClusterCNPG     = "dizuo-db"
 	// JobMove copies the data from one engine to another.
 	JobMove = "dizuo-database-move"
+	// AnnotationMove, on the Job's pod, names the move that it belongs to.
+	AnnotationMove = "dizuo.io/move"
 )
 
 func database(c *problems, s *Snapshot) DatabasePlan {
@@ -113,20 +123,33 @@ func database(c *problems, s *Snapshot) DatabasePlan {
 		return plan
 	}
 	to := engine(c, s, wanted)
-	plan.To = &to
-	switch {
-	case standing.Copy == CopyDone:
-		plan.Phase = MoveDone
-	case standing.Copy == CopyFailed:
-		plan.Phase = MoveFailed
-	case standing.Writers > 0:
-		plan.Phase = MoveStopping
-	case !standing.SourceReady || !standing.TargetReady:
-		plan.Phase = MovePreparing
-	default:
-		plan.Phase = MoveCopying
-	}
+	plan.To, plan.Phase, plan.Move = &to, movePhase(standing), MoveName(s.Platform, standing)
 	return plan
+}
+
+// MoveName names the move of a platform's database: by the generation that asked for it.
+func MoveName(p *v1alpha1.GridPlatform, at DatabaseStanding) string {
+	if at.Move != "" && at.To == p.Spec.Database.Engine {
+		return at.Move
+	}
+	return strconv.FormatInt(p.Generation, 10)
+}
+
+// movePhase gives the phase of a move. A Job that runs goes on, whatever else happens: to take it away would only begin it anew.
+func movePhase(at DatabaseStanding) MovePhase {
+	switch {
+	case at.Copy == CopyDone:
+		return MoveDone
+	case at.Copy == CopyFailed:
+		return MoveFailed
+	case at.Copy == CopyRunning:
+		return MoveCopying
+	case at.Writers > 0:
+		return MoveStopping
+	case at.Copy == CopyOther, !at.SourceReady, !at.TargetReady:
+		return MovePreparing
+	}
+	return MoveCopying
 }
 
 func engine(c *problems, s *Snapshot, e v1alpha1.DatabaseEngine) Database {
@@ -164,6 +187,8 @@ func external(c *problems, s *Snapshot, d *Database) {
 	d.CA = spec.CABundle
 }
 
+var databaseName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$`)
+
 // parseDSN reads postgres://user:password@host:5432/database?sslmode=verify-full. An error quotes nothing of it.
 func parseDSN(dsn string, d *Database) error {
 	const write = "write postgres://user:password@host:5432/database?sslmode=verify-full"
@@ -176,14 +201,14 @@ func parseDSN(dsn string, d *Database) error {
 	switch {
 	case !has || password == "" || u.User.Username() == "":
 		return fmt.Errorf("user or password is missing; %s", write)
-	case name == "" || strings.Contains(name, "/"):
-		return fmt.Errorf("the database's name is missing; %s", write)
+	case !databaseName.MatchString(name): // anything else may be a connection string of its own to PostgreSQL's programs
+		return fmt.Errorf("the database's name is missing, or has other characters than letters, digits, _ and -; %s", write)
 	case strings.Contains(u.Hostname(), ","):
 		return fmt.Errorf("names more than one host: name the one that is writable, such as a virtual address; %s", write)
 	}
 	for key, values := range u.Query() {
 		if key != "sslmode" || len(values) != 1 || values[0] != "verify-full" {
-			return fmt.Errorf("parameter %q is not taken: connections use TLS with verify-full and nothing else; %s", key, write)
+			return fmt.Errorf("a parameter other than sslmode=verify-full is not taken: connections use TLS with verify-full and nothing else; %s", write)
 		}
 	}
 	if p := u.Port(); p != "" {

@@ -9,32 +9,44 @@ import (
 // Standing is how much of a platform's stack stands in the cluster: where a change of profile or of engine starts from. Its zero
 // value says that nothing stands.
 type Standing struct {
-	// Brokers is how many broker pods are asked for.
+	// Brokers is how many brokers there are: pods asked for, or volumes that hold what is theirs.
 	Brokers int32
+	// Running is how many broker pods there are still.
+	Running int32
+	// Joinable says that the rollout of the brokers is over and that they report as a cluster: others may join.
+	Joinable bool
 	// Gathered says that the rollout of the brokers is over and that the first of them, told to gather, holds every stream alone.
 	Gathered bool
 	// Database is how a move of the database stands.
 	Database DatabaseStanding
 }
 
-// BrokerPlan says how many brokers run, and how many copies of every stream they keep.
-type BrokerPlan struct{ Pods, Replicas int32 }
+// BrokerPlan says how many brokers run, how many of them know of each other, and how many copies of every stream they keep.
+//
+//	one -> three: the one serves and reports, then {3 pods, 3 peers, 3 copies}
+//	three -> one: {3, 3, 1}: the first gathers -> {1, 3, 1}: the others stop while it goes on gathering -> {1, 1, 1}
+type BrokerPlan struct{ Pods, Peers, Replicas int32 }
 
 // brokersHA is the number that survives the loss of one.
 const brokersHA = 3
 
-// Gathering says that there are more brokers than there will be, and that they run until the first of them holds everything.
-func (b BrokerPlan) Gathering() bool { return b.Pods > b.Replicas }
+// Gathering says that there are more brokers than there will be, or were a moment ago.
+func (b BrokerPlan) Gathering() bool { return b.Peers > b.Replicas }
 
 func brokers(s *Snapshot) BrokerPlan {
-	wanted := int32(1)
+	wanted, at := int32(1), s.Standing
 	if s.Platform.Spec.Profile == v1alpha1.ProfileHighAvailability {
 		wanted = brokersHA
 	}
-	if s.Standing.Brokers > wanted && !s.Standing.Gathered {
-		return BrokerPlan{Pods: s.Standing.Brokers, Replicas: wanted}
+	switch {
+	case at.Brokers > wanted && !at.Gathered:
+		return BrokerPlan{Pods: at.Brokers, Peers: at.Brokers, Replicas: wanted}
+	case at.Brokers > wanted, at.Running > wanted: // nothing of the first one changes while the others stop
+		return BrokerPlan{Pods: wanted, Peers: max(at.Brokers, brokersHA), Replicas: wanted}
+	case at.Brokers == 1 && wanted > 1 && !at.Joinable: // the others would wait for it, and its rollout for them
+		return BrokerPlan{Pods: 1, Peers: 1, Replicas: 1}
 	}
-	return BrokerPlan{Pods: wanted, Replicas: wanted}
+	return BrokerPlan{Pods: wanted, Peers: wanted, Replicas: wanted}
 }
 
 // replicasHA is how many pods of a service run with profile HighAvailability, if the platform names no number.

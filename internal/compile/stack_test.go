@@ -33,13 +33,16 @@ func TestBrokersStopWhenTheFirstHoldsEverything(t *testing.T) {
 		at      compile.Standing
 		want    compile.BrokerPlan
 	}{
-		"nothing stands":               {one, compile.Standing{}, compile.BrokerPlan{Pods: 1, Replicas: 1}},
-		"one stands":                   {one, compile.Standing{Brokers: 1}, compile.BrokerPlan{Pods: 1, Replicas: 1}},
-		"three from nothing":           {three, compile.Standing{}, compile.BrokerPlan{Pods: 3, Replicas: 3}},
-		"three from one":               {three, compile.Standing{Brokers: 1}, compile.BrokerPlan{Pods: 3, Replicas: 3}},
-		"three stand":                  {three, compile.Standing{Brokers: 3}, compile.BrokerPlan{Pods: 3, Replicas: 3}},
-		"one from three, not gathered": {one, compile.Standing{Brokers: 3}, compile.BrokerPlan{Pods: 3, Replicas: 1}},
-		"one from three, gathered":     {one, compile.Standing{Brokers: 3, Gathered: true}, compile.BrokerPlan{Pods: 1, Replicas: 1}},
+		"nothing stands":               {one, compile.Standing{}, compile.BrokerPlan{Pods: 1, Peers: 1, Replicas: 1}},
+		"one stands":                   {one, compile.Standing{Brokers: 1, Running: 1}, compile.BrokerPlan{Pods: 1, Peers: 1, Replicas: 1}},
+		"three from nothing":           {three, compile.Standing{}, compile.BrokerPlan{Pods: 3, Peers: 3, Replicas: 3}},
+		"three from one":               {three, compile.Standing{Brokers: 1, Running: 1, Joinable: true}, compile.BrokerPlan{Pods: 3, Peers: 3, Replicas: 3}},
+		"three from one that starts":   {three, compile.Standing{Brokers: 1, Running: 1}, compile.BrokerPlan{Pods: 1, Peers: 1, Replicas: 1}},
+		"three stand":                  {three, compile.Standing{Brokers: 3, Running: 3}, compile.BrokerPlan{Pods: 3, Peers: 3, Replicas: 3}},
+		"one from three, not gathered": {one, compile.Standing{Brokers: 3, Running: 3}, compile.BrokerPlan{Pods: 3, Peers: 3, Replicas: 1}},
+		"one from three, gathered":     {one, compile.Standing{Brokers: 3, Running: 3, Gathered: true}, compile.BrokerPlan{Pods: 1, Peers: 3, Replicas: 1}},
+		"the others are stopping":      {one, compile.Standing{Brokers: 1, Running: 2}, compile.BrokerPlan{Pods: 1, Peers: 3, Replicas: 1}},
+		"only volumes are left":        {one, compile.Standing{Brokers: 3}, compile.BrokerPlan{Pods: 3, Peers: 3, Replicas: 1}},
 	} {
 		if got := stack(t, tc.profile, v1alpha1.DatabaseExternal, tc.at).Brokers; got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
@@ -68,6 +71,8 @@ func TestMoveOfTheDatabase(t *testing.T) {
 		"target starts": {compile.DatabaseStanding{Engine: from, SourceReady: true}, from, compile.MovePreparing, 2},
 		"source starts": {compile.DatabaseStanding{Engine: from, TargetReady: true}, from, compile.MovePreparing, 2},
 		"ready":         {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true}, from, compile.MoveCopying, 2},
+		"another's Job": {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyOther}, from, compile.MovePreparing, 2},
+		"source blinks": {compile.DatabaseStanding{Engine: from, Writers: 1, Copy: compile.CopyRunning}, from, compile.MoveCopying, 2},
 		"copying":       {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyRunning}, from, compile.MoveCopying, 2},
 		"failed":        {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyFailed}, from, compile.MoveFailed, 2},
 		"done":          {compile.DatabaseStanding{Engine: from, SourceReady: true, TargetReady: true, Copy: compile.CopyDone}, from, compile.MoveDone, 2},
@@ -90,9 +95,11 @@ func TestConnectionStrings(t *testing.T) {
 		"postgres://db.example/henan":        "not a connection string",
 		"postgres://owner@db.example/henan":  "user or password is missing",
 		"postgres://owner:secret@db.example": "name is missing",
-		"postgres://owner:secret@db.example/henan?sslmode=disable":        `"sslmode"`,
-		"postgres://owner:secret@db.example/henan?target_session_attrs=x": `"target_session_attrs"`,
+		"postgres://owner:secret@db.example/henan?sslmode=disable":        "a parameter other",
+		"postgres://owner:secret@db.example/henan?target_session_attrs=x": "a parameter other",
 		"postgres://owner:secret@db.example:0/henan":                      "port",
+		"postgres://owner:secret@db/host%3Dx%20sslmode%3Ddisable":         "other characters",
+		"postgres://owner:s/w?secret@db:5432/henan":                       "not a connection string",
 		"postgres://owner:secret@a,b/henan":                               "more than one host",
 		"postgres://owner:sec%ret@db/henan":                               "not a connection string",
 	} {

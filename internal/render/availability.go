@@ -14,10 +14,21 @@ func (p platform) highlyAvailable() bool {
 	return p.Spec.Profile == v1alpha1.ProfileHighAvailability
 }
 
+// redundant says that a component has more than one pod. The brokers may be several when the profile says otherwise already.
+func (p platform) redundant(component string) bool {
+	switch component {
+	case "broker":
+		return p.Brokers.Peers > 1
+	case "auth", "grid", "gateway":
+		return p.highlyAvailable()
+	}
+	return false
+}
+
 // spread keeps the pods of a component on different machines, and in different zones where the cluster has them, as far as there
 // is room: a pod on the wrong machine is better than none.
 func (p platform) spread(component string, spec *corev1ac.PodSpecApplyConfiguration) {
-	if !p.highlyAvailable() || component == "postgres" || component == componentMove { // one pod has nobody to keep away from
+	if !p.redundant(component) { // one pod has nobody to keep away from
 		return
 	}
 	term := corev1ac.PodAffinityTerm().WithLabelSelector(selecting(component)).WithTopologyKey(corev1.LabelHostname)
@@ -30,11 +41,11 @@ func (p platform) spread(component string, spec *corev1ac.PodSpecApplyConfigurat
 // disruptionBudgets let one pod of each component go at a time. A component of one pod has none: it would keep its machine from
 // ever being drained.
 func (p platform) disruptionBudgets() []Object {
-	if !p.highlyAvailable() {
-		return nil
-	}
 	var out []Object
 	for _, component := range []string{"broker", "auth", "grid", "gateway"} {
+		if !p.redundant(component) {
+			continue
+		}
 		out = append(out, policyv1ac.PodDisruptionBudget("dizuo-"+component, p.Namespace).WithLabels(labels(p.owner, component)).
 			WithSpec(policyv1ac.PodDisruptionBudgetSpec().WithSelector(selecting(component)).WithMaxUnavailable(intstr.FromInt32(1))))
 	}

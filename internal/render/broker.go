@@ -3,11 +3,9 @@ package render
 import (
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -37,24 +35,20 @@ func (p platform) broker() []Object {
 	if storage.Size.IsZero() { // room for the ingest log, the device sessions and three bundles
 		storage.Size = *resource.NewQuantity(2*p.Spec.Broker.Ingest.MaxBytes.Value(), resource.BinarySI)
 	}
-	set := p.statefulSet("broker", servicePeers, p.Brokers.Pods, p.podTemplate("broker", userNode, text, nil, c, volumes...), "data", storage)
-	// The volume of a broker that left the cluster holds a state of the past: it must not come back into it.
-	set.Spec.WithPersistentVolumeClaimRetentionPolicy(appsv1ac.StatefulSetPersistentVolumeClaimRetentionPolicy().
-		WithWhenScaled(appsv1.DeletePersistentVolumeClaimRetentionPolicyType).WithWhenDeleted(appsv1.RetainPersistentVolumeClaimRetentionPolicyType))
 	l := p.Spec.Broker.Listener
 	return []Object{
 		cm,
 		p.service("dizuo-broker", "broker", l.ServiceType, l.NodePort, l.Port, portMQTT, "mqtts"),
 		p.service("dizuo-nats", "broker", v1alpha1.ServiceClusterIP, nil, portClient, portClient, "nats"),
 		p.peerService(),
-		set,
+		p.statefulSet("broker", servicePeers, p.Brokers.Pods, p.podTemplate("broker", userNode, text, nil, c, volumes...), "data", storage),
 	}
 }
 
 // peers names the brokers, for each of them.
 func (p platform) peers() []contract.PeerConfig {
 	var out []contract.PeerConfig
-	for i := range p.Brokers.Pods {
+	for i := range p.Brokers.Peers {
 		name := fmt.Sprintf("dizuo-broker-%d", i)
 		host := name + "." + p.host(servicePeers)
 		out = append(out, contract.PeerConfig{Name: name, Route: fmt.Sprintf("%s:%d", host, portPeers), Health: fmt.Sprintf("http://%s:%d", host, portHealth)})

@@ -102,11 +102,15 @@ EXECUTE format('ALTER SCHEMA %I RENAME TO %I', s, s || '_before_' || to_char(now
 // quiet waits until neither grid service nor gateway is connected: pods that are ending may still write. (In a command of
 // Kubernetes two dollars are one, so the quotes have a name.)
 const quiet = `DO $move$ BEGIN FOR i IN 1..120 LOOP
-IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename IN ('` + contract.DatabaseUserGrid + `', '` + contract.DatabaseUserGateway + `')) THEN RETURN; END IF;
+IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename IN ('` + contract.DatabaseUserGrid + `', '` + contract.DatabaseUserGateway + `')) THEN RETURN; END IF;
 PERFORM pg_sleep(1); PERFORM pg_stat_clear_snapshot(); END LOOP;
 RAISE EXCEPTION 'somebody is still connected as ` + contract.DatabaseUserGrid + ` or ` + contract.DatabaseUserGateway + `: stop it, then delete this Job'; END $move$`
 
-// move copies the schemas from one database to another, in one transaction. Owners and rights are not copied: the migration that
+// moveDeadline is the longest time of a move in seconds: one that hangs must be seen.
+const moveDeadline = 24 * 3600
+
+// move copies the schemas from one database to another, in one transaction. What the target holds is set aside only when the copy of
+// the source is complete and nobody uses the target: it may be the database of somebody else, or the source itself. Owners and rights are not copied: the migration that
 // runs before the grid service sets them. It is tried once: a person should look at why it failed.
 func (p platform) move(from, to compile.Database) Object {
 	volumes := []*corev1ac.VolumeApplyConfiguration{emptyDir("work"), emptyDir("tmp"), secretVolume("platform-ca", roleSecret(contract.UserGrid), "ca.crt")}
@@ -119,14 +123,15 @@ func (p platform) move(from, to compile.Database) Object {
 	}
 	schemas := []string{"--schema=" + contract.DatabaseSchemaGrid, "--schema=" + contract.DatabaseSchemaDatasets}
 	template := p.podTemplate(componentMove, userDB, "", []*corev1ac.ContainerApplyConfiguration{
-		step("quiet", from, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+quiet),
-		step("set-aside", to, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+setAside),
+		step("quiet-source", from, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+quiet),
+		step("quiet-target", to, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+quiet),
 		step("dump", from, append([]string{"pg_dump", "--format=custom", "--file=/work/dump"}, schemas...)...),
+		step("set-aside", to, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+setAside),
 	}, step("restore", to, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--dbname="+to.Name, "/work/dump"), volumes...)
 	template.Spec.WithRestartPolicy(corev1.RestartPolicyNever)
-	template.WithAnnotations(map[string]string{"dizuo.io/from": string(from.Engine), "dizuo.io/to": string(to.Engine)})
+	template.WithAnnotations(map[string]string{"dizuo.io/from": string(from.Engine), "dizuo.io/to": string(to.Engine), compile.AnnotationMove: p.Database.Move})
 	return batchv1ac.Job(compile.JobMove, p.Namespace).WithLabels(labels(p.owner, componentMove)).
-		WithSpec(batchv1ac.JobSpec().WithBackoffLimit(0).WithTemplate(template))
+		WithSpec(batchv1ac.JobSpec().WithBackoffLimit(0).WithActiveDeadlineSeconds(moveDeadline).WithTemplate(template))
 }
 
 // libpq gives the environment by which PostgreSQL's own programs connect as the owner.

@@ -49,7 +49,7 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 			"The ingest log is four fifths full. At the limit devices get no acknowledgement any more.", "接入日志已用八成；写满后设备将收不到确认。"),
 		rule("DizuoComponentDown", `up{job="dizuo-health",namespace="`+p.Namespace+`"} == 0`, "5m", "warning",
 			"A pod of the platform does not answer.", "平台有组件未应答。"),
-		rule("DizuoNoWorkingGrid", "sum(dizuo_grid_working"+in+") < 1", "5m", "critical",
+		rule("DizuoNoWorkingGrid", "(sum(dizuo_grid_working"+in+") or vector(0)) < 1", "5m", "critical",
 			"No grid service works the ingest log off: signals become no cases.", "没有网格服务在处理信号：信号不会转为事件。"),
 	)
 }

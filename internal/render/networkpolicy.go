@@ -1,6 +1,9 @@
 package render
 
 import (
+	"net/url"
+	"strconv"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -74,7 +77,20 @@ func (p platform) cnpgPolicy(readers []*netac.NetworkPolicyPeerApplyConfiguratio
 		WithSpec(netac.NetworkPolicySpec().WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{labelCNPGCluster: compile.ClusterCNPG})).
 			WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress).
 			WithIngress(from(append(readers, within...), portDB), from(within, portCNPGStatus), metrics).
-			WithEgress(to(cnpgPeer(), portDB, portCNPGStatus), netac.NetworkPolicyEgressRule().WithPorts(tcp(443), tcp(6443)), dns))
+			WithEgress(to(cnpgPeer(), portDB, portCNPGStatus), p.cnpgOutside(), dns))
+}
+
+// cnpgOutside is the API server and, where backups go to another port, the object store.
+func (p platform) cnpgOutside() *egress {
+	rule := netac.NetworkPolicyEgressRule().WithPorts(tcp(443), tcp(6443))
+	if b := p.Spec.Database.Backups; b != nil {
+		if u, err := url.Parse(b.EndpointURL); err == nil && u.Port() != "" {
+			if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil && n != 443 && n != 6443 {
+				rule.WithPorts(tcp(int32(n)))
+			}
+		}
+	}
+	return rule
 }
 
 func (p platform) networkPolicy(component string, in []*ingress, out ...*egress) Object {
