@@ -159,8 +159,9 @@ func (s *session) consume(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ingest log %s: %w", contract.IngestStream, err)
 	}
-	s.streamCreated = stream.CachedInfo().Created.UTC().Truncate(time.Microsecond) // PostgreSQL keeps microseconds
-	if s.sequence, err = position(ctx, s.conn, s.streamCreated); err != nil {
+	info := stream.CachedInfo()
+	s.streamCreated = info.Created.UTC().Truncate(time.Microsecond) // PostgreSQL keeps microseconds
+	if s.sequence, err = position(ctx, s.conn, s.streamCreated, takenOver(info)); err != nil {
 		return err
 	}
 	err = s.w.js.DeleteConsumer(ctx, contract.IngestStream, contract.IngestConsumer)
@@ -179,8 +180,13 @@ func (s *session) consume(ctx context.Context) error {
 	return nil
 }
 
-// position gives the sequence up to which the stream is worked off; 0 for a stream that was made anew.
-func position(ctx context.Context, conn *pgxpool.Conn, created time.Time) (uint64, error) {
+// takenOver says that a stream holds messages from before it was made: a broker that became a cluster took it over as it was.
+func takenOver(info *jetstream.StreamInfo) bool {
+	return !info.State.FirstTime.IsZero() && info.State.FirstTime.Before(info.Created)
+}
+
+// position gives the sequence up to which the stream is worked off; 0 for a stream that was made anew, and not taken over.
+func position(ctx context.Context, conn *pgxpool.Conn, created time.Time, takenOver bool) (uint64, error) {
 	var sequence int64
 	var was time.Time
 	err := conn.QueryRow(ctx, "SELECT sequence, stream_created FROM grid.ingest_position WHERE stream = $1", contract.IngestStream).Scan(&sequence, &was)
@@ -189,7 +195,7 @@ func position(ctx context.Context, conn *pgxpool.Conn, created time.Time) (uint6
 		return 0, nil
 	case err != nil:
 		return 0, fmt.Errorf("ingest position: %w", err)
-	case !was.Equal(created):
+	case !was.Equal(created) && !takenOver:
 		return 0, nil
 	}
 	return uint64(sequence), nil
