@@ -50,6 +50,7 @@ const workersPerController = 5
 func main() {
 	kubeconfig := flag.String("cert-manager-kubeconfig", "", "kubeconfig file; empty means in-cluster")
 	namespace := flag.String("cluster-resource-namespace", "cert-manager", "namespace of the Secrets that ClusterIssuers use")
+	health := flag.String("health-probe-bind-address", ":9403", "where liveness and readiness are told; 0 tells them nowhere")
 	flag.Parse()
 
 	log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil))
@@ -58,18 +59,18 @@ func main() {
 	ctx, stop := signal.NotifyContext(logf.NewContext(context.Background(), log), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := run(ctx, *kubeconfig, *namespace); err != nil && ctx.Err() == nil {
+	if err := run(ctx, *kubeconfig, *namespace, *health); err != nil && ctx.Err() == nil {
 		log.Error(err, "cert-manager stopped")
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kubeconfig, namespace string) error {
+func run(ctx context.Context, kubeconfig, namespace, health string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if err := startControllers(ctx, group, kubeconfig, namespace); err != nil {
 		return err
 	}
-	injector, err := newInjector(ctx)
+	injector, err := newInjector(ctx, health)
 	if err != nil {
 		return fmt.Errorf("CA injector: %w", err)
 	}
@@ -110,7 +111,7 @@ func startControllers(ctx context.Context, group *errgroup.Group, kubeconfig, na
 }
 
 // newInjector is cert-manager's cainjector: it writes CA bundles into webhook configurations and CRDs.
-func newInjector(ctx context.Context) (ctrl.Manager, error) {
+func newInjector(ctx context.Context, health string) (ctrl.Manager, error) {
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func newInjector(ctx context.Context) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress: ":9403",
+		HealthProbeBindAddress: health,
 	})
 	if err != nil {
 		return nil, err

@@ -173,7 +173,7 @@ func (s *Server) CertManager() error {
 	if err != nil {
 		return err
 	}
-	return s.process("cert-manager", []string{"KUBECONFIG=" + kubeconfig}, "--cert-manager-kubeconfig="+kubeconfig)
+	return s.process("cert-manager", []string{"KUBECONFIG=" + kubeconfig}, "--cert-manager-kubeconfig="+kubeconfig, "--health-probe-bind-address=0")
 }
 
 // kubeconfig gives a file by which another process acts as an administrator.
