@@ -11,7 +11,6 @@ import (
 
 // managed gives the database of engine Managed: one PostgreSQL pod that takes connections with TLS only.
 func (p platform) managed() []Object {
-	const secret = "dizuo-postgres-tls"
 	env := func(name, value string) *corev1ac.EnvVarApplyConfiguration {
 		return corev1ac.EnvVar().WithName(name).WithValue(value)
 	}
@@ -22,9 +21,9 @@ func (p platform) managed() []Object {
 		WithPorts(port("postgres", portDB)).WithSecurityContext(hardened()).WithReadinessProbe(ready).
 		WithResources(p.resources(v1alpha1.ComponentPostgres, "20m", "96Mi")).
 		WithVolumeMounts(mount("data", "/var/lib/postgresql/data"), mount("run", "/run/postgresql"), mount("tmp", "/tmp"),
-			mount("database", secretsDir+"/database"), mount(secret, tlsDir))
+			mount("database", secretsDir+"/database"), mount(secretPostgresTLS, tlsDir))
 	template := p.podTemplate("postgres", userDB, "", nil, c, emptyDir("run"), emptyDir("tmp"),
-		secretVolume("database", compile.SecretDatabase, "owner"), secretVolume(secret, secret))
+		secretVolume("database", compile.SecretDatabase, "owner"), secretVolume(secretPostgresTLS, secretPostgresTLS))
 	return []Object{
 		p.service(compile.ServicePostgres, "postgres", v1alpha1.ServiceClusterIP, nil, portDB, portDB, "postgres"),
 		p.statefulSet("postgres", compile.ServicePostgres, 1, template, "data", p.Spec.Database.Storage),

@@ -6,14 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"slices"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -81,12 +78,7 @@ func emqxTLS(files contract.TLSFiles, uri string) (*tls.Config, error) {
 	}
 	c := process.ServerTLS(files)
 	c.ClientAuth, c.ClientCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, true
-	c.VerifyConnection = func(s tls.ConnectionState) error {
-		if len(s.PeerCertificates) == 0 || !slices.ContainsFunc(s.PeerCertificates[0].URIs, func(u *url.URL) bool { return u.String() == uri }) {
-			return errors.New("the certificate is not that of this platform's EMQX")
-		}
-		return nil
-	}
+	c.VerifyConnection = process.OnlyURI(uri, "this platform's EMQX")
 	return c, nil
 }
 

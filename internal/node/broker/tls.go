@@ -5,8 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
-	"slices"
 	"sync/atomic"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -110,12 +108,7 @@ func peerTLS(files contract.TLSFiles, uri string) (*tls.Config, error) {
 	}
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.GetCertificate(nil) }
 	c.ClientAuth, c.ClientCAs, c.RootCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, pool, true
-	c.VerifyConnection = func(s tls.ConnectionState) error {
-		if len(s.PeerCertificates) == 0 || !slices.ContainsFunc(s.PeerCertificates[0].URIs, func(u *url.URL) bool { return u.String() == uri }) {
-			return errors.New("the certificate is not that of a broker of this platform")
-		}
-		return nil
-	}
+	c.VerifyConnection = process.OnlyURI(uri, "a broker of this platform")
 	return c, nil
 }
 

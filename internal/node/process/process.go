@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -175,6 +176,16 @@ func Roots(caFile string) (*x509.CertPool, error) {
 func ServerTLS(f contract.TLSFiles) *tls.Config {
 	r := &reloader{files: f}
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: r.get}
+}
+
+// OnlyURI gives the check of a connection whose other side must bear a certificate with one URI; who names it in the error.
+func OnlyURI(uri, who string) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 || !slices.ContainsFunc(s.PeerCertificates[0].URIs, func(u *url.URL) bool { return u.String() == uri }) {
+			return errors.New("the certificate is not that of " + who)
+		}
+		return nil
+	}
 }
 
 // reloader keeps a certificate until one of its files has another modification time. cert-manager renews by replacing a
