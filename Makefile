@@ -50,6 +50,10 @@ story: build ## Tell the story on the cluster that is there
 generate: $(TOOLS)/controller-gen ## Write deep copies of the API types
 	$(TOOLS)/controller-gen object paths=./api/...
 
+.PHONY: generate-exhook
+generate-exhook: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## Write the gRPC code of EMQX's ExHook; needs protoc
+	PATH="$(TOOLS):$$PATH" protoc --go_out=paths=source_relative:. --go-grpc_out=paths=source_relative:. internal/node/ingest/exhook/exhook.proto
+
 .PHONY: manifests
 manifests: $(TOOLS)/controller-gen $(TOOLS)/helm ## Write the CRDs, copy them into the chart, and render the chart into config/default
 	$(TOOLS)/controller-gen crd paths=./api/... output:crd:dir=config/crd

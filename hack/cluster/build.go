@@ -53,6 +53,8 @@ var targets = []target{
 	{Name: "opa", Group: "tools", Module: "tools", Package: "github.com/open-policy-agent/opa"},
 	{Name: "helm", Group: "cluster", Module: "tools", Package: "helm.sh/helm/v4/cmd/helm",
 		VersionOf: "helm.sh/helm/v4", Ldflags: "-X helm.sh/helm/v4/internal/version.version=%s"},
+	{Name: "protoc-gen-go", Group: "tools", Module: "tools", Package: "google.golang.org/protobuf/cmd/protoc-gen-go"},
+	{Name: "protoc-gen-go-grpc", Group: "tools", Module: "tools", Package: "google.golang.org/grpc/cmd/protoc-gen-go-grpc"},
 	{Name: "golangci-lint", Group: "lint", Module: "lint", Package: "."},
 }
 

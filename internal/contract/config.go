@@ -19,6 +19,7 @@ type NodeConfig struct {
 
 	Broker  *BrokerConfig  `json:"broker,omitempty"`
 	Auth    *AuthConfig    `json:"auth,omitempty"`
+	Ingest  *IngestConfig  `json:"ingest,omitempty"`
 	Grid    *GridConfig    `json:"grid,omitempty"`
 	Gateway *GatewayConfig `json:"gateway,omitempty"`
 }
@@ -56,7 +57,7 @@ type BrokerConfig struct {
 	// SyncInterval is how long a stored message may wait for fsync: a duration, or "always".
 	SyncInterval string `json:"syncInterval"`
 	// Ingest bounds the ingest log.
-	Ingest IngestConfig `json:"ingest"`
+	Ingest IngestLog `json:"ingest"`
 	// Replicas of every stream: 1 or 3. Fewer than there are Peers makes the first of them gather all streams and take the others
 	// out of the cluster.
 	Replicas int `json:"replicas"`
@@ -78,8 +79,8 @@ type PeerConfig struct {
 	Health string `json:"health,omitempty"`
 }
 
-// IngestConfig bounds the ingest log.
-type IngestConfig struct {
+// IngestLog bounds the ingest log.
+type IngestLog struct {
 	MaxAgeSeconds int64 `json:"maxAgeSeconds"`
 	MaxBytes      int64 `json:"maxBytes"`
 }
@@ -95,12 +96,35 @@ type AuthConfig struct {
 	EMQX *EMQXConfig `json:"emqx,omitempty"`
 }
 
-// EMQXConfig is where the role auth answers EMQX.
+// EMQXConfig is how the role auth and EMQX reach each other.
 type EMQXConfig struct {
 	// Address to listen on, such as ":8443".
 	Address string `json:"address"`
 	// TLS is the server certificate; EMQX comes with the certificate of UserEMQX, under the same CA.
 	TLS TLSFiles `json:"tls"`
+	// API is where EMQX lists and cuts connections.
+	API EMQXAPI `json:"api"`
+}
+
+// EMQXAPI is EMQX's management API.
+type EMQXAPI struct {
+	// URL such as "https://host:18084".
+	URL string `json:"url"`
+	// CAFile verifies the server.
+	CAFile string `json:"caFile"`
+	// KeyFile and SecretFile hold the two parts of an API key.
+	KeyFile    string `json:"keyFile"`
+	SecretFile string `json:"secretFile"`
+}
+
+// IngestConfig is the role ingest. NodeConfig.NATS is its connection as UserIngest.
+type IngestConfig struct {
+	// HookAddress takes EMQX's ExHook calls, such as ":8444"; EMQX comes with the certificate of UserEMQX.
+	HookAddress string `json:"hookAddress"`
+	// TLS is the server certificate of HookAddress.
+	TLS TLSFiles `json:"tls"`
+	// MQTT is EMQX's listener for roles, such as "ssl://host:8884", with the certificate of UserIngest.
+	MQTT NATSConfig `json:"mqtt"`
 }
 
 // GridConfig is the role grid.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Role names a part of the data plane. One node process plays one role.
@@ -15,6 +16,7 @@ const (
 	RoleAuth    Role = "auth"
 	RoleGrid    Role = "grid"
 	RoleGateway Role = "gateway"
+	RoleIngest  Role = "ingest"
 	RoleEdge    Role = "edge"
 )
 
@@ -33,7 +35,9 @@ const (
 	UserGateway = "gateway"
 	// UserBroker is a broker to the others of its platform. It is no user of the client listener.
 	UserBroker = "broker"
-	// UserEMQX asks the role auth, over HTTPS. It is no user of the broker.
+	// UserIngest writes what EMQX took from devices into the ingest log, and hears the commands for them.
+	UserIngest = "ingest"
+	// UserEMQX asks the roles auth and ingest. It is no user of the broker.
 	UserEMQX = "emqx"
 	// UserOperator publishes bundles and leases and reads reports.
 	UserOperator = "operator"
@@ -64,9 +68,17 @@ const (
 	BundleStore = "dizuo-bundles"
 	// ReportBucket is the key-value bucket of reports, keyed by role and instance.
 	ReportBucket = "dizuo-reports"
+	// SubjectIngest is where the role ingest says, every IngestBeat, that it holds what EMQX acknowledges.
+	SubjectIngest = "dizuo.internal.ingest"
 	// ScopeCenter is the scope of the full bundle that the roles at the centre run.
 	ScopeCenter = "center"
 )
+
+// IngestBeat is how often the role ingest says that it is there.
+const IngestBeat = time.Second
+
+// IngestClientID gives the client id of an instance of the role ingest in EMQX. A device's holds no dot.
+func IngestClientID(instance string) string { return "ingest." + instance }
 
 // TrustDomain gives the SPIFFE trust domain of a platform.
 func TrustDomain(platform string) string { return platform + ".dizuo.internal" }
@@ -155,6 +167,14 @@ func DownChannels() []Channel { return []Channel{ChannelCommand, ChannelDesired}
 // DeviceTopic gives the MQTT topic of a device's channel.
 func DeviceTopic(fleet, device string, c Channel) string {
 	return "dizuo/v1/d/" + fleet + "/" + device + "/" + string(c)
+}
+
+// ParseDeviceTopic reads fleet, device and channel from a device topic.
+func ParseDeviceTopic(topic string) (fleet, device string, c Channel, err error) {
+	if strings.Contains(topic, ".") {
+		return "", "", "", fmt.Errorf("topic %q: want dizuo/v1/d/<fleet>/<device>/<channel>", topic)
+	}
+	return ParseDeviceSubject(strings.ReplaceAll(topic, "/", "."))
 }
 
 // DeviceSubject gives the NATS subject that the server maps DeviceTopic to.

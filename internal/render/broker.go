@@ -22,7 +22,7 @@ func (p platform) broker() []Object {
 	config.Broker = &contract.BrokerConfig{
 		StoreDir: stateDir + "/jetstream", MQTTPort: portMQTT, ClientPort: portClient,
 		TLS: tlsFiles(compile.SecretBrokerTLS), CalloutKeyFile: secretsDir + "/callout/public", SyncInterval: p.syncInterval(),
-		Ingest:   contract.IngestConfig{MaxAgeSeconds: int64(p.Spec.Broker.Ingest.MaxAge.Seconds()), MaxBytes: p.Spec.Broker.Ingest.MaxBytes.Value()},
+		Ingest:   contract.IngestLog{MaxAgeSeconds: int64(p.Spec.Broker.Ingest.MaxAge.Seconds()), MaxBytes: p.Spec.Broker.Ingest.MaxBytes.Value()},
 		Replicas: int(p.Brokers.Replicas), Peers: p.peers(), PeerPort: portPeers, PeerTLS: tlsFiles(roleSecret(contract.UserBroker)),
 	}
 	cm, text := p.configMap(config)

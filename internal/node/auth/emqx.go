@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -11,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -29,9 +29,24 @@ const (
 	emqxBody = 64 << 10
 	// emqxTimeout is EMQX's own patience, as rendered.
 	emqxTimeout = 5 * time.Second
-	// zoneDevices is the zone of the listener for devices. Nobody else is let in here.
-	zoneDevices = "default"
+	// zoneDevices is the zone of the listener for devices, zoneRoles that of the listener for the platform's own roles, which is
+	// for ingest alone.
+	zoneDevices, zoneRoles = "default", "roles"
+	// userIngest is the name of connections of the role ingest in EMQX. No device's begins so: a fleet holds no slash.
+	userIngest = "role/" + contract.UserIngest
 )
+
+// emqx answers EMQX.
+type emqx struct {
+	*responder
+	// ingest is the URI that the role ingest shows, under a CA in caFile.
+	ingest, caFile string
+	// held says that what EMQX acknowledges is held by the role ingest.
+	held func(now time.Time) bool
+	// recent remembers what was admitted lately; see emqxSweeper.
+	recent *ledger
+	log    *slog.Logger
+}
 
 // emqxRequest is what EMQX is configured to send. Cert is the base64 of the DER of the certificate that the connection proved to
 // hold the key of; what it sent with it EMQX cannot pass on.
@@ -60,55 +75,62 @@ type emqxRule struct {
 	Topics     []string `json:"topics"`
 }
 
-// serveEMQX answers EMQX until ctx ends, and nobody else: the certificate must be that of the role emqx.
-func serveEMQX(ctx context.Context, c contract.EMQXConfig, platform string, r *responder, log *slog.Logger) error {
-	tlsConfig, err := emqxTLS(c.TLS, contract.RoleURI(platform, contract.UserEMQX))
+// serve answers EMQX until ctx ends, and nobody else: the certificate must be that of the role emqx.
+func (e *emqx) serve(ctx context.Context, c contract.EMQXConfig, platform string) error {
+	tlsConfig, err := process.MutualTLS(c.TLS, contract.RoleURI(platform, contract.UserEMQX), "this platform's EMQX")
 	if err != nil {
-		return err
+		return fmt.Errorf("auth.emqx.tls: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("POST "+EMQXPath, r.emqx(log))
+	mux.HandleFunc("POST "+EMQXPath, e.answer)
 	return process.ServeHTTP(ctx, &http.Server{Addr: c.Address, Handler: mux, TLSConfig: tlsConfig, ReadHeaderTimeout: emqxTimeout, ReadTimeout: emqxTimeout})
 }
 
-func emqxTLS(files contract.TLSFiles, uri string) (*tls.Config, error) {
-	pool, err := process.ReadPool(files.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("auth.emqx.tls: %w", err)
-	}
-	c := process.ServerTLS(files)
-	c.ClientAuth, c.ClientCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, true
-	c.VerifyConnection = process.OnlyURI(uri, "this platform's EMQX")
-	return c, nil
-}
-
-// emqx decides a connection of EMQX.
-func (r *responder) emqx(log *slog.Logger) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, h *http.Request) {
-		began := r.now()
-		ctx, cancel := context.WithTimeout(h.Context(), emqxTimeout)
-		defer cancel()
-		req, err := readEMQX(http.MaxBytesReader(w, h.Body, emqxBody))
-		if err != nil {
-			log.Debug("request of EMQX not readable", "err", err)
-			r.refuseEMQX(w, &Refusal{Reason: ReasonBadRequest}, began)
-			return
-		}
-		_, no := r.decide(ctx, req, func(id Identity) error {
-			return answerEMQX(w, admitEMQX(id, r.now(), rand.Float64())) //nolint:gosec // jitter of an expiry, not a secret
+// answer decides a connection of EMQX.
+func (e *emqx) answer(w http.ResponseWriter, h *http.Request) {
+	began := e.now()
+	ctx, cancel := context.WithTimeout(h.Context(), emqxTimeout)
+	defer cancel()
+	zone, req, err := readEMQX(http.MaxBytesReader(w, h.Body, emqxBody))
+	var no *Refusal
+	switch {
+	case err != nil:
+		e.log.Debug("request of EMQX not readable", "err", err)
+		no = &Refusal{Reason: ReasonBadRequest}
+	case zone == zoneRoles:
+		no = e.role(w, req)
+	case !e.held(began):
+		no = &Refusal{Reason: ReasonNoIngest}
+	default:
+		_, no = e.decide(ctx, req, func(id Identity) error {
+			e.recent.add(id.User(), id.ClientID, e.now())
+			return answerEMQX(w, admitEMQX(id, e.now(), rand.Float64())) //nolint:gosec // jitter of an expiry, not a secret
 		})
-		if no != nil {
-			r.refuseEMQX(w, no, began)
-			return
-		}
-		r.stats.decided("admitted", began, r.now())
-	})
+	}
+	if no != nil {
+		e.stats.refused(no)
+		e.stats.decided("refused", began, e.now())
+		_ = answerEMQX(w, emqxAnswer{Result: "deny"})
+		return
+	}
+	e.stats.decided("admitted", began, e.now())
 }
 
-func (r *responder) refuseEMQX(w http.ResponseWriter, no *Refusal, began time.Time) {
-	r.stats.refused(no)
-	r.stats.decided("refused", began, r.now())
-	_ = answerEMQX(w, emqxAnswer{Result: "deny"})
+// role lets the role ingest in, by the platform's own CA: it must hold its session before any device may come.
+func (e *emqx) role(w http.ResponseWriter, req Request) *Refusal {
+	roots, err := process.ReadPool(e.caFile)
+	if err != nil || len(req.Chain) == 0 || !strings.HasPrefix(req.ClientID, contract.IngestClientID("")) {
+		return &Refusal{Reason: ReasonNoCredential}
+	}
+	leaf := req.Chain[0]
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: e.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return &Refusal{Reason: ReasonBadIssuer}
+	}
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != e.ingest {
+		return &Refusal{Reason: ReasonBadURI}
+	}
+	_ = answerEMQX(w, admitIngest(e.now()))
+	return nil
 }
 
 // answerEMQX sends an answer and flushes it: it must be out before a newer registry takes over.
@@ -120,29 +142,29 @@ func answerEMQX(w http.ResponseWriter, a emqxAnswer) error {
 	return http.NewResponseController(w).Flush()
 }
 
-// readEMQX reads what a connection shows.
-func readEMQX(body io.Reader) (Request, error) {
+// readEMQX reads what a connection shows, and the zone of the listener that it came to.
+func readEMQX(body io.Reader) (zone string, req Request, err error) {
 	var in emqxRequest
 	if err := json.NewDecoder(body).Decode(&in); err != nil {
-		return Request{}, err
+		return "", req, err
 	}
-	if in.Zone != zoneDevices {
-		return Request{}, fmt.Errorf("zone %q is not that of devices", in.Zone)
+	if in.Zone != zoneDevices && in.Zone != zoneRoles {
+		return "", req, fmt.Errorf("zone %q has nobody who may come in", in.Zone)
 	}
-	req := Request{Type: "mqtt", ClientID: in.ClientID, Username: in.Username, Password: in.Password}
+	req = Request{Type: "mqtt", ClientID: in.ClientID, Username: in.Username, Password: in.Password}
 	if in.Cert == "" {
-		return req, nil
+		return in.Zone, req, nil
 	}
 	der, err := base64.StdEncoding.DecodeString(in.Cert)
 	if err != nil {
-		return Request{}, fmt.Errorf("certificate: %w", err)
+		return "", req, fmt.Errorf("certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return Request{}, fmt.Errorf("certificate: %w", err)
+		return "", req, fmt.Errorf("certificate: %w", err)
 	}
 	req.Chain = []*x509.Certificate{leaf}
-	return req, nil
+	return in.Zone, req, nil
 }
 
 // admitEMQX gives the rules of an identity: literal topics, up at QoS 0 and 1, down at QoS 0, and nothing else.
@@ -156,11 +178,26 @@ func admitEMQX(id Identity, now time.Time, jitter float64) emqxAnswer {
 			down = append(down, "eq "+contract.DeviceTopic(p.Fleet, p.Device, c))
 		}
 	}
-	a := emqxAnswer{Result: "allow", ExpireAt: expiry(now, jitter), ClientAttrs: map[string]string{"user": id.User()}}
+	a := emqxAnswer{Result: "allow", ExpireAt: expiry(now, jitter), ClientAttrs: map[string]string{attrUser: id.User()}}
 	if len(id.Prefixes) > 0 {
 		a.ACL = append(a.ACL, emqxRule{Permission: "allow", Action: "publish", QoS: []int{0, 1}, Topics: up},
 			emqxRule{Permission: "allow", Action: "subscribe", QoS: []int{0}, Topics: down})
 	}
-	a.ACL = append(a.ACL, emqxRule{Permission: "deny", Action: "all", Topics: []string{"#"}})
+	a.ACL = append(a.ACL, nothingElse)
 	return a
+}
+
+var nothingElse = emqxRule{Permission: "deny", Action: "all", Topics: []string{"#"}}
+
+// admitIngest gives the rules of the role ingest: it hears every device and speaks to every device, and cannot speak as one.
+func admitIngest(now time.Time) emqxAnswer {
+	each := func(channels []contract.Channel) (out []string) {
+		for _, c := range channels {
+			out = append(out, "dizuo/v1/d/+/+/"+string(c))
+		}
+		return out
+	}
+	return emqxAnswer{Result: "allow", ExpireAt: now.Add(connectionLife).Unix(), ClientAttrs: map[string]string{attrUser: userIngest}, ACL: []emqxRule{
+		{Permission: "allow", Action: "subscribe", QoS: []int{1}, Topics: each(contract.UpChannels())},
+		{Permission: "allow", Action: "publish", QoS: []int{0}, Topics: each(contract.DownChannels())}, nothingElse}}
 }

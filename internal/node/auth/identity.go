@@ -58,6 +58,7 @@ const (
 	ReasonMixedIdentity Reason = "CertificateAndUsernameDiffer"
 	ReasonBusy          Reason = "Busy"
 	ReasonBadRequest    Reason = "BadRequest"
+	ReasonNoIngest      Reason = "NoIngest"
 )
 
 // Refusal is why a connection was not let in.

@@ -95,6 +95,10 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 	}
 	e := &enforcer{platform: path.Base(cfg.Platform), in: in, now: time.Now, log: log, stats: s,
 		flush: c.callout.FlushWithContext, sweep: sweeper{c.system}.Sweep}
+	recent := &ledger{}
+	if q := cfg.Auth.EMQX; q != nil {
+		e.sweep = both(e.sweep, emqxSweeper{q.API, recent, e.now}.Sweep)
+	}
 	r, err := newResponder(cfg.Auth.CalloutSeedFile, e, s, log)
 	if err != nil {
 		return err
@@ -107,8 +111,14 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 	g.Go(func() error { return feed(ctx, js) })
 	g.Go(func() error { return e.Run(ctx) })
 	g.Go(func() error { return r.Serve(ctx, c.callout) })
-	if cfg.Auth.EMQX != nil {
-		g.Go(func() error { return serveEMQX(ctx, *cfg.Auth.EMQX, path.Base(cfg.Platform), r, log) })
+	if q := cfg.Auth.EMQX; q != nil {
+		held, err := hearIngest(c.bundle, e.now)
+		if err != nil {
+			return err
+		}
+		platform := path.Base(cfg.Platform)
+		server := &emqx{responder: r, ingest: contract.RoleURI(platform, contract.UserIngest), caFile: q.TLS.CAFile, held: held, recent: recent, log: log}
+		g.Go(func() error { return server.serve(ctx, *q, platform) })
 	}
 	g.Go(func() error { return watchLease(ctx, e, health, log) })
 	g.Go(func() error {

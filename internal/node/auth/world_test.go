@@ -173,7 +173,7 @@ func newWorld(t testing.TB) *world {
 		HealthAddress: "127.0.0.1:0",
 		Broker: &contract.BrokerConfig{ServerName: "broker-0", StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1",
 			TLS: writeTLS(t, dir, "server", w.ca.server(t), w.ca), CalloutKeyFile: write(t, dir, "callout.pub", public+"\n"),
-			SyncInterval: "10s", Ingest: contract.IngestConfig{MaxAgeSeconds: 3600, MaxBytes: 64 << 20}, Replicas: 1,
+			SyncInterval: "10s", Ingest: contract.IngestLog{MaxAgeSeconds: 3600, MaxBytes: 64 << 20}, Replicas: 1,
 			Peers: []contract.PeerConfig{{Name: "broker-0", Route: "127.0.0.1:1"}}, PeerTLS: writeTLS(t, dir, "peer", w.ca.peer(t), w.ca)},
 		NATS: &contract.NATSConfig{TLS: w.role(contract.UserAuthBundle)},
 		Auth: &contract.AuthConfig{Callout: contract.NATSConfig{TLS: w.role(contract.UserAuth)},

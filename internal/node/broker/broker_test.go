@@ -73,7 +73,7 @@ func config(t *testing.T) contract.NodeConfig {
 	}
 	return contract.NodeConfig{Platform: "city/henan", Scope: contract.ScopeCenter, Broker: &contract.BrokerConfig{ServerName: "broker-0",
 		StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1", TLS: serverCert(t, dir, 1, ""), CalloutKeyFile: file, SyncInterval: "always",
-		Ingest: contract.IngestConfig{MaxAgeSeconds: 3600, MaxBytes: 8 << 20}, Replicas: 1,
+		Ingest: contract.IngestLog{MaxAgeSeconds: 3600, MaxBytes: 8 << 20}, Replicas: 1,
 		// One route must be named; a lone broker has nobody there.
 		Peers:   []contract.PeerConfig{{Name: "broker-0", Route: "127.0.0.1:1"}},
 		PeerTLS: serverCert(t, filepath.Join(dir, "peer"), 1, contract.RoleURI("henan", contract.UserBroker))}}

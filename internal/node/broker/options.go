@@ -19,7 +19,7 @@ import (
 const (
 	// maxStore of JetStream is no bound: every stream has one of its own, and an account may make no others. A sum of them here
 	// would keep the ingest log from shrinking, for at a start the streams stand with the bounds that they had. The volume must
-	// hold IngestConfig.MaxBytes and the bounds in streams.go: on a full disk JetStream shuts itself down.
+	// hold IngestLog.MaxBytes and the bounds in streams.go: on a full disk JetStream shuts itself down.
 	maxStore = 1 << 50
 	// maxPayload of a message in bytes. Bundles travel in chunks of 128 KiB, reports whole.
 	maxPayload = 1 << 20

@@ -29,14 +29,16 @@ func users() []user {
 		{name: contract.UserAuth, account: contract.AccountAuth, subscribe: []string{server.AuthCalloutSubject}, responds: true},
 		{name: contract.UserAuthSystem, account: contract.AccountSystem, publish: []string{
 			"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.CONNZ", "$SYS.REQ.SERVER.*.KICK"}},
-		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth))},
+		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth)),
+			subscribe: []string{contract.SubjectIngest}},
 		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
 		{name: contract.UserGrid, account: contract.AccountDevices,
-			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), []string{
-				"dizuo.v1.d.*.*." + string(contract.ChannelCommand), "dizuo.v1.d.*.*." + string(contract.ChannelDesired),
-				"dizuo.v1.c.>"}),
+			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>"}),
 			// QoS 0 messages are in no stream: the grid service hears them as they come.
 			subscribe: []string{"dizuo.v1.d.>"}},
+		{name: contract.UserIngest, account: contract.AccountDevices, publish: join(deviceSubjects("", contract.UpChannels()),
+			deviceSubjects(contract.IngestPrefix, contract.UpChannels()), []string{contract.SubjectIngest}),
+			subscribe: deviceSubjects("", contract.DownChannels())},
 		{name: contract.UserOperator, account: contract.AccountDevices,
 			publish: join(readBundles(), readReports(), []string{
 				"$KV." + contract.LeaseBucket + ".>",
@@ -98,6 +100,15 @@ func readIngest() []string {
 		// A session begins by making its consumer anew behind what the database holds.
 		"$JS.API.CONSUMER.DELETE." + s + "." + c,
 	}
+}
+
+// deviceSubjects are those of every device, on some channels.
+func deviceSubjects(prefix string, channels []contract.Channel) []string {
+	var out []string
+	for _, c := range channels {
+		out = append(out, prefix+"dizuo.v1.d.*.*."+string(c))
+	}
+	return out
 }
 
 func join(lists ...[]string) []string {

@@ -178,6 +178,49 @@ func ServerTLS(f contract.TLSFiles) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: r.get}
 }
 
+// MutualTLS serves the certificate in the files to who shows one of the CA in them with that URI, and to nobody else; who names it
+// in errors. The certificate is read again when it changes, the CA at every handshake.
+func MutualTLS(f contract.TLSFiles, uri, who string) (*tls.Config, error) {
+	pool, err := ReadPool(f.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	c := ServerTLS(f)
+	c.ClientAuth, c.ClientCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, true
+	c.VerifyConnection = OnlyURI(uri, who)
+	base := c.Clone()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		fresh, err := ReadPool(f.CAFile)
+		if err != nil {
+			return nil, nil //nolint:nilnil,nilerr // files are being swapped: the pool read at start serves
+		}
+		current := base.Clone()
+		current.ClientCAs = fresh
+		return current, nil
+	}
+	return c, nil
+}
+
+// ClientTLS shows the certificate in the files and trusts their CA. They are read once.
+func ClientTLS(f contract.TLSFiles) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(f.CertFile, f.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	pool, err := ReadPool(f.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	c := TrustTLS(pool)
+	c.Certificates = []tls.Certificate{cert}
+	return c, nil
+}
+
+// TrustTLS trusts the CAs in pool.
+func TrustTLS(pool *x509.CertPool) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+}
+
 // OnlyURI gives the check of a connection whose other side must bear a certificate with one URI; who names it in the error.
 func OnlyURI(uri, who string) func(tls.ConnectionState) error {
 	return func(s tls.ConnectionState) error {
