@@ -28,6 +28,10 @@ const (
 	ConditionDatabaseReady = "DatabaseReady"
 	// ConditionBrokerReady: the broker takes device connections and its ingest log exists.
 	ConditionBrokerReady = "BrokerReady"
+	// ConditionEMQXReady: EMQX takes device connections, with the configuration asked for. Only with engine `EMQX`.
+	ConditionEMQXReady = "EMQXReady"
+	// ConditionIngestReady: the role that keeps what EMQX takes from devices holds its session. Only with engine `EMQX`.
+	ConditionIngestReady = "IngestReady"
 	// ConditionAuthReady: the auth service answers.
 	ConditionAuthReady = "AuthReady"
 	// ConditionGridReady: the grid service answers and reads the ingest log.

@@ -37,12 +37,14 @@ import (
 var (
 	Cluster         = schema.GroupVersionKind{Group: compile.GroupCloudNativePG, Version: "v1", Kind: "Cluster"}
 	ScheduledBackup = schema.GroupVersionKind{Group: compile.GroupCloudNativePG, Version: "v1", Kind: "ScheduledBackup"}
+	EMQX            = schema.GroupVersionKind{Group: compile.GroupEMQX, Version: "v2beta1", Kind: "EMQX"}
 	ObjectStore     = schema.GroupVersionKind{Group: compile.GroupBarman, Version: "v1", Kind: "ObjectStore"}
 )
 
 // Kinds are all foreign kinds, with the plural by which the API server names them.
 var Kinds = map[schema.GroupVersionKind]string{
 	Cluster: "clusters", ScheduledBackup: "scheduledbackups", ObjectStore: "objectstores",
+	EMQX: "emqxes",
 	{Group: compile.GroupPrometheus, Version: "v1", Kind: "ServiceMonitor"}: "servicemonitors",
 	{Group: compile.GroupPrometheus, Version: "v1", Kind: "PrometheusRule"}: "prometheusrules",
 	{Group: compile.GroupCertManager, Version: "v1", Kind: "Issuer"}:        "issuers",

@@ -4,18 +4,20 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 
 	"github.com/nats-io/nkeys"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // Generated reads the Secrets that are made once, and makes up what is missing: randomness enters the compiler here, as a
 // value.
-func (r *Reader) Generated(ctx context.Context, namespace string) (map[types.NamespacedName]map[string][]byte, error) {
+func (r *Reader) Generated(ctx context.Context, p *v1alpha1.GridPlatform) (map[types.NamespacedName]map[string][]byte, error) {
 	out := map[types.NamespacedName]map[string][]byte{}
-	for key, names := range compile.GeneratedSecrets(namespace) {
+	for key, names := range compile.GeneratedSecrets(p) {
 		secret, admitted, err := r.Secrets.Get(ctx, key)
 		if err != nil {
 			return nil, err
@@ -55,6 +57,9 @@ func generate(secret string, names []string) (map[string][]byte, error) {
 			return nil, err
 		}
 		out[name] = []byte(base64.RawURLEncoding.EncodeToString(raw))
+		if secret == compile.SecretEMQX { // EMQX reads one of them as a value of its configuration language: a letter, then letters and digits
+			out[name] = []byte("k" + hex.EncodeToString(raw))
+		}
 	}
 	return out, nil
 }

@@ -47,9 +47,34 @@ func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot) error {
 			return err
 		}
 	}
-	generated, err := r.Gather.Generated(ctx, ns)
+	if compile.UsesEMQX(s.Platform) {
+		if err := r.deviceCAs(ctx, s); err != nil {
+			return err
+		}
+	}
+	generated, err := r.Gather.Generated(ctx, s.Platform)
 	s.Generated = generated
 	return err
+}
+
+// deviceCAs reads the fleets of the platform and the CAs under which devices hold certificates.
+func (r *Reconciler) deviceCAs(ctx context.Context, s *compile.Snapshot) error {
+	ns := s.Platform.Namespace
+	for _, member := range r.members(ctx, s, "DeviceFleet") {
+		var list v1alpha1.DeviceFleetList
+		if err := r.Client.List(ctx, &list, client.InNamespace(member), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("fleets of namespace %s: %w", member, err)
+		}
+		for i := range list.Items {
+			if o := &list.Items[i]; o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
+				s.Fleets.Add(o)
+				if err := r.Gather.Secret(ctx, s, ns, compile.FleetCAName(o.Name)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return r.Gather.Secret(ctx, s, ns, compile.SecretDevices)
 }
 
 func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {

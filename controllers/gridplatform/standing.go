@@ -17,6 +17,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/render"
 )
 
 // standing reads how much of the stack stands: a change of profile or of engine goes on from there.
@@ -149,6 +150,33 @@ func (r *Reconciler) cluster(ctx context.Context, namespace string) (ready, want
 		return 0, int32(asked), nil
 	}
 	return int32(instances), int32(asked), nil
+}
+
+// emqx reads how many core nodes of EMQX are ready, with the configuration that is asked for.
+func (r *Reconciler) emqx(ctx context.Context, namespace string) (ready int32, err error) {
+	if !r.APIs.Serves(foreign.EMQX) {
+		return 0, nil
+	}
+	u := foreign.Object(foreign.EMQX)
+	if err := r.APIs.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.ObjectEMQX}, u); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	asked, _, _ := unstructured.NestedString(u.Object, "spec", "config", "data")
+	current, _, _ := unstructured.NestedString(u.Object, "status", "coreNodesStatus", "currentRevision")
+	update, _, _ := unstructured.NestedString(u.Object, "status", "coreNodesStatus", "updateRevision")
+	if u.GetAnnotations()[render.AnnotationEMQXConfig] != asked || current != update || !conditionTrue(u, "Ready") {
+		return 0, nil
+	}
+	nodes, _, _ := unstructured.NestedInt64(u.Object, "status", "coreNodesStatus", "readyReplicas")
+	return int32(nodes), nil
+}
+
+func conditionTrue(u *unstructured.Unstructured, name string) bool {
+	list, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	return slices.ContainsFunc(list, func(item any) bool {
+		c, ok := item.(map[string]any)
+		return ok && c["type"] == name && c["status"] == "True"
+	})
 }
 
 // rolesReconciled says that the roles of grid and gateway are in the database: nobody can connect before.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -25,6 +26,7 @@ import (
 // componentConditions gives the condition that each component feeds, in the order in which they depend on each other.
 var componentConditions = map[v1alpha1.ComponentName]string{
 	v1alpha1.ComponentPostgres: v1alpha1.ConditionDatabaseReady, v1alpha1.ComponentBroker: v1alpha1.ConditionBrokerReady, v1alpha1.ComponentAuth: v1alpha1.ConditionAuthReady,
+	v1alpha1.ComponentEMQX: v1alpha1.ConditionEMQXReady, v1alpha1.ComponentIngest: v1alpha1.ConditionIngestReady,
 	v1alpha1.ComponentGrid: v1alpha1.ConditionGridReady, v1alpha1.ComponentGateway: v1alpha1.ConditionGatewayReady,
 }
 
@@ -131,6 +133,9 @@ func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, p
 
 // pods counts the pods of a component that run what it says now.
 func (r *Reconciler) pods(ctx context.Context, c render.Component, namespace string) (int32, error) {
+	if c.Kind == foreign.EMQX.Kind {
+		return r.emqx(ctx, namespace)
+	}
 	if c.Kind == "Deployment" {
 		d := &appsv1.Deployment{}
 		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: c.Object}, d)

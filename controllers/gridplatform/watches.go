@@ -57,7 +57,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return errors.Join(r.WatchForeign(c, &cmv1.Issuer{}, kind, false), r.WatchForeign(c, &cmv1.Certificate{}, kind, true),
 		r.WatchForeign(c, foreign.Object(foreign.Cluster), kind, true), r.WatchForeign(c, foreign.Object(foreign.ScheduledBackup), kind, false),
-		r.WatchForeign(c, foreign.Object(foreign.ObjectStore), kind, false),
+		r.WatchForeign(c, foreign.Object(foreign.ObjectStore), kind, false), r.WatchForeign(c, foreign.Object(foreign.EMQX), kind, true),
 		r.WatchForeign(c, &monitoringv1.ServiceMonitor{}, kind, false), r.WatchForeign(c, &monitoringv1.PrometheusRule{}, kind, false))
 }
 

@@ -12,10 +12,12 @@ const (
 	GroupCloudNativePG = "postgresql.cnpg.io"
 	GroupPrometheus    = "monitoring.coreos.com"
 	GroupBarman        = "barmancloud.cnpg.io"
+	GroupEMQX          = "apps.emqx.io"
 )
 
 // projects names who serves an API group, for messages.
-var projects = map[string]string{GroupCertManager: "cert-manager", GroupCloudNativePG: "CloudNativePG", GroupPrometheus: "prometheus-operator"}
+var projects = map[string]string{GroupCertManager: "cert-manager", GroupCloudNativePG: "CloudNativePG", GroupPrometheus: "prometheus-operator",
+	GroupEMQX: "emqx-operator"}
 
 // requires asks for an API of another project, for a field or, where that is empty, for the whole object; use says what for.
 func (c *problems) requires(s *Snapshot, group, field, use string) {

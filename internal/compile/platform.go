@@ -27,6 +27,8 @@ type PlatformPlan struct {
 	Brokers  BrokerPlan
 	Replicas map[v1alpha1.ComponentName]int32
 	Database DatabasePlan
+	// EMQX is nil where devices connect to NATS.
+	EMQX *EMQXPlan
 	// BackupPlugin says that CloudNativePG's plugin for backups is installed.
 	BackupPlugin bool
 	// Monitoring says what is made for prometheus-operator.
@@ -56,14 +58,20 @@ const (
 	SecretBrokerTLS = "dizuo-broker-tls"
 )
 
-// GeneratedSecrets lists the Secrets whose values gather reads or makes up, with the keys of each.
-func GeneratedSecrets(namespace string) map[types.NamespacedName][]string {
-	in := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: namespace, Name: name} }
-	return map[types.NamespacedName][]string{
+// GeneratedSecrets lists the Secrets of a platform whose values gather reads or makes up, with the keys of each.
+func GeneratedSecrets(p *v1alpha1.GridPlatform) map[types.NamespacedName][]string {
+	in := func(name string) types.NamespacedName {
+		return types.NamespacedName{Namespace: p.Namespace, Name: name}
+	}
+	out := map[types.NamespacedName][]string{
 		in(SecretDatabase):  {"owner", "grid", "gateway"},
 		in(SecretCallout):   {"seed", "public"},
 		in(SecretPseudonym): {"key"},
 	}
+	if UsesEMQX(p) {
+		out[in(SecretEMQX)] = []string{"key", "secret", "dashboard"}
+	}
+	return out
 }
 
 // defaultSLA is ours: the policy texts name no response time.
@@ -103,10 +111,11 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	images(&plan.Spec.Images, s.Images)
 	checkReplicas(&c, o)
 	plan.Brokers, plan.Database, plan.Monitoring = brokers(s), database(&c, s), monitoring(&c, s)
+	plan.EMQX = emqx(&c, s)
 	plan.BackupPlugin = !slices.Contains(s.MissingAPIs, GroupBarman)
 	plan.Replicas = replicas(s, plan.Database.Moving())
 	catalogue(&c, s, &plan)
-	for name, keys := range GeneratedSecrets(o.Namespace) {
+	for name, keys := range GeneratedSecrets(o) {
 		plan.Secrets = append(plan.Secrets, GeneratedSecret{Name: name.Name, Data: pick(s.Generated[name], keys)})
 	}
 	slices.SortFunc(plan.Secrets, func(a, b GeneratedSecret) int {
@@ -137,21 +146,14 @@ func trust(c *problems, s *Snapshot) []byte {
 // checkPlatformServed refuses what this version cannot run.
 func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
 	unserved := map[string]bool{
-		"spec.broker.engine": o.Spec.Broker.Engine == v1alpha1.BrokerEMQX,
 		"spec.identity.oidc": o.Spec.Identity != nil && len(o.Spec.Identity.OIDC) > 0,
 		"spec.guardrails":    len(o.Spec.Guardrails) > 0,
 		"spec.pki.issuerRef": o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
 	}
-	instead := map[string]string{"spec.broker.engine": "NATS"}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
-		if !unserved[field] {
-			continue
+		if unserved[field] {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")
 		}
-		advice := "leave it out"
-		if v := instead[field]; v != "" {
-			advice = "write " + v
-		}
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; "+advice)
 	}
 }
 

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 )
@@ -55,7 +56,7 @@ const replicasHA = 2
 // replicas gives the pods of each service. While the database moves nobody may write to it.
 func replicas(s *Snapshot, moving bool) map[v1alpha1.ComponentName]int32 {
 	out := map[v1alpha1.ComponentName]int32{}
-	for _, name := range []v1alpha1.ComponentName{v1alpha1.ComponentAuth, v1alpha1.ComponentGrid, v1alpha1.ComponentGateway} {
+	for _, name := range services(s.Platform) {
 		out[name] = 1
 		if s.Platform.Spec.Profile == v1alpha1.ProfileHighAvailability {
 			out[name] = replicasHA
@@ -72,6 +73,15 @@ func replicas(s *Snapshot, moving bool) map[v1alpha1.ComponentName]int32 {
 	return out
 }
 
+// services are the components whose number of pods a platform may name.
+func services(p *v1alpha1.GridPlatform) []v1alpha1.ComponentName {
+	out := []v1alpha1.ComponentName{v1alpha1.ComponentAuth, v1alpha1.ComponentGrid, v1alpha1.ComponentGateway}
+	if UsesEMQX(p) {
+		out = append(out, v1alpha1.ComponentIngest)
+	}
+	return out
+}
+
 // checkReplicas tells of numbers that mean nothing.
 func checkReplicas(c *problems, o *v1alpha1.GridPlatform) {
 	for i, r := range o.Spec.Resources {
@@ -80,7 +90,7 @@ func checkReplicas(c *problems, o *v1alpha1.GridPlatform) {
 		case r.Replicas == nil:
 		case o.Spec.Profile != v1alpha1.ProfileHighAvailability:
 			c.partial(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonInvalidSpec, field, "counts with profile HighAvailability only: leave it out, or write that profile")
-		case r.Name != v1alpha1.ComponentAuth && r.Name != v1alpha1.ComponentGrid && r.Name != v1alpha1.ComponentGateway:
+		case !slices.Contains(services(o), r.Name):
 			c.partial(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonInvalidSpec, field, fmt.Sprintf("%s has a number of its own: leave it out", r.Name))
 		}
 	}

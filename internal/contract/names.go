@@ -80,6 +80,9 @@ const IngestBeat = time.Second
 // IngestClientID gives the client id of an instance of the role ingest in EMQX. A device's holds no dot.
 func IngestClientID(instance string) string { return "ingest." + instance }
 
+// EMQXPath is where EMQX posts to the role auth.
+const EMQXPath = "/emqx/authn"
+
 // TrustDomain gives the SPIFFE trust domain of a platform.
 func TrustDomain(platform string) string { return platform + ".dizuo.internal" }
 

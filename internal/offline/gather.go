@@ -171,7 +171,7 @@ const notInFiles = "not in the files"
 func (p *Platform) placeholders() {
 	s, ns := p.Snapshot, p.Object.GetNamespace()
 	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
-	for name, keys := range compile.GeneratedSecrets(ns) {
+	for name, keys := range compile.GeneratedSecrets(s.Platform) {
 		data := map[string][]byte{}
 		for _, key := range keys {
 			data[key] = []byte(placeholder)
@@ -195,6 +195,9 @@ func (p *Platform) placeholders() {
 		})
 	}
 	certificate(compile.SecretBrokerTLS)
+	if compile.UsesEMQX(s.Platform) {
+		certificate(compile.SecretDevices)
+	}
 	if e := s.Platform.Spec.Database.External; e != nil {
 		stand(ns, e.DSNSecretRef.Name, notInFiles+"; the connection string of the database is a placeholder", map[string][]byte{
 			e.DSNSecretRef.Key: []byte("postgres://placeholder:" + placeholder + "@database.invalid/" + contract.DatabaseName),

@@ -19,7 +19,9 @@ func (p platform) redundant(component string) bool {
 	switch component {
 	case "broker":
 		return p.Brokers.Peers > 1
-	case "auth", "grid", "gateway":
+	case componentEMQX:
+		return p.EMQX.Replicas > 1
+	case "auth", "grid", "gateway", componentIngest:
 		return p.highlyAvailable()
 	}
 	return false
@@ -42,7 +44,11 @@ func (p platform) spread(component string, spec *corev1ac.PodSpecApplyConfigurat
 // ever being drained.
 func (p platform) disruptionBudgets() []Object {
 	var out []Object
-	for _, component := range []string{"broker", "auth", "grid", "gateway"} {
+	components := []string{"broker", "auth", "grid", "gateway"}
+	if p.EMQX != nil {
+		components = append(components, componentIngest)
+	}
+	for _, component := range components {
 		if !p.redundant(component) {
 			continue
 		}

@@ -35,10 +35,13 @@ func (p platform) broker() []Object {
 	if storage.Size.IsZero() { // room for the ingest log, the device sessions and three bundles
 		storage.Size = *resource.NewQuantity(2*p.Spec.Broker.Ingest.MaxBytes.Value(), resource.BinarySI)
 	}
-	l := p.Spec.Broker.Listener
+	l, devices := p.Spec.Broker.Listener, "broker"
+	if p.EMQX != nil { // the address that devices know stays
+		devices = componentEMQX
+	}
 	return []Object{
 		cm,
-		p.service("dizuo-broker", "broker", l.ServiceType, l.NodePort, l.Port, portMQTT, "mqtts"),
+		p.service("dizuo-broker", devices, l.ServiceType, l.NodePort, l.Port, portMQTT, "mqtts"),
 		p.service("dizuo-nats", "broker", v1alpha1.ServiceClusterIP, nil, portClient, portClient, "nats"),
 		p.peerService(),
 		p.statefulSet("broker", servicePeers, p.Brokers.Pods, p.podTemplate("broker", userNode, text, nil, c, volumes...), "data", storage),

@@ -19,7 +19,7 @@ const (
 	// issuerPlatform signs servers, roles and organisations; issuerDevices signs the CAs of fleets. They share no root, so
 	// that no device certificate is ever good for anything but a device.
 	issuerPlatform = "dizuo-ca"
-	issuerDevices  = "dizuo-devices"
+	issuerDevices  = compile.SecretDevices
 
 	year = 365 * 24 * time.Hour
 )
@@ -42,7 +42,11 @@ func (p platform) certificates() []Object {
 		out = append(out, p.certificate(s.secret, spec))
 	}
 	out = append(out, p.peerCertificate())
-	for _, user := range []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator} {
+	users := []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator}
+	if p.EMQX != nil {
+		users = append(users, contract.UserIngest, contract.UserEMQX)
+	}
+	for _, user := range users {
 		spec := leaf(roleSecret(user), issuerPlatform, quarter).WithURIs(contract.RoleURI(p.Name, user)).WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
 		out = append(out, p.certificate(roleSecret(user), spec))
 	}
@@ -74,10 +78,17 @@ type server struct {
 }
 
 func (p platform) servers() []server {
+	broker := append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...)
+	if p.EMQX != nil {
+		broker = append(broker, p.hosts(compile.ObjectEMQX)...)
+	}
 	out := []server{
-		{compile.SecretBrokerTLS, append(append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...), p.Spec.Broker.Hostnames...), quarter},
+		{compile.SecretBrokerTLS, append(broker, p.Spec.Broker.Hostnames...), quarter},
 		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
+	}
+	if p.EMQX != nil {
+		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter}, server{secretIngestTLS, p.hosts("dizuo-ingest"), quarter})
 	}
 	for _, d := range p.Database.Runs() {
 		switch d.Engine {

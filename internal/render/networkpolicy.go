@@ -27,13 +27,20 @@ func (p platform) networkPolicies() []Object {
 		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelName: ManagedBy}))
 	webhooks := netac.NetworkPolicyEgressRule().WithPorts(tcp(443), tcp(8080), tcp(8443))
 	db := p.toDatabase(p.Database.Serves)
-	out := []Object{
-		p.networkPolicy("broker", []*ingress{from(nil, portMQTT), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}, portClient),
-			from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)}, peers),
-		p.networkPolicy("auth", nil, broker),
+	devices, clients := from(nil, portMQTT), []*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}
+	var out []Object
+	inBroker, inAuth, outAuth := []*ingress{devices}, []*ingress(nil), []*egress{broker}
+	if p.EMQX != nil {
+		clients = append(clients, peer(componentIngest))
+		inBroker, inAuth, outAuth = nil, []*ingress{from(emqxPeers(), portAuth)}, append(outAuth, to(peer(componentEMQX), portDashboard))
+		out = append(out, p.networkPolicy(componentIngest, []*ingress{from(emqxPeers(), portHook)}, broker, to(peer(componentEMQX), portRoles)), p.emqxPolicy(devices))
+	}
+	out = append(out,
+		p.networkPolicy("broker", append(inBroker, from(clients, portClient), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)), peers),
+		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
 		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, broker, db),
-	}
+	)
 	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}
 	if p.Database.To != nil {
 		readers = append(readers, peer(componentMove))
@@ -72,12 +79,11 @@ func (p platform) cnpgPolicy(readers []*netac.NetworkPolicyPeerApplyConfiguratio
 		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelName: "cloudnative-pg"}))
 	within := []*netac.NetworkPolicyPeerApplyConfiguration{cnpgPeer(), operator}
 	metrics := netac.NetworkPolicyIngressRule().WithFrom(netac.NetworkPolicyPeer().WithNamespaceSelector(metav1ac.LabelSelector())).WithPorts(tcp(portCNPGMetrics))
-	dns := netac.NetworkPolicyEgressRule().WithPorts(tcp(53), netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolUDP).WithPort(intstr.FromInt32(53)))
 	return netac.NetworkPolicy(compile.ClusterCNPG, p.Namespace).WithLabels(labels(p.owner, "database")).
 		WithSpec(netac.NetworkPolicySpec().WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{labelCNPGCluster: compile.ClusterCNPG})).
 			WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress).
 			WithIngress(from(append(readers, within...), portDB), from(within, portCNPGStatus), metrics).
-			WithEgress(to(cnpgPeer(), portDB, portCNPGStatus), p.cnpgOutside(), dns))
+			WithEgress(to(cnpgPeer(), portDB, portCNPGStatus), p.cnpgOutside(), dns()))
 }
 
 // cnpgOutside is the API server and, where backups go to another port, the object store.
@@ -93,12 +99,36 @@ func (p platform) cnpgOutside() *egress {
 	return rule
 }
 
+func emqxPeers() []*netac.NetworkPolicyPeerApplyConfiguration {
+	return []*netac.NetworkPolicyPeerApplyConfiguration{peer(componentEMQX)}
+}
+
+// Ports by which the nodes of EMQX talk to each other.
+const portEMQXEkka, portEMQXRPC = 4370, 5369
+
+// emqxPolicy is for the pods of EMQX, which emqx-operator asks over the plain port of the API.
+func (p platform) emqxPolicy(devices *ingress) Object {
+	operator := netac.NetworkPolicyPeer().WithNamespaceSelector(metav1ac.LabelSelector()).
+		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelName: "emqx-operator"}))
+	within := netac.NetworkPolicyIngressRule().WithFrom(emqxPeers()...).WithPorts(tcp(portEMQXEkka), tcp(portEMQXRPC))
+	return netac.NetworkPolicy("dizuo-"+componentEMQX, p.Namespace).WithLabels(labels(p.owner, componentEMQX)).
+		WithSpec(netac.NetworkPolicySpec().WithPodSelector(selecting(componentEMQX)).WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress).
+			WithIngress(devices, from([]*netac.NetworkPolicyPeerApplyConfiguration{peer(componentIngest)}, portRoles),
+				from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("auth")}, portDashboard),
+				from([]*netac.NetworkPolicyPeerApplyConfiguration{operator}, portDashboardPlain), within).
+			WithEgress(to(peer("auth"), portAuth), to(peer(componentIngest), portHook), to(peer(componentEMQX), portEMQXEkka, portEMQXRPC), dns()))
+}
+
+// dns allows names to be looked up.
+func dns() *egress {
+	return netac.NetworkPolicyEgressRule().WithPorts(tcp(53), netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolUDP).WithPort(intstr.FromInt32(53)))
+}
+
 func (p platform) networkPolicy(component string, in []*ingress, out ...*egress) Object {
-	dns := netac.NetworkPolicyEgressRule().WithPorts(tcp(53), netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolUDP).WithPort(intstr.FromInt32(53)))
 	health := netac.NetworkPolicyIngressRule().WithFrom(netac.NetworkPolicyPeer().WithNamespaceSelector(metav1ac.LabelSelector())).WithPorts(tcp(portHealth))
 	return netac.NetworkPolicy("dizuo-"+component, p.Namespace).WithLabels(labels(p.owner, component)).
 		WithSpec(netac.NetworkPolicySpec().WithPodSelector(selecting(component)).WithPolicyTypes(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress).
-			WithIngress(append(in, health)...).WithEgress(append(out, dns)...))
+			WithIngress(append(in, health)...).WithEgress(append(out, dns())...))
 }
 
 func peer(component string) *netac.NetworkPolicyPeerApplyConfiguration {

@@ -23,8 +23,6 @@ import (
 // https://docs.emqx.com/en/emqx/v5.8/access-control/authn/http.html
 
 const (
-	// EMQXPath is where EMQX posts.
-	EMQXPath = "/emqx/authn"
 	// emqxBody bounds a request in bytes: a certificate and a password fit.
 	emqxBody = 64 << 10
 	// emqxTimeout is EMQX's own patience, as rendered.
@@ -82,7 +80,7 @@ func (e *emqx) serve(ctx context.Context, c contract.EMQXConfig, platform string
 		return fmt.Errorf("auth.emqx.tls: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+EMQXPath, e.answer)
+	mux.HandleFunc("POST "+contract.EMQXPath, e.answer)
 	return process.ServeHTTP(ctx, &http.Server{Addr: c.Address, Handler: mux, TLSConfig: tlsConfig, ReadHeaderTimeout: emqxTimeout, ReadTimeout: emqxTimeout})
 }
 

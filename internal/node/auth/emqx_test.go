@@ -24,7 +24,7 @@ func emqxWorld(t *testing.T) (w *world, url string, client func(cert *tls.Certif
 	w.start()
 	roots := x509.NewCertPool()
 	roots.AddCert(w.ca.cert)
-	return w, "https://" + w.cfg.Auth.EMQX.Address + EMQXPath, func(cert *tls.Certificate) *http.Client {
+	return w, "https://" + w.cfg.Auth.EMQX.Address + contract.EMQXPath, func(cert *tls.Certificate) *http.Client {
 		c := &tls.Config{RootCAs: roots}
 		if cert != nil {
 			c.Certificates = []tls.Certificate{*cert}
