@@ -39,8 +39,8 @@ type session struct {
 	metrics *metrics
 }
 
-// open prepares the session; run connects it.
-func open(c contract.NATSConfig, instance string, s *session) error {
+// open prepares the session, for as long as ctx lasts; run connects it.
+func open(ctx context.Context, c contract.NATSConfig, instance string, s *session) error {
 	tlsConfig, err := process.ClientTLS(c.TLS)
 	if err != nil {
 		return err
@@ -59,34 +59,55 @@ func open(c contract.NATSConfig, instance string, s *session) error {
 		}
 		return present
 	})
-	o.SetOnConnectHandler(func(client mqtt.Client) { go s.subscribe(client) })
+	o.SetOnConnectHandler(func(mqtt.Client) { go s.hold(ctx) })
 	s.client = mqtt.NewClient(o)
 	return nil
 }
 
-// subscribe takes up the subscriptions; a session that EMQX kept has them already.
-func (s *session) subscribe(client mqtt.Client) {
+// hold subscribes until EMQX has granted it, or the connection is another. A session that EMQX kept has its subscriptions already,
+// and may have sent messages by now.
+func (s *session) hold(ctx context.Context) {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		if !s.client.IsConnectionOpen() {
+			return struct{}{}, backoff.Permanent(errors.New("connection lost"))
+		}
+		err := subscribe(s.client)
+		if err != nil {
+			s.held(err)
+			s.log.Warn("no fallback session in EMQX", "err", err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(0), backoff.WithBackOff(pauses()))
+	if err == nil {
+		s.held(nil)
+		s.log.Info("fallback session held in EMQX")
+	}
+}
+
+func subscribe(client mqtt.Client) error {
 	filters := map[string]byte{}
 	for _, t := range upTopics() {
 		filters[group+t] = 1
 	}
 	token := client.SubscribeMultiple(filters, nil)
-	err := wait(token)
-	if sub, ok := token.(*mqtt.SubscribeToken); ok && err == nil {
+	if err := wait(token); err != nil {
+		return err
+	}
+	if sub, ok := token.(*mqtt.SubscribeToken); ok {
 		for filter, granted := range sub.Result() {
 			if granted != 1 {
-				err = fmt.Errorf("EMQX refused the subscription %s (%#x)", filter, granted)
+				return fmt.Errorf("EMQX refused the subscription %s (%#x)", filter, granted)
 			}
 		}
 	}
-	if err != nil {
-		s.held(err)
-		s.log.Warn("no fallback session in EMQX", "err", err)
-		client.Disconnect(0)
-		return
-	}
-	s.held(nil)
-	s.log.Info("fallback session held in EMQX")
+	return nil
+}
+
+// pauses are those between two attempts.
+func pauses() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 2*time.Second
+	return b
 }
 
 // run works the session off, in order, until ctx ends. The session stays in EMQX and fills on.
@@ -118,7 +139,7 @@ func (s *session) take(ctx context.Context, m mqtt.Message) error {
 			s.metrics.messages.WithLabelValues(viaSession, "failed").Inc()
 		}
 		return struct{}{}, err
-	}, backoff.WithMaxElapsedTime(0), backoff.WithBackOff(&backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Second}))
+	}, backoff.WithMaxElapsedTime(0), backoff.WithBackOff(pauses()))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

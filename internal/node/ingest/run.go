@@ -64,12 +64,12 @@ func run(ctx context.Context, cfg contract.NodeConfig, instance string, logger *
 		}
 		health.Set("broker", nil)
 		l := log{nc, js}
+		h := &hook{store: l.store, log: logger, metrics: m}
 		s := &session{store: l.store, log: logger, metrics: m, held: func(err error) { health.Set("session", err) }}
-		if err := open(cfg.Ingest.MQTT, instance, s); err != nil {
+		g, ctx := errgroup.WithContext(ctx)
+		if err := open(ctx, cfg.Ingest.MQTT, instance, s); err != nil {
 			return err
 		}
-		h := &hook{store: l.store, log: logger, metrics: m}
-		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return h.serve(ctx, *cfg.Ingest, path.Base(cfg.Platform)) })
 		g.Go(func() error { return s.run(ctx) })
 		g.Go(func() error {

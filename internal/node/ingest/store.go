@@ -41,6 +41,9 @@ func (l log) store(ctx context.Context, m message) error {
 	if err != nil {
 		return permanent{err}
 	}
+	if !l.nc.IsConnected() { // a publish would wait for its time to run out, and the device for EMQX
+		return nats.ErrDisconnected
+	}
 	subject := contract.DeviceSubject(fleet, device, channel)
 	msg := &nats.Msg{Subject: subject, Data: m.payload, Header: nats.Header{qosHeader: []string{strconv.Itoa(int(m.qos))}}}
 	if m.qos == 0 {

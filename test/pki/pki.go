@@ -1,0 +1,123 @@
+// Package pki makes certificate authorities and certificates for tests.
+package pki
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// CA is a certificate authority made for one test.
+type CA struct {
+	Cert *x509.Certificate
+	// PEM is Cert as text.
+	PEM string
+	key crypto.Signer
+}
+
+// New makes a CA.
+func New(t testing.TB, name string) CA {
+	t.Helper()
+	cert := issue(t, nil, x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature})
+	return CA{Cert: cert.Leaf, PEM: string(block("CERTIFICATE", cert.Leaf.Raw)), key: cert.PrivateKey.(crypto.Signer)}
+}
+
+// Client gives a client certificate that bears a URI.
+func (c CA) Client(t testing.TB, uri string) tls.Certificate {
+	t.Helper()
+	return issue(t, &c, x509.Certificate{URIs: parse(t, uri), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+}
+
+// Server gives a certificate of a server on this machine.
+func (c CA) Server(t testing.TB) tls.Certificate {
+	t.Helper()
+	return issue(t, &c, x509.Certificate{DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+}
+
+// Peer gives a certificate for both sides of a connection on this machine, that bears a URI.
+func (c CA) Peer(t testing.TB, uri string) tls.Certificate {
+	t.Helper()
+	return issue(t, &c, x509.Certificate{DNSNames: []string{"localhost"}, URIs: parse(t, uri), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
+}
+
+// Pool gives the CA as what a client trusts.
+func (c CA) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(c.Cert)
+	return pool
+}
+
+// Files writes a certificate, its key and the CA into a folder of the test's own.
+func (c CA) Files(t testing.TB, cert tls.Certificate) contract.TLSFiles {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name string, text []byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return contract.TLSFiles{CertFile: write("tls.crt", block("CERTIFICATE", cert.Certificate[0])), KeyFile: write("tls.key", block("PRIVATE KEY", der)),
+		CAFile: write("ca.crt", []byte(c.PEM))}
+}
+
+// issue gives a key and a certificate signed by parent, or self-signed when parent is nil.
+func issue(t testing.TB, parent *CA, template x509.Certificate) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
+		t.Fatal(err)
+	}
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	issuer, signer := &template, crypto.Signer(key)
+	if parent != nil {
+		issuer, signer = parent.Cert, parent.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, issuer, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func parse(t testing.TB, uri string) []*url.URL {
+	t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*url.URL{u}
+}
+
+func block(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
