@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,28 +18,36 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// emqxWorld is a world whose auth answers EMQX as well, and what EMQX asks it by.
-func emqxWorld(t *testing.T) (w *world, url string, client func(cert *tls.Certificate) *http.Client) {
+// emqxWorld is a world whose auth answers EMQX as well, and what EMQX asks it by. beat says once that the role ingest is there.
+func emqxWorld(t *testing.T) (w *world, api *emqxAPI, ask func(cert *tls.Certificate, body string) (*http.Response, error), beat func()) {
 	t.Helper()
 	w = newWorld(t)
-	w.cfg.Auth.EMQX = &contract.EMQXConfig{Address: free(t), TLS: writeTLS(t, w.dir, "emqx-server", w.ca.server(t), w.ca)}
+	api = newEMQXAPI(t, w)
+	w.cfg.Auth.EMQX = &contract.EMQXConfig{Address: free(t), TLS: writeTLS(t, w.dir, "emqx-server", w.ca.server(t), w.ca), API: api.config}
 	w.start()
 	roots := x509.NewCertPool()
 	roots.AddCert(w.ca.cert)
-	return w, "https://" + w.cfg.Auth.EMQX.Address + contract.EMQXPath, func(cert *tls.Certificate) *http.Client {
+	ingest := w.user(contract.UserIngest)
+	beat = func() {
+		if err := ingest.Publish(contract.SubjectIngest, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	return w, api, func(cert *tls.Certificate, body string) (*http.Response, error) {
 		c := &tls.Config{RootCAs: roots}
 		if cert != nil {
 			c.Certificates = []tls.Certificate{*cert}
 		}
-		return &http.Client{Transport: &http.Transport{TLSClientConfig: c}, Timeout: 10 * time.Second}
-	}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+		return client.Post("https://"+w.cfg.Auth.EMQX.Address+contract.EMQXPath, "application/json", strings.NewReader(body))
+	}, beat
 }
 
-// The request and the answer are as EMQX documents them; who is let in, as whom and for which topics is what the auth callout says.
-func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
-	w, url, client := emqxWorld(t)
+// asker gives what EMQX makes of an answer. An answer that it could not read is an error of the test.
+func asker(t *testing.T, w *world, ask func(*tls.Certificate, string) (*http.Response, error), beat func()) func(body any) emqxAnswer {
+	t.Helper()
 	emqx := w.ca.client(t, contract.RoleURI(platform, contract.UserEMQX))
-	ask := func(body any) emqxAnswer {
+	return func(body any) emqxAnswer {
 		t.Helper()
 		raw, ok := body.(string)
 		if !ok {
@@ -49,7 +59,8 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 		}
 		var answer emqxAnswer
 		await(t, "an answer", func() error {
-			response, err := client(&emqx).Post(url, "application/json", strings.NewReader(raw))
+			beat()
+			response, err := ask(&emqx, raw)
 			if err != nil {
 				return err
 			}
@@ -67,13 +78,36 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 		})
 		return answer
 	}
-	certificate := func(by ca, fleet, device string) string {
-		cert := by.client(t, contract.DeviceURI(platform, fleet, device))
-		return base64.StdEncoding.EncodeToString(cert.Certificate[0])
+}
+
+// certificate is a device's, as EMQX sends it.
+func certificate(t *testing.T, by ca, uri string) string {
+	t.Helper()
+	return base64.StdEncoding.EncodeToString(by.client(t, uri).Certificate[0])
+}
+
+func emqxConnect(clientID, username, password, cert string) map[string]string {
+	return map[string]string{"clientid": clientID, "username": username, "password": password, "cert": cert, "zone": "default"}
+}
+
+// The request and the answer are as EMQX documents them; who is let in, as whom and for which topics is what the auth callout says.
+func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
+	w, _, raw, beat := emqxWorld(t)
+	request := emqxConnect
+	certificate := func(by ca, fleet, device string) string { return certificate(t, by, contract.DeviceURI(platform, fleet, device)) }
+	silent := asker(t, w, raw, func() {})
+	known := request("smoke_s1", "", "", certificate(w.cas["smoke"], "smoke", "s1"))
+	if a := silent(known); a.Result != "deny" {
+		t.Errorf("a device is let in though nothing holds what EMQX acknowledges: %+v", a)
 	}
-	request := func(clientID, username, password, cert string) map[string]string {
-		return map[string]string{"clientid": clientID, "username": username, "password": password, "cert": cert, "peerhost": "10.0.0.7", "zone": "default"}
-	}
+	beat()
+	ask := asker(t, w, raw, beat)
+	await(t, "the role ingest is heard", func() error {
+		if a := ask(known); a.Result != "allow" {
+			return errors.New(a.Result)
+		}
+		return nil
+	})
 	for name, body := range map[string]map[string]string{
 		"certificate":                        request("smoke_s1", "", "", certificate(w.cas["smoke"], "smoke", "s1")),
 		"certificate, its username repeated": request("smoke_s1", "smoke.s1", "", certificate(w.cas["smoke"], "smoke", "s1")),
@@ -102,7 +136,7 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 		}
 	}
 	zone := request("smoke_s1", "", "", certificate(w.cas["smoke"], "smoke", "s1"))
-	zone["zone"] = "internal"
+	zone["zone"] = "other"
 	for name, body := range map[string]any{
 		"nothing shown":              request("smoke_s1", "", "", ""),
 		"another's client id":        request("smoke_s2", "", "", certificate(w.cas["smoke"], "smoke", "s1")),
@@ -113,7 +147,7 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 		"a role of the platform":     request("grid", "", "", base64.StdEncoding.EncodeToString(w.ca.client(t, contract.RoleURI(platform, contract.UserGrid)).Certificate[0])),
 		"no certificate at all":      request("smoke_s1", "", "", "bm90IGEgY2VydGlmaWNhdGU="),
 		"no base64":                  request("smoke_s1", "", "", "%%%"),
-		"the internal zone":          zone,
+		"a zone that is not there":   zone,
 		"no JSON":                    "clientid=smoke_s1",
 		"too long":                   `{"clientid":"` + strings.Repeat("x", emqxBody) + `"}`,
 	} {
@@ -125,7 +159,7 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 	// Who is not EMQX is not answered, whatever the platform's CA says.
 	for name, cert := range map[string]*tls.Certificate{"nobody": nil, "the role grid": new(w.ca.client(t, contract.RoleURI(platform, contract.UserGrid))),
 		"a device": new(w.cas["smoke"].client(t, contract.DeviceURI(platform, "smoke", "s1")))} {
-		response, err := client(cert).Post(url, "application/json", strings.NewReader("{}"))
+		response, err := raw(cert, "{}")
 		if err == nil {
 			_ = response.Body.Close()
 			t.Errorf("%s was answered: %s", name, response.Status)
@@ -138,6 +172,35 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 	w.publish()
 	if a := ask(request("smoke_s1", "", "", certificate(w.cas["smoke"], "smoke", "s1"))); a.Result != "deny" {
 		t.Errorf("a device whose row is gone: %s", a.Result)
+	}
+}
+
+// On the listener for roles the role ingest comes in and nobody else, with a live bundle or without one.
+func TestEMQXListenerForRolesIsIngestsAlone(t *testing.T) {
+	w, _, raw, _ := emqxWorld(t)
+	ask := asker(t, w, raw, func() {})
+	role := func(clientID, cert string) map[string]string {
+		return map[string]string{"clientid": clientID, "cert": cert, "zone": "roles"}
+	}
+	ingest := certificate(t, w.ca, contract.RoleURI(platform, contract.UserIngest))
+	a := ask(role("ingest.dizuo-ingest-0", ingest))
+	want := []emqxRule{{"allow", "subscribe", []int{1}, []string{"dizuo/v1/d/+/+/telemetry", "dizuo/v1/d/+/+/signal", "dizuo/v1/d/+/+/state", "dizuo/v1/d/+/+/ack"}},
+		{"allow", "publish", []int{0}, []string{"dizuo/v1/d/+/+/cmd", "dizuo/v1/d/+/+/desired"}}, {"deny", "all", nil, []string{"#"}}}
+	if a.Result != "allow" || !reflect.DeepEqual(a.ACL, want) {
+		t.Errorf("%+v, want %+v", a, want)
+	}
+	for name, body := range map[string]map[string]string{
+		"a device's client id":     role("smoke_s1", ingest),
+		"no certificate":           role("ingest.dizuo-ingest-0", ""),
+		"the role grid":            role("ingest.dizuo-ingest-0", certificate(t, w.ca, contract.RoleURI(platform, contract.UserGrid))),
+		"another platform's":       role("ingest.dizuo-ingest-0", certificate(t, w.ca, contract.RoleURI("other", contract.UserIngest))),
+		"another CA":               role("ingest.dizuo-ingest-0", certificate(t, w.cas["smoke"], contract.RoleURI(platform, contract.UserIngest))),
+		"a device":                 role("ingest.dizuo-ingest-0", certificate(t, w.cas["smoke"], contract.DeviceURI(platform, "smoke", "s1"))),
+		"ingest, where devices go": emqxConnect("ingest.dizuo-ingest-0", "", "", ingest),
+	} {
+		if a := ask(body); a.Result != "deny" {
+			t.Errorf("%s: %+v, want a refusal", name, a)
+		}
 	}
 }
 
