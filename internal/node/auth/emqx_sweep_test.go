@@ -140,9 +140,10 @@ func TestASweepWaitsForWhoIsOnTheWay(t *testing.T) {
 	}
 	late := &ledger{}
 	late.add("gone", "late", time.Now().Add(-emqxSettles+500*time.Millisecond))
-	timer := time.AfterFunc(250*time.Millisecond, func() { api.connect("late", "gone") })
-	defer timer.Stop()
-	if sweep(late); len(api.connected()) > 0 {
+	registered := make(chan struct{})
+	time.AfterFunc(250*time.Millisecond, func() { api.connect("late", "gone"); close(registered) })
+	sweep(late)
+	if <-registered; len(api.connected()) > 0 {
 		t.Errorf("connected: %v", api.connected())
 	}
 	// Who may stay, and who was admitted long ago, is not waited for.
