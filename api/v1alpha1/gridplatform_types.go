@@ -385,7 +385,7 @@ type EMQXSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=15
 	Replicas int32 `json:"replicas,omitempty"`
-	// replicants is the number of nodes that only take connections. Default: 0.
+	// replicants is the number of nodes that only take connections. They need EMQX Enterprise and licenseSecretRef. Default: 0.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0

@@ -94,7 +94,9 @@ func emqxConnect(clientID, username, password, cert string) map[string]string {
 func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 	w, _, raw, beat := emqxWorld(t)
 	request := emqxConnect
-	certificate := func(by ca, fleet, device string) string { return certificate(t, by, contract.DeviceURI(platform, fleet, device)) }
+	certificate := func(by ca, fleet, device string) string {
+		return certificate(t, by, contract.DeviceURI(platform, fleet, device))
+	}
 	silent := asker(t, w, raw, func() {})
 	known := request("smoke_s1", "", "", certificate(w.cas["smoke"], "smoke", "s1"))
 	if a := silent(known); a.Result != "deny" {
