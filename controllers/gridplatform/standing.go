@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/foreign"
@@ -72,14 +73,10 @@ func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatf
 	if err != nil {
 		return out, err
 	}
-	switch {
-	case o.Status.Database != nil:
-		out.Engine = o.Status.Database.Engine
-	case managed.UID != "": // a platform of before this status was kept
-		out.Engine = v1alpha1.DatabaseManaged
-	}
 	if at := o.Status.Database; at != nil {
-		out.Move, out.To = at.Move, at.MovingTo
+		out.Engine, out.Move, out.To = at.Engine, at.Move, at.MovingTo
+	} else if out.Engine, err = r.servingEngine(ctx, o.Namespace); err != nil {
+		return out, err
 	}
 	wanted := o.Spec.Database.Engine
 	if out.Engine == "" || out.Engine == wanted {
@@ -96,6 +93,20 @@ func (r *Reconciler) databaseStanding(ctx context.Context, o *v1alpha1.GridPlatf
 	}
 	out.Copy, err = r.copying(ctx, o.Namespace, compile.MoveName(o, out))
 	return out, err
+}
+
+// servingEngine tells by its configuration which engine the grid service uses; "" where there is none. It speaks where the status is
+// lost, as it is when a platform is restored from a copy: the engine that the spec names may be one that the data never reached.
+func (r *Reconciler) servingEngine(ctx context.Context, namespace string) (v1alpha1.DatabaseEngine, error) {
+	cm := &corev1.ConfigMap{}
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "dizuo-grid"}, cm); err != nil {
+		return "", client.IgnoreNotFound(err)
+	}
+	var config contract.NodeConfig
+	if err := yaml.Unmarshal([]byte(cm.Data["node.yaml"]), &config); err != nil || config.Grid == nil {
+		return "", nil //nolint:nilerr // somebody wrote over it; it will be put right
+	}
+	return compile.EngineAt(config.Grid.Database.Host, namespace), nil
 }
 
 // engineReady says that an engine takes connections; of an external one nothing is known.

@@ -158,13 +158,30 @@ func engine(c *problems, s *Snapshot, e v1alpha1.DatabaseEngine) Database {
 	switch e {
 	case v1alpha1.DatabaseCloudNativePG:
 		c.requires(s, GroupCloudNativePG, "spec.database.engine", "which runs PostgreSQL")
-		d.Host = ClusterCNPG + "-rw." + ns + ".svc"
+		d.Host = hostCNPG(ns)
 	case v1alpha1.DatabaseExternal:
 		external(c, s, &d)
 	default:
-		d.Host = ServicePostgres + "." + ns + ".svc"
+		d.Host = hostManaged(ns)
 	}
 	return d
+}
+
+func hostCNPG(namespace string) string { return ClusterCNPG + "-rw." + namespace + ".svc" }
+
+func hostManaged(namespace string) string { return ServicePostgres + "." + namespace + ".svc" }
+
+// EngineAt gives the engine whose database a service of the platform in that namespace reaches at host; "" for no host.
+func EngineAt(host, namespace string) v1alpha1.DatabaseEngine {
+	switch host {
+	case "":
+		return ""
+	case hostManaged(namespace):
+		return v1alpha1.DatabaseManaged
+	case hostCNPG(namespace):
+		return v1alpha1.DatabaseCloudNativePG
+	}
+	return v1alpha1.DatabaseExternal
 }
 
 // external reads the connection string of a database that exists. A move away from it needs it still.

@@ -120,3 +120,15 @@ func TestConnectionStrings(t *testing.T) {
 		}
 	}
 }
+
+// Where the status is lost, what the services use says where the data is.
+func TestEngineAt(t *testing.T) {
+	for host, want := range map[string]v1alpha1.DatabaseEngine{
+		"": "", "dizuo-postgres.henan.svc": v1alpha1.DatabaseManaged, "dizuo-db-rw.henan.svc": v1alpha1.DatabaseCloudNativePG,
+		"dizuo-db-rw.other.svc": v1alpha1.DatabaseExternal, "db.example": v1alpha1.DatabaseExternal,
+	} {
+		if got := compile.EngineAt(host, "henan"); got != want {
+			t.Errorf("%q: %q, want %q", host, got, want)
+		}
+	}
+}

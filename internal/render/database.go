@@ -28,6 +28,9 @@ func (p platform) databases() []Object {
 	for _, d := range p.Database.Runs() {
 		switch d.Engine {
 		case v1alpha1.DatabaseCloudNativePG:
+			if p.Database.To != nil && d.Engine == p.Database.Serves.Engine {
+				continue // the spec has no settings for it any more: it stays as it is, and is kept
+			}
 			out = append(out, p.cloudNativePG()...)
 		case v1alpha1.DatabaseExternal:
 			out = append(out, p.external(d)...)

@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/process"
 )
 
 // serverCert writes a self-signed certificate for 127.0.0.1 and localhost, with a URI unless that is empty, and gives its files.
@@ -267,5 +268,21 @@ func TestViolationsAreCountedByFleet(t *testing.T) {
 	want := fmt.Sprint(map[string]contract.FleetReport{"smoke": {Violations: 2, LastViolationAt: at.UTC()}, "meter": {Violations: 1, LastViolationAt: at.UTC()}})
 	if got := fmt.Sprint(r.Fleets); got != want {
 		t.Errorf("report %s, want %s", got, want)
+	}
+}
+
+// A broker whose disk fails goes on without JetStream, and acknowledges nothing: that must be seen.
+func TestABrokerWithoutItsStoreIsNotReady(t *testing.T) {
+	b := start(t, config(t))
+	health := &process.Health{}
+	health.Check("server", b.Err)
+	if err := health.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.server.DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	if health.Err() == nil {
+		t.Error("the broker is ready without JetStream")
 	}
 }

@@ -50,7 +50,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 			return err
 		}
 		defer b.Stop()
-		health.Set("server", nil)
+		health.Check("server", b.Err)
 		log.Info("broker serves", "mqtt", b.MQTTAddress(), "clients", b.ClientURL())
 		return b.serve(ctx, cfg, in)
 	})

@@ -41,8 +41,20 @@ func Load(path string) (contract.NodeConfig, error) {
 
 // Health collects named readiness checks.
 type Health struct {
-	mu     sync.Mutex
-	checks map[string]error
+	mu      sync.Mutex
+	checks  map[string]error
+	running map[string]func() error
+}
+
+// Check asks from now on whenever somebody wants to know, in place of what Set said under that name.
+func (h *Health) Check(name string, check func() error) {
+	h.Set(name, nil)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running == nil {
+		h.running = map[string]func() error{}
+	}
+	h.running[name] = check
 }
 
 // Set records the state of one check; nil means fine.
@@ -64,7 +76,11 @@ func (h *Health) Err() error {
 	}
 	var wrong []string
 	for _, name := range slices.Sorted(maps.Keys(h.checks)) {
-		if err := h.checks[name]; err != nil {
+		err := h.checks[name]
+		if check := h.running[name]; check != nil {
+			err = check()
+		}
+		if err != nil {
 			wrong = append(wrong, name+": "+err.Error())
 		}
 	}
