@@ -77,11 +77,15 @@ func measure(t *testing.T, s size) []figure.Figure {
 	if n, m := ours.created, null.writes.count(""); n != m {
 		t.Fatalf("the null controller made %d writes, ours %d: they do not compare", m, n)
 	}
+	if n, m := ours.events, null.events; m < n*9/10 || m > n*11/10 {
+		t.Fatalf("the null controller sent %d events, ours %d: they do not compare", m, n)
+	}
 	name := fmt.Sprintf("%d platforms, %d communities: ", s.platforms, s.communities)
 	return []figure.Figure{
 		figure.AtMost(name+"writes beyond children, per community with a workspace", perWorkspace, "writes", 3),
 		figure.AtMost(name+"writes per community without", perPlain, "writes", 1),
 		figure.AtMost(name+"writes per change of one community", perChange, "writes", 1),
+		figure.AtMost(name+"events per object, beside the writes", float64(ours.events)/float64(b.objects()), "events", 0),
 		figure.AtMost(name+"writes when nothing changed", float64(again), "writes", 0),
 		figure.AtLeast(name+"objects a second", float64(b.objects())/ours.took.Seconds(), "objects/s", 0),
 		figure.AtLeast(name+"ratio to the null controller", null.took.Seconds()/ours.took.Seconds(), "x", 0.8),
@@ -192,6 +196,8 @@ type side struct {
 	// took is the time from the start to the last write, created how many they were.
 	took    time.Duration
 	created int
+	// events sent by then; of the null controller as many as of ours, or nearly: they are sent beside the work.
+	events int
 }
 
 // run measures a controller that was just started, until it writes no more.
@@ -203,7 +209,7 @@ func (b *bench) run(w *writes, stop func()) side {
 		b.t.Fatal(err)
 	}
 	b.said()
-	return side{writes: w, stop: stop, took: last.Sub(began), created: w.count("")}
+	return side{writes: w, stop: stop, took: last.Sub(began), created: w.count(""), events: w.sent()}
 }
 
 // changes changes one community after the other, and gives the p99 of the time to its status in seconds, and the writes that a

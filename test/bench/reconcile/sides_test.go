@@ -15,7 +15,9 @@ import (
 	"sync"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,12 +41,14 @@ type write struct {
 	Body      []byte `json:"body"`
 }
 
-// writes counts what a controller writes, and keeps it where there is a file for it.
+// writes counts what a controller writes, and keeps it where there is a file for it. Events are counted apart: they are sent beside
+// the reconcilers' work and wait for nobody.
 type writes struct {
-	mu    sync.Mutex
-	paths []string
-	last  time.Time
-	file  *os.File
+	mu     sync.Mutex
+	paths  []string
+	events int
+	last   time.Time
+	file   *os.File
 }
 
 // count gives how many writes went to a path with a part in it; all of them, if the part is empty.
@@ -59,6 +63,13 @@ func (w *writes) count(part string) int {
 		}
 	}
 	return n
+}
+
+// sent gives how many events were sent.
+func (w *writes) sent() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.events
 }
 
 // quiet waits until nothing was written for a while, and gives the time of the last write.
@@ -91,7 +102,7 @@ func (w *writes) close() error {
 // wrap counts, keeps and passes on.
 func (w *writes) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews") && !strings.HasSuffix(r.URL.Path, "/events") {
+		if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews") {
 			if err := w.keep(r); err != nil {
 				return nil, err
 			}
@@ -103,7 +114,11 @@ func (w *writes) wrap(next http.RoundTripper) http.RoundTripper {
 func (w *writes) keep(r *http.Request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.paths, w.last = append(w.paths, r.URL.Path), time.Now()
+	if eventPath.MatchString(r.URL.Path) {
+		w.events++
+	} else {
+		w.paths, w.last = append(w.paths, r.URL.Path), time.Now()
+	}
 	if w.file == nil {
 		return nil
 	}
@@ -165,13 +180,25 @@ func (b *bench) null() (*writes, func()) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	events := make(chan write, 1<<16) // room for all of them
 	for plural, kind := range map[string]client.Object{"communities": &v1alpha1.Community{}, "devicefleets": &v1alpha1.DeviceFleet{},
 		"datasharingagreements": &v1alpha1.DataSharingAgreement{}, "gridplatforms": &v1alpha1.GridPlatform{}} {
-		null := &nullController{http: mgr.GetHTTPClient(), host: strings.TrimSuffix(config.Host, "/"), plural: plural, replay: replay}
+		null := &nullController{http: mgr.GetHTTPClient(), host: strings.TrimSuffix(config.Host, "/"), plural: plural, replay: replay, events: events}
 		if err := ctrl.NewControllerManagedBy(mgr).Named("null-"+plural).For(kind, kit.SpecChanged()).Complete(null); err != nil {
 			b.t.Fatal(err)
 		}
 	}
+	sender := &nullController{http: mgr.GetHTTPClient(), host: strings.TrimSuffix(config.Host, "/")}
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-events:
+				_ = sender.write(ctx, e) // as ours, which nobody waits for
+			}
+		}
+	}()
 	return w, started(ctx, stop, mgr)
 }
 
@@ -186,13 +213,21 @@ func (b *bench) recorded() (map[string][]write, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	of := map[string]string{}
-	calls := map[string][]write{}
+	of, regarding := map[string]string{}, map[string]string{}
+	calls, events := map[string][]write{}, map[string][]write{}
 	var order []string
 	for decoder := json.NewDecoder(file); decoder.More(); {
 		var w write
 		if err := decoder.Decode(&w); err != nil {
 			return nil, err
+		}
+		if eventPath.MatchString(w.URL) {
+			k, err := eventOf(w, regarding)
+			if err != nil {
+				return nil, err
+			}
+			events[k] = append(events[k], w)
+			continue
 		}
 		if w.Body, err = anyVersion(w.Body); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", w.Method, w.URL, err)
@@ -212,7 +247,34 @@ func (b *bench) recorded() (map[string][]write, error) {
 		}
 		out[of[call]] = append(out[of[call]], calls[call]...)
 	}
+	for k, list := range events {
+		out[k] = append(out[k], list...)
+	}
 	return out, nil
+}
+
+// eventPath is the path of events, of one or of all.
+var eventPath = regexp.MustCompile(`/events(/[^/?]+)?(\?.*)?$`)
+
+// eventOf gives the object of ours that an event is about; one that is sent again in a series is known by its name.
+func eventOf(w write, regarding map[string]string) (string, error) {
+	path, _, _ := strings.Cut(w.URL, "?")
+	name := path[strings.LastIndex(path, "/")+1:]
+	if w.Method == http.MethodPost {
+		o, _, err := scheme.Codecs.UniversalDeserializer().Decode(w.Body, nil, nil)
+		event, ok := o.(*eventsv1.Event)
+		if !ok {
+			return "", fmt.Errorf("an event of type %T: %w", o, err)
+		}
+		plural := map[string]string{"Community": "communities", "DeviceFleet": "devicefleets", "DataSharingAgreement": "datasharingagreements",
+			"GridPlatform": "gridplatforms"}[event.Regarding.Kind]
+		name = event.Name
+		regarding[name] = key(plural, event.Regarding.Namespace, event.Regarding.Name)
+	}
+	if regarding[name] == "" {
+		return "", fmt.Errorf("an event about no object of ours: %s", w.URL)
+	}
+	return regarding[name], nil
 }
 
 // anyVersion takes the resource version out of a body: it is of another server.
@@ -233,6 +295,8 @@ type nullController struct {
 	plural string
 	replay map[string][]write
 	done   sync.Map
+	// events are sent beside the work, as ours are.
+	events chan write
 }
 
 // Reconcile implements reconcile.Reconciler.
@@ -242,6 +306,10 @@ func (n *nullController) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{}, nil
 	}
 	for _, w := range n.replay[k] {
+		if eventPath.MatchString(w.URL) {
+			n.events <- w
+			continue
+		}
 		if err := n.write(ctx, w); err != nil {
 			return ctrl.Result{}, fmt.Errorf("%s %s: %w", w.Method, w.URL, err)
 		}
