@@ -49,3 +49,19 @@ func TestPlanHidesSecrets(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", r.code, r.out, r.err)
 	}
 }
+
+// An object that does not compile changes nothing: what the operator made of it stays, so the plan must not say that it goes.
+func TestPlanKeepsWhatAnInvalidObjectMade(t *testing.T) {
+	dir := t.TempDir()
+	for name, zone := range map[string]string{"a": "Asia/Shanghai", "b": "Asia/Nowhere"} {
+		text := "apiVersion: dizuo.io/v1alpha1\nkind: GridPlatform\nmetadata: {name: p, namespace: p}\nspec: {divisions: [\"41\"], timeZone: " + zone + "}\n---\n" +
+			"apiVersion: dizuo.io/v1alpha1\nkind: Community\nmetadata: {name: c, namespace: p}\nspec: {division: \"410102001001\", workspace: {}}\n"
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := run(t, "", "plan", "--from", dir+"/a.yaml", "--to", dir+"/b.yaml")
+	if r.code != ExitFailed || !strings.Contains(r.err, "Asia/Nowhere") || !strings.HasSuffix(r.out, "\n0 to create, 1 to change, 0 to delete\n") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.out, r.err)
+	}
+}

@@ -75,8 +75,9 @@ func Diff(from, to *Result, fromSet, toSet *Set) ([]Change, error) {
 			changes = append(changes, id.change(ActionChange, e.owner, fields))
 		}
 	}
+	kept := to.uncompiled()
 	for id, e := range was {
-		if _, stays := is[id]; !stays {
+		if _, stays := is[id]; !stays && !kept[e.owner] {
 			changes = append(changes, id.change(ActionDelete, e.owner, nil))
 		}
 	}
@@ -84,6 +85,23 @@ func Diff(from, to *Result, fromSet, toSet *Set) ([]Change, error) {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
 	return changes, nil
+}
+
+// uncompiled gives the objects that do not compile, as owners of what is made from them: the operator leaves that as it is.
+func (r *Result) uncompiled() map[string]bool {
+	out := map[string]bool{}
+	add := func(kind, namespace, name string) { out[fmt.Sprintf("%s %s/%s", kind, namespace, name)] = true }
+	for _, p := range r.Platforms {
+		if p.Fatal {
+			add("GridPlatform", p.Object.GetNamespace(), p.Object.GetName())
+		}
+		for _, m := range p.Members {
+			if p.Fatal || m.Fatal {
+				add(m.Kind, m.GetNamespace(), m.GetName())
+			}
+		}
+	}
+	return out
 }
 
 func (id identity) change(action Action, owner string, fields []FieldChange) Change {
