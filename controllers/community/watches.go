@@ -20,7 +20,7 @@ import (
 
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Community{}, kit.SpecChanged()).
+	return ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.Community{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.Rivals(&v1alpha1.Community{}), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.rivals(), kit.SpecChanged()).

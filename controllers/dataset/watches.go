@@ -12,7 +12,7 @@ import (
 
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Dataset{}, kit.SpecChanged()).
+	return ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.Dataset{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Dataset{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
 			return to.GetUID() != from.GetUID() && compile.Table(to.(*v1alpha1.Dataset)) == compile.Table(from.(*v1alpha1.Dataset))

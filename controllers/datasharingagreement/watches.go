@@ -14,7 +14,7 @@ import (
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	agreements := &v1alpha1.DataSharingAgreementList{}
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.DataSharingAgreement{}, kit.SpecChanged()).
+	return ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.DataSharingAgreement{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(agreements, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(agreements, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Dataset{}, r.ToAll(agreements, names), kit.SpecChanged()).

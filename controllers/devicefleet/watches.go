@@ -14,7 +14,7 @@ import (
 // told over the kind's wakes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	fleets := &v1alpha1.DeviceFleetList{}
-	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.DeviceFleet{}, kit.SpecChanged()).
+	c, err := ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.DeviceFleet{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(fleets, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.ToAll(fleets, placed), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(fleets, func(to, from client.Object) bool {

@@ -30,7 +30,7 @@ import (
 // told over the kind's wakes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	platforms := &v1alpha1.GridPlatformList{}
-	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
+	c, err := ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(platforms, func(to, from client.Object) bool {
 			return to.GetNamespace() == from.GetNamespace() && to.GetName() != from.GetName()
 		}), kit.SpecChanged()).

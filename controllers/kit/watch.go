@@ -24,6 +24,13 @@ import (
 	"github.com/dizuo/dizuo/internal/shelf"
 )
 
+// workers is how many objects of a kind are reconciled at a time. Each spends most of its time waiting for the API server, and one
+// that waits longer must not keep its neighbours waiting.
+const workers = 4
+
+// Workers gives the options of the controllers of kinds of which there are many.
+func Workers() controller.Options { return controller.Options{MaxConcurrentReconciles: workers} }
+
 // Wakes calls objects again for reasons that the API server does not tell: a bundle came into force, a Secret changed, a
 // report came.
 type Wakes struct {

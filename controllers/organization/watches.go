@@ -12,7 +12,7 @@ import (
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again. Secrets are told over the
 // kind's wakes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	c, err := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Organization{}, kit.SpecChanged()).
+	c, err := ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.Organization{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Organization{}, r.Rivals(&v1alpha1.Organization{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.LabelsChanged()).

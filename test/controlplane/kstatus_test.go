@@ -5,6 +5,7 @@ package controlplane
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -56,6 +57,12 @@ func (v *verdicts) of(kind string, s status.Status) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.count[kind][s]
+}
+
+func (v *verdicts) all(kind string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return fmt.Sprint(v.count[kind])
 }
 
 func (v *verdicts) add(kind string, s status.Status) {
@@ -298,7 +305,7 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 			}
 			eventually(t, fmt.Sprintf("a %s is %s", kind, s), func() error {
 				if seen.of(kind, s) == 0 {
-					return fmt.Errorf("never; seen: %v", seen.count[kind])
+					return errors.New("never; seen: " + seen.all(kind))
 				}
 				return nil
 			})

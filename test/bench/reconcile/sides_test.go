@@ -184,7 +184,7 @@ func (b *bench) null() (*writes, func()) {
 	for plural, kind := range map[string]client.Object{"communities": &v1alpha1.Community{}, "devicefleets": &v1alpha1.DeviceFleet{},
 		"datasharingagreements": &v1alpha1.DataSharingAgreement{}, "gridplatforms": &v1alpha1.GridPlatform{}} {
 		null := &nullController{http: mgr.GetHTTPClient(), host: strings.TrimSuffix(config.Host, "/"), plural: plural, replay: replay, events: events}
-		if err := ctrl.NewControllerManagedBy(mgr).Named("null-"+plural).For(kind, kit.SpecChanged()).Complete(null); err != nil {
+		if err := ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).Named("null-"+plural).For(kind, kit.SpecChanged()).Complete(null); err != nil {
 			b.t.Fatal(err)
 		}
 	}
