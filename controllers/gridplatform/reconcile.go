@@ -101,7 +101,9 @@ func (r *Reconciler) apply(ctx context.Context, o *v1alpha1.GridPlatform, plan c
 		return apply.Report{Inventory: o.Status.Inventory}, err
 	}
 	objects := render.Platform(plan)
-	report := r.ApplySet(ctx, kind, slim, apply.Set{Objects: objects, Prune: true, Keep: holdsData})
+	// While no CA of devices can be read, as when its Secret is made anew, EMQX is not rendered: that must not take it away.
+	prune := plan.EMQX == nil || len(plan.EMQX.DeviceCAs) > 0
+	report := r.ApplySet(ctx, kind, slim, apply.Set{Objects: objects, Prune: prune, Keep: holdsData})
 	o.Status.Inventory, o.ResourceVersion = report.Inventory, slim.ResourceVersion
 	report.Err = errors.Join(report.Err, r.growVolumes(ctx, o, objects))
 	return report, nil

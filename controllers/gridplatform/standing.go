@@ -38,6 +38,9 @@ func (r *Reconciler) standing(ctx context.Context, o *v1alpha1.GridPlatform) (co
 	report := r.firstBroker(o)
 	out.Joinable = rolledOut(brokers) && report != nil
 	out.Gathered = rolledOut(brokers) && report != nil && report.Gathered
+	if out.EMQX, err = r.devicesOnEMQX(ctx, o); err != nil {
+		return out, err
+	}
 	out.Database, err = r.databaseStanding(ctx, o)
 	return out, err
 }
@@ -163,23 +166,49 @@ func (r *Reconciler) cluster(ctx context.Context, namespace string) (ready, want
 	return int32(instances), int32(asked), nil
 }
 
-// emqx reads how many core nodes of EMQX are ready, with the configuration that is asked for.
-func (r *Reconciler) emqx(ctx context.Context, namespace string) (ready int32, err error) {
+// emqx reads how many core nodes of EMQX are ready, and what of it is not as it should be; "" for nothing.
+func (r *Reconciler) emqx(ctx context.Context, namespace string) (ready int32, wants string, err error) {
 	if !r.APIs.Serves(foreign.EMQX) {
-		return 0, nil
+		return 0, "waits for emqx-operator", nil
 	}
 	u := foreign.Object(foreign.EMQX)
 	if err := r.APIs.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.ObjectEMQX}, u); err != nil {
-		return 0, client.IgnoreNotFound(err)
+		return 0, "waits until a CA of devices is issued", client.IgnoreNotFound(err)
 	}
 	asked, _, _ := unstructured.NestedString(u.Object, "spec", "config", "data")
 	current, _, _ := unstructured.NestedString(u.Object, "status", "coreNodesStatus", "currentRevision")
 	update, _, _ := unstructured.NestedString(u.Object, "status", "coreNodesStatus", "updateRevision")
-	if u.GetAnnotations()[render.AnnotationEMQXConfig] != asked || current != update || !conditionTrue(u, "Ready") {
-		return 0, nil
-	}
 	nodes, _, _ := unstructured.NestedInt64(u.Object, "status", "coreNodesStatus", "readyReplicas")
-	return int32(nodes), nil
+	switch {
+	case u.GetAnnotations()[render.AnnotationEMQXConfig] != asked:
+		wants = "waits until EMQX has taken its configuration"
+	case current != update:
+		wants = "waits until every node of EMQX is as it should be"
+	case !conditionTrue(u, "Ready"):
+		wants = "emqx-operator does not say that EMQX is Ready"
+	}
+	return int32(nodes), wants, nil
+}
+
+// devicesOnEMQX says that devices may be led to EMQX: it takes connections, and what it acknowledges is held. Once they are there, they
+// stay there.
+func (r *Reconciler) devicesOnEMQX(ctx context.Context, o *v1alpha1.GridPlatform) (bool, error) {
+	if !compile.UsesEMQX(o) {
+		return false, nil
+	}
+	s := &corev1.Service{}
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: o.Namespace, Name: "dizuo-broker"}, s); client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("Service dizuo-broker: %w", err)
+	}
+	if s.Spec.Selector[render.LabelName] == compile.ObjectEMQX {
+		return true, nil
+	}
+	nodes, wants, err := r.emqx(ctx, o.Namespace)
+	if err != nil || nodes == 0 || wants != "" {
+		return false, err
+	}
+	ingest, err := r.set(ctx, o.Namespace, "dizuo-ingest")
+	return err == nil && ingest.Status.ReadyReplicas > 0, err
 }
 
 func conditionTrue(u *unstructured.Unstructured, name string) bool {

@@ -106,7 +106,7 @@ func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, p
 	var out []status.Named
 	o.Status.Components = nil
 	for _, c := range render.Components(plan) {
-		ready, err := r.pods(ctx, c, o.Namespace)
+		ready, wants, err := r.pods(ctx, c, o.Namespace)
 		if err != nil {
 			return nil, err
 		}
@@ -116,6 +116,9 @@ func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, p
 		case ready < c.Pods:
 			st.Message = fmt.Sprintf("%s %s has %d of %d pods ready", c.Kind, c.Object, ready, c.Pods)
 			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonComponentsNotReady, st.Message)
+		case wants != "":
+			st.Message = wants
+			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonProgressing, wants)
 		case c.Pods == 0:
 			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonMoving, "stands still while the database moves")
 		case c.Name == v1alpha1.ComponentBroker:
@@ -131,24 +134,24 @@ func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, p
 	return out, nil
 }
 
-// pods counts the pods of a component that run what it says now.
-func (r *Reconciler) pods(ctx context.Context, c render.Component, namespace string) (int32, error) {
-	if c.Kind == foreign.EMQX.Kind {
+// pods counts the pods of a component that run what it says now. wants says what else is to come; "" for nothing.
+func (r *Reconciler) pods(ctx context.Context, c render.Component, namespace string) (ready int32, wants string, err error) {
+	switch c.Kind {
+	case foreign.EMQX.Kind:
 		return r.emqx(ctx, namespace)
-	}
-	if c.Kind == "Deployment" {
+	case "Deployment":
 		d := &appsv1.Deployment{}
 		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: c.Object}, d)
 		if d.Status.ObservedGeneration != d.Generation || d.Status.UpdatedReplicas < d.Status.Replicas {
-			return 0, client.IgnoreNotFound(err)
+			return 0, "", client.IgnoreNotFound(err)
 		}
-		return d.Status.ReadyReplicas, client.IgnoreNotFound(err)
+		return d.Status.ReadyReplicas, "", client.IgnoreNotFound(err)
 	}
 	st, err := r.set(ctx, namespace, c.Object)
 	if err != nil || st.Status.ObservedGeneration != st.Generation || st.Status.CurrentRevision != st.Status.UpdateRevision {
-		return 0, err
+		return 0, "", err
 	}
-	return st.Status.ReadyReplicas, nil
+	return st.Status.ReadyReplicas, "", nil
 }
 
 // published tells whether a bundle is out.

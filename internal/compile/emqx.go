@@ -16,6 +16,8 @@ type EMQXPlan struct {
 	// DeviceCAs are the CAs under which devices hold certificates, as PEM: roots, and those of the fleets, so that a device may show
 	// its own certificate alone. Empty until cert-manager has issued the first.
 	DeviceCAs []byte
+	// Leads says that devices are led to EMQX: not before it can take them.
+	Leads bool
 }
 
 // imageEMQX is the last image of the last line whose licence allows clusters free of charge.
@@ -39,7 +41,7 @@ func emqx(c *problems, s *Snapshot) *EMQXPlan {
 		return nil
 	}
 	c.requires(s, GroupEMQX, "spec.broker.engine", "which runs EMQX, or write engine NATS")
-	plan := &EMQXPlan{EMQXSpec: v1alpha1.EMQXSpec{Image: imageEMQX, Replicas: 3}, DeviceCAs: deviceCAs(s)}
+	plan := &EMQXPlan{EMQXSpec: v1alpha1.EMQXSpec{Image: imageEMQX, Replicas: 3}, DeviceCAs: deviceCAs(s), Leads: s.Standing.EMQX}
 	if set := s.Platform.Spec.Broker.EMQX; set != nil {
 		plan.EMQXSpec = *set.DeepCopy()
 	}

@@ -18,6 +18,8 @@ type Standing struct {
 	Joinable bool
 	// Gathered says that the rollout of the brokers is over and that the first of them, told to gather, holds every stream alone.
 	Gathered bool
+	// EMQX says that EMQX takes connections and that what it acknowledges is held, or that devices are led there already.
+	EMQX bool
 	// Database is how a move of the database stands.
 	Database DatabaseStanding
 }

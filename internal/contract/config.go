@@ -112,6 +112,8 @@ type EMQXAPI struct {
 	URL string `json:"url"`
 	// CAFile verifies the server.
 	CAFile string `json:"caFile"`
+	// Nodes is how many nodes of EMQX there are.
+	Nodes int `json:"nodes"`
 	// KeyFile and SecretFile hold the two parts of an API key.
 	KeyFile    string `json:"keyFile"`
 	SecretFile string `json:"secretFile"`

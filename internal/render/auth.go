@@ -17,7 +17,7 @@ func (p platform) auth() []Object {
 	if p.EMQX != nil {
 		certs = append(certs, secretAuthTLS)
 		config.Auth.EMQX = &contract.EMQXConfig{Address: fmt.Sprintf(":%d", portAuth), TLS: tlsFiles(secretAuthTLS), API: contract.EMQXAPI{
-			URL: fmt.Sprintf("https://%s:%d", p.host(compile.ObjectEMQX), portDashboard), CAFile: tlsFiles(secretAuthTLS).CAFile,
+			Nodes: int(p.EMQX.Replicas + p.EMQX.Replicants), URL: fmt.Sprintf("https://%s:%d", p.host(compile.ObjectEMQX), portDashboard), CAFile: tlsFiles(secretAuthTLS).CAFile,
 			KeyFile: secretsDir + "/emqx/key", SecretFile: secretsDir + "/emqx/secret"}}
 	}
 	cm, text := p.configMap(config)

@@ -36,7 +36,7 @@ func (p platform) broker() []Object {
 		storage.Size = *resource.NewQuantity(2*p.Spec.Broker.Ingest.MaxBytes.Value(), resource.BinarySI)
 	}
 	l, devices := p.Spec.Broker.Listener, "broker"
-	if p.EMQX != nil { // the address that devices know stays
+	if p.EMQX != nil && p.EMQX.Leads { // the address that devices know stays
 		devices = componentEMQX
 	}
 	return []Object{

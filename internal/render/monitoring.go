@@ -44,7 +44,7 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 			WithLabels(map[string]string{"severity": severity, "platform": p.Name}).
 			WithAnnotations(map[string]string{"summary": summary, "summary_zh": summaryZH})
 	}
-	return monitoringac.RuleGroup().WithName("dizuo").WithRules(
+	group := monitoringac.RuleGroup().WithName("dizuo").WithRules(
 		rule("DizuoIngestLogNearlyFull", "dizuo_broker_ingest_bytes"+in+" / dizuo_broker_ingest_limit_bytes"+in+" > 0.8", "10m", "critical",
 			"The ingest log is four fifths full. At the limit devices get no acknowledgement any more.", "接入日志已用八成；写满后设备将收不到确认。"),
 		rule("DizuoComponentDown", `up{job="dizuo-health",namespace="`+p.Namespace+`"} == 0`, "5m", "warning",
@@ -52,4 +52,9 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 		rule("DizuoNoWorkingGrid", "(sum(dizuo_grid_working"+in+") or vector(0)) < 1", "5m", "critical",
 			"No grid service works the ingest log off: signals become no cases.", "没有网格服务在处理信号：信号不会转为事件。"),
 	)
+	if p.EMQX != nil {
+		group.WithRules(rule("DizuoIngestAway", "(sum(dizuo_ingest_session_held"+in+") or vector(0)) < 1", "5m", "critical",
+			"Nothing works off what EMQX acknowledges: it is held in EMQX's memory, and no device is let in.", "EMQX 已确认的消息无人入库：暂存于 EMQX 内存，新设备无法接入。"))
+	}
+	return group
 }

@@ -29,14 +29,14 @@ func (p platform) networkPolicies() []Object {
 	db := p.toDatabase(p.Database.Serves)
 	devices, clients := from(nil, portMQTT), []*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}
 	var out []Object
-	inBroker, inAuth, outAuth := []*ingress{devices}, []*ingress(nil), []*egress{broker}
+	inAuth, outAuth := []*ingress(nil), []*egress{broker}
 	if p.EMQX != nil {
 		clients = append(clients, peer(componentIngest))
-		inBroker, inAuth, outAuth = nil, []*ingress{from(emqxPeers(), portAuth)}, append(outAuth, to(peer(componentEMQX), portDashboard))
+		inAuth, outAuth = []*ingress{from(emqxPeers(), portAuth)}, append(outAuth, to(peer(componentEMQX), portDashboard))
 		out = append(out, p.networkPolicy(componentIngest, []*ingress{from(emqxPeers(), portHook)}, broker, to(peer(componentEMQX), portRoles)), p.emqxPolicy(devices))
 	}
 	out = append(out,
-		p.networkPolicy("broker", append(inBroker, from(clients, portClient), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)), peers),
+		p.networkPolicy("broker", []*ingress{devices, from(clients, portClient), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)}, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
 		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, broker, db),

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,6 +50,11 @@ func TestDevicesOnEMQX(t *testing.T) {
 	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "home", Name: compile.SecretDevices}, Data: map[string][]byte{"tls.crt": []byte("CA of devices")}})
 	get(t, emqx, at.Namespace, at.Name)
 	expect(t, p, v1alpha1.ConditionEMQXReady, metav1.ConditionFalse, v1alpha1.ReasonComponentsNotReady, "0 of 3")
+	devices := func() string {
+		broker := &corev1.Service{}
+		get(t, broker, "home", "dizuo-broker")
+		return broker.Spec.Selector[render.LabelName]
+	}
 	config, _, _ := unstructured.NestedString(emqx.Object, "spec", "config", "data")
 	before := emqx.DeepCopy()
 	emqx.SetAnnotations(map[string]string{render.AnnotationEMQXConfig: config})
@@ -66,13 +72,35 @@ func TestDevicesOnEMQX(t *testing.T) {
 	if get(t, emqx, at.Namespace, at.Name); emqx.GetGeneration() != generation {
 		t.Errorf("the EMQX object was written again: generation %d, was %d", emqx.GetGeneration(), generation)
 	}
-	devices := func() string {
-		broker := &corev1.Service{}
-		get(t, broker, "home", "dizuo-broker")
-		return broker.Spec.Selector[render.LabelName]
+	if to := devices(); to != "dizuo-broker" {
+		t.Errorf("devices are led to %s while nothing holds what EMQX acknowledges", to)
 	}
-	if to := devices(); to != "dizuo-emqx" {
-		t.Errorf("devices are led to %s", to)
+	ingest := &appsv1.StatefulSet{}
+	get(t, ingest, "home", "dizuo-ingest")
+	ingest.Status.Replicas, ingest.Status.ReadyReplicas, ingest.Status.ObservedGeneration = 1, 1, ingest.Generation
+	if err := c.Status().Update(t.Context(), ingest); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "devices are led to EMQX", func() error {
+		if to := devices(); to != "dizuo-emqx" {
+			return fmt.Errorf("to %s", to)
+		}
+		return nil
+	})
+	// The Secret of the devices' CA is made anew: EMQX stays meanwhile.
+	if err := c.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "home", Name: compile.SecretDevices}}); err != nil {
+		t.Fatal(err)
+	}
+	update(t, p, func() { p.Spec.DisplayName = "another pass" })
+	eventually(t, "another pass", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil || p.Status.ObservedGeneration != p.Generation {
+			return fmt.Errorf("generation %d of %d: %w", p.Status.ObservedGeneration, p.Generation, err)
+		}
+		return nil
+	})
+	uid := emqx.GetUID()
+	if get(t, emqx, at.Namespace, at.Name); emqx.GetUID() != uid || emqx.GetDeletionTimestamp() != nil {
+		t.Error("EMQX went because a Secret was not there for a moment")
 	}
 	update(t, p, func() { p.Spec.Broker.Engine, p.Spec.Broker.EMQX = v1alpha1.BrokerNATS, nil })
 	eventually(t, "nothing of EMQX is left", func() error {

@@ -46,8 +46,10 @@ func hearIngest(nc *nats.Conn, now func() time.Time) (func(time.Time) bool, erro
 	return func(at time.Time) bool { return at.Sub(time.Unix(0, last.Load())) < ingestPatience }, nil
 }
 
-// ledger remembers what was admitted to EMQX in the last emqxSettles.
+// ledger remembers what was admitted to EMQX in the last emqxSettles. Of what a process before it admitted it knows nothing, so until
+// it is that old anybody may be on the way.
 type ledger struct {
+	born    time.Time
 	mu      sync.Mutex
 	entries []entry
 }
@@ -78,6 +80,7 @@ func (l *ledger) unsettled(stays func(user, clientID string) bool, now time.Time
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.prune(now)
+	wait = max(0, emqxSettles-now.Sub(l.born))
 	for _, e := range l.entries {
 		if !stays(e.user, e.clientID) {
 			wait = max(wait, emqxSettles-now.Sub(e.at))
@@ -93,9 +96,10 @@ type emqxSweeper struct {
 	now    func() time.Time
 }
 
-// Sweep cuts every connection that may not stay and looks again, until a look finds none and none can be on its way: between the
-// answer and the registration of a session EMQX neither lists nor cuts it.
-func (s emqxSweeper) Sweep(ctx context.Context, stays func(user, clientID string) bool) (cut int, err error) {
+// Sweep cuts whom the newest bundle names as gone, and every other connection that may not stay, and looks again, until a look
+// finds none and none can be on its way: between the answer and the registration of a session EMQX neither lists nor cuts it. Names
+// come first because a list of many pages, taken while devices come and go, may miss some.
+func (s emqxSweeper) Sweep(ctx context.Context, stays func(user, clientID string) bool, gone []string) (cut int, err error) {
 	call, err := s.caller()
 	if err != nil {
 		return 0, err
@@ -103,18 +107,24 @@ func (s emqxSweeper) Sweep(ctx context.Context, stays func(user, clientID string
 	defer call.client.CloseIdleConnections()
 	for range maxSweeps {
 		wait := s.recent.unsettled(stays, s.now())
-		gone, err := call.look(ctx, stays)
-		if err != nil {
+		if err := call.allNodes(ctx, s.api.Nodes); err != nil {
 			return cut, err
 		}
 		if err := call.kick(ctx, gone); err != nil {
 			return cut, err
 		}
-		cut += len(gone)
-		if len(gone) == 0 && wait == 0 {
+		found, err := call.look(ctx, stays)
+		if err != nil {
+			return cut, err
+		}
+		if err := call.kick(ctx, found); err != nil {
+			return cut, err
+		}
+		cut += len(found)
+		if len(found) == 0 && wait == 0 {
 			return cut, nil
 		}
-		if len(gone) > 0 {
+		if len(found) > 0 {
 			continue
 		}
 		select {
@@ -148,6 +158,26 @@ func (s emqxSweeper) caller() (emqxCaller, error) {
 	}
 	c.client = &http.Client{Timeout: apiTimeout, Transport: &http.Transport{TLSClientConfig: process.TrustTLS(pool)}}
 	return c, nil
+}
+
+// allNodes fails unless as many nodes of EMQX run as should: what another holds is not known, and it can neither be listed nor cut.
+func (c emqxCaller) allNodes(ctx context.Context, want int) error {
+	var nodes []struct {
+		Status string `json:"node_status"`
+	}
+	if err := c.do(ctx, http.MethodGet, "/api/v5/nodes", nil, http.StatusOK, &nodes); err != nil {
+		return fmt.Errorf("list nodes of EMQX: %w", err)
+	}
+	running := 0
+	for _, n := range nodes {
+		if n.Status == "running" {
+			running++
+		}
+	}
+	if running < want {
+		return fmt.Errorf("%d of %d nodes of EMQX run: which connections the others hold is not known", running, want)
+	}
+	return nil
 }
 
 // look gives the client ids that may not stay.
@@ -213,10 +243,10 @@ func (c emqxCaller) do(ctx context.Context, method, path string, body any, want 
 }
 
 // both sweeps here and there: devices may be left on the broker that they were on before the engine changed.
-func both(a, b func(context.Context, func(user, clientID string) bool) (int, error)) func(context.Context, func(user, clientID string) bool) (int, error) {
-	return func(ctx context.Context, stays func(user, clientID string) bool) (int, error) {
-		n, first := a(ctx, stays)
-		m, second := b(ctx, stays)
+func both(a, b sweep) sweep {
+	return func(ctx context.Context, stays func(user, clientID string) bool, gone []string) (int, error) {
+		n, first := a(ctx, stays, gone)
+		m, second := b(ctx, stays, gone)
 		return n + m, errors.Join(first, second)
 	}
 }

@@ -33,6 +33,9 @@ func newEMQXAPI(t *testing.T, w *world) *emqxAPI {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v5/clients", a.list)
 	mux.HandleFunc("POST /api/v5/clients/kickout/bulk", a.kick)
+	mux.HandleFunc("GET /api/v5/nodes", func(rw http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(rw).Encode([]map[string]string{{"node": "emqx@0", "node_status": "running"}, {"node": "emqx@1", "node_status": "stopped"}})
+	})
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if key, secret, ok := r.BasicAuth(); !ok || key != "the-key" || secret != "the-secret" {
 			rw.WriteHeader(http.StatusUnauthorized)
@@ -43,7 +46,7 @@ func newEMQXAPI(t *testing.T, w *world) *emqxAPI {
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.ca.server(t)}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	a.config = contract.EMQXAPI{URL: s.URL, CAFile: write(t, w.dir, "emqx-api.ca", w.ca.pem),
+	a.config = contract.EMQXAPI{URL: s.URL, Nodes: 1, CAFile: write(t, w.dir, "emqx-api.ca", w.ca.pem),
 		KeyFile: write(t, w.dir, "emqx-key", "the-key\n"), SecretFile: write(t, w.dir, "emqx-secret", "the-secret")}
 	return a
 }
@@ -133,7 +136,7 @@ func TestASweepWaitsForWhoIsOnTheWay(t *testing.T) {
 	stays := func(user, _ string) bool { return user != "gone" }
 	sweep := func(l *ledger) time.Duration {
 		began := time.Now()
-		if _, err := (emqxSweeper{api.config, l, time.Now}).Sweep(context.Background(), stays); err != nil {
+		if _, err := (emqxSweeper{api.config, l, time.Now}).Sweep(context.Background(), stays, nil); err != nil {
 			t.Fatal(err)
 		}
 		return time.Since(began)
@@ -155,17 +158,43 @@ func TestASweepWaitsForWhoIsOnTheWay(t *testing.T) {
 	}
 }
 
+// A ledger that is young knows nothing of what the process before it admitted.
+func TestAYoungLedgerWaits(t *testing.T) {
+	now := time.Now()
+	stays := func(string, string) bool { return true }
+	if wait := (&ledger{born: now.Add(-time.Second)}).unsettled(stays, now); wait != emqxSettles-time.Second {
+		t.Errorf("waits %s", wait)
+	}
+	if wait := (&ledger{born: now.Add(-emqxSettles)}).unsettled(stays, now); wait != 0 {
+		t.Errorf("waits %s", wait)
+	}
+}
+
+// A list in pages, taken while devices come and go, may miss a connection: whom the bundle names as gone is cut unseen.
+func TestWhoIsNamedIsCutUnseen(t *testing.T) {
+	w := newWorld(t)
+	api := newEMQXAPI(t, w)
+	api.connect("smoke_s1", "unseen")
+	if _, err := (emqxSweeper{api.config, &ledger{}, time.Now}).Sweep(context.Background(), func(string, string) bool { return true }, []string{"smoke_s1", "not there"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := api.connected(); len(got) > 0 {
+		t.Errorf("connected: %v", got)
+	}
+}
+
 // An API that cannot be asked leaves the revocation open; it is never taken as done.
 func TestASweepOfEMQXFailsAloud(t *testing.T) {
 	w := newWorld(t)
 	api := newEMQXAPI(t, w)
 	for name, c := range map[string]contract.EMQXAPI{
+		"a node away":   {URL: api.config.URL, Nodes: 2, CAFile: api.config.CAFile, KeyFile: api.config.KeyFile, SecretFile: api.config.SecretFile},
 		"wrong key":     {URL: api.config.URL, CAFile: api.config.CAFile, KeyFile: api.config.SecretFile, SecretFile: api.config.SecretFile},
 		"another CA":    {URL: api.config.URL, CAFile: write(t, w.dir, "other.ca", w.cas["smoke"].pem), KeyFile: api.config.KeyFile, SecretFile: api.config.SecretFile},
 		"nobody there":  {URL: "https://" + free(t), CAFile: api.config.CAFile, KeyFile: api.config.KeyFile, SecretFile: api.config.SecretFile},
 		"no key at all": {URL: api.config.URL, CAFile: api.config.CAFile, KeyFile: w.dir + "/none", SecretFile: api.config.SecretFile},
 	} {
-		if _, err := (emqxSweeper{c, &ledger{}, time.Now}).Sweep(context.Background(), func(string, string) bool { return true }); err == nil {
+		if _, err := (emqxSweeper{c, &ledger{}, time.Now}).Sweep(context.Background(), func(string, string) bool { return true }, nil); err == nil {
 			t.Errorf("%s: the sweep is taken as done", name)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,10 @@ const resweepAfter = time.Second
 // flushTimeout bounds the wait for the broker to have taken the answers given before.
 const flushTimeout = 5 * time.Second
 
+// sweep cuts every device connection that may not stay until none is left, and returns how many it cut. gone are client ids that may
+// be cut unseen, before anybody looks. An error means that some may be left.
+type sweep func(ctx context.Context, stays func(user, clientID string) bool, gone []string) (cut int, err error)
+
 // enforcer turns bundles into registries and sees to it that nobody stays connected whom the newest one would not admit.
 //
 // The order makes a revocation complete: switch the registry (while waits for answers in work), flush (the broker has taken
@@ -30,7 +36,7 @@ type enforcer struct {
 	platform string
 	in       *intake.Intake
 	flush    func(context.Context) error
-	sweep    func(ctx context.Context, stays func(user, clientID string) bool) (int, error)
+	sweep    sweep
 	now      func() time.Time
 	log      *slog.Logger
 	stats    *stats
@@ -40,6 +46,8 @@ type enforcer struct {
 	registry  *Registry
 	// made is the revision that registry was made from.
 	made string
+	// gone are the client ids that bundles took the right of since the last sweep that was complete.
+	gone map[string]bool
 
 	mu       sync.Mutex
 	sequence int64
@@ -129,6 +137,12 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 		e.log.Warn("credentials", "err", err)
 	}
 	dirty = Revokes(e.registry, next)
+	if e.gone == nil {
+		e.gone = map[string]bool{}
+	}
+	for id := range Gone(e.registry, next) {
+		e.gone[id] = true
+	}
 	e.switching.Lock()
 	defer e.switching.Unlock()
 	e.registry, e.made = next, b.Lease.Revision
@@ -143,7 +157,10 @@ func (e *enforcer) clear(ctx context.Context) error {
 	if err := e.flush(flush); err != nil {
 		return fmt.Errorf("answers of the auth callout not confirmed: %w", err)
 	}
-	cut, err := e.sweep(ctx, e.registry.Stays)
+	cut, err := e.sweep(ctx, e.registry.Stays, slices.Collect(maps.Keys(e.gone)))
+	if err == nil {
+		e.gone = nil
+	}
 	e.stats.cut(cut, e.now().Sub(began))
 	if cut > 0 {
 		e.log.Info("connections cut", "count", cut)

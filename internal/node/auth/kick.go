@@ -27,7 +27,7 @@ type sweeper struct{ nc *nats.Conn }
 
 // Sweep cuts every device connection that may not stay and looks again, until a look finds none. It returns how many it
 // cut. An error means that some may be left.
-func (s sweeper) Sweep(ctx context.Context, stays func(user, clientID string) bool) (cut int, err error) {
+func (s sweeper) Sweep(ctx context.Context, stays func(user, clientID string) bool, _ []string) (cut int, err error) {
 	for range maxSweeps {
 		brokers, err := s.brokers(ctx)
 		if err != nil {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -59,6 +60,9 @@ func TestStaysAndRevokesAgree(t *testing.T) {
 			}
 			if got := Revokes(old, next); got == tc.stays {
 				t.Errorf("Revokes = %v though Stays = %v", got, tc.stays)
+			}
+			if got := slices.Contains(slices.Collect(Gone(old, next)), "f_d"); got == tc.stays {
+				t.Errorf("Gone names it: %v, though Stays = %v", got, tc.stays)
 			}
 		})
 	}

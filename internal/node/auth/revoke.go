@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -47,6 +48,34 @@ func Revokes(old, next *Registry) bool {
 		}
 	}
 	return false
+}
+
+// Gone gives the client ids of the devices that old admits and next does not, or not so. A device that comes back under another
+// credential loses its present connection, and is let in again by the new one.
+func Gone(old, next *Registry) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if old == nil {
+			return
+		}
+		for name, was := range old.fleets {
+			is := next.fleets[name]
+			all := is == nil || is.method != was.method || lost(was.issuers, is.issuers)
+			for device, c := range was.devices {
+				now, stays := credentialOf(is, device)
+				if (all || !stays || now != c) && !yield(old.clientID(name, device)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func credentialOf(f *fleetEntry, device string) (contract.Credential, bool) {
+	if f == nil {
+		return contract.Credential{}, false
+	}
+	c, ok := f.devices[device]
+	return c, ok
 }
 
 func lost(was, is []issuerKey) bool {

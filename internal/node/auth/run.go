@@ -95,7 +95,7 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 	}
 	e := &enforcer{platform: path.Base(cfg.Platform), in: in, now: time.Now, log: log, stats: s,
 		flush: c.callout.FlushWithContext, sweep: sweeper{c.system}.Sweep}
-	recent := &ledger{}
+	recent := &ledger{born: time.Now()}
 	if q := cfg.Auth.EMQX; q != nil {
 		e.sweep = both(e.sweep, emqxSweeper{q.API, recent, e.now}.Sweep)
 	}

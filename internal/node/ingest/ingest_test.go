@@ -365,6 +365,43 @@ func sorted(list []string) []string {
 	return out
 }
 
+// one is a message as the client library hands it over.
+type one struct {
+	paho.Message
+	qos byte
+}
+
+func (m one) Qos() byte { return m.qos }
+
+// A reader that waits reads no ping and loses the connection. So what was promised nobody is dropped first, and what EMQX sends of
+// QoS 1 before one is confirmed always finds room.
+func TestTheReaderNeverWaits(t *testing.T) {
+	s := &session{metrics: newMetrics(prometheus.NewRegistry()), made: make(chan *connection, 1)}
+	s.begin(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 3 * window {
+			s.hear(one{qos: 0})
+		}
+		for range window {
+			s.hear(one{qos: 1})
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the reader waits")
+	}
+	// What waited for one connection ends with it: EMQX sends it again.
+	first := s.now
+	s.begin(t.Context())
+	s.hear(one{qos: 1})
+	if first.ctx.Err() == nil || len(s.now.queue) != 1 || s.now.nonce == first.nonce {
+		t.Errorf("a new connection has %d messages waiting", len(s.now.queue))
+	}
+}
+
 func TestCommandsReachDevicesOnEMQX(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -27,7 +27,7 @@ type metrics struct{ messages *prometheus.CounterVec }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_ingest_messages_total",
-		Help: "Messages that EMQX took from devices, by way (hook; session where a call had failed) and result (stored, failed, refused)."}, []string{"via", "result"})}
+		Help: "Messages that EMQX took from devices, by way (hook; session where a call had failed) and result (stored, failed, refused, dropped)."}, []string{"via", "result"})}
 	reg.MustRegister(m.messages)
 	return m
 }
@@ -49,7 +49,9 @@ func run(ctx context.Context, cfg contract.NodeConfig, instance string, logger *
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m, health := newMetrics(reg), &process.Health{}
-	health.Set("broker", errors.New("not connected yet"))
+	for _, check := range []string{"broker", "session"} {
+		health.Set(check, errors.New("not connected yet"))
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return process.Serve(ctx, cfg.HealthAddress, health, reg) })
 	g.Go(func() error {
@@ -65,11 +67,19 @@ func run(ctx context.Context, cfg contract.NodeConfig, instance string, logger *
 		health.Set("broker", nil)
 		l := log{nc, js}
 		h := &hook{store: l.store, log: logger, metrics: m}
-		s := &session{store: l.store, log: logger, metrics: m, held: func(err error) { health.Set("session", err) }}
+		s := &session{store: l.store, log: logger, metrics: m}
 		g, ctx := errgroup.WithContext(ctx)
-		if err := open(ctx, cfg.Ingest.MQTT, instance, s); err != nil {
+		if err := s.open(ctx, cfg.Ingest.MQTT, instance); err != nil {
 			return err
 		}
+		health.Check("session", s.Err)
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dizuo_ingest_session_held",
+			Help: "1 while the role holds its session in EMQX, without which no device is let in."}, func() float64 {
+			if s.Err() != nil {
+				return 0
+			}
+			return 1
+		}))
 		g.Go(func() error { return h.serve(ctx, *cfg.Ingest, path.Base(cfg.Platform)) })
 		g.Go(func() error { return s.run(ctx) })
 		g.Go(func() error {
