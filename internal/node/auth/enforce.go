@@ -178,8 +178,12 @@ func (e *enforcer) done(b *intake.Bundle) {
 }
 
 func (e *enforcer) fail(err error) {
-	e.log.Warn("connections not all cut, trying again", "err", err)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	level := slog.LevelWarn
+	if e.problem != nil && e.problem.Error() == err.Error() { // said already, a second ago
+		level = slog.LevelDebug
+	}
+	e.log.Log(context.Background(), level, "connections not all cut, trying again", "err", err)
 	e.problem = err
 }

@@ -184,6 +184,7 @@ func pauses() *backoff.ExponentialBackOff {
 
 // run works off what each connection brings, in order, until ctx ends. The session stays in EMQX and fills on.
 func (s *session) run(ctx context.Context) error {
+	s.log.Info("connecting to EMQX")
 	s.client.Connect()
 	defer s.client.Disconnect(250)
 	for {
