@@ -408,3 +408,35 @@ func anchors(text string) []string {
 	}
 	return out
 }
+
+// The table of the catalogue has every shipped profile, with its heartbeat, fields and commands.
+func TestCatalogueTable(t *testing.T) {
+	catalog, err := offline.Catalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile("kinds/deviceprofile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range catalog.Profiles {
+		code := func(list []string) string {
+			var out []string
+			for _, v := range list {
+				out = append(out, "`"+v+"`")
+			}
+			return strings.Join(out, ", ")
+		}
+		var fields, commands []string
+		for _, f := range p.Spec.Fields {
+			fields = append(fields, f.Name)
+		}
+		for _, c := range p.Spec.Commands {
+			commands = append(commands, c.Name)
+		}
+		beat := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(p.Spec.Heartbeat.Duration.String())
+		if row := fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, p.Spec.DisplayName, beat, code(fields), code(commands)); !bytes.Contains(raw, []byte(row)) {
+			t.Errorf("kinds/deviceprofile.md lacks the line\n%s", row)
+		}
+	}
+}

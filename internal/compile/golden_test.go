@@ -241,7 +241,7 @@ func platformResult(s *compile.Snapshot, o *v1alpha1.GridPlatform, show bool) me
 			names = append(names, g.Name)
 		}
 		m.Plan = map[string]any{
-			"document": plan.Document, "profiles": plan.Profiles, "scenarios": plan.Scenarios, "images": plan.Spec.Images, "secrets": names,
+			"document": plan.Document, "profiles": slices.Sorted(maps.Keys(plan.Profiles)), "scenarios": plan.Scenarios, "images": plan.Spec.Images, "secrets": names,
 			"webhookSecrets": texts(plan.WebhookSecrets), "trust": string(plan.TrustPEM),
 		}
 	}
