@@ -415,7 +415,7 @@ func TestCatalogueTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile("kinds/deviceprofile.md")
+	raw, err := os.ReadFile("../config/profiles/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +436,7 @@ func TestCatalogueTable(t *testing.T) {
 		}
 		beat := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(p.Spec.Heartbeat.Duration.String())
 		if row := fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, p.Spec.DisplayName, beat, code(fields), code(commands)); !bytes.Contains(raw, []byte(row)) {
-			t.Errorf("kinds/deviceprofile.md lacks the line\n%s", row)
+			t.Errorf("config/profiles/README.md lacks the line\n%s", row)
 		}
 	}
 }
