@@ -219,6 +219,10 @@ func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
 	case r.ClientID != "" && !clientID.MatchString(r.ClientID):
 		return "clientID: want 1 to 64 letters, digits, _ or -"
 	}
+	// Whether such a device is there or not: it may come, and would find its client id taken, or take it from this one.
+	if fleet, device, ok := contract.ParseClientID(r.ClientID); ok && (fleet != o.Name || device != r.Device) {
+		return "clientID: " + fleet + "_ at its beginning stands for the devices of fleet " + fleet + " (`<fleet>_<device>`); bind one without _, or with a capital letter before it"
+	}
 	if o.Spec.Identity.Type == v1alpha1.FleetIdentityPassword {
 		if _, err := password.Parse(r.PasswordHash); err != nil {
 			return "passwordHash: want a hash as `dizuo fleet passwords` makes it: " + err.Error()

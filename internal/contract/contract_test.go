@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,5 +101,20 @@ func TestRevisionFollowsContentNotOrder(t *testing.T) {
 	}
 	if three := (contract.Index{Shards: []contract.ShardRef{a}}).Revision(); one == three {
 		t.Error("a dropped shard left the revision as it was")
+	}
+}
+
+func TestClientIDsOfNames(t *testing.T) {
+	for id, want := range map[string]string{"smoke_s1": "smoke.s1", "smoke_a_b": "smoke.a_b", "IMEI_1": "", "nounderscore": "", "_x": "", "smoke_": "", "smoke_" + strings.Repeat("x", 65): "", "": ""} {
+		got := ""
+		if fleet, device, ok := contract.ParseClientID(id); ok {
+			got = contract.DeviceID(fleet, device)
+			if contract.ClientID(fleet, device) != id {
+				t.Errorf("%q does not come back", id)
+			}
+		}
+		if got != want {
+			t.Errorf("%q is of %q, want %q", id, got, want)
+		}
 	}
 }

@@ -146,6 +146,13 @@ func ParseDeviceID(id string) (fleet, device string, err error) {
 // ClientID gives the MQTT client id of a device whose row binds none.
 func ClientID(fleet, device string) string { return fleet + "_" + device }
 
+// ParseClientID splits what ClientID joined; ok is false for a client id that no device has by its name. A fleet's name holds no "_",
+// so the first one ends it.
+func ParseClientID(id string) (fleet, device string, ok bool) {
+	fleet, device, ok = strings.Cut(id, "_")
+	return fleet, device, ok && ValidFleet(fleet) && ValidDevice(device)
+}
+
 // Channel is the last level of a device's topic.
 type Channel string
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -96,8 +95,7 @@ func boundDevices(devices map[string]contract.Credential) func(yield func(string
 
 // owner gives the device that a client id belongs to, or "".
 func (r *Registry) owner(clientID string) string {
-	// A fleet's name holds no "_", so the first one ends it.
-	if fleet, device, ok := strings.Cut(clientID, "_"); ok {
+	if fleet, device, ok := contract.ParseClientID(clientID); ok {
 		if f := r.fleets[fleet]; f != nil {
 			if c, ok := f.devices[device]; ok && (c.ClientID == "" || c.ClientID == clientID) {
 				return contract.DeviceID(fleet, device)
