@@ -141,7 +141,7 @@ bench-auth: BENCH_PACKAGE = ./internal/node/auth
 bench-decisionlog: BENCH_PACKAGE = ./internal/node/gateway/decisionlog
 
 .PHONY: bench $(BENCHMARKS:%=bench-%)
-bench: $(BENCHMARKS:%=bench-%) bench-reconcile ## All benchmarks
+bench: $(BENCHMARKS:%=bench-%) bench-reconcile bench-devices ## All benchmarks
 bench-rules: ## Evaluations a second of the scenario engine, and its memory by key
 bench-policy: ## Time of a decision at 100 and at 100,000 agreements
 bench-auth: ## Admissions a second
@@ -152,6 +152,11 @@ bench-reconcile: ## Writes, pace and memory of the control plane at 2,000 commun
 	@mkdir -p test/bench/out
 	eval "$$($(KIT) env)"; env -u KUBECONFIG DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/reconcile.json \
 	$(GO) test -v -tags envtest -count=1 -timeout 60m -run TestBenchReconcile ./test/bench/reconcile
+
+.PHONY: bench-devices
+bench-devices: ## What devices cost by their number: compile, a change of one row, memory
+	@mkdir -p test/bench/out
+	DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/devices.json $(GO) test -v -count=1 -timeout 20m -run TestBenchDevices ./test/bench/devices
 
 $(BENCHMARKS:%=bench-%): bench-%:
 	@mkdir -p test/bench/out

@@ -1,0 +1,188 @@
+// Package devices measures what devices cost, by their number: in the control plane from their inventories to the shards of the
+// bundle.
+package devices
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/test/bench/figure"
+)
+
+const (
+	fleetRows   = 50_000
+	secretRows  = 12_500 // gzipped they fit a Secret
+	communities = 200
+)
+
+func TestBenchDevices(t *testing.T) {
+	if os.Getenv("DIZUO_BENCH_OUT") == "" {
+		t.Skip("make bench-devices runs it")
+	}
+	var figures []figure.Figure
+	var perRow []float64
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		w := newWorld(t, n)
+		whole, change, peak := w.measure(t)
+		perRow = append(perRow, whole.Seconds()/float64(n))
+		name := fmt.Sprintf("%d devices: ", n)
+		limits := [2]float64{}
+		if n == 1_000_000 {
+			limits = [2]float64{1, 1536}
+		}
+		figures = append(figures, figure.AtMost(name+"compile of all", whole.Seconds(), "s", 0),
+			figure.AtMost(name+"change of one row", change.Seconds(), "s", limits[0]), figure.AtMost(name+"heap, peak", peak, "MiB", limits[1]))
+	}
+	figures = append(figures, figure.AtMost("growth per row from 10,000 to 1,000,000", perRow[2]/perRow[0], "x", 1.5))
+	for _, f := range figures {
+		fmt.Printf("%-44s %12g %-6s target %g, met: %t\n", f.Name, f.Value, f.Unit, f.Target, f.Met)
+	}
+	if err := figure.Write(os.Getenv("DIZUO_BENCH_OUT"), figures); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// world is a platform with fleets whose inventories are in Secrets.
+type world struct {
+	snapshot *compile.Snapshot
+	fleets   []*v1alpha1.DeviceFleet
+	parts    bundle.Parts
+}
+
+func newWorld(t *testing.T, devices int) *world {
+	t.Helper()
+	p := &v1alpha1.GridPlatform{}
+	p.Name, p.Namespace = "p", "p"
+	w := &world{parts: bundle.NewParts(), snapshot: &compile.Snapshot{Now: time.Now(), Platform: p, Platforms: []*v1alpha1.GridPlatform{p},
+		Namespaces: map[string]compile.Namespace{"p": {}}, Communities: compile.Named[*v1alpha1.Community]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
+		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Secrets: map[types.NamespacedName]map[string][]byte{}}}
+	profile := &v1alpha1.DeviceProfile{}
+	profile.Name, profile.Namespace, profile.Spec.SchemaVersion = "smoke", "p", 1
+	w.snapshot.Profiles.Add(profile)
+	for i := range communities {
+		c := &v1alpha1.Community{}
+		c.Name, c.Namespace, c.Spec.Division = community(i), "p", fmt.Sprintf("41%010d", i)
+		w.snapshot.Communities.Add(c)
+	}
+	for f := 0; f*fleetRows < devices; f++ {
+		o := &v1alpha1.DeviceFleet{}
+		o.Name, o.Namespace = fmt.Sprint("f", f), "p"
+		o.Spec = v1alpha1.DeviceFleetSpec{ProfileRef: v1alpha1.ProfileRef{Name: "smoke"}, AccessMode: v1alpha1.AccessDevice,
+			Identity: v1alpha1.FleetIdentity{Type: v1alpha1.FleetIdentityX509}, Inventory: &v1alpha1.FleetInventory{}}
+		w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: compile.FleetCAName(o.Name)}] = map[string][]byte{"tls.crt": []byte("CA of " + o.Name)}
+		for from := 0; from < min(fleetRows, devices-f*fleetRows); from += secretRows {
+			name := fmt.Sprintf("%s-%d", o.Name, from)
+			o.Spec.Inventory.Secrets = append(o.Spec.Inventory.Secrets, v1alpha1.SecretRef{Name: name})
+			w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: name}] = inventory(t, from, min(from+secretRows, devices-f*fleetRows), "")
+		}
+		w.fleets = append(w.fleets, o)
+		w.snapshot.Fleets.Add(o)
+	}
+	return w
+}
+
+func community(i int) string { return fmt.Sprint("c", i%communities) }
+
+// inventory gives rows as a vendor writes them; building is that of the first.
+func inventory(t *testing.T, from, to int, building string) map[string][]byte {
+	t.Helper()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	fmt.Fprintln(z, "device,community,building,unit,serial,maintainer")
+	for i := from; i < to; i++ {
+		b := fmt.Sprint(i % 40)
+		if i == from && building != "" {
+			b = building
+		}
+		fmt.Fprintf(z, "sd-%06d,%s,%s,%d,SN%09d,fire\n", i, community(i), b, i%6, i)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out.Len() > 900<<10 {
+		t.Fatalf("an inventory of %d bytes does not fit a Secret", out.Len())
+	}
+	return map[string][]byte{"inventory.csv.gz": out.Bytes()}
+}
+
+// measure gives the time from all inventories to all shards, the time after one row has changed, and the highest heap in MiB.
+func (w *world) measure(t *testing.T) (whole, change time.Duration, peak float64) {
+	t.Helper()
+	stop := watchHeap()
+	began := time.Now()
+	for _, o := range w.fleets {
+		w.compile(t, o)
+	}
+	w.publish(t)
+	whole = time.Since(began)
+	o := w.fleets[0]
+	w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: o.Spec.Inventory.Secrets[0].Name}] = inventory(t, 0, min(secretRows, len(w.parts.Fleets[o.Name].Devices)), "moved")
+	began = time.Now()
+	w.compile(t, o)
+	w.publish(t)
+	return whole, time.Since(began), stop()
+}
+
+// compile does for a fleet what its controller does, but for what it writes.
+func (w *world) compile(t *testing.T, o *v1alpha1.DeviceFleet) {
+	t.Helper()
+	plan, problems := compile.Fleet(w.snapshot, o)
+	if problems.Fatal() || plan.Refused > 0 || len(plan.Document.Devices) == 0 {
+		t.Fatalf("%s: %v, %d rows refused: %v", o.Name, problems, plan.Refused, plan.Rejected)
+	}
+	kit.Digest(o.Name, plan.Document, plan.Credentials)
+	w.parts.Fleets[o.Name], w.parts.Credentials[o.Name] = plan.Document, plan.Credentials
+}
+
+// publish does for a platform what its publication does, but for signing and sending.
+func (w *world) publish(t *testing.T) contract.Index {
+	t.Helper()
+	shards, err := bundle.Shards(w.parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := bundle.Index(shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
+}
+
+// watchHeap looks at the heap often; stop gives the highest in MiB.
+func watchHeap() (stop func() float64) {
+	runtime.GC()
+	done, highest := make(chan struct{}), uint64(0)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			highest = max(highest, m.HeapAlloc)
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() float64 {
+		close(done)
+		wg.Wait()
+		return float64(highest) / (1 << 20)
+	}
+}
