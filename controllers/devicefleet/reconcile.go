@@ -49,8 +49,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if o.Spec.Suspended && s.Platform != nil && kit.KeepsLastGood(problems) {
 		problems = partial(problems) // a stop must not wait for the fleet to be mended
 	}
-	r.Contribute(s, kit.Key(kind, o), problems, true, kit.Digest(name, doc, creds), func(p *bundle.Parts) {
-		p.Fleets[name], p.Credentials[name] = doc, creds
+	version := kit.Digest(name, doc, creds)
+	r.Contribute(s, kit.Key(kind, o), problems, true, version, func(p *bundle.Parts) {
+		p.Fleets[name], p.Credentials[name], p.Versions[name] = doc, creds, version
 	})
 	r.status(s, o, plan, problems, report)
 	if err := r.WriteStatus(ctx, before, o); err != nil {

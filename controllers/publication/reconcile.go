@@ -2,7 +2,7 @@
 // changed, and puts out a lease that gives the bundle time and order. It has a queue of its own, in which changes within
 // 100 ms become one publication.
 //
-//	shelf -> settled.go (has every object been looked at?) -> bundle.Shards -> seal -> send.go -> lease
+//	shelf -> settled.go (has every object been looked at?) -> bundle.Prepare -> seal -> send.go -> lease
 //	reports.go: what the nodes say comes back --> shelf.Acknowledge --> status.enforcement
 package publication
 
@@ -127,14 +127,11 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	}
 	parts, _, version := r.Shelf.Parts(name)
 	parts.Modules = r.Modules
-	shards, err := bundle.Shards(parts)
+	shards, err := state.memo.Prepare(parts)
 	if err != nil {
 		return 0, err
 	}
-	index, err := bundle.Index(shards)
-	if err != nil {
-		return 0, err
-	}
+	index := bundle.Index(shards)
 	life := p.Spec.Lease.Center.Duration
 	lease, found := state.lease, true
 	if index.Revision() != lease.Revision || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {

@@ -29,6 +29,8 @@ type sent struct {
 	entry uint64
 	// atStart is set until the first publication of this process.
 	atStart bool
+	// memo spares the shards that have not changed.
+	memo bundle.Memo
 	// history holds the last indexes, newest last.
 	history []contract.Index
 }
@@ -100,7 +102,7 @@ func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer) (
 }
 
 // send puts shards, index and lease into the broker, in this order: whoever sees the lease finds all that it names.
-func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *sent, shards []contract.Shard, index contract.Index, lease contract.Lease) error {
+func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *sent, shards []bundle.Prepared, index contract.Index, lease contract.Lease) error {
 	store, err := js.ObjectStore(ctx, contract.BundleStore)
 	if err != nil {
 		return errBroker{fmt.Errorf("object store %s: %w", contract.BundleStore, err)}
@@ -112,7 +114,11 @@ func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *s
 		if s.objects[ref.Digest] {
 			continue
 		}
-		raw, err := signer.Shard(shards[i])
+		shard, err := shards[i].Open()
+		if err != nil {
+			return err
+		}
+		raw, err := signer.Shard(shard)
 		if err != nil {
 			return err
 		}

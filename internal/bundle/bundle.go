@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
-	"github.com/dizuo/dizuo/internal/contract/seal"
 )
 
 // Parts are the documents of one platform, each made from one object.
@@ -23,7 +22,9 @@ type Parts struct {
 	Scenarios     map[string]contract.Scenario
 	Fleets        map[string]contract.Fleet
 	Credentials   map[string]contract.Credentials
-	Datasets      map[string]contract.Dataset
+	// Versions by fleet: with the same version a fleet has the same document and the same credentials. A fleet may have none.
+	Versions map[string]string
+	Datasets map[string]contract.Dataset
 	// Agreements by name; each gives its grants by dataset.
 	Agreements map[string]Agreement
 	// Modules are the Rego files of policies/access, path to text.
@@ -35,7 +36,7 @@ func NewParts() Parts {
 	return Parts{
 		Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}, Profiles: map[string]contract.Profile{},
 		Scenarios: map[string]contract.Scenario{}, Fleets: map[string]contract.Fleet{}, Credentials: map[string]contract.Credentials{},
-		Datasets: map[string]contract.Dataset{}, Agreements: map[string]Agreement{},
+		Versions: map[string]string{}, Datasets: map[string]contract.Dataset{}, Agreements: map[string]Agreement{},
 	}
 }
 
@@ -47,9 +48,9 @@ type Agreement struct {
 	Grants map[string]contract.Grant
 }
 
-// Shards gives the shards of the parts, sorted by name. Grants of datasets that are gone are left out.
-func Shards(p Parts) ([]contract.Shard, error) {
-	shards := []contract.Shard{
+// shards gives the shards of the parts as they were made, sorted by name. Grants of datasets that are gone are left out.
+func shards(p Parts) []contract.Shard {
+	out := []contract.Shard{
 		{
 			Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"},
 			Data:    under("datasets", nonNil(p.Datasets), "grants", grants(p)),
@@ -65,21 +66,15 @@ func Shards(p Parts) ([]contract.Shard, error) {
 		},
 	}
 	for name, f := range p.Fleets {
-		shards = append(shards, contract.Shard{Name: contract.ShardFleet + name, Roots: []string{"dizuo/fleets/" + name},
+		out = append(out, contract.Shard{Name: contract.ShardFleet + name, Roots: []string{"dizuo/fleets/" + name},
 			Data: under("fleets", map[string]any{name: f})})
 	}
 	for name, c := range p.Credentials {
-		shards = append(shards, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
+		out = append(out, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
 			Data: under("credentials", map[string]any{name: c})})
 	}
-	slices.SortFunc(shards, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) })
-	for i := range shards {
-		var err error
-		if shards[i], err = seal.Normalize(shards[i]); err != nil {
-			return nil, err
-		}
-	}
-	return shards, nil
+	slices.SortFunc(out, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 // grants orders what the agreements grant by dataset, consumer and agreement.
@@ -118,19 +113,6 @@ func nonNil[V any](m map[string]V) map[string]V {
 	return m
 }
 
-// Index lists shards by content.
-func Index(shards []contract.Shard) (contract.Index, error) {
-	var index contract.Index
-	for _, s := range shards {
-		digest, err := s.ContentDigest()
-		if err != nil {
-			return index, err
-		}
-		index.Shards = append(index.Shards, contract.ShardRef{Name: s.Name, Digest: digest})
-	}
-	return index, nil
-}
-
 // Names gives the names of parts, for messages.
 func Names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
@@ -154,6 +136,7 @@ func Only(from Parts, kind, name string) func(*Parts) {
 		case "DeviceFleet":
 			one(p.Fleets, from.Fleets, name)
 			one(p.Credentials, from.Credentials, name)
+			delete(p.Versions, name) // it would speak of what another object gave
 		}
 	}
 }

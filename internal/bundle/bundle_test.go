@@ -31,31 +31,35 @@ func parts() bundle.Parts {
 
 func shards(t *testing.T, p bundle.Parts) map[string]contract.Shard {
 	t.Helper()
-	list, err := bundle.Shards(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.IsSortedFunc(list, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) }) {
-		t.Error("shards are not sorted by name")
-	}
 	out := map[string]contract.Shard{}
-	for _, s := range list {
-		out[s.Name] = s
+	for _, s := range prepare(t, &bundle.Memo{}, p) {
+		shard, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digest, err := shard.ContentDigest(); err != nil || digest != s.Digest || shard.Name != s.Name {
+			t.Errorf("%s opens as %s with digest %s, want %s: %v", s.Name, shard.Name, digest, s.Digest, err)
+		}
+		out[s.Name] = shard
 	}
 	return out
 }
 
+func prepare(t *testing.T, m *bundle.Memo, p bundle.Parts) []bundle.Prepared {
+	t.Helper()
+	list, err := m.Prepare(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(list, func(a, b bundle.Prepared) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("shards are not sorted by name")
+	}
+	return list
+}
+
 func index(t *testing.T, p bundle.Parts) contract.Index {
 	t.Helper()
-	list, err := bundle.Shards(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := bundle.Index(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
+	return bundle.Index(prepare(t, &bundle.Memo{}, p))
 }
 
 func text(t *testing.T, s contract.Shard) string {

@@ -60,13 +60,16 @@ type world struct {
 	snapshot *compile.Snapshot
 	fleets   []*v1alpha1.DeviceFleet
 	parts    bundle.Parts
+	memo     bundle.Memo
+	// sent are the digests of shards that were opened, to be signed and sent.
+	sent map[string]bool
 }
 
 func newWorld(t *testing.T, devices int) *world {
 	t.Helper()
 	p := &v1alpha1.GridPlatform{}
 	p.Name, p.Namespace = "p", "p"
-	w := &world{parts: bundle.NewParts(), snapshot: &compile.Snapshot{Now: time.Now(), Platform: p, Platforms: []*v1alpha1.GridPlatform{p},
+	w := &world{parts: bundle.NewParts(), sent: map[string]bool{}, snapshot: &compile.Snapshot{Now: time.Now(), Platform: p, Platforms: []*v1alpha1.GridPlatform{p},
 		Namespaces: map[string]compile.Namespace{"p": {}}, Communities: compile.Named[*v1alpha1.Community]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Secrets: map[types.NamespacedName]map[string][]byte{}}}
 	profile := &v1alpha1.DeviceProfile{}
@@ -143,22 +146,27 @@ func (w *world) compile(t *testing.T, o *v1alpha1.DeviceFleet) {
 	if problems.Fatal() || plan.Refused > 0 || len(plan.Document.Devices) == 0 {
 		t.Fatalf("%s: %v, %d rows refused: %v", o.Name, problems, plan.Refused, plan.Rejected)
 	}
-	kit.Digest(o.Name, plan.Document, plan.Credentials)
-	w.parts.Fleets[o.Name], w.parts.Credentials[o.Name] = plan.Document, plan.Credentials
+	version := kit.Digest(o.Name, plan.Document, plan.Credentials)
+	w.parts.Fleets[o.Name], w.parts.Credentials[o.Name], w.parts.Versions[o.Name] = plan.Document, plan.Credentials, version
 }
 
 // publish does for a platform what its publication does, but for signing and sending.
 func (w *world) publish(t *testing.T) contract.Index {
 	t.Helper()
-	shards, err := bundle.Shards(w.parts)
+	shards, err := w.memo.Prepare(w.parts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	index, err := bundle.Index(shards)
-	if err != nil {
-		t.Fatal(err)
+	for _, s := range shards {
+		if w.sent[s.Digest] {
+			continue
+		}
+		if _, err := s.Open(); err != nil {
+			t.Fatal(err)
+		}
+		w.sent[s.Digest] = true
 	}
-	return index
+	return bundle.Index(shards)
 }
 
 // watchHeap looks at the heap often; stop gives the highest in MiB.
