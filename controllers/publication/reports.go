@@ -37,6 +37,7 @@ type Reports struct {
 type followed struct {
 	stop    context.CancelFunc
 	reports map[string]contract.Report
+	calls   calls
 }
 
 // NewReports gives reports that live as long as ctx.
@@ -51,7 +52,7 @@ func (r *Reports) Follow(name types.NamespacedName, link *natslink.Link) {
 	if was := r.platforms[name]; was != nil {
 		was.stop()
 	}
-	f := &followed{stop: stop, reports: map[string]contract.Report{}}
+	f := &followed{stop: stop, reports: map[string]contract.Report{}, calls: newCalls()}
 	r.platforms[name] = f
 	r.mu.Unlock()
 	go r.run(ctx, name, f, link)
@@ -93,6 +94,12 @@ func (r *Reports) run(ctx context.Context, name types.NamespacedName, f *followe
 			}
 			r.tell(name, f)
 		case <-age.C:
+			r.mu.Lock()
+			due := f.calls.due(r.Now())
+			r.mu.Unlock()
+			for _, key := range due {
+				r.Wake(key)
+			}
 			r.tell(name, f)
 		}
 	}
@@ -117,12 +124,13 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 		"DeviceFleet": changed(was.Fleets, report.Fleets), "Community": changed(was.OpenCases, report.OpenCases),
 		"Organization": changed(was.Dispatch, report.Dispatch), "DataSharingAgreement": changed(was.Decisions, report.Decisions),
 	}
-	var out []shelf.Key
+	var counted []shelf.Key
 	for kind, names := range said {
 		for _, n := range names {
-			out = append(out, r.Shelf.Find(name, kind, n)...)
+			counted = append(counted, r.Shelf.Find(name, kind, n)...)
 		}
 	}
+	out := f.calls.now(counted, r.Now())
 	if len(said["Community"]) > 0 || ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) {
 		out = append(out, shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
 	}
