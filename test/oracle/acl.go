@@ -1,0 +1,342 @@
+// Package oracle says what a device may do on the broker, and makes up attempts to do more. It is written from the prose of
+// docs/kinds/devicefleet.md and of the design alone, with types of its own: it imports nothing of this project, so that a mistake
+// of the implementation is not made here a second time. It knows whole topics and compares strings; it is slow and plain on purpose.
+package oracle
+
+import (
+	"math/rand/v2"
+	"strings"
+)
+
+// Row is a device in the inventory of a fleet with access mode Device.
+type Row struct {
+	Fleet, Device string
+	// ClientID is the MQTT client id that the row binds; empty for the one by the device's name.
+	ClientID string
+}
+
+// clientID gives the one client id that the device may connect with.
+func (r Row) clientID() string {
+	if r.ClientID != "" {
+		return r.ClientID
+	}
+	return r.Fleet + "_" + r.Device
+}
+
+// Identity is what a connection has proved to be, and the MQTT client id that it came with.
+type Identity struct{ Fleet, Device, ClientID string }
+
+// Verb is what a connection does to a topic.
+type Verb string
+
+// The verbs.
+const (
+	Publish   Verb = "publish"
+	Subscribe Verb = "subscribe"
+)
+
+// Action is a verb at a quality of service: 0, 1 or 2.
+type Action struct {
+	Verb Verb
+	QoS  int
+}
+
+// Up and Down are the last levels of a device's topics: what it sends and what it hears.
+var (
+	Up   = []string{"telemetry", "signal", "state", "ack"}
+	Down = []string{"cmd", "desired"}
+)
+
+// Allowed reports whether a connection may do what it tries: publish at QoS 0 or 1 to its own topics up, subscribe at QoS 0 to its
+// own topics down, if it is of a device with a row and has the device's own client id. Nothing else is allowed. The topic is as it
+// stands in the packet.
+func Allowed(rows []Row, identity Identity, topic string, action Action) bool {
+	if !known(rows, identity) {
+		return false
+	}
+	own := "dizuo/v1/d/" + identity.Fleet + "/" + identity.Device + "/"
+	switch {
+	case action.Verb == Publish && (action.QoS == 0 || action.QoS == 1):
+		return oneOf(own, Up, topic)
+	case action.Verb == Subscribe && action.QoS == 0:
+		return oneOf(own, Down, topic)
+	}
+	return false
+}
+
+func known(rows []Row, identity Identity) bool {
+	for _, r := range rows {
+		if r.Fleet == identity.Fleet && r.Device == identity.Device {
+			return r.clientID() == identity.ClientID
+		}
+	}
+	return false
+}
+
+func oneOf(own string, channels []string, topic string) bool {
+	for _, c := range channels {
+		if topic == own+c {
+			return true
+		}
+	}
+	return false
+}
+
+// Right is the kind of a triple as the prose wants it; every other kind has one thing wrong.
+const Right = "right"
+
+// OtherDirection is the kind of a publish to what a device hears, and of a subscription to what it sends.
+const OtherDirection = "the other direction"
+
+// rightShare of the triples are right: a check that is only asked what is wrong could deny everything.
+const rightShare = 0.36
+
+// Triple is an attempt.
+type Triple struct {
+	Identity Identity
+	Topic    string
+	Action   Action
+	// Kind is Right, or says what was made wrong.
+	Kind string
+}
+
+// Generator makes triples. The same seed and rows give the same triples.
+type Generator struct {
+	r    *rand.Rand
+	rows []Row
+}
+
+// NewGenerator makes a generator of triples about these rows, which must be of two fleets at least, each with valid names.
+func NewGenerator(seed uint64, rows []Row) *Generator {
+	return &Generator{r: rand.New(rand.NewPCG(seed, 0)), rows: rows}
+}
+
+// Next gives a triple: one that is right, or one with a single thing wrong.
+func (g *Generator) Next() Triple {
+	t := g.right()
+	if g.r.Float64() < rightShare {
+		return t
+	}
+	m := mutations[g.r.IntN(len(mutations))]
+	t.Kind = m.kind
+	m.apply(g, &t)
+	return t
+}
+
+// Kinds lists the kinds of triples, Right first.
+func Kinds() []string {
+	kinds := []string{Right}
+	for _, m := range mutations {
+		kinds = append(kinds, m.kind)
+	}
+	return kinds
+}
+
+func (g *Generator) right() Triple {
+	row := g.row()
+	t := Triple{Identity: Identity{row.Fleet, row.Device, row.clientID()}, Action: Action{Subscribe, 0}, Kind: Right}
+	channel := g.pick(Down)
+	if g.r.IntN(2) == 0 {
+		t.Action, channel = Action{Publish, g.r.IntN(2)}, g.pick(Up)
+	}
+	t.Topic = strings.Join([]string{"dizuo", "v1", "d", row.Fleet, row.Device, channel}, "/")
+	return t
+}
+
+func (g *Generator) row() Row { return g.rows[g.r.IntN(len(g.rows))] }
+
+// other gives a row that fits.
+func (g *Generator) other(fits func(Row) bool) Row {
+	for {
+		if r := g.row(); fits(r) {
+			return r
+		}
+	}
+}
+
+func (g *Generator) pick(from []string) string { return from[g.r.IntN(len(from))] }
+
+// mutation makes one thing of a right triple wrong.
+type mutation struct {
+	kind  string
+	apply func(*Generator, *Triple)
+}
+
+var mutations = []mutation{
+	{"another device", func(g *Generator, t *Triple) {
+		r := g.other(func(r Row) bool { return r.Fleet != t.Identity.Fleet || r.Device != t.Identity.Device })
+		t.change(func(l []string) []string { l[3], l[4] = r.Fleet, r.Device; return l })
+	}},
+	{"another fleet", func(g *Generator, t *Triple) {
+		r := g.other(func(r Row) bool { return r.Fleet != t.Identity.Fleet })
+		t.change(func(l []string) []string { l[3] = r.Fleet; return l })
+	}},
+	{"a name that is near", func(g *Generator, t *Triple) { t.level(3+g.r.IntN(2), g.near) }},
+	{"a level less", func(g *Generator, t *Triple) {
+		t.change(func(l []string) []string { n := g.r.IntN(len(l)); return append(l[:n:n], l[n+1:]...) })
+	}},
+	{"a level more", func(g *Generator, t *Triple) { g.put(t, g.pick([]string{"x", "d", "signal", "cmd"})) }},
+	{"an empty level", func(g *Generator, t *Triple) {
+		// Not at an end: that is the next kind.
+		t.change(func(l []string) []string {
+			n := 1 + g.r.IntN(len(l)-1)
+			return append(append(l[:n:n], ""), l[n:]...)
+		})
+	}},
+	{"a slash at an end", func(g *Generator, t *Triple) {
+		t.Topic = g.pick([]string{"/" + t.Topic, t.Topic + "/", "/" + t.Topic + "/", "//" + t.Topic, t.Topic + "//"})
+	}},
+	{"wildcard +", func(g *Generator, t *Triple) { g.single(t, "+") }},
+	{"wildcard #", func(g *Generator, t *Triple) { g.multi(t, "#") }},
+	{"NATS's wildcard *", func(g *Generator, t *Triple) { g.single(t, "*") }},
+	{"NATS's wildcard >", func(g *Generator, t *Triple) { g.multi(t, ">") }},
+	{"everything", func(g *Generator, t *Triple) {
+		t.Topic = g.pick([]string{"", "/", "+", "#", "*", ">", "+/+/+/+/+/+", "+/#",
+			"dizuo/#", "dizuo/v1/c/#", "$SYS/#", "$MQTT/#", "$MQTT/sub/#", "$KV/#", "_INBOX_grid/#"})
+	}},
+	{"another letter case", func(g *Generator, t *Triple) { t.Topic = g.swapCase(t.Topic) }},
+	{"a prefix with $", func(g *Generator, t *Triple) {
+		t.Topic = g.pick([]string{"$MQTT/sub/", "$MQTT/msgs/", "$MQTT/deliver/pubrel/", "$SYS/", "$JS/API/", "$KV/", "$share/g/", "$queue/",
+			"$exclusive/", "$delayed/1/", "$"}) + t.Topic
+	}},
+	{"a dot", text(func(g *Generator, topic string) string {
+		switch g.r.IntN(4) {
+		case 0:
+			return strings.ReplaceAll(topic, "/", ".")
+		case 1:
+			return strings.Replace(topic, "/", ".", 1+g.r.IntN(4))
+		}
+		return g.insert(topic, ".")
+	})},
+	{"a space", text(func(g *Generator, topic string) string {
+		return g.insert(topic, g.pick([]string{" ", "\t", "\n", "\r", "\r\n", "\f", "\x7f", "\u00a0", "\u2028"}))
+	})},
+	{"U+0000", text(func(g *Generator, topic string) string { return g.insert(topic, "\x00") })},
+	{"beyond ASCII", text(func(g *Generator, topic string) string {
+		if g.r.IntN(2) == 0 {
+			return strings.Replace(topic, "o", g.pick([]string{"ο", "о", "ｏ", "o\u0301"}), 1) // each only looks like an o
+		}
+		return g.insert(topic, g.pick([]string{"é", "网格", "\ufeff", "\u200b", "\u202e", "\xff", "\xc0\xaf", "😀"}))
+	})},
+	{"very long", func(g *Generator, t *Triple) {
+		// A topic has 65,535 bytes at most.
+		t.level(g.r.IntN(6), func(l string) string { return strings.Repeat(l, 2+g.r.IntN(60_000/len(l))) })
+	}},
+	{"another place", func(g *Generator, t *Triple) {
+		n := g.r.IntN(3)
+		t.level(n, func(string) string {
+			return g.pick([][]string{{"dizuo2", "dizu", "DIZUO"}, {"v2", "v", "v11"}, {"c", "e", "internal"}}[n])
+		})
+	}},
+	{"a channel that there is not", func(g *Generator, t *Triple) {
+		t.level(5, func(string) string {
+			return g.pick([]string{"signals", "cmds", "log", "ack2", "", "cm", "will", "telemetr"})
+		})
+	}},
+	{OtherDirection, func(g *Generator, t *Triple) {
+		t.level(5, func(string) string {
+			if t.Action.Verb == Publish {
+				return g.pick(Down)
+			}
+			return g.pick(Up)
+		})
+	}},
+	{"a QoS that is not served", func(g *Generator, t *Triple) {
+		t.Action.QoS = 2
+		if t.Action.Verb == Subscribe {
+			t.Action.QoS = 1 + g.r.IntN(2)
+		}
+	}},
+	{"a device without a row", func(g *Generator, t *Triple) {
+		if g.r.IntN(2) == 0 {
+			t.Identity.Fleet = "nosuch"
+		}
+		t.Identity.Device = "ghost"
+		t.Identity.ClientID = t.Identity.Fleet + "_ghost"
+		t.change(func(l []string) []string { l[3], l[4] = t.Identity.Fleet, "ghost"; return l })
+	}},
+	{"another's client id", func(g *Generator, t *Triple) {
+		own := t.Identity.ClientID
+		for t.Identity.ClientID == own {
+			t.Identity.ClientID = g.pick([]string{"", g.row().clientID(), g.swapCase(own), own + "_", t.Identity.Fleet + "_" + t.Identity.Device})
+		}
+	}},
+}
+
+// text makes a mutation of what changes a topic as text.
+func text(f func(*Generator, string) string) func(*Generator, *Triple) {
+	return func(g *Generator, t *Triple) { t.Topic = f(g, t.Topic) }
+}
+
+// change changes the levels of the topic.
+func (t *Triple) change(f func(levels []string) []string) {
+	t.Topic = strings.Join(f(strings.Split(t.Topic, "/")), "/")
+}
+
+// level changes one level of the topic.
+func (t *Triple) level(n int, f func(string) string) {
+	t.change(func(l []string) []string { l[n] = f(l[n]); return l })
+}
+
+// put adds a level anywhere.
+func (g *Generator) put(t *Triple, level string) {
+	t.change(func(l []string) []string {
+		n := g.r.IntN(len(l) + 1)
+		return append(append(l[:n:n], level), l[n:]...)
+	})
+}
+
+// single puts a wildcard of one level: for levels, in a level, or as a level more.
+func (g *Generator) single(t *Triple, wildcard string) {
+	switch g.r.IntN(4) {
+	case 0:
+		t.Topic = g.insert(t.Topic, wildcard)
+	case 1:
+		g.put(t, wildcard)
+	default:
+		for range 1 + g.r.IntN(3) {
+			t.level(g.r.IntN(6), func(string) string { return wildcard })
+		}
+	}
+}
+
+// multi puts a wildcard of many levels: for the tail of the topic, behind it, or where none belongs.
+func (g *Generator) multi(t *Triple, wildcard string) {
+	switch g.r.IntN(4) {
+	case 0:
+		t.Topic += "/" + wildcard
+	case 1:
+		t.Topic = g.insert(t.Topic, wildcard)
+	default:
+		t.change(func(l []string) []string { return append(l[:g.r.IntN(len(l))], wildcard) })
+	}
+}
+
+// near gives a name that begins as this one does.
+func (g *Generator) near(name string) string {
+	return g.pick([]string{name + "1", name + "-", name + "_", name + name, "0" + name, name[:len(name)-1]})
+}
+
+// insert puts something anywhere.
+func (g *Generator) insert(topic, what string) string {
+	n := g.r.IntN(len(topic) + 1)
+	return topic[:n] + what + topic[n:]
+}
+
+// swapCase gives one letter, or all of them, the other case. What has no letter gets one.
+func (g *Generator) swapCase(s string) string {
+	var letters []int
+	for n := range len(s) {
+		if c := s[n] | 0x20; c >= 'a' && c <= 'z' {
+			letters = append(letters, n)
+		}
+	}
+	switch {
+	case len(letters) == 0:
+		return s + "x"
+	case g.r.IntN(4) == 0:
+		return strings.ToUpper(s)
+	}
+	n := letters[g.r.IntN(len(letters))]
+	return s[:n] + string(s[n]^0x20) + s[n+1:]
+}
