@@ -428,8 +428,10 @@ func (s *stage) settle() {
 	var sent []string
 	for id := range s.open {
 		marker := "the last of " + id.Fleet + "." + id.Device
-		if err := s.session(id).publish(contract.DeviceTopic(id.Fleet, id.Device, contract.ChannelState), marker, s.next()); err != nil {
-			s.t.Fatalf("%s: %v", marker, err)
+		err := s.session(id).publish(contract.DeviceTopic(id.Fleet, id.Device, contract.ChannelState), marker, s.next())
+		if s.cut(id, err) {
+			s.t.Errorf("%s.%s: its connection did not last: %v", id.Fleet, id.Device, err)
+			continue
 		}
 		sent = append(sent, marker)
 	}
