@@ -152,8 +152,7 @@ func (r *Reconciler) cluster(ctx context.Context, namespace string) (ready, want
 	if !r.APIs.Serves(foreign.Cluster) {
 		return 0, 0, nil
 	}
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(foreign.Cluster)
+	u := foreign.Object(foreign.Cluster)
 	if err := r.APIs.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.ClusterCNPG}, u); err != nil {
 		return 0, 0, client.IgnoreNotFound(err)
 	}

@@ -191,7 +191,7 @@ var nothingElse = emqxRule{Permission: "deny", Action: "all", Topics: []string{"
 func admitIngest(now time.Time) emqxAnswer {
 	each := func(channels []contract.Channel) (out []string) {
 		for _, c := range channels {
-			out = append(out, "dizuo/v1/d/+/+/"+string(c))
+			out = append(out, contract.DeviceTopic("+", "+", c))
 		}
 		return out
 	}

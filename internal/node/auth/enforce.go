@@ -137,11 +137,13 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 		e.log.Warn("credentials", "err", err)
 	}
 	dirty = Revokes(e.registry, next)
-	if e.gone == nil {
-		e.gone = map[string]bool{}
-	}
-	for id := range Gone(e.registry, next) {
-		e.gone[id] = true
+	if dirty {
+		if e.gone == nil {
+			e.gone = map[string]bool{}
+		}
+		for id := range Gone(e.registry, next) {
+			e.gone[id] = true
+		}
 	}
 	e.switching.Lock()
 	defer e.switching.Unlock()

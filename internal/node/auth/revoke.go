@@ -36,16 +36,8 @@ func Revokes(old, next *Registry) bool {
 	if !maps.Equal(old.bound, next.bound) {
 		return true
 	}
-	for name, was := range old.fleets {
-		is := next.fleets[name]
-		if is == nil || is.method != was.method || lost(was.issuers, is.issuers) {
-			return true
-		}
-		for device, c := range was.devices {
-			if now, ok := is.devices[device]; !ok || now != c {
-				return true
-			}
-		}
+	for range Gone(old, next) {
+		return true
 	}
 	return false
 }
@@ -61,8 +53,7 @@ func Gone(old, next *Registry) iter.Seq[string] {
 			is := next.fleets[name]
 			all := is == nil || is.method != was.method || lost(was.issuers, is.issuers)
 			for device, c := range was.devices {
-				now, stays := credentialOf(is, device)
-				if (all || !stays || now != c) && !yield(old.clientID(name, device)) {
+				if (all || !admits(is, device, c)) && !yield(old.clientID(name, device)) {
 					return
 				}
 			}
@@ -70,12 +61,9 @@ func Gone(old, next *Registry) iter.Seq[string] {
 	}
 }
 
-func credentialOf(f *fleetEntry, device string) (contract.Credential, bool) {
-	if f == nil {
-		return contract.Credential{}, false
-	}
-	c, ok := f.devices[device]
-	return c, ok
+func admits(f *fleetEntry, device string, c contract.Credential) bool {
+	now, ok := f.devices[device]
+	return ok && now == c
 }
 
 func lost(was, is []issuerKey) bool {

@@ -73,24 +73,9 @@ func verifyDevice(chain []*x509.Certificate, roots *x509.CertPool) error {
 // clientTLS serves the platform's own roles: a certificate of the platform's CA is demanded. The CA file is read at every
 // handshake; roles connect rarely.
 func clientTLS(files contract.TLSFiles, g *gate) (*tls.Config, error) {
-	pool, err := process.ReadPool(files.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("broker.tls: %w", err)
-	}
 	c := process.ServerTLS(files)
-	c.ClientAuth, c.ClientCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, true
-	base := c.Clone()
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		if err := g.check(); err != nil {
-			return nil, err
-		}
-		fresh, err := process.ReadPool(files.CAFile)
-		if err != nil {
-			return nil, nil //nolint:nilnil,nilerr // files are being swapped: the pool read at start serves
-		}
-		current := base.Clone()
-		current.ClientCAs = fresh
-		return current, nil
+	if err := process.DemandCA(c, files.CAFile, g.check); err != nil {
+		return nil, fmt.Errorf("broker.tls: %w", err)
 	}
 	return c, nil
 }

@@ -106,7 +106,7 @@ func readIngest() []string {
 func deviceSubjects(prefix string, channels []contract.Channel) []string {
 	var out []string
 	for _, c := range channels {
-		out = append(out, prefix+"dizuo.v1.d.*.*."+string(c))
+		out = append(out, prefix+contract.DeviceSubject("*", "*", c))
 	}
 	return out
 }

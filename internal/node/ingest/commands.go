@@ -13,7 +13,7 @@ import (
 // acknowledges it, so one that finds no connection is not lost. The instances share the work.
 func commands(ctx context.Context, nc *nats.Conn, publish func(topic string, payload []byte)) error {
 	for _, c := range contract.DownChannels() {
-		sub, err := nc.QueueSubscribe("dizuo.v1.d.*.*."+string(c), string(contract.RoleIngest), func(m *nats.Msg) {
+		sub, err := nc.QueueSubscribe(contract.DeviceSubject("*", "*", c), string(contract.RoleIngest), func(m *nats.Msg) {
 			if fleet, device, channel, err := contract.ParseDeviceSubject(m.Subject); err == nil {
 				publish(contract.DeviceTopic(fleet, device, channel), m.Data)
 			}

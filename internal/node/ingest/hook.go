@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -90,7 +89,7 @@ func (h *hook) OnMessagePublish(ctx context.Context, r *exhook.MessagePublishReq
 func upTopics() []string {
 	var out []string
 	for _, c := range contract.UpChannels() {
-		out = append(out, strings.Join([]string{"dizuo/v1/d/+/+", string(c)}, "/"))
+		out = append(out, contract.DeviceTopic("+", "+", c))
 	}
 	return out
 }

@@ -197,16 +197,24 @@ func ServerTLS(f contract.TLSFiles) *tls.Config {
 // MutualTLS serves the certificate in the files to who shows one of the CA in them with that URI, and to nobody else; who names it
 // in errors. The certificate is read again when it changes, the CA at every handshake.
 func MutualTLS(f contract.TLSFiles, uri, who string) (*tls.Config, error) {
-	pool, err := ReadPool(f.CAFile)
-	if err != nil {
-		return nil, err
-	}
 	c := ServerTLS(f)
-	c.ClientAuth, c.ClientCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, true
 	c.VerifyConnection = OnlyURI(uri, who)
+	return c, DemandCA(c, f.CAFile, func() error { return nil })
+}
+
+// DemandCA makes a server ask for a certificate of the CA in a file, which is read at every handshake, after gate has let it begin.
+func DemandCA(c *tls.Config, caFile string, gate func() error) error {
+	pool, err := ReadPool(caFile)
+	if err != nil {
+		return err
+	}
+	c.ClientAuth, c.ClientCAs, c.SessionTicketsDisabled = tls.RequireAndVerifyClientCert, pool, true
 	base := c.Clone()
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		fresh, err := ReadPool(f.CAFile)
+		if err := gate(); err != nil {
+			return nil, err
+		}
+		fresh, err := ReadPool(caFile)
 		if err != nil {
 			return nil, nil //nolint:nilnil,nilerr // files are being swapped: the pool read at start serves
 		}
@@ -214,7 +222,7 @@ func MutualTLS(f contract.TLSFiles, uri, who string) (*tls.Config, error) {
 		current.ClientCAs = fresh
 		return current, nil
 	}
-	return c, nil
+	return nil
 }
 
 // ClientTLS shows the certificate in the files and trusts their CA. They are read once.
