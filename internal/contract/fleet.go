@@ -10,8 +10,36 @@ type Fleet struct {
 	Profile string `json:"profile"`
 	// AccessMode is "Device", "Gateway" or "Platform".
 	AccessMode string `json:"accessMode"`
+	// Placement is "Edge" where devices connect to the edge node of their community; empty is the centre.
+	Placement string `json:"placement,omitempty"`
+	// Limits of each device; zero values do not bound.
+	Limits Limits `json:"limits,omitzero"`
+	// Mapping turns a foreign payload into the profile's fields; nil where devices send those.
+	Mapping *Mapping `json:"mapping,omitempty"`
+	// Open says that devices which no row names are taken in.
+	Open bool `json:"open,omitempty"`
 	// Devices by name.
 	Devices map[string]Device `json:"devices"`
+}
+
+// Limits bounds what a device may do.
+type Limits struct {
+	// MessagesPerMinute on average.
+	MessagesPerMinute int32 `json:"messagesPerMinute,omitempty"`
+	// PayloadBytes of one message.
+	PayloadBytes int32 `json:"payloadBytes,omitempty"`
+	// Subscriptions of one connection.
+	Subscriptions int32 `json:"subscriptions,omitempty"`
+}
+
+// Mapping turns a payload of a vendor's own form into a profile's fields. Expressions are CEL over `payload` and `topic`.
+type Mapping struct {
+	// Device gives the device's name, in access mode Platform where one connection speaks for many; else empty.
+	Device string `json:"device,omitempty"`
+	// Time gives the message's time; empty takes the time of arrival.
+	Time string `json:"time,omitempty"`
+	// Fields by name of the profile's field.
+	Fields map[string]string `json:"fields"`
 }
 
 // Device is a registry row. It is the only place that says where a device hangs: a move reissues nothing.
@@ -19,13 +47,22 @@ type Device struct {
 	// Community is the name of the Community object.
 	Community string `json:"community"`
 	Grid      string `json:"grid,omitempty"`
+	MicroGrid string `json:"microGrid,omitempty"`
 	Compound  string `json:"compound,omitempty"`
 	Building  string `json:"building,omitempty"`
 	Unit      string `json:"unit,omitempty"`
 	// Household is a platform pseudonym, never a name or an address.
 	Household string `json:"household,omitempty"`
-	// Via is the device that speaks for this one in access mode Gateway.
+	// Via is the device that speaks for this one in access mode Gateway, as <fleet>.<device>.
 	Via string `json:"via,omitempty"`
+	// Maintainer is the organisation that looks after the device; empty means the fleet's vendor.
+	Maintainer string `json:"maintainer,omitempty"`
+	// InstalledAt is a date, YYYY-MM-DD.
+	InstalledAt string `json:"installedAt,omitempty"`
+	// Longitude and Latitude in degrees, decimal numbers as text, in CRS ("CGCS2000", "WGS84", "GCJ02", "BD09").
+	Longitude string `json:"longitude,omitempty"`
+	Latitude  string `json:"latitude,omitempty"`
+	CRS       string `json:"crs,omitempty"`
 	// Attributes are free facts that scenarios may read, such as "livesAlone": "true".
 	Attributes map[string]string `json:"attributes,omitempty"`
 }
@@ -37,6 +74,17 @@ type Credentials struct {
 	Namespace string `json:"namespace"`
 	// Method is "X509" or "Password".
 	Method string `json:"method"`
+	// AccessMode is that of the fleet; empty means "Device".
+	AccessMode string `json:"accessMode,omitempty"`
+	// Rule is CEL over `cert` that gives the device's name from a certificate of a vendor's own CA; empty where the certificate
+	// has the URI of the device.
+	Rule string `json:"rule,omitempty"`
+	// PlatformHash is the password hash of the one identity that speaks for a fleet of access mode "Platform"; empty for X.509.
+	PlatformHash string `json:"platformHash,omitempty"`
+	// Open is how many devices that no row names are taken in under the fleet's CA; 0 takes in none.
+	Open int32 `json:"open,omitempty"`
+	// Limits of a connection; zero values take the platform's own.
+	Limits Limits `json:"limits,omitzero"`
 	// Issuers are the CA certificates (PEM) under which the fleet's device certificates stand; two during a rotation.
 	Issuers []string `json:"issuers,omitempty"`
 	// Devices by name; a device that is not here is not admitted.
@@ -50,4 +98,9 @@ type Credential struct {
 	// PasswordHash is empty for X.509, else "sha256:<salt>:<hash>" (both base64url without padding; the salt is 16 random
 	// bytes, the hash SHA-256 of salt and password, for generated passwords of 128 random bits) or an argon2id PHC string.
 	PasswordHash string `json:"passwordHash,omitempty"`
+	// PreviousHash is taken beside PasswordHash until PreviousUntil, in Unix seconds: the overlap of a rotation.
+	PreviousHash  string `json:"previousHash,omitempty"`
+	PreviousUntil int64  `json:"previousUntil,omitempty"`
+	// Via is the device whose connection speaks for this one, which then has none of its own.
+	Via string `json:"via,omitempty"`
 }

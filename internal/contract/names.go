@@ -201,6 +201,38 @@ func ParseDeviceSubject(subject string) (fleet, device string, c Channel, err er
 	return parts[3], parts[4], Channel(parts[5]), nil
 }
 
+// PlatformDevice is the name, in place of a device's, of the one identity that speaks for a fleet of access mode Platform. No row may
+// have it.
+const PlatformDevice = "_platform"
+
+// PlatformChannel is the last level of a topic of a vendor's or carrier's cloud.
+type PlatformChannel string
+
+// Channels of a cloud.
+const (
+	PlatformUp   PlatformChannel = "up"
+	PlatformDown PlatformChannel = "down"
+)
+
+// PlatformTopic gives the MQTT topic of a cloud's channel: one for all devices of a fleet of access mode Platform.
+func PlatformTopic(fleet string, c PlatformChannel) string {
+	return "dizuo/v1/p/" + fleet + "/" + string(c)
+}
+
+// PlatformSubject gives the NATS subject that the server maps PlatformTopic to.
+func PlatformSubject(fleet string, c PlatformChannel) string {
+	return "dizuo.v1.p." + fleet + "." + string(c)
+}
+
+// ParsePlatformSubject reads fleet and channel from a cloud's subject, with or without IngestPrefix.
+func ParsePlatformSubject(subject string) (fleet string, c PlatformChannel, err error) {
+	parts := strings.Split(strings.TrimPrefix(subject, IngestPrefix), ".")
+	if len(parts) != 5 || parts[0] != "dizuo" || parts[1] != "v1" || parts[2] != "p" || !ValidFleet(parts[3]) {
+		return "", "", fmt.Errorf("subject %q: want dizuo.v1.p.<fleet>.<channel>", subject)
+	}
+	return parts[3], PlatformChannel(parts[4]), nil
+}
+
 // CommunitySubject gives the NATS subject under which the grid service republishes an enriched signal of a community.
 func CommunitySubject(community, fleet, device string, c Channel) string {
 	return "dizuo.v1.c." + community + "." + fleet + "." + device + "." + string(c)

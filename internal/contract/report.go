@@ -21,6 +21,12 @@ type Report struct {
 	Broker *BrokerReport `json:"broker,omitempty"`
 	// Fleets by name, from the roles that see devices.
 	Fleets map[string]FleetReport `json:"fleets,omitempty"`
+	// Communities by name: the devices that hang there; from the role grid.
+	Communities map[string]PresenceReport `json:"communities,omitempty"`
+	// Edges by name, as the role auth heard them.
+	Edges map[string]EdgeReport `json:"edges,omitempty"`
+	// Outbox of an edge node; from the role edge.
+	Outbox *Outbox `json:"outbox,omitempty"`
 	// Cases open, by community; from the role grid.
 	OpenCases map[string]int64 `json:"openCases,omitempty"`
 	// Dispatch by organisation; from the role grid.
@@ -41,11 +47,20 @@ type BrokerReport struct {
 	Gathered bool `json:"gathered,omitempty"`
 }
 
-// FleetReport counts the devices of a fleet.
-type FleetReport struct {
+// PresenceReport counts devices by when they were last heard.
+type PresenceReport struct {
 	Online    int64 `json:"online,omitempty"`
 	Offline   int64 `json:"offline,omitempty"`
 	NeverSeen int64 `json:"neverSeen,omitempty"`
+	// Unknown are devices of whom nothing can be said: they connect to an edge node that is not heard.
+	Unknown int64 `json:"unknown,omitempty"`
+}
+
+// FleetReport counts the devices of a fleet.
+type FleetReport struct {
+	PresenceReport
+	// InvalidMessages counts messages that did not fit the profile, over restarts of the node.
+	InvalidMessages int64 `json:"invalidMessages,omitempty"`
 	// Rejected counts refused connections since the node started.
 	Rejected int64 `json:"rejected,omitempty"`
 	// Violations counts publishes outside the device's permissions, over restarts of the broker.

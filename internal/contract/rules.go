@@ -12,8 +12,33 @@ type Rules struct {
 type Profile struct {
 	// Fields by name.
 	Fields map[string]Field `json:"fields"`
-	// HeartbeatSeconds is the reporting interval; three missed mean offline.
+	// HeartbeatSeconds is the reporting interval.
 	HeartbeatSeconds int64 `json:"heartbeatSeconds"`
+	// MissedHeartbeats is how many intervals of silence make a device offline; 0 means 3.
+	MissedHeartbeats int32 `json:"missedHeartbeats,omitempty"`
+	// Commands by name.
+	Commands map[string]Command `json:"commands,omitempty"`
+}
+
+// OfflineSeconds gives the silence after which a device counts as offline; 0 means never.
+func (p Profile) OfflineSeconds() int64 {
+	missed := p.MissedHeartbeats
+	if missed == 0 {
+		missed = 3
+	}
+	return p.HeartbeatSeconds * int64(missed)
+}
+
+// Command is something that a device may be told.
+type Command struct {
+	// Arguments by name; all of them must be given.
+	Arguments map[string]Field `json:"arguments,omitempty"`
+	// ExpiresSeconds is how long the command is sent again until the device acknowledges it; then it is void.
+	ExpiresSeconds int64 `json:"expiresSeconds"`
+	// SafeState are arguments that are sent when the command expires or is withdrawn; nil sends nothing.
+	SafeState map[string]any `json:"safeState,omitempty"`
+	// Senders are "Scenario", "Operator" and "Vendor".
+	Senders []string `json:"senders"`
 }
 
 // Field of a device profile.
