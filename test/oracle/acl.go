@@ -8,11 +8,16 @@ import (
 	"strings"
 )
 
-// Row is a device in the inventory of a fleet with access mode Device.
+// Row is a device in the inventory of a fleet.
 type Row struct {
 	Fleet, Device string
 	// ClientID is the MQTT client id that the row binds; empty for the one by the device's name.
 	ClientID string
+	// Via is the gateway, as <fleet>.<device>, that speaks for the device in access mode Gateway; the device has no connection then.
+	Via string
+	// Cloud says that this is no device but the cloud of a fleet of access mode Platform; Silent that it is a device of such a fleet, which
+	// has no connection and no topics.
+	Cloud, Silent bool
 }
 
 // clientID gives the one client id that the device may connect with.
@@ -47,30 +52,46 @@ var (
 	Down = []string{"cmd", "desired"}
 )
 
+// CloudUp and CloudDown are the last levels of a cloud's topics.
+const (
+	CloudUp   = "up"
+	CloudDown = "down"
+)
+
 // Allowed reports whether a connection may do what it tries: publish at QoS 0 or 1 to its own topics up, subscribe at QoS 0 to its
-// own topics down, if it is of a device with a row and has the device's own client id. Nothing else is allowed. The topic is as it
-// stands in the packet.
+// own topics down, if it is of a device with a row and has the device's own client id; and likewise to those of the rows that name the
+// device as their gateway. A cloud has one topic up and one down. Nothing else is allowed. The topic is as it stands in the packet.
 func Allowed(rows []Row, identity Identity, topic string, action Action) bool {
-	if !known(rows, identity) {
+	publish := action.Verb == Publish && (action.QoS == 0 || action.QoS == 1)
+	subscribe := action.Verb == Subscribe && action.QoS == 0
+	self, ok := known(rows, identity)
+	if !ok || !publish && !subscribe {
 		return false
 	}
-	own := "dizuo/v1/d/" + identity.Fleet + "/" + identity.Device + "/"
-	switch {
-	case action.Verb == Publish && (action.QoS == 0 || action.QoS == 1):
-		return oneOf(own, Up, topic)
-	case action.Verb == Subscribe && action.QoS == 0:
-		return oneOf(own, Down, topic)
+	if self.Cloud {
+		own := "dizuo/v1/p/" + self.Fleet + "/"
+		return publish && topic == own+CloudUp || subscribe && topic == own+CloudDown
+	}
+	for _, r := range rows {
+		spoken := r.Via == identity.Fleet+"."+identity.Device
+		if !spoken && r != self {
+			continue
+		}
+		own := "dizuo/v1/d/" + r.Fleet + "/" + r.Device + "/"
+		if publish && oneOf(own, Up, topic) || subscribe && oneOf(own, Down, topic) {
+			return true
+		}
 	}
 	return false
 }
 
-func known(rows []Row, identity Identity) bool {
+func known(rows []Row, identity Identity) (Row, bool) {
 	for _, r := range rows {
 		if r.Fleet == identity.Fleet && r.Device == identity.Device {
-			return r.clientID() == identity.ClientID
+			return r, r.Via == "" && !r.Silent && r.clientID() == identity.ClientID
 		}
 	}
-	return false
+	return Row{}, false
 }
 
 func oneOf(own string, channels []string, topic string) bool {
@@ -134,13 +155,32 @@ func Kinds() []string {
 
 func (g *Generator) right() Triple {
 	row := g.row()
-	t := Triple{Identity: Identity{row.Fleet, row.Device, row.clientID()}, Action: Action{Subscribe, 0}, Kind: Right}
-	channel := g.pick(Down)
-	if g.r.IntN(2) == 0 {
-		t.Action, channel = Action{Publish, g.r.IntN(2)}, g.pick(Up)
+	t := Triple{Identity: g.speaker(row), Action: Action{Subscribe, 0}, Kind: Right}
+	up, down := Up, Down
+	levels := []string{"dizuo", "v1", "d", row.Fleet, row.Device}
+	switch {
+	case row.Silent:
+		return g.right()
+	case row.Cloud:
+		up, down, levels = []string{CloudUp}, []string{CloudDown}, []string{"dizuo", "v1", "p", row.Fleet}
 	}
-	t.Topic = strings.Join([]string{"dizuo", "v1", "d", row.Fleet, row.Device, channel}, "/")
+	channel := g.pick(down)
+	if g.r.IntN(2) == 0 {
+		t.Action, channel = Action{Publish, g.r.IntN(2)}, g.pick(up)
+	}
+	t.Topic = strings.Join(append(levels, channel), "/")
 	return t
+}
+
+// speaker gives the identity that speaks for a row: that of its gateway, or its own.
+func (g *Generator) speaker(row Row) Identity {
+	for _, r := range g.rows {
+		if row.Via == r.Fleet+"."+r.Device {
+			row = r
+			break
+		}
+	}
+	return Identity{row.Fleet, row.Device, row.clientID()}
 }
 
 func (g *Generator) row() Row { return g.rows[g.r.IntN(len(g.rows))] }
@@ -234,12 +274,29 @@ var mutations = []mutation{
 		})
 	}},
 	{OtherDirection, func(g *Generator, t *Triple) {
-		t.level(5, func(string) string {
-			if t.Action.Verb == Publish {
+		t.level(5, func(last string) string {
+			switch {
+			case last == CloudUp:
+				return CloudDown
+			case last == CloudDown:
+				return CloudUp
+			case t.Action.Verb == Publish:
 				return g.pick(Down)
 			}
 			return g.pick(Up)
 		})
+	}},
+	{"a device that another speaks for", func(g *Generator, t *Triple) {
+		// Its own identity has no connection; where no row is like that, this is right.
+		for _, r := range g.rows {
+			if (r.Via != "" || r.Silent) && g.r.IntN(2) == 0 {
+				t.Identity = Identity{r.Fleet, r.Device, r.clientID()}
+				t.change(func(l []string) []string { return append([]string{"dizuo", "v1", "d", r.Fleet, r.Device}, l[len(l)-1]) })
+			}
+		}
+	}},
+	{"a cloud's topic", func(g *Generator, t *Triple) {
+		t.Topic = "dizuo/v1/p/" + g.row().Fleet + "/" + g.pick([]string{CloudUp, CloudDown, "#", "+", "signal"})
 	}},
 	{"a QoS that is not served", func(g *Generator, t *Triple) {
 		t.Action.QoS = 2
@@ -273,9 +330,9 @@ func (t *Triple) change(f func(levels []string) []string) {
 	t.Topic = strings.Join(f(strings.Split(t.Topic, "/")), "/")
 }
 
-// level changes one level of the topic.
+// level changes one level of the topic, the last where there are fewer.
 func (t *Triple) level(n int, f func(string) string) {
-	t.change(func(l []string) []string { l[n] = f(l[n]); return l })
+	t.change(func(l []string) []string { n = min(n, len(l)-1); l[n] = f(l[n]); return l })
 }
 
 // put adds a level anywhere.

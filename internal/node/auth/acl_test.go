@@ -80,7 +80,7 @@ func TestPermissionsAgainstOracle(t *testing.T) {
 	var allowed, checked int
 	for _, fleet := range fleetNames {
 		for _, device := range deviceNames {
-			p := Permissions([]Prefix{{fleet, device}})
+			p := Permissions(Identity{Prefixes: []Prefix{{fleet, device}}})
 			for range 4000 {
 				subject := randomSubject(r, fleet, device)
 				for _, publish := range []bool{true, false} {
@@ -174,10 +174,10 @@ func TestClaims(t *testing.T) {
 	if late.Audience != contract.AccountDevices || late.Name != "f.d/s" {
 		t.Errorf("account %q name %q", late.Audience, late.Name)
 	}
-	if p := Permissions(nil); !matches(p.Pub.Deny, "dizuo.v1.d.f.d.signal") || !matches(p.Sub.Deny, "x") {
+	if p := Permissions(Identity{}); !matches(p.Pub.Deny, "dizuo.v1.d.f.d.signal") || !matches(p.Sub.Deny, "x") {
 		t.Errorf("no prefix gives %+v, want nothing allowed", p)
 	}
-	two := Permissions([]Prefix{{"f", "gw"}, {"g", "child"}})
+	two := Permissions(Identity{Prefixes: []Prefix{{"f", "gw"}, {"g", "child"}}})
 	if !matches(two.Pub.Allow, "dizuo.v1.d.g.child.signal") || matches(two.Pub.Allow, "dizuo.v1.d.g.gw.signal") {
 		t.Errorf("two prefixes give %v", two.Pub.Allow)
 	}

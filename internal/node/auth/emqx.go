@@ -176,8 +176,12 @@ func admitEMQX(id Identity, now time.Time, jitter float64) emqxAnswer {
 			down = append(down, "eq "+contract.DeviceTopic(p.Fleet, p.Device, c))
 		}
 	}
-	a := emqxAnswer{Result: "allow", ExpireAt: expiry(now, jitter), ClientAttrs: map[string]string{attrUser: id.User()}}
-	if len(id.Prefixes) > 0 {
+	if id.Cloud != "" {
+		up = append(up, "eq "+contract.PlatformTopic(id.Cloud, contract.PlatformUp))
+		down = append(down, "eq "+contract.PlatformTopic(id.Cloud, contract.PlatformDown))
+	}
+	a := emqxAnswer{Result: "allow", ExpireAt: expiry(id, now, jitter), ClientAttrs: map[string]string{attrUser: id.User()}}
+	if len(up) > 0 {
 		a.ACL = append(a.ACL, emqxRule{Permission: "allow", Action: "publish", QoS: []int{0, 1}, Topics: up},
 			emqxRule{Permission: "allow", Action: "subscribe", QoS: []int{0}, Topics: down})
 	}

@@ -32,6 +32,12 @@ type Identity struct {
 	Stamp string
 	// Prefixes that the connection may use.
 	Prefixes []Prefix
+	// Cloud is the fleet of access mode Platform that the connection speaks for as a whole; empty for a device.
+	Cloud string
+	// Until is when the credential ends that was shown; zero if it does not.
+	Until time.Time
+	// Limits of the connection.
+	Limits contract.Limits
 }
 
 // User gives the name of the identity's connections in the broker.
@@ -59,6 +65,8 @@ const (
 	ReasonBusy          Reason = "Busy"
 	ReasonBadRequest    Reason = "BadRequest"
 	ReasonNoIngest      Reason = "NoIngest"
+	ReasonSpokenFor     Reason = "SpokenForByAnother"
+	ReasonBadRule       Reason = "CertificateRule"
 )
 
 // Refusal is why a connection was not let in.
@@ -87,13 +95,7 @@ func (r *Registry) Identify(req Request, now time.Time, verify Verifier) (Identi
 	if !strings.EqualFold(req.Type, "mqtt") {
 		return Identity{}, &Refusal{Reason: ReasonNotMQTT}
 	}
-	var id Identity
-	var no *Refusal
-	if len(req.Chain) > 0 {
-		id, no = r.byCertificate(req, now)
-	} else {
-		id, no = r.byPassword(req, verify)
-	}
+	id, no := r.prove(req, now, verify)
 	if no != nil {
 		return Identity{}, no
 	}
@@ -101,8 +103,33 @@ func (r *Registry) Identify(req Request, now time.Time, verify Verifier) (Identi
 		return Identity{}, no
 	}
 	id.ClientID = req.ClientID
-	id.Prefixes = r.prefixes(id.Fleet, id.Device)
+	id.Prefixes, id.Limits = r.prefixes(id.Fleet, id.Device), r.fleets[id.Fleet].Limits
+	if id.Device == contract.PlatformDevice {
+		id.Cloud = id.Fleet
+	}
 	return id, nil
+}
+
+// prove finds who a connection is by what it shows: a certificate with a URI of this platform, one of a vendor's own CA, or a password.
+func (r *Registry) prove(req Request, now time.Time, verify Verifier) (Identity, *Refusal) {
+	switch {
+	case len(req.Chain) == 0:
+		return r.byPassword(req, now, verify)
+	case r.claims(req.Chain[0]):
+		return r.byCertificate(req, now)
+	}
+	return r.byVendor(req, now)
+}
+
+// claims reports whether a certificate names somebody of this platform: then only the CA of that one counts.
+func (r *Registry) claims(leaf *x509.Certificate) bool {
+	domain := contract.TrustDomain(r.platform)
+	for _, u := range leaf.URIs {
+		if host := u.Hostname(); host == domain || strings.HasSuffix(host, "."+domain) {
+			return true
+		}
+	}
+	return false
 }
 
 // byCertificate verifies the whole chain here, against the issuers of the one fleet that the certificate claims: a CA of
@@ -116,13 +143,46 @@ func (r *Registry) byCertificate(req Request, now time.Time) (Identity, *Refusal
 	if err != nil {
 		return Identity{}, &Refusal{Reason: ReasonBadURI}
 	}
-	f, no := r.lookup(fleet, device)
+	f, _, no := r.lookup(fleet, device)
 	if no != nil {
 		return Identity{}, no
 	}
-	if f.method != methodX509 {
+	if f.Method != methodX509 || f.Rule != "" {
 		return Identity{}, &Refusal{ReasonWrongMethod, fleet, device}
 	}
+	return r.underCA(req, f, fleet, device, now)
+}
+
+// byVendor finds the device that a certificate of a vendor's own CA is. The certificate names no fleet, so the client id or the user name
+// does, as a candidate only: that fleet's CA must have signed, and its rule must give that very device.
+func (r *Registry) byVendor(req Request, now time.Time) (Identity, *Refusal) {
+	candidate := req.Username
+	if candidate == "" {
+		candidate = r.owner(req.ClientID)
+	}
+	fleet, device, err := contract.ParseDeviceID(candidate)
+	if err != nil {
+		return Identity{}, &Refusal{Reason: ReasonBadURI}
+	}
+	f, _, no := r.lookup(fleet, device)
+	if no != nil {
+		return Identity{}, no
+	}
+	if f.rule == nil || f.Method != methodX509 {
+		return Identity{}, &Refusal{ReasonWrongMethod, fleet, device}
+	}
+	id, no := r.underCA(req, f, fleet, device, now)
+	if no != nil {
+		return Identity{}, no
+	}
+	if got, err := f.rule.Device(req.Chain[0]); err != nil || got != device {
+		return Identity{}, &Refusal{ReasonBadRule, fleet, device}
+	}
+	return id, nil
+}
+
+// underCA verifies the chain against a fleet's issuers.
+func (r *Registry) underCA(req Request, f *fleetEntry, fleet, device string, now time.Time) (Identity, *Refusal) {
 	// A username beside a certificate may repeat the identity and nothing else.
 	if req.Username != "" && req.Username != contract.DeviceID(fleet, device) {
 		return Identity{}, &Refusal{ReasonMixedIdentity, fleet, device}
@@ -131,7 +191,7 @@ func (r *Registry) byCertificate(req Request, now time.Time) (Identity, *Refusal
 	for _, c := range req.Chain[1:] {
 		intermediates.AddCert(c)
 	}
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: f.roots, Intermediates: intermediates, CurrentTime: now,
+	chains, err := req.Chain[0].Verify(x509.VerifyOptions{Roots: f.roots, Intermediates: intermediates, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {
 		return Identity{}, &Refusal{ReasonBadIssuer, fleet, device}
@@ -139,13 +199,13 @@ func (r *Registry) byCertificate(req Request, now time.Time) (Identity, *Refusal
 	for _, chain := range chains {
 		issuer := sha256.Sum256(chain[len(chain)-1].RawSubjectPublicKeyInfo)
 		if f.lists(issuer) {
-			return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, issuer)}, nil
+			return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, issuer, ""), Until: req.Chain[0].NotAfter}, nil
 		}
 	}
 	return Identity{}, &Refusal{ReasonBadIssuer, fleet, device}
 }
 
-func (r *Registry) byPassword(req Request, verify Verifier) (Identity, *Refusal) {
+func (r *Registry) byPassword(req Request, now time.Time, verify Verifier) (Identity, *Refusal) {
 	if req.Username == "" {
 		return Identity{}, &Refusal{Reason: ReasonNoCredential}
 	}
@@ -153,35 +213,48 @@ func (r *Registry) byPassword(req Request, verify Verifier) (Identity, *Refusal)
 	if err != nil {
 		return Identity{}, &Refusal{Reason: ReasonBadUsername}
 	}
-	f, no := r.lookup(fleet, device)
+	f, c, no := r.lookup(fleet, device)
 	if no != nil {
 		return Identity{}, no
 	}
-	if f.method != methodPassword {
+	if f.Method != methodPassword {
 		return Identity{}, &Refusal{ReasonWrongMethod, fleet, device}
 	}
-	hash, err := password.Parse(f.devices[device].PasswordHash)
-	if err != nil {
-		return Identity{}, &Refusal{ReasonBadHash, fleet, device}
+	for n, text := range hashes(c) {
+		until := time.Time{}
+		if n > 0 { // the one before the rotation
+			if until = time.Unix(c.PreviousUntil, 0); !now.Before(until) {
+				break
+			}
+		}
+		hash, err := password.Parse(text)
+		if err != nil {
+			return Identity{}, &Refusal{ReasonBadHash, fleet, device}
+		}
+		switch match, ok := verify(hash, req.Password); {
+		case !ok:
+			return Identity{}, &Refusal{ReasonBusy, fleet, device}
+		case match:
+			return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, noIssuer, text), Until: until}, nil
+		}
 	}
-	switch match, ok := verify(hash, req.Password); {
-	case !ok:
-		return Identity{}, &Refusal{ReasonBusy, fleet, device}
-	case !match:
-		return Identity{}, &Refusal{ReasonBadPassword, fleet, device}
-	}
-	return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, noIssuer)}, nil
+	return Identity{}, &Refusal{ReasonBadPassword, fleet, device}
 }
 
-func (r *Registry) lookup(fleet, device string) (*fleetEntry, *Refusal) {
+// lookup gives a fleet and what one of its devices proves itself by.
+func (r *Registry) lookup(fleet, device string) (*fleetEntry, contract.Credential, *Refusal) {
+	var none contract.Credential
 	f := r.fleets[fleet]
 	if f == nil {
-		return nil, &Refusal{Reason: ReasonNoFleet}
+		return nil, none, &Refusal{Reason: ReasonNoFleet}
 	}
-	if _, ok := f.devices[device]; !ok {
-		return nil, &Refusal{Reason: ReasonNoDevice, Fleet: fleet}
+	if c, ok := f.credential(device); ok {
+		return f, c, nil
 	}
-	return f, nil
+	if _, ok := f.Devices[device]; ok {
+		return nil, none, &Refusal{ReasonSpokenFor, fleet, device}
+	}
+	return nil, none, &Refusal{Reason: ReasonNoDevice, Fleet: fleet}
 }
 
 // checkClientID lets a device use the one client id that is its own. A client id in use cuts off its holder, so taking

@@ -355,3 +355,65 @@ func TestNewIssuerNeedsNoRestart(t *testing.T) {
 	w.publish()
 	w.connect(w.x509By(next, "smoke", "s1"))
 }
+
+// TestCloudOnTheBroker: a carrier's cloud has its fleet's topics and nothing of its devices, of another fleet's or of the broker's.
+func TestCloudOnTheBroker(t *testing.T) {
+	w := newWorld(t)
+	hash := w.creds["door"].Devices["d1"].PasswordHash
+	for _, fleet := range []string{"meter", "lamp"} {
+		w.creds[fleet] = contract.Credentials{Method: "Password", AccessMode: modePlatform, PlatformHash: hash, Devices: map[string]contract.Credential{"m1": {PasswordHash: hash}}}
+	}
+	w.start()
+	if _, err := w.dial(w.broker.MQTTAddress(), withPassword("meter", "m1", door1)); !errors.As(err, new(errRefused)) {
+		t.Errorf("a device of a cloud is let in: %v", err)
+	}
+	s := w.connect(withPassword("meter", contract.PlatformDevice, door1))
+	for n, topic := range []string{"dizuo/v1/p/meter/up", "dizuo/v1/p/lamp/up", "dizuo/v1/p/meter/down", "dizuo/v1/d/meter/m1/signal", "dizuo/v1/d/meter/_platform/signal", "dizuo/v1/p/meter"} {
+		if err := s.publish(topic, topic, uint16(n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for topic, want := range map[string]byte{"dizuo/v1/p/meter/down": 0, "dizuo/v1/p/lamp/down": 0x80, "dizuo/v1/p/meter/up": 0x80, "dizuo/v1/p/+/down": 0x80,
+		"dizuo/v1/p/meter/#": 0x80, "dizuo/v1/d/meter/m1/cmd": 0x80} {
+		if got, err := s.subscribe(topic, 0, 99); got != want || err != nil {
+			t.Errorf("%s: SUBACK %x, %v; want %x", topic, got, err, want)
+		}
+	}
+	log := (&stage{crowd: &crowd{world: w}, t: t}).ingestLog()
+	if len(log) != 1 || len(log["dizuo/v1/p/meter/up"]) != 1 {
+		t.Errorf("the ingest log holds %v", log)
+	}
+}
+
+// TestGatewayOnTheBroker: a gateway that gets a sensor more connects anew and may then speak for it; nobody else is disturbed.
+func TestGatewayOnTheBroker(t *testing.T) {
+	w := newWorld(t)
+	w.creds["sensor"] = contract.Credentials{Method: "X509", AccessMode: "Gateway", Devices: map[string]contract.Credential{"a": {Via: "smoke.s1"}}}
+	w.start()
+	s1, s2, other := w.connect(w.x509("smoke", "s1")), w.connect(w.x509("smoke", "s2")), w.connect(w.x509("other", "o1"))
+	for n, topic := range []string{"dizuo/v1/d/sensor/a/signal", "dizuo/v1/d/sensor/b/signal"} {
+		if err := s1.publish(topic, "1", uint16(n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.stored("dizuo.v1.d.sensor.a.signal") == "" || w.stored("dizuo.v1.d.sensor.b.signal") != "" {
+		t.Error("a gateway speaks for its own sensors, and for no others")
+	}
+	w.creds["sensor"].Devices["b"] = contract.Credential{Via: "smoke.s1"}
+	w.publish()
+	if s1.alive() == nil {
+		t.Error("the gateway keeps a connection that cannot speak for its new sensor")
+	}
+	if err := errors.Join(s2.alive(), other.alive()); err != nil {
+		t.Errorf("somebody else was disturbed: %v", err)
+	}
+	var again *session
+	await(t, "the gateway to come back", func() (err error) {
+		again, err = w.dial(w.broker.MQTTAddress(), w.x509("smoke", "s1"))
+		return err
+	})
+	defer again.conn.Close() //nolint:errcheck // a test
+	if err := again.publish("dizuo/v1/d/sensor/b/signal", "2", 1); err != nil || w.stored("dizuo.v1.d.sensor.b.signal") != "2" {
+		t.Errorf("it does not speak for its new sensor: %v", err)
+	}
+}

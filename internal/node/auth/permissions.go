@@ -28,12 +28,12 @@ type Prefix struct{ Fleet, Device string }
 // only a denial refuses such a subscription.
 const qos1Delivery = "$MQTT.sub.>"
 
-// Permissions gives what a connection with these prefixes may do: publish up and subscribe down, on literal subjects. It
+// Permissions gives what an identity may do: publish up and subscribe down, on literal subjects. It
 // needs no subject of the broker's own. Devices subscribe at QoS 0; a subscription at QoS 1 would be a JetStream consumer
-// (34 KB and three goroutines) and is refused with SUBACK 0x80. No prefix means no permission at all.
-func Permissions(prefixes []Prefix) jwt.Permissions {
+// (34 KB and three goroutines) and is refused with SUBACK 0x80. An identity without prefix and cloud has no permission at all.
+func Permissions(id Identity) jwt.Permissions {
 	var p jwt.Permissions
-	for _, d := range prefixes {
+	for _, d := range id.Prefixes {
 		for _, c := range contract.UpChannels() {
 			p.Pub.Allow.Add(contract.DeviceSubject(d.Fleet, d.Device, c))
 		}
@@ -41,17 +41,25 @@ func Permissions(prefixes []Prefix) jwt.Permissions {
 			p.Sub.Allow.Add(contract.DeviceSubject(d.Fleet, d.Device, c))
 		}
 	}
+	if id.Cloud != "" {
+		p.Pub.Allow.Add(contract.PlatformSubject(id.Cloud, contract.PlatformUp))
+		p.Sub.Allow.Add(contract.PlatformSubject(id.Cloud, contract.PlatformDown))
+	}
 	p.Sub.Deny.Add(qos1Delivery)
-	if len(prefixes) == 0 { // empty lists would allow everything
+	if len(p.Pub.Allow) == 0 { // empty lists would allow everything
 		p.Pub.Deny.Add(">")
 		p.Sub.Deny.Add(">")
 	}
 	return p
 }
 
-// expiry gives the end of a connection in Unix seconds; jitter in [0,1) spreads it.
-func expiry(now time.Time, jitter float64) int64 {
-	return now.Add(connectionLife - time.Duration(jitter*jitterShare*float64(connectionLife))).Unix()
+// expiry gives the end of a connection in Unix seconds: not later than that of its credential; jitter in [0,1) spreads it.
+func expiry(id Identity, now time.Time, jitter float64) int64 {
+	end := now.Add(connectionLife - time.Duration(jitter*jitterShare*float64(connectionLife)))
+	if !id.Until.IsZero() && id.Until.Before(end) {
+		end = id.Until
+	}
+	return end.Unix()
 }
 
 // Claims gives the user JWT's content for an identity. userKey is the public key that the broker made for this connection;
@@ -61,10 +69,16 @@ func Claims(id Identity, userKey string, now time.Time, jitter float64) *jwt.Use
 	uc.Name = id.User()
 	uc.Audience = contract.AccountDevices
 	uc.IssuedAt = now.Unix()
-	uc.Expires = expiry(now, jitter)
-	uc.Permissions = Permissions(id.Prefixes)
-	uc.Limits.Subs = maxSubscriptions * int64(max(1, len(id.Prefixes)))
-	uc.Limits.Payload = maxPayload
+	uc.Expires = expiry(id, now, jitter)
+	uc.Permissions = Permissions(id)
+	subscriptions, payload := int64(maxSubscriptions), int64(maxPayload)
+	if id.Limits.Subscriptions > 0 {
+		subscriptions = int64(id.Limits.Subscriptions)
+	}
+	if id.Limits.PayloadBytes > 0 {
+		payload = int64(id.Limits.PayloadBytes)
+	}
+	uc.Limits.Subs, uc.Limits.Payload = subscriptions*int64(max(1, len(id.Prefixes))), payload
 	uc.AllowedConnectionTypes.Add(jwt.ConnectionTypeMqtt)
 	return uc
 }

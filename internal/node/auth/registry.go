@@ -6,15 +6,19 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/certrule"
 )
 
 const (
 	methodX509     = "X509"
 	methodPassword = "Password"
+	modePlatform   = "Platform"
 )
 
 // issuerKey is the SHA-256 of the public key (SPKI) of a CA.
@@ -23,6 +27,9 @@ type issuerKey = [sha256.Size]byte
 // noIssuer stands where no certificate was shown.
 var noIssuer issuerKey
 
+// maxVia bounds the devices that one connection speaks for: their topics stand in its permissions one by one.
+const maxVia = 500
+
 // Registry says who may connect. It is made from one bundle and never changes.
 type Registry struct {
 	// platform is the name of the GridPlatform, as in certificate URIs.
@@ -30,39 +37,86 @@ type Registry struct {
 	fleets   map[string]*fleetEntry
 	// bound maps a client id that a row binds to the device that holds it. Client ids made from names are not listed.
 	bound map[string]string
+	// via lists, by the device whose connection speaks for others, those others, sorted.
+	via map[string][]Prefix
 }
 
+// fleetEntry is a fleet as the registry keeps it.
 type fleetEntry struct {
-	method  string
-	devices map[string]contract.Credential
+	contract.Credentials
 	// roots and issuers are the same CAs, as a pool and by key.
 	roots   *x509.CertPool
 	issuers []issuerKey
+	// rule reads a device from a certificate of a vendor's own CA; nil where the certificate has the device's URI.
+	rule *certrule.Rule
 }
 
 func (f *fleetEntry) lists(k issuerKey) bool { return slices.Contains(f.issuers, k) }
 
+// credential gives what a device proves itself by; false for one that has no connection of its own.
+func (f *fleetEntry) credential(device string) (contract.Credential, bool) {
+	if device == contract.PlatformDevice {
+		return contract.Credential{PasswordHash: f.PlatformHash}, f.AccessMode == modePlatform
+	}
+	c, ok := f.Devices[device]
+	return c, ok && c.Via == "" && f.AccessMode != modePlatform
+}
+
 // NewRegistry reads the credentials of a bundle for the platform of that name. A fleet with an issuer that cannot be read
 // keeps its other issuers; the problems are returned beside the registry, which is always usable.
 func NewRegistry(platform string, credentials map[string]contract.Credentials) (*Registry, []error) {
-	r := &Registry{platform: platform, fleets: make(map[string]*fleetEntry, len(credentials)), bound: map[string]string{}}
+	r := &Registry{platform: platform, fleets: make(map[string]*fleetEntry, len(credentials)), bound: map[string]string{}, via: map[string][]Prefix{}}
 	var problems []error
 	for name, c := range credentials {
-		f := &fleetEntry{method: c.Method, devices: c.Devices, roots: x509.NewCertPool()}
-		for n, text := range c.Issuers {
-			certs, err := parsePEM(text)
-			if err != nil {
-				problems = append(problems, fmt.Errorf("fleet %s: issuers[%d]: %w", name, n, err))
-			}
-			for _, cert := range certs {
-				f.roots.AddCert(cert)
-				f.issuers = append(f.issuers, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
-			}
-		}
+		f, found := newEntry(name, c)
+		problems = append(problems, found...)
 		r.fleets[name] = f
 	}
 	problems = append(problems, r.bind()...)
-	return r, problems
+	return r, append(problems, r.speakers()...)
+}
+
+func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
+	f := &fleetEntry{Credentials: c, roots: x509.NewCertPool()}
+	var problems []error
+	for n, text := range c.Issuers {
+		certs, err := parsePEM(text)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("fleet %s: issuers[%d]: %w", name, n, err))
+		}
+		for _, cert := range certs {
+			f.roots.AddCert(cert)
+			f.issuers = append(f.issuers, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
+		}
+	}
+	if c.Rule != "" {
+		var err error
+		if f.rule, err = certrule.Compile(c.Rule); err != nil { // without one, a certificate would be judged by its URI
+			problems = append(problems, fmt.Errorf("fleet %s: rule: %w", name, err))
+			f.issuers, f.roots = nil, x509.NewCertPool()
+		}
+	}
+	return f, problems
+}
+
+// speakers fills via. A row whose speaker is not there has none, and nobody speaks for it.
+func (r *Registry) speakers() []error {
+	for name, f := range r.fleets {
+		for device, c := range f.Devices {
+			if c.Via != "" {
+				r.via[c.Via] = append(r.via[c.Via], Prefix{name, device})
+			}
+		}
+	}
+	var problems []error
+	for speaker, rows := range r.via {
+		slices.SortFunc(rows, func(a, b Prefix) int { return strings.Compare(a.Fleet+"."+a.Device, b.Fleet+"."+b.Device) })
+		if len(rows) > maxVia {
+			problems = append(problems, fmt.Errorf("device %s: speaks for %d devices, at most %d are served; share them among more gateways", speaker, len(rows), maxVia))
+			r.via[speaker] = rows[:maxVia]
+		}
+	}
+	return problems
 }
 
 // bind fills bound, in the order of names so that two bindings of one client id always have the same winner. A binding
@@ -70,9 +124,9 @@ func NewRegistry(platform string, credentials map[string]contract.Credentials) (
 func (r *Registry) bind() []error {
 	var problems []error
 	for _, fleet := range slices.Sorted(maps.Keys(r.fleets)) {
-		devices := r.fleets[fleet].devices
-		for _, device := range slices.Sorted(boundDevices(devices)) {
-			id, want := contract.DeviceID(fleet, device), devices[device].ClientID
+		f := r.fleets[fleet]
+		for _, device := range slices.Sorted(f.binding()) {
+			id, want := contract.DeviceID(fleet, device), f.Devices[device].ClientID
 			if owner := r.owner(want); owner != "" && owner != id {
 				problems = append(problems, fmt.Errorf("device %s: clientId %q belongs to %s; bind another", id, want, owner))
 				continue
@@ -83,10 +137,11 @@ func (r *Registry) bind() []error {
 	return problems
 }
 
-func boundDevices(devices map[string]contract.Credential) func(yield func(string) bool) {
+// binding gives the devices with a connection of their own whose row binds a client id.
+func (f *fleetEntry) binding() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for name, c := range devices {
-			if c.ClientID != "" && !yield(name) {
+		for device := range f.connecting() {
+			if f.Devices[device].ClientID != "" && !yield(device) {
 				return
 			}
 		}
@@ -97,7 +152,7 @@ func boundDevices(devices map[string]contract.Credential) func(yield func(string
 func (r *Registry) owner(clientID string) string {
 	if fleet, device, ok := contract.ParseClientID(clientID); ok {
 		if f := r.fleets[fleet]; f != nil {
-			if c, ok := f.devices[device]; ok && (c.ClientID == "" || c.ClientID == clientID) {
+			if c, ok := f.credential(device); ok && (c.ClientID == "" || c.ClientID == clientID) {
 				return contract.DeviceID(fleet, device)
 			}
 		}
@@ -107,30 +162,62 @@ func (r *Registry) owner(clientID string) string {
 
 // clientID gives the client id that a device must use.
 func (r *Registry) clientID(fleet, device string) string {
-	if bound := r.fleets[fleet].devices[device].ClientID; bound != "" {
+	if bound := r.fleets[fleet].Devices[device].ClientID; bound != "" {
 		return bound
 	}
 	return contract.ClientID(fleet, device)
 }
 
-// prefixes gives what a device may speak for: itself. Gateways and platforms add the rows that name them as via.
+// prefixes gives what a device may speak for: itself, and the rows that name it as via. The identity of a cloud is no device.
 func (r *Registry) prefixes(fleet, device string) []Prefix {
-	return []Prefix{{Fleet: fleet, Device: device}}
+	others := r.via[contract.DeviceID(fleet, device)]
+	if device == contract.PlatformDevice {
+		return others
+	}
+	return append([]Prefix{{Fleet: fleet, Device: device}}, others...)
 }
 
 // Has reports whether a fleet of that name is registered.
 func (r *Registry) Has(fleet string) bool { return r.fleets[fleet] != nil }
 
-// stamp digests what an admission rests on. It must be called for a registered device only.
-func (r *Registry) stamp(fleet, device string, issuer issuerKey) string {
+// stamp digests what an admission rests on: an issuer, or a password's hash. It must be called for a registered device only.
+func (r *Registry) stamp(fleet, device string, issuer issuerKey, hash string) string {
 	f := r.fleets[fleet]
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q %q", f.method, fleet, device, r.clientID(fleet, device), f.devices[device].PasswordHash)
+	fmt.Fprintf(h, "%q %q %q %q %q", f.Method, fleet, device, r.clientID(fleet, device), hash)
+	if f.Rule != "" {
+		fmt.Fprintf(h, " rule %q", f.Rule)
+	}
 	for _, p := range r.prefixes(fleet, device) {
 		fmt.Fprintf(h, " %q %q", p.Fleet, p.Device)
 	}
 	h.Write(issuer[:])
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// stamps gives every stamp under which a registered device may be connected.
+func (r *Registry) stamps(fleet, device string) []string {
+	f := r.fleets[fleet]
+	c, _ := f.credential(device)
+	var out []string
+	if f.Method == methodPassword {
+		for _, hash := range hashes(c) {
+			out = append(out, r.stamp(fleet, device, noIssuer, hash))
+		}
+		return out
+	}
+	for _, k := range f.issuers {
+		out = append(out, r.stamp(fleet, device, k, ""))
+	}
+	return out
+}
+
+// hashes gives the password hashes of a device: the present one first, then the one that it replaces.
+func hashes(c contract.Credential) []string {
+	if c.PreviousHash == "" {
+		return []string{c.PasswordHash}
+	}
+	return []string{c.PasswordHash, c.PreviousHash}
 }
 
 func parsePEM(text string) ([]*x509.Certificate, error) {

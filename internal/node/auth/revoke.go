@@ -17,14 +17,11 @@ func (r *Registry) Stays(user, clientID string) bool {
 	if !ok || err != nil {
 		return false
 	}
-	f, no := r.lookup(fleet, device)
+	_, _, no := r.lookup(fleet, device)
 	if no != nil || r.checkClientID(Identity{Fleet: fleet, Device: device}, clientID) != nil {
 		return false
 	}
-	if f.method == methodPassword {
-		return stamp == r.stamp(fleet, device, noIssuer)
-	}
-	return slices.ContainsFunc(f.issuers, func(k issuerKey) bool { return stamp == r.stamp(fleet, device, k) })
+	return slices.Contains(r.stamps(fleet, device), stamp)
 }
 
 // Revokes reports whether somebody whom old admits could have to go under next: only then is a sweep needed. A nil old
@@ -51,9 +48,10 @@ func Gone(old, next *Registry) iter.Seq[string] {
 		}
 		for name, was := range old.fleets {
 			is := next.fleets[name]
-			all := is == nil || is.method != was.method || lost(was.issuers, is.issuers)
-			for device, c := range was.devices {
-				if (all || !admits(is, device, c)) && !yield(old.clientID(name, device)) {
+			all := is == nil || is.Method != was.Method || is.AccessMode != was.AccessMode || is.Rule != was.Rule || lost(was.issuers, is.issuers)
+			for device := range was.connecting() {
+				id := contract.DeviceID(name, device)
+				if (all || !admits(was, is, device) || !slices.Equal(old.via[id], next.via[id])) && !yield(old.clientID(name, device)) {
 					return
 				}
 			}
@@ -61,11 +59,28 @@ func Gone(old, next *Registry) iter.Seq[string] {
 	}
 }
 
-func admits(f *fleetEntry, device string, c contract.Credential) bool {
-	now, ok := f.devices[device]
-	return ok && now == c
+// connecting gives the devices of a fleet that have a connection of their own.
+func (f *fleetEntry) connecting() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if f.AccessMode == modePlatform {
+			yield(contract.PlatformDevice)
+			return
+		}
+		for device, c := range f.Devices {
+			if c.Via == "" && !yield(device) {
+				return
+			}
+		}
+	}
 }
 
-func lost(was, is []issuerKey) bool {
-	return slices.ContainsFunc(was, func(k issuerKey) bool { return !slices.Contains(is, k) })
+// admits reports whether every way in that a device had is there still.
+func admits(was, is *fleetEntry, device string) bool {
+	before, _ := was.credential(device)
+	now, ok := is.credential(device)
+	return ok && now.ClientID == before.ClientID && !lost(hashes(before), hashes(now))
+}
+
+func lost[T comparable](was, is []T) bool {
+	return slices.ContainsFunc(was, func(k T) bool { return !slices.Contains(is, k) })
 }
