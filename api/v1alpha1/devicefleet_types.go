@@ -76,6 +76,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.accessMode != 'Device' || self.identity.type != 'Password' || !has(self.inventory) || !has(self.inventory.rows) || self.inventory.rows.all(r, has(r.passwordHash))",message="with identity.type Password every row needs passwordHash: make them with dizuo fleet passwords"
 // +kubebuilder:validation:XValidation:rule="!has(self.inventory) || !has(self.inventory.open) || (self.identity.type == 'X509' && self.accessMode == 'Device')",message="open enrolment trusts the fleet's CA: write identity.type X509 and accessMode Device, or list the devices"
 // +kubebuilder:validation:XValidation:rule="!has(self.mapping) || !has(self.mapping.device) || self.accessMode == 'Platform'",message="mapping.device is for accessMode Platform, where one connection speaks for many: leave it out, the topic names the device"
+// +kubebuilder:validation:XValidation:rule="(self.accessMode == 'Platform' && self.identity.type == 'Password') == has(self.identity.platformPasswordHash)",message="with accessMode Platform and identity.type Password the cloud needs identity.platformPasswordHash (make it with dizuo fleet passwords), and only then: write it, or leave it out"
 type DeviceFleetSpec struct {
 	// displayName is the name people read. Unset: the object's name.
 	// +optional
@@ -160,7 +161,15 @@ type FleetIdentity struct {
 	// +kubebuilder:validation:Maximum=1000000
 	// +kubebuilder:validation:XValidation:rule="self >= oldSelf",message="caGeneration only grows: write the present number or the next"
 	CAGeneration int32 `json:"caGeneration,omitempty"`
-	// rotationOverlap is how long the old CA, or the old password hash of a row, is taken beside the new one, in hours. Default: 720h.
+	// platformPasswordHash is the salted hash of the password of the cloud that speaks for the fleet, whose user name is
+	// `<fleet>._platform`. Only with access mode Platform and type Password. Never the password.
+	// +optional
+	// +kubebuilder:validation:MinLength=16
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$[A-Za-z0-9+/=,.$-]+)$`
+	PlatformPasswordHash string `json:"platformPasswordHash,omitempty"`
+	// rotationOverlap is how long the CA of the generation before is taken beside the new one, in hours. Passwords have an end of
+	// their own, previousUntil of the row. Default: 720h.
 	// +optional
 	// +kubebuilder:default="720h"
 	// +kubebuilder:validation:Type=string
@@ -253,6 +262,7 @@ type FleetInventory struct {
 
 // InventoryRow is a device. No field holds personal data: a home is a random pseudonym, and inline rows have no door number.
 // +kubebuilder:validation:XValidation:rule="has(self.longitude) == has(self.latitude)",message="longitude and latitude belong together: write both, or neither"
+// +kubebuilder:validation:XValidation:rule="has(self.previousPasswordHash) == has(self.previousUntil)",message="previousPasswordHash and previousUntil belong together: write both, or neither"
 // +kubebuilder:validation:XValidation:rule="!has(self.grid) || has(self.community)",message="a grid is a community's: write community too"
 // +kubebuilder:validation:XValidation:rule="!has(self.compound) || has(self.community)",message="a compound is a community's: write community too"
 type InventoryRow struct {
@@ -355,6 +365,17 @@ type InventoryRow struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$[A-Za-z0-9+/=,.$-]+)$`
 	PasswordHash string `json:"passwordHash,omitempty"`
+	// previousPasswordHash is the hash of the password before the present one: it is taken beside it until previousUntil.
+	// +optional
+	// +kubebuilder:validation:MinLength=16
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^(sha256:[A-Za-z0-9_-]{22,}:[A-Za-z0-9_-]{43}|\$argon2id\$[A-Za-z0-9+/=,.$-]+)$`
+	PreviousPasswordHash string `json:"previousPasswordHash,omitempty"`
+	// previousUntil is when previousPasswordHash ends, in RFC 3339, e.g. `2026-12-31T00:00:00Z`.
+	// +optional
+	// +kubebuilder:validation:MaxLength=35
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$`
+	PreviousUntil string `json:"previousUntil,omitempty"`
 	// attributes are further facts that scenarios may read as `device.attributes`, e.g. `zone: garage`. No personal data.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
@@ -500,6 +521,12 @@ type DeviceFleetStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	CAGeneration int32 `json:"caGeneration,omitempty"`
+	// previousCAs are the generations that a rotation replaced and that are taken still.
+	// +optional
+	// +listType=map
+	// +listMapKey=generation
+	// +kubebuilder:validation:MaxItems=8
+	PreviousCAs []PreviousCA `json:"previousCAs,omitempty"`
 	// caSecret is the Secret, in the fleet's namespace, with the CA that `dizuo fleet enroll` signs with.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
@@ -508,6 +535,17 @@ type DeviceFleetStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ConnectionSecret string `json:"connectionSecret,omitempty"`
+}
+
+// PreviousCA is a generation of a fleet's CA that a rotation replaced.
+type PreviousCA struct {
+	// generation is its number.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Generation int32 `json:"generation"`
+	// until is when it is taken no more.
+	// +required
+	Until metav1.Time `json:"until"`
 }
 
 // FleetDeviceCounts counts the devices of a fleet.

@@ -28,6 +28,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DeviceFleet) (*comp
 	if err := r.secrets(ctx, s, o); err != nil {
 		return nil, nil, err
 	}
+	if err := r.gateways(ctx, s, o); err != nil {
+		return nil, nil, err
+	}
 	return s, problems, gather.ByName(ctx, r.Gather, s, "Community", s.Communities, compile.CommunitiesNamed(s, o)...)
 }
 
@@ -35,16 +38,38 @@ func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot, o *v1alph
 	if err := r.Gather.Admission(ctx, s, o.Namespace); err != nil {
 		return err
 	}
-	for _, name := range []string{compile.FleetCAName(o.Name), compile.SecretBrokerTLS} {
+	for _, name := range append(compile.FleetCANames(o, s.Now), compile.SecretBrokerTLS, compile.SecretDevices) {
 		if err := r.Gather.Secret(ctx, s, s.Platform.Namespace, name); err != nil {
 			return err
 		}
 	}
+	return r.inventory(ctx, s, o)
+}
+
+// inventory reads the Secrets with a fleet's rows.
+func (r *Reconciler) inventory(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
 	if o.Spec.Inventory == nil {
 		return nil
 	}
 	for _, ref := range o.Spec.Inventory.Secrets {
 		if err := r.Gather.Secret(ctx, s, o.Namespace, ref.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gateways reads the fleets of the same namespace whose devices speak for rows of this one, and their inventories.
+func (r *Reconciler) gateways(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
+	for _, name := range compile.GatewaysNamed(s, o) {
+		if err := gather.ByName(ctx, r.Gather, s, kind, s.Fleets, name); err != nil {
+			return err
+		}
+		f, ok := s.Fleets.Get(name)
+		if !ok || f.Namespace != o.Namespace {
+			continue
+		}
+		if err := r.inventory(ctx, s, f); err != nil {
 			return err
 		}
 	}

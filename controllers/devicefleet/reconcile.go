@@ -5,6 +5,7 @@ package devicefleet
 import (
 	"context"
 	"slices"
+	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -57,7 +58,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.WriteStatus(ctx, before, o); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, report.Err
+	return ctrl.Result{RequeueAfter: wake(plan, s.Now)}, report.Err
 }
 
 func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan, problems compile.Problems) (apply.Report, error) {
@@ -69,6 +70,14 @@ func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1
 	}
 	// While a certificate cannot be read its copy is not rendered; that must not take an older copy away.
 	return r.Apply(ctx, kind, o, render.Fleet(s.Platform.Namespace, kit.Owner(kind, o), plan), !plan.CAPending && len(plan.Connection.BrokerCA) > 0), nil
+}
+
+// wake gives how long it takes until a CA is taken no more; zero if none is on its way out.
+func wake(plan compile.FleetPlan, now time.Time) time.Duration {
+	if !plan.WakeAt.After(now) {
+		return 0
+	}
+	return plan.WakeAt.Sub(now)
 }
 
 // partial gives the problems as ones that do not hold back what there is of the plan.

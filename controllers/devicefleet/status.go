@@ -28,8 +28,10 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	o.Status.ProfileResolved = o.Spec.ProfileRef.Name
 	o.Status.RejectedRows = plan.Rejected[:min(len(plan.Rejected), maxRejected)]
 	o.Status.ConnectionSecret = plan.Connection.Secret.Name
+	o.Status.CAFingerprints, o.Status.PreviousCAs = plan.Fingerprints, plan.Previous
+	o.Status.CASecret, o.Status.CAGeneration = "", 0
 	if plan.CA != nil {
-		o.Status.CASecret = plan.CA.CopyTo.Name
+		o.Status.CASecret, o.Status.CAGeneration = plan.CA.CopyTo.Name, max(1, o.Spec.Identity.CAGeneration)
 	}
 	r.counts(s, o, plan)
 }

@@ -24,6 +24,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			vendor := from.(*v1alpha1.DeviceFleet).Spec.Vendor
 			return vendor != nil && vendor.Name == to.GetName()
 		}), kit.SpecChanged()).
+		Watches(&v1alpha1.DeviceFleet{}, r.ToAll(fleets, spokenFor), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleet{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(fleets, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
@@ -36,3 +37,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 
 // placed reports whether a fleet has devices, which are placed in communities.
 func placed(_, from client.Object) bool { return from.(*v1alpha1.DeviceFleet).Spec.Inventory != nil }
+
+// spokenFor reports whether devices of one fleet may speak for rows of the other.
+func spokenFor(to, from client.Object) bool {
+	return from.(*v1alpha1.DeviceFleet).Spec.AccessMode == v1alpha1.AccessGateway && from.GetNamespace() == to.GetNamespace()
+}

@@ -68,8 +68,10 @@ func (r *Reconciler) deviceCAs(ctx context.Context, s *compile.Snapshot) error {
 		for i := range list.Items {
 			if o := &list.Items[i]; o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
 				s.Fleets.Add(o)
-				if err := r.Gather.Secret(ctx, s, ns, compile.FleetCAName(o.Name)); err != nil {
-					return err
+				for _, name := range compile.FleetCANames(o, s.Now) {
+					if err := r.Gather.Secret(ctx, s, ns, name); err != nil {
+						return err
+					}
 				}
 			}
 		}

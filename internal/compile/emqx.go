@@ -60,9 +60,15 @@ func deviceCAs(s *Snapshot) []byte {
 		return nil
 	}
 	out := [][]byte{root}
-	for _, fleet := range slices.Sorted(maps.Keys(s.Fleets)) {
-		if ca := issuedCA(s, ns, FleetCAName(fleet)); len(ca) > 0 {
-			out = append(out, ca)
+	for _, name := range slices.Sorted(maps.Keys(s.Fleets)) {
+		fleet, _ := s.Fleets.Get(name)
+		if v := vendorCA(fleet); v != nil {
+			out = append(out, bytes.TrimSpace([]byte(v.CABundle)))
+		}
+		for _, secret := range FleetCANames(fleet, s.Now) {
+			if ca := issuedCA(s, ns, secret); len(ca) > 0 {
+				out = append(out, ca)
+			}
 		}
 	}
 	return append(bytes.Join(out, []byte("\n")), '\n')

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -18,6 +19,13 @@ type FleetPlan struct {
 	Credentials contract.Credentials
 	// CA is nil for fleets whose devices do not hold certificates of ours.
 	CA *FleetCA
+	// PreviousCAs are taken beside it, each until its end in Previous.
+	PreviousCAs []FleetCA
+	Previous    []v1alpha1.PreviousCA
+	// WakeAt is the first of these ends; zero if there is none.
+	WakeAt time.Time
+	// Fingerprints of the CA certificates that are taken, as "sha256:" and hexadecimal.
+	Fingerprints []string
 	// Connection is what the vendor needs to reach the broker.
 	Connection Connection
 	// Rejected rows, the first of them; Refused counts them all, Total all rows that were read.
@@ -27,20 +35,6 @@ type FleetPlan struct {
 	CAPending bool
 }
 
-// FleetCA is the CA under which a fleet's devices get certificates. The vendor signs with it in its own factory; name
-// constraints keep it to the fleet's own names.
-type FleetCA struct {
-	// Name of the Certificate and its Secret in the platform's namespace.
-	Name string
-	// Domain that the CA is constrained to.
-	Domain string
-	Spec   v1alpha1.FleetX509
-	// CopyTo is the Secret in the vendor's namespace.
-	CopyTo types.NamespacedName
-	// Issued is what cert-manager put into the Secret; empty until it did.
-	Issued map[string][]byte
-}
-
 // Connection is written to a Secret in the vendor's namespace.
 type Connection struct {
 	Secret types.NamespacedName
@@ -48,16 +42,13 @@ type Connection struct {
 	// Host and Port of the MQTT listener.
 	Host string
 	Port int32
-	// Method is "X509" or "Password".
-	Method string
+	// Method is "X509" or "Password", AccessMode "Device", "Gateway" or "Platform".
+	Method, AccessMode string
 	// URIPrefix precedes the device's name in its certificate's URI.
 	URIPrefix string
 	// BrokerCA is the PEM certificate by which a device knows the broker; empty until it is issued.
 	BrokerCA []byte
 }
-
-// FleetCAName names the Certificate of a fleet's CA, and its Secret, in the platform's namespace.
-func FleetCAName(fleet string) string { return "fleet-" + fleet + "-ca" }
 
 // Fleet compiles a DeviceFleet of s.Platform.
 func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
@@ -78,9 +69,9 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	if o.Spec.Vendor != nil {
 		plan.Document.Vendor = o.Spec.Vendor.Name
 	}
-	if o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
-		issuers(&c, s, o, &plan)
-	}
+	plan.Document.Limits = contract.Limits{MessagesPerMinute: o.Spec.Limits.MessagesPerMinute, PayloadBytes: o.Spec.Limits.PayloadBytes, Subscriptions: o.Spec.Limits.Subscriptions}
+	plan.Credentials.Limits = contract.Limits{PayloadBytes: o.Spec.Limits.PayloadBytes, Subscriptions: o.Spec.Limits.Subscriptions}
+	identity(&c, s, o, &plan)
 	inv := newInventory(registrar(s, o, &plan))
 	inv.read(&c, s, o)
 	plan.Total, plan.Refused, plan.Rejected = inv.total, inv.refused, inv.rejected
@@ -91,6 +82,7 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	}
 	if o.Spec.Suspended {
 		plan.Credentials.Devices = map[string]contract.Credential{}
+		plan.Credentials.AccessMode, plan.Credentials.PlatformHash = "", ""
 	}
 	return plan, c.list
 }
@@ -112,17 +104,11 @@ func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 
 // checkAccess refuses what this version does not serve: better no fleet than one that silently lacks half of it.
 func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
-	if o.Spec.AccessMode != v1alpha1.AccessDevice {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.accessMode", string(o.Spec.AccessMode)+" is not served by this version; use Device")
-	}
 	if o.Spec.Placement == v1alpha1.PlacementEdge {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.placement", "Edge is not served by this version; use Center")
 	}
 	if o.Spec.Mapping != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.mapping", "is not served by this version; send the profile's fields")
-	}
-	if x := o.Spec.Identity.X509; x != nil && x.Mode == v1alpha1.X509VendorCA {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.identity.x509.mode", "VendorCA is not served by this version; use Issued")
 	}
 }
 
@@ -131,40 +117,16 @@ func connection(s *Snapshot, o *v1alpha1.DeviceFleet) Connection {
 	host, port := MQTTEndpoint(p)
 	return Connection{
 		Secret: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-connection"},
-		Fleet:  o.Name, Host: host, Port: port, Method: string(o.Spec.Identity.Type),
+		Fleet:  o.Name, Host: host, Port: port, Method: string(o.Spec.Identity.Type), AccessMode: string(o.Spec.AccessMode),
 		URIPrefix: contract.DeviceURI(p.Name, o.Name, ""),
 		BrokerCA:  s.Secrets[types.NamespacedName{Namespace: p.Namespace, Name: SecretBrokerTLS}]["ca.crt"],
 	}
 }
 
-// issuers takes the fleet's CA certificate from its Secret into the bundle.
-func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan) {
-	c.requires(s, GroupCertManager, "spec.identity.type", "which issues the fleet's CA")
-	plan.CA = &FleetCA{
-		Name: FleetCAName(o.Name), Domain: contract.FleetDomain(o.Name, s.Platform.Name),
-		CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-ca"},
-	}
-	if o.Spec.Identity.X509 != nil {
-		plan.CA.Spec = *o.Spec.Identity.X509
-	}
-	for _, ns := range slices.Compact([]string{s.Platform.Namespace, o.Namespace}) {
-		if s.Namespaces[ns].SecretsRefused {
-			c.waiting(v1alpha1.ConditionSecretsAdmitted, v1alpha1.ReasonSecretNotAdmitted, "metadata.namespace",
-				fmt.Sprintf("Dizuo may not write the fleet's credentials to namespace %s: its owner admits it with `dizuo admit %s`", ns, ns))
-		}
-	}
-	plan.CA.Issued = issued(s, plan.CA.Name)
-	pem := plan.CA.Issued["tls.crt"]
-	if len(pem) == 0 {
-		plan.CAPending = true
-		return
-	}
-	plan.Credentials.Issuers = []string{string(pem)}
-}
-
 // registrar gives what takes good rows into the plan, one at a time, and says what is wrong with the others.
 func registrar(s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan) func(row) string {
 	clients := map[string]bool{}
+	speakers := newSpeakers(s, o)
 	return func(r row) string {
 		client := r.ClientID
 		if client == "" {
@@ -179,13 +141,29 @@ func registrar(s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan) func(row) 
 		case clients[client]:
 			return "clientID is bound to another device of the fleet; give each its own"
 		}
+		via, reason := speakers.of(r)
+		if reason != "" {
+			return reason
+		}
 		clients[client] = true
 		plan.Document.Devices[r.Device] = r.document()
-		if r.Community != "" { // else in store: known, and not admitted before it hangs somewhere
-			plan.Credentials.Devices[r.Device] = contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash}
+		if r.Community == "" { // in store: known, and not admitted before it hangs somewhere
+			return ""
+		}
+		if via != "" || o.Spec.AccessMode != v1alpha1.AccessPlatform { // else the payload of the cloud names it
+			plan.Credentials.Devices[r.Device] = credential(s, r, via)
 		}
 		return ""
 	}
+}
+
+// credential gives what a device proves itself by. A hash whose overlap is over is left out.
+func credential(s *Snapshot, r row, via string) contract.Credential {
+	c := contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash, Via: via}
+	if until, err := time.Parse(time.RFC3339, r.PreviousUntil); err == nil && r.PreviousPasswordHash != "" && s.Now.Before(until) {
+		c.PreviousHash, c.PreviousUntil = r.PreviousPasswordHash, until.Unix()
+	}
+	return c
 }
 
 var (
@@ -223,14 +201,30 @@ func checkRow(s *Snapshot, o *v1alpha1.DeviceFleet, r row) string {
 	if fleet, device, ok := contract.ParseClientID(r.ClientID); ok && (fleet != o.Name || device != r.Device) {
 		return "clientID: " + fleet + "_ at its beginning stands for the devices of fleet " + fleet + " (`<fleet>_<device>`); bind one without _, or with a capital letter before it"
 	}
-	if o.Spec.Identity.Type == v1alpha1.FleetIdentityPassword {
-		if _, err := password.Parse(r.PasswordHash); err != nil {
-			return "passwordHash: want a hash as `dizuo fleet passwords` makes it: " + err.Error()
-		}
+	return checkPasswords(o, r)
+}
+
+// checkPasswords says what is wrong with the hashes of a row, or nothing.
+func checkPasswords(o *v1alpha1.DeviceFleet, r row) string {
+	switch {
+	case o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword && (r.PasswordHash != "" || r.PreviousPasswordHash != ""):
+		return "passwordHash: the fleet's identity type is X509; leave it out"
+	case o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword || o.Spec.AccessMode == v1alpha1.AccessGateway || o.Spec.AccessMode == v1alpha1.AccessPlatform:
+		return ""
+	case (r.PreviousPasswordHash == "") != (r.PreviousUntil == ""):
+		return "previousPasswordHash and previousUntil belong together; write both, or neither"
+	}
+	if _, err := password.Parse(r.PasswordHash); err != nil {
+		return "passwordHash: want a hash as `dizuo fleet passwords` makes it: " + err.Error()
+	}
+	if r.PreviousPasswordHash == "" {
 		return ""
 	}
-	if r.PasswordHash != "" {
-		return "passwordHash: the fleet's identity type is X509; leave it out"
+	if _, err := password.Parse(r.PreviousPasswordHash); err != nil {
+		return "previousPasswordHash: want a hash as `dizuo fleet passwords --rotate` moves it there: " + err.Error()
+	}
+	if _, err := time.Parse(time.RFC3339, r.PreviousUntil); err != nil {
+		return "previousUntil: want a time such as 2026-12-31T00:00:00Z"
 	}
 	return ""
 }

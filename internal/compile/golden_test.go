@@ -48,6 +48,7 @@ import (
 // and annotations that stand for what only a cluster has:
 //
 //	test/claims: Kind=value,...              claims that the object's status records
+//	test/status: "{...}"                     the object's status, as YAML
 //	test/secrets: refused                    of a Namespace whose owner has not admitted Dizuo
 //	test/missing-apis: cert-manager.io       of a Namespace with a platform: API groups that the cluster does not serve
 var update = flag.Bool("update", false, "write the golden files")
@@ -180,18 +181,24 @@ func load(t *testing.T, text string) *offline.Set {
 		t.FailNow()
 	}
 	for _, o := range set.Objects {
-		fromCluster(o.Object)
+		fromCluster(t, o.Object)
 	}
 	return set
 }
 
 // fromCluster gives an object what only a cluster gives it.
-func fromCluster(o client.Object) {
+func fromCluster(t *testing.T, o client.Object) {
+	t.Helper()
 	if o.GetUID() == "" {
 		o.SetUID(types.UID("uid-of-" + o.GetNamespace() + "-" + o.GetName()))
 	}
 	if o.GetGeneration() == 0 {
 		o.SetGeneration(1)
+	}
+	if text := o.GetAnnotations()["test/status"]; text != "" {
+		if err := yaml.Unmarshal([]byte("status: "+text), o); err != nil {
+			t.Fatalf("%s: status: %v", o.GetName(), err)
+		}
 	}
 	h, ok := o.(interface {
 		GetCommonStatus() *v1alpha1.CommonStatus

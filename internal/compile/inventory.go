@@ -175,6 +175,9 @@ var columns = map[string]func(*v1alpha1.InventoryRow, string){
 	"crs":          func(r *v1alpha1.InventoryRow, v string) { r.CRS = v1alpha1.CoordinateSystem(v) },
 	"clientID":     func(r *v1alpha1.InventoryRow, v string) { r.ClientID = v },
 	"passwordHash": func(r *v1alpha1.InventoryRow, v string) { r.PasswordHash = v },
+
+	"previousPasswordHash": func(r *v1alpha1.InventoryRow, v string) { r.PreviousPasswordHash = v },
+	"previousUntil":        func(r *v1alpha1.InventoryRow, v string) { r.PreviousUntil = v },
 }
 
 const attributeColumn = "attribute."

@@ -216,8 +216,8 @@ func (p *Platform) placeholders() {
 				})
 			}
 		case *v1alpha1.DeviceFleet:
-			if o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
-				certificate(compile.FleetCAName(o.Name))
+			for _, name := range compile.FleetCANames(o, s.Now) {
+				certificate(name)
 			}
 			if o.Spec.Inventory == nil {
 				continue

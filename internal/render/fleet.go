@@ -6,6 +6,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Fleet gives the CA of a fleet and what its vendor needs, in the vendor's namespace.
@@ -17,18 +18,32 @@ func Fleet(platformNamespace string, owner compile.Owner, plan compile.FleetPlan
 			out = append(out, secretCopy(plan.CA.CopyTo, owner, plan.CA.Issued))
 		}
 	}
+	for _, old := range plan.PreviousCAs {
+		out = append(out, fleetCA(platformNamespace, owner, old))
+	}
 	c := plan.Connection
 	if len(c.BrokerCA) == 0 {
 		return out
 	}
 	data := map[string][]byte{
 		"ca.crt": c.BrokerCA, "host": []byte(c.Host), "port": []byte(strconv.Itoa(int(c.Port))), "method": []byte(c.Method),
-		"topicPrefix": []byte("dizuo/v1/d/" + c.Fleet + "/"), "clientID": []byte(c.Fleet + "_<device>"),
+		"topicPrefix": []byte("dizuo/v1/d/" + c.Fleet + "/"),
 	}
-	if c.Method == "Password" {
-		data["username"] = []byte(c.Fleet + ".<device>")
-	} else {
-		data["uriPrefix"] = []byte(c.URIPrefix)
+	device := "<device>"
+	switch c.AccessMode {
+	case "Gateway": // another fleet's devices connect
+		data["method"] = []byte(c.AccessMode)
+		device = ""
+	case "Platform":
+		device = contract.PlatformDevice
+		data["topicUp"], data["topicDown"] = []byte(contract.PlatformTopic(c.Fleet, contract.PlatformUp)), []byte(contract.PlatformTopic(c.Fleet, contract.PlatformDown))
+	}
+	switch {
+	case device == "":
+	case c.Method == "Password":
+		data["username"], data["clientID"] = []byte(c.Fleet+"."+device), []byte(c.Fleet+"_"+device)
+	default:
+		data["uriPrefix"], data["clientID"] = []byte(c.URIPrefix), []byte(c.Fleet+"_"+device)
 	}
 	return append(out, corev1ac.Secret(c.Secret.Name, c.Secret.Namespace).WithLabels(labels(owner, "")).WithData(data))
 }

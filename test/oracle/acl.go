@@ -204,11 +204,12 @@ type mutation struct {
 
 var mutations = []mutation{
 	{"another device", func(g *Generator, t *Triple) {
-		r := g.other(func(r Row) bool { return r.Fleet != t.Identity.Fleet || r.Device != t.Identity.Device })
+		r := g.other(func(r Row) bool { return g.speaker(r) != t.Identity })
 		t.change(func(l []string) []string { l[3], l[4] = r.Fleet, r.Device; return l })
 	}},
 	{"another fleet", func(g *Generator, t *Triple) {
-		r := g.other(func(r Row) bool { return r.Fleet != t.Identity.Fleet })
+		here := t.levels()[3]
+		r := g.other(func(r Row) bool { return r.Fleet != here && r.Fleet != t.Identity.Fleet })
 		t.change(func(l []string) []string { l[3] = r.Fleet; return l })
 	}},
 	{"a name that is near", func(g *Generator, t *Triple) { t.level(3+g.r.IntN(2), g.near) }},
@@ -287,16 +288,18 @@ var mutations = []mutation{
 		})
 	}},
 	{"a device that another speaks for", func(g *Generator, t *Triple) {
-		// Its own identity has no connection; where no row is like that, this is right.
-		for _, r := range g.rows {
-			if (r.Via != "" || r.Silent) && g.r.IntN(2) == 0 {
+		for _, n := range g.r.Perm(len(g.rows)) { // its own identity has no connection
+			if r := g.rows[n]; r.Via != "" || r.Silent {
 				t.Identity = Identity{r.Fleet, r.Device, r.clientID()}
-				t.change(func(l []string) []string { return append([]string{"dizuo", "v1", "d", r.Fleet, r.Device}, l[len(l)-1]) })
+				t.change(func(l []string) []string { return []string{"dizuo", "v1", "d", r.Fleet, r.Device, l[len(l)-1]} })
+				return
 			}
 		}
+		t.Identity = Identity{}
 	}},
 	{"a cloud's topic", func(g *Generator, t *Triple) {
-		t.Topic = "dizuo/v1/p/" + g.row().Fleet + "/" + g.pick([]string{CloudUp, CloudDown, "#", "+", "signal"})
+		r := g.other(func(r Row) bool { return g.speaker(r) != t.Identity })
+		t.Topic = "dizuo/v1/p/" + r.Fleet + "/" + g.pick([]string{CloudUp, CloudDown, "#", "+", "signal"})
 	}},
 	{"a QoS that is not served", func(g *Generator, t *Triple) {
 		t.Action.QoS = 2
@@ -325,9 +328,12 @@ func text(f func(*Generator, string) string) func(*Generator, *Triple) {
 	return func(g *Generator, t *Triple) { t.Topic = f(g, t.Topic) }
 }
 
+// levels gives the levels of the topic.
+func (t *Triple) levels() []string { return strings.Split(t.Topic, "/") }
+
 // change changes the levels of the topic.
 func (t *Triple) change(f func(levels []string) []string) {
-	t.Topic = strings.Join(f(strings.Split(t.Topic, "/")), "/")
+	t.Topic = strings.Join(f(t.levels()), "/")
 }
 
 // level changes one level of the topic, the last where there are fewer.

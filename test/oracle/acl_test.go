@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-var rows = []Row{{"smoke", "s1", ""}, {"smoke", "S1", ""}, {"smoke", "s3", "IMEI-866123"}, {"smoke-2", "s1", ""}, {"door", "cmd", ""}}
+var rows = []Row{{Fleet: "smoke", Device: "s1"}, {Fleet: "smoke", Device: "S1"}, {Fleet: "smoke", Device: "s3", ClientID: "IMEI-866123"}, {Fleet: "smoke-2", Device: "s1"},
+	{Fleet: "door", Device: "cmd"}, {Fleet: "sensor", Device: "a", Via: "smoke.s1"}, {Fleet: "meter", Device: "_platform", Cloud: true}, {Fleet: "meter", Device: "m1", Silent: true}}
 
 // TestOracleTruths are decisions that a person has written down from the prose.
 func TestOracleTruths(t *testing.T) {
@@ -26,6 +27,18 @@ func TestOracleTruths(t *testing.T) {
 		{s3, "dizuo/v1/d/smoke/s3/signal", pub1, true},
 		{Identity{"door", "cmd", "door_cmd"}, "dizuo/v1/d/door/cmd/cmd", sub, true},
 
+		{s1, "dizuo/v1/d/sensor/a/signal", pub1, true},
+		{s1, "dizuo/v1/d/sensor/a/cmd", sub, true},
+		{Identity{"meter", "_platform", "meter__platform"}, "dizuo/v1/p/meter/up", pub1, true},
+		{Identity{"meter", "_platform", "meter__platform"}, "dizuo/v1/p/meter/down", sub, true},
+
+		{s3, "dizuo/v1/d/sensor/a/signal", pub1, false},
+		{Identity{"sensor", "a", "sensor_a"}, "dizuo/v1/d/sensor/a/signal", pub1, false},
+		{Identity{"meter", "m1", "meter_m1"}, "dizuo/v1/d/meter/m1/signal", pub1, false},
+		{Identity{"meter", "_platform", "meter__platform"}, "dizuo/v1/p/meter/up", sub, false},
+		{Identity{"meter", "_platform", "meter__platform"}, "dizuo/v1/p/smoke/up", pub, false},
+		{Identity{"meter", "_platform", "meter__platform"}, "dizuo/v1/d/meter/m1/signal", pub, false},
+		{s1, "dizuo/v1/p/smoke/up", pub, false},
 		{s1, "dizuo/v1/d/smoke/s1/signal", Action{Publish, 2}, false},
 		{s1, "dizuo/v1/d/smoke/s1/cmd", Action{Subscribe, 1}, false},
 		{s1, "dizuo/v1/d/smoke/s1/cmd", pub, false},

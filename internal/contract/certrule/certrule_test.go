@@ -18,16 +18,16 @@ func cert() *x509.Certificate {
 
 func TestDevice(t *testing.T) {
 	for rule, want := range map[string]string{
-		"cert.subject.serialNumber":                                   "D6",
-		"cert.dnsNames[0].split('.')[0]":                              "D7",
-		"cert.uris[0].substring(8)":                                   "D8",
-		"cert.serial":                                                 "beef",
+		"cert.subject.serialNumber":      "D6",
+		"cert.dnsNames[0].split('.')[0]": "D7",
+		"cert.uris[0].substring(8)":      "D8",
+		"cert.serial":                    "beef",
 		"cert.subject.organizationalUnit[0] == 'meters' ? 'yes' : ''": "yes",
 		"cert.subject.organizationalUnit[0] == 'gas' ? 'yes' : ''":    "",
-		"cert.dnsNames[0]":                                            "", // a dot is in no device's name
-		"cert.dnsNames[5]":                                            "",
-		"cert.nothing":                                                "",
-		"cert.uris":                                                   "",
+		"cert.dnsNames[0]": "", // a dot is in no device's name
+		"cert.dnsNames[5]": "",
+		"cert.nothing":     "",
+		"cert.uris":        "",
 	} {
 		r, err := certrule.Compile(rule)
 		if err != nil {

@@ -1,0 +1,119 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// maxVia bounds the devices that one connection speaks for: their topics stand in its permissions one by one.
+const maxVia = 500
+
+// GatewaysNamed gives the names of the fleets that a fleet's rows name as gateways, each once, for gather to read.
+func GatewaysNamed(s *Snapshot, o *v1alpha1.DeviceFleet) []string {
+	if o.Spec.AccessMode != v1alpha1.AccessGateway {
+		return nil
+	}
+	seen := map[string]bool{}
+	newInventory(func(r row) string {
+		if fleet, _, err := contract.ParseDeviceID(r.Via); err == nil {
+			seen[fleet] = true
+		}
+		return ""
+	}).read(&problems{}, s, o)
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// speakers finds who speaks for the rows of one fleet.
+type speakers struct {
+	s *Snapshot
+	o *v1alpha1.DeviceFleet
+	// devices by gateway fleet; a fleet that may not be named has none.
+	devices map[string]map[string]bool
+	// rows counts those of each speaker.
+	rows map[string]int
+}
+
+func newSpeakers(s *Snapshot, o *v1alpha1.DeviceFleet) *speakers {
+	return &speakers{s, o, map[string]map[string]bool{}, map[string]int{}}
+}
+
+// of gives the device whose connection speaks for a row: empty where it speaks for itself, or the topic of its cloud names it. reason says
+// what is wrong, or nothing.
+func (v *speakers) of(r row) (via, reason string) {
+	switch v.o.Spec.AccessMode {
+	case v1alpha1.AccessGateway:
+		if via, reason = r.Via, v.gateway(r.Via); reason != "" {
+			return "", reason
+		}
+	case v1alpha1.AccessPlatform:
+		if m := v.o.Spec.Mapping; m != nil && m.Device != "" {
+			return "", alone(r)
+		}
+		via = contract.DeviceID(v.o.Name, contract.PlatformDevice)
+	default:
+		if r.Via != "" {
+			return "", "via: is for accessMode Gateway; leave it out"
+		}
+		return "", ""
+	}
+	if reason := alone(r); reason != "" {
+		return "", reason
+	}
+	if v.rows[via] == maxVia {
+		if v.o.Spec.AccessMode == v1alpha1.AccessPlatform {
+			return "", fmt.Sprintf("the fleet has more than %d devices on topics of their own; write spec.mapping.device, and the cloud sends all to one topic", maxVia)
+		}
+		return "", fmt.Sprintf("via: a gateway speaks for at most %d devices; share them among more gateways", maxVia)
+	}
+	v.rows[via]++
+	return via, ""
+}
+
+// alone refuses what is of a connection in a row that has none.
+func alone(r row) string {
+	switch {
+	case r.ClientID != "":
+		return "clientID: the device has no connection, another speaks for it; leave it out"
+	case r.PasswordHash != "" || r.PreviousPasswordHash != "":
+		return "passwordHash: the device has no connection, another speaks for it; leave it out"
+	}
+	return ""
+}
+
+// gateway says why a row may not be spoken for by a device, or nothing. Only a fleet of the same namespace may be named: who adds a row
+// makes the gateway connect anew, and gives it a voice.
+func (v *speakers) gateway(id string) string {
+	fleet, device, err := contract.ParseDeviceID(id)
+	if err != nil {
+		return "via: want <fleet>.<device>, the gateway that speaks for this device"
+	}
+	devices, known := v.devices[fleet]
+	if !known {
+		devices = v.gateways(fleet)
+		v.devices[fleet] = devices
+	}
+	switch {
+	case devices == nil:
+		return "via: no DeviceFleet " + quoted(fleet) + " with accessMode Device in namespace " + v.o.Namespace
+	case !devices[device]:
+		return "via: DeviceFleet " + fleet + " has no device of that name"
+	}
+	return ""
+}
+
+func (v *speakers) gateways(fleet string) map[string]bool {
+	f, ok := v.s.Fleets.Get(fleet)
+	if !ok || f.Namespace != v.o.Namespace || (f.Spec.AccessMode != v1alpha1.AccessDevice && f.Spec.AccessMode != "") {
+		return nil
+	}
+	out := map[string]bool{}
+	newInventory(func(r row) string {
+		out[r.Device] = true
+		return ""
+	}).read(&problems{}, v.s, f)
+	return out
+}
