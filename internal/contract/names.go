@@ -68,6 +68,8 @@ const (
 	BundleStore = "dizuo-bundles"
 	// ReportBucket is the key-value bucket of reports, keyed by role and instance.
 	ReportBucket = "dizuo-reports"
+	// EnrolledBucket is the key-value bucket of the devices that open enrolment took in; only the role auth uses it.
+	EnrolledBucket = "dizuo-enrolled"
 	// SubjectIngest is where the role ingest says, every IngestBeat, that it holds what EMQX acknowledges.
 	SubjectIngest = "dizuo.internal.ingest"
 	// ScopeCenter is the scope of the full bundle that the roles at the centre run.

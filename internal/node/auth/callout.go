@@ -37,6 +37,8 @@ type responder struct {
 	now     func() time.Time
 	log     *slog.Logger
 	stats   *stats
+	// enrolled remembers the devices that no row names.
+	enrolled *enrolled
 
 	inFlight chan struct{}
 	costly   chan struct{}
@@ -127,6 +129,9 @@ func (r *responder) decide(ctx context.Context, req Request, admit func(Identity
 		}
 		id, no := registry.Identify(req, r.now(), verify)
 		if no != nil {
+			return id, no
+		}
+		if no := r.enrol(ctx, registry, id); no != nil {
 			return id, no
 		}
 		switch err := r.enforce.while(registry, func() error { return admit(id) }); {

@@ -34,6 +34,8 @@ type Identity struct {
 	Prefixes []Prefix
 	// Cloud is the fleet of access mode Platform that the connection speaks for as a whole; empty for a device.
 	Cloud string
+	// Unnamed says that no row names the device: its fleet takes in some under its CA.
+	Unnamed bool
 	// Until is when the credential ends that was shown; zero if it does not.
 	Until time.Time
 	// Limits of the connection.
@@ -67,6 +69,7 @@ const (
 	ReasonNoIngest      Reason = "NoIngest"
 	ReasonSpokenFor     Reason = "SpokenForByAnother"
 	ReasonBadRule       Reason = "CertificateRule"
+	ReasonFull          Reason = "EnrolmentFull"
 )
 
 // Refusal is why a connection was not let in.
@@ -104,8 +107,11 @@ func (r *Registry) Identify(req Request, now time.Time, verify Verifier) (Identi
 	}
 	id.ClientID = req.ClientID
 	id.Prefixes, id.Limits = r.prefixes(id.Fleet, id.Device), r.fleets[id.Fleet].Limits
+	_, named := r.fleets[id.Fleet].Devices[id.Device]
 	if id.Device == contract.PlatformDevice {
 		id.Cloud = id.Fleet
+	} else {
+		id.Unnamed = !named
 	}
 	return id, nil
 }

@@ -59,7 +59,10 @@ func (f *fleetEntry) credential(device string) (contract.Credential, bool) {
 		return contract.Credential{PasswordHash: f.PlatformHash}, f.AccessMode == modePlatform
 	}
 	c, ok := f.Devices[device]
-	return c, ok && c.Via == "" && f.AccessMode != modePlatform
+	if !ok { // open enrolment, under the fleet's own CA alone
+		return c, f.Open > 0 && f.Method == methodX509 && f.Rule == "" && f.AccessMode == "" && contract.ValidDevice(device)
+	}
+	return c, c.Via == "" && f.AccessMode != modePlatform
 }
 
 // NewRegistry reads the credentials of a bundle for the platform of that name. A fleet with an issuer that cannot be read

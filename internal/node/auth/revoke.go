@@ -36,7 +36,22 @@ func Revokes(old, next *Registry) bool {
 	for range Gone(old, next) {
 		return true
 	}
+	for name, was := range old.fleets {
+		if was.Open > 0 && closed(was, next.fleets[name]) {
+			return true // Gone cannot name whom no row names
+		}
+	}
 	return false
+}
+
+// closed reports whether devices that no row names may have lost their way in.
+func closed(was, is *fleetEntry) bool {
+	return is == nil || is.Open == 0 || changed(was, is)
+}
+
+// changed reports whether every connection of a fleet rests on something that is gone.
+func changed(was, is *fleetEntry) bool {
+	return is.Method != was.Method || is.AccessMode != was.AccessMode || is.Rule != was.Rule || lost(was.issuers, is.issuers)
 }
 
 // Gone gives the client ids of the devices that old admits and next does not, or not so. A device that comes back under another
@@ -48,7 +63,7 @@ func Gone(old, next *Registry) iter.Seq[string] {
 		}
 		for name, was := range old.fleets {
 			is := next.fleets[name]
-			all := is == nil || is.Method != was.Method || is.AccessMode != was.AccessMode || is.Rule != was.Rule || lost(was.issuers, is.issuers)
+			all := is == nil || changed(was, is)
 			for device := range was.connecting() {
 				id := contract.DeviceID(name, device)
 				if (all || !admits(was, is, device) || !slices.Equal(old.via[id], next.via[id])) && !yield(old.clientID(name, device)) {

@@ -103,6 +103,7 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 	if err != nil {
 		return err
 	}
+	r.enrolled = &enrolled{js: js, now: time.Now}
 	instance, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("instance name: %w", err)

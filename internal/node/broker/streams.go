@@ -22,6 +22,8 @@ const (
 	sessionBytes  = 128 << 20
 	retainedBytes = 128 << 20
 	bucketBytes   = 64 << 20
+	// enrolledBytes hold a million devices, each a key of up to 110 bytes.
+	enrolledBytes = 256 << 20
 )
 
 // ensureStreams creates what is missing, with one replica, and corrects what differs, so that a change of retention takes effect.
@@ -94,5 +96,7 @@ func buckets() []jetstream.KeyValueConfig {
 			MaxBytes: bucketBytes},
 		{Bucket: contract.ReportBucket, Description: "Reports by role and instance", History: 1, TTL: reportLife,
 			Storage: jetstream.FileStorage, MaxBytes: bucketBytes},
+		{Bucket: contract.EnrolledBucket, Description: "Devices that open enrolment took in", History: 1, Storage: jetstream.FileStorage,
+			MaxBytes: enrolledBytes},
 	}
 }

@@ -29,7 +29,7 @@ func users() []user {
 		{name: contract.UserAuth, account: contract.AccountAuth, subscribe: []string{server.AuthCalloutSubject}, responds: true},
 		{name: contract.UserAuthSystem, account: contract.AccountSystem, publish: []string{
 			"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.CONNZ", "$SYS.REQ.SERVER.*.KICK"}},
-		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth)),
+		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth), keepEnrolled()),
 			subscribe: []string{contract.SubjectIngest}},
 		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
 		{name: contract.UserGrid, account: contract.AccountDevices,
@@ -86,6 +86,11 @@ func readStream(stream string) []string {
 // writeReport allows a role to write its own reports, and no other role's.
 func writeReport(r contract.Role) []string {
 	return []string{"$JS.API.STREAM.INFO." + reportStream, "$KV." + contract.ReportBucket + "." + string(r) + ".*"}
+}
+
+// keepEnrolled allows to read and write who was enrolled.
+func keepEnrolled() []string {
+	return append(readStream("KV_"+contract.EnrolledBucket), "$KV."+contract.EnrolledBucket+".>")
 }
 
 // readIngest allows one durable consumer on the ingest log, over what devices sent.
