@@ -40,6 +40,7 @@ type enforcer struct {
 	now      func() time.Time
 	log      *slog.Logger
 	stats    *stats
+	admitted *admitted
 
 	// switching is held for reading while an answer is sent, for writing while the registry changes.
 	switching sync.RWMutex
@@ -148,6 +149,7 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 	e.switching.Lock()
 	defer e.switching.Unlock()
 	e.registry, e.made = next, b.Lease.Revision
+	e.admitted.begin()
 	return dirty
 }
 

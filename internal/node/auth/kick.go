@@ -23,11 +23,16 @@ const (
 )
 
 // sweeper lists and cuts connections, over a connection that may do nothing else.
-type sweeper struct{ nc *nats.Conn }
+type sweeper struct {
+	nc *nats.Conn
+	// admitted may be nil.
+	admitted *admitted
+}
 
-// Sweep cuts every device connection that may not stay and looks again, until a look finds none. It returns how many it
-// cut. An error means that some may be left.
-func (s sweeper) Sweep(ctx context.Context, stays func(user, clientID string) bool, _ []string) (cut int, err error) {
+// Sweep cuts the connections that are known of gone, then every device connection that may not stay, and looks again, until a look finds
+// none. It returns how many the looks found. An error means that some may be left.
+func (s sweeper) Sweep(ctx context.Context, stays func(user, clientID string) bool, gone []string) (cut int, err error) {
+	s.cutKnown(ctx, gone)
 	for range maxSweeps {
 		brokers, err := s.brokers(ctx)
 		if err != nil {

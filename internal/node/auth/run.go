@@ -93,8 +93,9 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 	if err != nil {
 		return err
 	}
-	e := &enforcer{platform: path.Base(cfg.Platform), in: in, now: time.Now, log: log, stats: s,
-		flush: c.callout.FlushWithContext, sweep: sweeper{c.system}.Sweep}
+	known := &admitted{}
+	e := &enforcer{platform: path.Base(cfg.Platform), in: in, now: time.Now, log: log, stats: s, admitted: known,
+		flush: c.callout.FlushWithContext, sweep: sweeper{c.system, known}.Sweep}
 	recent := &ledger{born: time.Now()}
 	if q := cfg.Auth.EMQX; q != nil {
 		e.sweep = both(e.sweep, emqxSweeper{q.API, recent, e.now}.Sweep)
