@@ -9,12 +9,12 @@ type State string
 const (
 	// Pending: it is sent, again and again, until the device acknowledges it or it expires.
 	Pending State = "Pending"
-	// Acknowledged: the device has it, and has not said yet what came of it. It is not sent again and does not expire.
-	Acknowledged State = "Received"
-	// Executed: the device says that it did it.
-	Executed State = "Done"
-	// Refused: the device says that it could not.
-	Refused State = "Failed"
+	// StateReceived: the device has it, and has not said yet what came of it. It is not sent again and does not expire.
+	StateReceived State = "Received"
+	// StateDone: the device says that it did it.
+	StateDone State = "Done"
+	// StateFailed: the device says that it could not.
+	StateFailed State = "Failed"
 	// Expired: no ack came in time. The safe state was sent, if the profile has one.
 	Expired State = "Expired"
 	// Withdrawn: taken back by who may send it, or by the scenario. The safe state was sent, if the profile has one.
@@ -26,14 +26,14 @@ const (
 )
 
 // Final reports whether nothing that the device says changes the state any more.
-func (s State) Final() bool { return s != Pending && s != Acknowledged }
+func (s State) Final() bool { return s != Pending && s != StateReceived }
 
 // Withdrawable reports whether a command in the state can be taken back: one that may still take effect, or has.
-func (s State) Withdrawable() bool { return s == Pending || s == Acknowledged || s == Executed }
+func (s State) Withdrawable() bool { return s == Pending || s == StateReceived || s == StateDone }
 
 // After gives the state to which an ack leads, and false if it changes nothing: repeated, or after the end.
 func After(s State, r Result) (State, bool) {
-	next := map[Result]State{Received: Acknowledged, Done: Executed, Failed: Refused}[r]
+	next := map[Result]State{Received: StateReceived, Done: StateDone, Failed: StateFailed}[r]
 	if s.Final() || next == s || next == "" {
 		return s, false
 	}
