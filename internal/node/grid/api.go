@@ -25,9 +25,9 @@ type api struct {
 	// caFile holds the platform's CA, under which organisations' certificates stand.
 	caFile    string
 	commander *commander
-	log    *slog.Logger
-	now    func() time.Time
-	huma   huma.API
+	log       *slog.Logger
+	now       func() time.Time
+	huma      huma.API
 }
 
 type ctxKey struct{}

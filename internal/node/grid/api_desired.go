@@ -36,8 +36,9 @@ type desiredInput struct {
 }
 
 type putDesiredInput struct {
-	desiredInput
-	Body struct {
+	ID      string `path:"id" doc:"<fleet>.<device>" maxLength:"128"`
+	Command string `path:"command" doc:"Name of a command that the profile marks as desired." maxLength:"63"`
+	Body    struct {
 		Arguments map[string]any `json:"arguments,omitempty" doc:"All arguments of the command, by name."`
 	}
 }
@@ -94,7 +95,7 @@ func (a *api) putDesired(ctx context.Context, in *putDesiredInput) (*output[Desi
 		return nil, a.refuseProblem(err)
 	}
 	entry := &DesiredEntry{Arguments: args, Sender: to.sender, Organization: who.scope.Organization, At: now}
-	return a.changeDesired(ctx, to, &in.desiredInput, entry, now)
+	return a.changeDesired(ctx, to, &desiredInput{in.ID, in.Command}, entry, now)
 }
 
 func (a *api) deleteDesired(ctx context.Context, in *desiredInput) (*output[DesiredView], error) {
