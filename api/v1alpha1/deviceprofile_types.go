@@ -232,6 +232,11 @@ type ProfileCommand struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=3
 	Senders []CommandSender `json:"senders,omitempty"`
+	// desired says that the arguments are a state which the device keeps, e.g. a lamp's `on`, so that they may be set as its desired
+	// state: that is sent again whenever the device comes back. Leave it out for what is done once, such as opening a gate. Default: false.
+	// +optional
+	// +kubebuilder:default=false
+	Desired *bool `json:"desired,omitempty"`
 }
 
 // CommandArgument is an argument of a command.

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"slices"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/gather"
@@ -14,10 +15,22 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Scenario) (*compile
 	if err != nil || s.Platform == nil {
 		return s, problems, err
 	}
-	if o.Spec.ProfileRef != nil {
-		if err := gather.ByName(ctx, r.Gather, s, "DeviceProfile", s.Profiles, o.Spec.ProfileRef.Name); err != nil {
-			return nil, nil, err
-		}
+	if err := gather.ByName(ctx, r.Gather, s, "DeviceProfile", s.Profiles, profiles(o)...); err != nil {
+		return nil, nil, err
 	}
 	return s, problems, gather.ByName(ctx, r.Gather, s, kind, s.Scenarios, o.Name)
+}
+
+// profiles names the profiles that a Scenario refers to: of the devices that it listens to, and of those that it sends commands to.
+func profiles(o *v1alpha1.Scenario) (names []string) {
+	add := func(ref *v1alpha1.ProfileRef) {
+		if ref != nil && !slices.Contains(names, ref.Name) {
+			names = append(names, ref.Name)
+		}
+	}
+	add(o.Spec.ProfileRef)
+	for _, c := range o.Spec.Commands {
+		add(c.ProfileRef)
+	}
+	return names
 }

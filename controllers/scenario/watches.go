@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,8 +18,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Scenario{}, r.Rivals(&v1alpha1.Scenario{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.LabelsChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(&v1alpha1.ScenarioList{}, func(to, from client.Object) bool {
-			ref := from.(*v1alpha1.Scenario).Spec.ProfileRef
-			return ref != nil && ref.Name == to.GetName()
+			return slices.Contains(profiles(from.(*v1alpha1.Scenario)), to.GetName())
 		}), kit.SpecChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(r)

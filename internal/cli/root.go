@@ -105,7 +105,7 @@ func newRoot(a *app) *cobra.Command {
 shows how a platform stands, and speaks to its grid service and gateway.
 
 Without a cluster:  render, lint, explain, plan, agreement, key, fleet, admit, webhook
-With a cluster or a service:  plan, status, cases, read, token`,
+With a cluster or a service:  plan, status, cases, device, read, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(a.In)
@@ -114,7 +114,7 @@ With a cluster or a service:  plan, status, cases, read, token`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{ExitUsage, err} })
 	root.AddCommand(
 		a.renderCommand(), a.lintCommand(), a.explainCommand(), a.planCommand(), a.agreementCommand(), a.keyCommand(), a.fleetCommand(), a.admitCommand(),
-		a.tokenCommand(), a.statusCommand(), a.casesCommand(), a.readCommand(), a.webhookCommand(), a.versionCommand(),
+		a.tokenCommand(), a.statusCommand(), a.casesCommand(), a.deviceCommand(), a.readCommand(), a.webhookCommand(), a.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
 	root.InitDefaultCompletionCmd()

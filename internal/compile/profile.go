@@ -2,10 +2,13 @@ package compile
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/command"
 )
 
 // ProfilePlan is what a DeviceProfile becomes.
@@ -26,7 +29,72 @@ func Profile(s *Snapshot, o *v1alpha1.DeviceProfile) (ProfilePlan, Problems) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+".min", "is greater than max; swap them")
 		}
 	}
+	for i, k := range o.Spec.Commands {
+		if doc.Commands == nil {
+			doc.Commands = map[string]contract.Command{}
+		}
+		doc.Commands[k.Name] = profileCommand(&c, fmt.Sprintf("spec.commands[%d]", i), k)
+	}
 	return ProfilePlan{doc}, c.list
+}
+
+// profileCommand compiles a command. The safe state is sent without anybody looking, so it must be whole and in range here already.
+func profileCommand(c *problems, at string, k v1alpha1.ProfileCommand) contract.Command {
+	out := contract.Command{ExpiresSeconds: int64(k.ExpiresAfter.Seconds()), Desired: k.Desired != nil && *k.Desired}
+	if out.ExpiresSeconds < 1 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+".expiresAfter", "is under a second; write 1s or more, such as 5m")
+	}
+	for _, s := range k.Senders {
+		out.Senders = append(out.Senders, string(s))
+	}
+	for i, a := range k.Arguments {
+		at := fmt.Sprintf("%s.arguments[%d]", at, i)
+		if out.Arguments == nil {
+			out.Arguments = map[string]contract.Field{}
+		}
+		out.Arguments[a.Name] = contract.Field{
+			Type: string(a.Type), Unit: a.Unit, Enum: a.Enum, Required: true, Min: bound(c, at+".min", a.Min), Max: bound(c, at+".max", a.Max),
+		}
+	}
+	if len(k.SafeState) > 0 {
+		out.SafeState = argumentValues(c, at+".safeState", out, k.SafeState, nil)
+	}
+	return out
+}
+
+// argumentValues reads arguments that are written as text into the types of a command, and checks them as they will be checked before
+// they are sent. A ${parameter} is filled in from texts.
+func argumentValues(c *problems, at string, k contract.Command, values []v1alpha1.ArgumentValue, texts map[string]string) map[string]any {
+	wrong := func(field string, p *command.Problem) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, p.Message)
+	}
+	out := map[string]any{}
+	for i, a := range values {
+		field := fmt.Sprintf("%s[%d]", at, i)
+		f, ok := k.Arguments[a.Name]
+		if !ok {
+			wrong(field+".name", &command.Problem{Message: fmt.Sprintf("the command has no argument %q; leave it out", a.Name)})
+			continue
+		}
+		text := a.Value
+		if name, isParameter := parameterName(text); isParameter && texts != nil {
+			if text, ok = texts[name]; !ok {
+				c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, field+".value", a.Value+" names no parameter of the scenario")
+				continue
+			}
+		}
+		v, problem := command.Parse(f, text)
+		if problem != nil {
+			wrong(field+".value", problem)
+		}
+		out[a.Name] = v
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.Arguments)) {
+		if _, given := out[name]; !given && !slices.ContainsFunc(values, func(a v1alpha1.ArgumentValue) bool { return a.Name == name }) {
+			wrong(at, &command.Problem{Message: "leaves out argument " + name + "; a command is sent with all of its arguments: add it"})
+		}
+	}
+	return out
 }
 
 func bound(c *problems, field, text string) *float64 {

@@ -30,7 +30,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	checkServed(&c, o)
 	plan := ScenarioPlan{}
 	plan.Running, plan.Why = running(s.Platform, o)
-	params := parameters(&c, s.Platform, o)
+	params, texts := parameters(&c, s.Platform, o)
 	doc := contract.Scenario{
 		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
 		Trigger: trigger(&c, o, params),
@@ -50,6 +50,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(wrong.Field), wrong.Message)
 		}
 	}
+	doc.Commands = scenarioCommands(&c, s, o, texts)
 	plan.Document = doc
 	return plan, c.list
 }
@@ -67,7 +68,7 @@ func specPath(field string) string {
 func checkServed(c *problems, o *v1alpha1.Scenario) {
 	unserved := map[string]bool{
 		"spec.baselines": len(o.Spec.Baselines) > 0, "spec.raise": len(o.Spec.Raise) > 0, "spec.combines": len(o.Spec.Combines) > 0,
-		"spec.commands": len(o.Spec.Commands) > 0, "spec.modes": len(o.Spec.Modes) > 0, "spec.trigger.anyOf": len(o.Spec.Trigger.AnyOf) > 0,
+		"spec.modes": len(o.Spec.Modes) > 0, "spec.trigger.anyOf": len(o.Spec.Trigger.AnyOf) > 0,
 		"spec.trigger.schedule": o.Spec.Trigger.Schedule != nil, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
@@ -100,27 +101,31 @@ func scenarioProfile(c *problems, s *Snapshot, o *v1alpha1.Scenario) (contract.P
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.profileRef", "scenarios over every device are not served by this version; name a DeviceProfile")
 		return contract.Profile{}, false
 	}
-	name := o.Spec.ProfileRef.Name
+	return profileNamed(c, s, "spec.profileRef.name", o.Spec.ProfileRef.Name)
+}
+
+// profileNamed compiles the profile that a field names.
+func profileNamed(c *problems, s *Snapshot, field, name string) (contract.Profile, bool) {
 	p, ok := s.Profiles.Get(name)
 	if !ok {
 		p = s.Catalog.Profiles[name]
 	}
 	if p == nil {
-		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, "spec.profileRef.name",
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, field,
 			"DeviceProfile "+name+" is neither on the platform nor in the catalogue; create it")
 		return contract.Profile{}, false
 	}
 	plan, wrong := Profile(&Snapshot{}, p)
 	if wrong.Fatal() {
-		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, "spec.profileRef.name", "DeviceProfile "+name+" is not valid")
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, field, "DeviceProfile "+name+" is not valid")
 		return contract.Profile{}, false
 	}
 	return plan.Document, true
 }
 
-// parameters gives the values that CEL sees: the scenario's defaults under what the platform sets.
-func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) map[string]any {
-	texts := map[string]string{}
+// parameters gives the values that CEL sees, and their texts: the scenario's defaults under what the platform sets.
+func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (values map[string]any, texts map[string]string) {
+	texts = map[string]string{}
 	for _, q := range o.Spec.Parameters {
 		texts[q.Name] = q.Default
 	}
@@ -137,7 +142,7 @@ func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) map
 			texts[name] = string(sel.Parameters[name])
 		}
 	}
-	values := map[string]any{}
+	values = map[string]any{}
 	for _, q := range o.Spec.Parameters {
 		v, err := parameterValue(q.Type, texts[q.Name])
 		if err != nil {
@@ -146,7 +151,7 @@ func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) map
 		}
 		values[q.Name] = v
 	}
-	return values
+	return values, texts
 }
 
 // parameterValue reads a parameter; a duration becomes seconds.

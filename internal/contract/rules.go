@@ -39,6 +39,8 @@ type Command struct {
 	SafeState map[string]any `json:"safeState,omitempty"`
 	// Senders are "Scenario", "Operator" and "Vendor".
 	Senders []string `json:"senders"`
+	// Desired says that the arguments are a state that may be kept as desired: it is sent again whenever the device comes back.
+	Desired bool `json:"desired,omitempty"`
 }
 
 // Field of a device profile.
@@ -66,15 +68,32 @@ type Scenario struct {
 	Trigger Trigger `json:"trigger"`
 	// Params are the values for CEL's `params`, by name.
 	Params map[string]any `json:"params,omitempty"`
-	// CaseClass is the class of the case that an alarm opens.
+	// CaseClass is the class of the case that an alarm opens; empty opens none.
 	CaseClass string   `json:"caseClass"`
 	Severity  Severity `json:"severity"`
 	Title     string   `json:"title"`
 	TitleEN   string   `json:"titleEN,omitempty"`
 	// Responders in the order in which they are called.
 	Responders []Responder `json:"responders,omitempty"`
+	// Commands that an alarm sends.
+	Commands []ScenarioCommand `json:"commands,omitempty"`
 	// DataClass is C0 to C3.
 	DataClass string `json:"dataClass"`
+}
+
+// ScenarioCommand is a command that an alarm sends to devices.
+type ScenarioCommand struct {
+	// Command by name, in the profile of the devices that get it.
+	Command string `json:"command"`
+	// At is "Raised" or "Cleared".
+	At string `json:"at"`
+	// Target is who gets it: "Device" is the one that sent the signal; "Household", "Building", "Compound", "MicroGrid", "Grid" and
+	// "Community" are all devices of Profile in the same.
+	Target string `json:"target"`
+	// Profile of the devices that get it.
+	Profile string `json:"profile"`
+	// Arguments by name, in the types of the profile.
+	Arguments map[string]any `json:"arguments,omitempty"`
 }
 
 // Trigger says when a scenario raises and clears an alarm. CEL sees `msg` (the payload), `device` (the row), `params`, and

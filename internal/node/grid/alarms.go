@@ -78,6 +78,9 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now t
 	if !ok || !registered {
 		return nil // gone with this bundle; the engine drops its state
 	}
+	if s.CaseClass == "" {
+		return nil // it sends commands only
+	}
 	c := &Case{
 		Community: row.Community, Grid: row.Grid, Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
 		Class: s.CaseClass, Severity: s.Severity, Title: s.Title, DataClass: s.DataClass,

@@ -23,10 +23,11 @@ type api struct {
 	pool *pgxpool.Pool
 	in   *intake.Intake
 	// caFile holds the platform's CA, under which organisations' certificates stand.
-	caFile string
-	log    *slog.Logger
-	now    func() time.Time
-	huma   huma.API
+	caFile    string
+	commander *commander
+	log       *slog.Logger
+	now       func() time.Time
+	huma      huma.API
 }
 
 type ctxKey struct{}
@@ -58,6 +59,8 @@ func newAPI(a *api) http.Handler {
 	a.registerReport()
 	a.registerRoster()
 	a.registerDevices()
+	a.registerCommands()
+	a.registerDesired()
 	return http.MaxBytesHandler(mux, maxBody)
 }
 

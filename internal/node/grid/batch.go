@@ -44,6 +44,9 @@ type batch struct {
 	seen   map[device]time.Time
 	signal []enriched
 	events []rules.Event
+	acks   []ackFrom
+	// stated are devices that said their state.
+	stated map[device]bool
 }
 
 // work takes messages and the time, commits what they do, and only then acknowledges.
@@ -58,7 +61,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose []*nat
 		return nil
 	}
 	start := s.w.now()
-	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}}
+	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}}
 	if err := b.run(ctx, stored, loose, due); err != nil {
 		return err
 	}
@@ -120,6 +123,13 @@ func (b *batch) take(subject string, raw []byte, arrived time.Time, id string) {
 		return
 	}
 	b.seen[device{fleet, name}] = later(b.seen[device{fleet, name}], arrived)
+	switch channel {
+	case contract.ChannelAck:
+		b.takeAck(fleet, name, raw)
+		return
+	case contract.ChannelState:
+		b.stated[device{fleet, name}] = true
+	}
 	p, err := rules.Decode(b.s.bundle.Rules.Profiles[f.Profile], raw)
 	if err != nil {
 		m.messages.WithLabelValues("malformed").Inc()
@@ -166,6 +176,9 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 		if err := settle(ctx, tx, b.s.bundle, e, b.now); err != nil {
 			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
+	}
+	if err := b.commands(ctx, tx); err != nil {
+		return err
 	}
 	if err := writeStates(ctx, tx, states); err != nil {
 		return err

@@ -11,6 +11,9 @@ type metrics struct {
 	late       *prometheus.CounterVec
 	deliveries *prometheus.CounterVec
 	overdue    *prometheus.CounterVec
+	commands   *prometheus.CounterVec
+	sent       *prometheus.CounterVec
+	acks       *prometheus.CounterVec
 	sessions   prometheus.Counter
 	batch      prometheus.Histogram
 	pending    prometheus.Gauge
@@ -39,6 +42,9 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		late:       counter("too_late_total", "Messages that were too old for a scenario.", "scenario"),
 		deliveries: counter("deliveries_total", "Attempts to deliver to webhooks: delivered, failed, given_up.", "organization", "result"),
 		overdue:    counter("overdue_total", "Cases that missed a time: acknowledge, resolve.", "deadline"),
+		commands:   counter("commands_total", "Commands by the state that they came to, and why; Refused ones were never given.", "state", "reason"),
+		sent:       counter("commands_sent_total", "Messages sent to devices, by channel.", "channel"),
+		acks:       counter("acks_total", "Acks of devices by result: Received, Done, Failed, repeated, late, unmatched, unknown, malformed.", "result"),
 		pending:    gauge("ingest_pending", "Messages in the ingest log that are not worked off."),
 		working:    gauge("working", "1 on the replica that works off the ingest log."),
 		keys:       gauge("engine_keys", "Pairs of scenario and device with state."),

@@ -97,13 +97,22 @@ type world struct {
 	keys   map[string]*ecdsa.PrivateKey
 	reg    *prometheus.Registry
 	stop   func()
+	// tune changes the service before it starts.
+	tune func(*service)
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, func(*intake.Bundle) {}, func(*service) {})
+}
+
+// newWorldWith is newWorld with another bundle and another service.
+func newWorldWith(t *testing.T, change func(*intake.Bundle), tune func(*service)) *world {
+	t.Helper()
 	cfg, _ := database(t)
 	h := newHooks(t)
-	w := &world{t: t, pool: poolOf(t, cfg), broker: broker(t), hooks: h, bundle: testBundle(h.URL, h.ca()), keys: map[string]*ecdsa.PrivateKey{}}
+	w := &world{t: t, pool: poolOf(t, cfg), broker: broker(t), hooks: h, bundle: testBundle(h.URL, h.ca()), keys: map[string]*ecdsa.PrivateKey{}, tune: tune}
+	change(w.bundle)
 	for name, o := range w.bundle.Directory.Organizations {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -134,6 +143,7 @@ func (w *world) begin() {
 	w.reg = prometheus.NewRegistry()
 	cfg := contract.NodeConfig{Grid: &contract.GridConfig{WebhookSecretDir: secrets, PlainWebhooks: true, TLS: contract.TLSFiles{CAFile: filepath.Join(postgres.dir, "ca.pem")}}}
 	w.svc = newService(cfg, w.pool, w.in, nc, js, w.reg, quiet())
+	w.tune(w.svc)
 	w.api = httptest.NewServer(newAPI(w.svc.api))
 	ctx, cancel := context.WithCancel(context.Background())
 	group, gctx := errgroup.WithContext(ctx)

@@ -26,8 +26,10 @@ type worker struct {
 	in       *intake.Intake
 	presence *presence
 	metrics  *metrics
-	log      *slog.Logger
-	now      func() time.Time
+	// commander sends what devices are told.
+	commander *commander
+	log       *slog.Logger
+	now       func() time.Time
 	// ready hears nil when a session runs and the fault when one ends.
 	ready func(error)
 	// loose are messages of QoS 0.
@@ -93,6 +95,9 @@ func (w *worker) session(ctx context.Context, good func()) error {
 		}
 		wctx, cancel := context.WithTimeout(ctx, workTimeout)
 		err = s.work(wctx, got, w.drainLoose())
+		if err == nil {
+			err = w.commander.turn(wctx, s.conn, s.bundle)
+		}
 		cancel()
 		if err != nil {
 			return err

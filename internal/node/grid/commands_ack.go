@@ -1,0 +1,157 @@
+package grid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/command"
+)
+
+// stateFloor is the least time between two sendings of a desired state that the device has acknowledged: a device that answers each with a
+// message on state must not be answered for ever.
+const stateFloor = time.Minute
+
+// ackFrom is an ack and the device that sent it.
+type ackFrom struct {
+	device
+	command.Ack
+}
+
+// takeAck keeps an ack for the transaction. What is no ack is counted and never stops others.
+func (b *batch) takeAck(fleet, name string, raw []byte) {
+	m := b.s.w.metrics
+	a, err := command.ParseAck(raw)
+	switch {
+	case errors.Is(err, command.ErrResult):
+		m.acks.WithLabelValues("unknown").Inc()
+	case err != nil:
+		m.acks.WithLabelValues("malformed").Inc()
+	default:
+		b.acks = append(b.acks, ackFrom{device{fleet, name}, a})
+	}
+}
+
+// commands does what a batch says about commands, in its transaction: acks first, so that a device which speaks is not sent again what it
+// has just acknowledged; then alarms; then who spoke gets what waits for them.
+func (b *batch) commands(ctx context.Context, tx pgx.Tx) error {
+	m := b.s.w.commander
+	now := m.now().UTC()
+	// Always in one order, as others lock commands: by id.
+	slices.SortStableFunc(b.acks, func(x, y ackFrom) int { return strings.Compare(x.ID.String(), y.ID.String()) })
+	for _, a := range b.acks {
+		if err := m.acknowledge(ctx, tx, a, now); err != nil {
+			return fmt.Errorf("ack of device %s.%s: %w", a.fleet, a.name, err)
+		}
+	}
+	for _, e := range b.events {
+		if err := m.alarm(ctx, tx, b.s.bundle, e, now); err != nil {
+			return fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
+		}
+	}
+	return b.spoken(ctx, tx, now)
+}
+
+// acknowledge takes an ack to the command or the desired state that it names, of this very device.
+func (m *commander) acknowledge(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) error {
+	c, err := oneCommand(ctx, tx, "c.id = $1 AND c.fleet = $2 AND c.device = $3 FOR UPDATE", a.ID, a.fleet, a.name)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return m.acknowledgeDesired(ctx, tx, a, now)
+	}
+	next, moved := command.After(c.State, a.Result)
+	if !moved {
+		return m.lateAck(ctx, tx, c, a, now)
+	}
+	m.metrics.acks.WithLabelValues(string(a.Result)).Inc()
+	m.metrics.commands.WithLabelValues(string(next), "").Inc()
+	from := c.State
+	c.State, c.Detail = next, a.Detail
+	if c.AcknowledgedAt == nil {
+		c.AcknowledgedAt = &now
+	}
+	if next.Final() {
+		c.FinishedAt = &now
+	}
+	if _, err := tx.Exec(ctx, "UPDATE grid.commands SET state = $2, detail = $3, acknowledged_at = $4, finished_at = $5 WHERE id = $1",
+		c.ID, c.State, c.Detail, c.AcknowledgedAt, c.FinishedAt); err != nil {
+		return fmt.Errorf("command %s: %w", c.ID, err)
+	}
+	return recordCommand(ctx, tx, c, "Acknowledge", from, deviceActor, now, detail{"result": a.Result})
+}
+
+// lateAck counts an ack that changes nothing. The first one after the end goes into the history: the device did what nobody waited for.
+func (m *commander) lateAck(ctx context.Context, tx pgx.Tx, c *Command, a ackFrom, now time.Time) error {
+	if !c.State.Final() || c.AcknowledgedAt != nil {
+		m.metrics.acks.WithLabelValues("repeated").Inc()
+		return nil
+	}
+	m.metrics.acks.WithLabelValues("late").Inc()
+	if _, err := tx.Exec(ctx, "UPDATE grid.commands SET acknowledged_at = $2, detail = $3 WHERE id = $1", c.ID, now, a.Detail); err != nil {
+		return fmt.Errorf("command %s: %w", c.ID, err)
+	}
+	return recordCommand(ctx, tx, c, "LateAcknowledge", c.State, deviceActor, now, detail{"result": a.Result})
+}
+
+func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) error {
+	var version int
+	err := tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + 1
+		WHERE id = $1 AND fleet = $2 AND device = $3 AND state IN ('Pending', 'Received') AND state <> $4 RETURNING version`,
+		a.ID, a.fleet, a.name, string(a.Result), a.Detail, now).Scan(&version)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		m.metrics.acks.WithLabelValues("unmatched").Inc() // of another device, of a former desired state, repeated, or of nothing at all
+		return nil
+	case err != nil:
+		return fmt.Errorf("desired state: %w", err)
+	}
+	m.metrics.acks.WithLabelValues(string(a.Result)).Inc()
+	return recordDesired(ctx, tx, a.fleet, a.name, version, a.ID, "Acknowledge", "", deviceActor, now, detail{"result": a.Result})
+}
+
+// spoken brings forward what waits for devices that were just heard: they are there. It must run before the batch writes when they were
+// seen, because a desired state goes again to who was silent for as long as makes a device offline, or says its state.
+func (b *batch) spoken(ctx context.Context, tx pgx.Tx, now time.Time) error {
+	if len(b.seen) == 0 {
+		return nil
+	}
+	var fleets, names []string
+	var at []time.Time
+	var silence []int64
+	var stated []bool
+	for _, d := range slices.SortedFunc(maps.Keys(b.seen), compareDevices) {
+		profile := b.s.bundle.Rules.Profiles[b.s.bundle.Fleets[d.fleet].Profile]
+		fleets, names, at = append(fleets, d.fleet), append(names, d.name), append(at, b.seen[d])
+		silence, stated = append(silence, profile.OfflineSeconds()), append(stated, b.stated[d])
+	}
+	soon := now.Add(-command.FirstPause)
+	for _, table := range []string{"commands", "desired"} {
+		if _, err := tx.Exec(ctx, `UPDATE grid.`+table+` c SET next_send_at = $1 FROM unnest($3::text[], $4::text[]) x (fleet, device)
+			WHERE c.state = 'Pending' AND c.fleet = x.fleet AND c.device = x.device AND c.next_send_at > $1 AND c.last_sent_at <= $2`,
+			now, soon, fleets, names); err != nil {
+			return fmt.Errorf("%s of devices that spoke: %w", table, err)
+		}
+	}
+	if _, err := tx.Exec(ctx, `UPDATE grid.desired c SET state = 'Pending', sent = 0, next_send_at = $1
+		FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::bigint[], $7::boolean[]) x (fleet, device, at, silence, stated)
+		LEFT JOIN grid.devices_seen s ON s.fleet = x.fleet AND s.device = x.device
+		WHERE c.state IN ('Received', 'Done', 'Failed') AND c.fleet = x.fleet AND c.device = x.device AND c.last_sent_at <= $2
+		AND (x.stated OR s.last_seen IS NULL OR x.silence > 0 AND s.last_seen < x.at - x.silence * interval '1 second')`,
+		now, now.Add(-stateFloor), fleets, names, at, silence, stated); err != nil {
+		return fmt.Errorf("desired states of devices that came back: %w", err)
+	}
+	return nil
+}
+
+func compareDevices(a, b device) int {
+	return strings.Compare(contract.DeviceID(a.fleet, a.name), contract.DeviceID(b.fleet, b.name))
+}
