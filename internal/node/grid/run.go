@@ -144,7 +144,7 @@ func (s *service) fill(r *contract.Report) {
 	if b == nil {
 		return
 	}
-	s.presence.count(b, time.Now(), r)
+	s.presence.report(b, time.Now(), r)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // a report that waits for a database is no report
 	defer cancel()
 	if err := s.fillCases(ctx, r); err != nil {

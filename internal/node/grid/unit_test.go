@@ -163,12 +163,14 @@ func TestPresence(t *testing.T) {
 	p := &presence{}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var r contract.Report
-	if p.count(b, now, &r); r.Fleets != nil {
+	if p.report(b, now, &r); r.Fleets != nil {
 		t.Error("before a session nothing is known")
 	}
-	p.reset(map[string]map[string]int64{"smokes": {"s1": now.Add(-3 * time.Hour).UnixMilli()}})
-	p.heard(map[device]time.Time{{"smokes", "s2"}: now.Add(-4 * time.Hour)})
-	p.count(b, now, &r)
+	m := recall(b)
+	m.hear(device{"smokes", "s1"}, seconds(now.Add(-3*time.Hour)))
+	p.begin(m, map[string]int64{})
+	p.heard(map[device]time.Time{{"smokes", "s2"}: now.Add(-4 * time.Hour)}, nil)
+	p.report(b, now, &r)
 	f := r.Fleets["smokes"]
 	if f.Online != 1 || f.Offline != 1 || f.NeverSeen != int64(len(b.Fleets["smokes"].Devices))-2 {
 		t.Errorf("got %+v", f)
