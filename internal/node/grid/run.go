@@ -96,6 +96,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		instance = "grid"
 	}
 	m, p := newMetrics(reg), &presence{}
+	reg.MustRegister(presenceCollector{p, in, time.Now})
 	return &service{
 		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,
 		worker:  &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, log: log, now: time.Now, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
