@@ -19,14 +19,23 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // crowd gives a bundle of fleets f0, f1, ... with devices d0, d1, ... each, dealt out to communities c0, c1, ...
 func crowd(fleets, devices, communities int) *intake.Bundle {
 	b := &intake.Bundle{Fleets: map[string]contract.Fleet{}, Rules: contract.Rules{Profiles: map[string]contract.Profile{"smoke": {HeartbeatSeconds: 60}}}}
+	names, where := numbered("d", devices), numbered("c", communities)
 	for f := range fleets {
 		rows := make(map[string]contract.Device, devices)
-		for d := range devices {
-			rows[fmt.Sprint("d", d)] = contract.Device{Community: fmt.Sprint("c", d%communities)}
+		for d, name := range names {
+			rows[name] = contract.Device{Community: where[d%communities]}
 		}
 		b.Fleets[fmt.Sprint("f", f)] = contract.Fleet{Profile: "smoke", Devices: rows}
 	}
 	return b
+}
+
+func numbered(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprint(prefix, i)
+	}
+	return out
 }
 
 // with gives the bundle with the rows of one fleet changed, as a new shard would.
@@ -177,6 +186,7 @@ func TestMillionDevices(t *testing.T) {
 	const fleets, devices, communities, hours = 20, 50_000, 200, 4
 	b := crowd(fleets, devices, communities)
 	p := began(b)
+	names := numbered("d", devices)
 	for hour := range hours {
 		now := noon.Add(time.Duration(hour) * time.Hour)
 		var other sync.WaitGroup
@@ -184,7 +194,7 @@ func TestMillionDevices(t *testing.T) {
 		for f := range fleets {
 			batch := map[device]time.Time{}
 			for d := hour * devices / hours; d < (hour+1)*devices/hours; d++ {
-				batch[device{fmt.Sprint("f", f), fmt.Sprint("d", d)}] = now
+				batch[device{fmt.Sprint("f", f), names[d]}] = now
 			}
 			p.heard(batch, nil)
 		}
