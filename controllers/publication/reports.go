@@ -39,6 +39,8 @@ type followed struct {
 	stop    context.CancelFunc
 	reports map[string]contract.Report
 	calls   calls
+	// told says whether a fresh report told of devices when it was last looked at.
+	told bool
 }
 
 // NewReports gives reports that live as long as ctx.
@@ -201,15 +203,25 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 	_, _, is := r.Shelf.Lease(name)
 	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
 		r.Wake(shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
-		// Presence comes and goes with the nodes that tell of it.
-		counted := append(r.Shelf.Find(name, "DeviceFleet", ""), r.Shelf.Find(name, "Community", "")...)
-		r.mu.Lock()
-		call := f.calls.now(counted, now)
-		r.mu.Unlock()
-		for _, key := range call {
-			r.Wake(key)
-		}
 	}
+	for _, key := range r.silent(name, f) {
+		r.Wake(key)
+	}
+}
+
+// silent gives the objects whose devices nobody tells of any more.
+func (r *Reports) silent(name types.NamespacedName, f *followed) []shelf.Key {
+	reports, _ := r.Platform(name)
+	_, tells := presence(reports)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := f.told
+	f.told = tells
+	if !told || tells {
+		return nil
+	}
+	counted := []shelf.Key{{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name}}
+	return f.calls.now(slices.Concat(counted, r.Shelf.Find(name, "DeviceFleet", ""), r.Shelf.Find(name, "Community", "")), r.Now())
 }
 
 // Platform gives the fresh reports of a platform and when the last one came.

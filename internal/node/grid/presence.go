@@ -259,7 +259,10 @@ func (p *presence) count(b *intake.Bundle, now time.Time) (out census, ok bool) 
 			if f.Placement == placementEdge && (p.heardEdge == nil || !p.heardEdge(s.community)) {
 				n = contract.PresenceReport{Unknown: int64(s.to - s.from)}
 			}
-			sum, out.communities[s.community] = plus(sum, n), plus(out.communities[s.community], n)
+			sum = plus(sum, n)
+			if s.community != "" { // a device in store hangs nowhere
+				out.communities[s.community] = plus(out.communities[s.community], n)
+			}
 		}
 		out.fleets[name] = contract.FleetReport{PresenceReport: sum}
 	}

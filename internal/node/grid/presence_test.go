@@ -127,9 +127,10 @@ func TestPresenceFollowsTheRows(t *testing.T) {
 		t.Errorf("without the row: %+v", c)
 	}
 	p.hears(noon.Add(time.Minute), "f0.d1") // the batch was taken with the rows of before
-	back := with(without, "f0", func(rows map[string]contract.Device) { rows["d1"], rows["d2"] = contract.Device{Community: "c0"}, contract.Device{Community: "c0"} })
-	if c := counted(t, p, back, noon.Add(4*time.Minute)); c.fleets["f0"].PresenceReport != (there{Online: 1, Offline: 1, NeverSeen: 1}) {
-		t.Errorf("the row is back: %+v", c.fleets)
+	back := with(without, "f0", func(rows map[string]contract.Device) { rows["d1"], rows["d2"] = contract.Device{Community: "c0"}, contract.Device{} })
+	if c := counted(t, p, back, noon.Add(4*time.Minute)); c.fleets["f0"].PresenceReport != (there{Online: 1, Offline: 1, NeverSeen: 1}) ||
+		!maps.Equal(c.communities, map[string]there{"c0": {Online: 1, Offline: 1}}) {
+		t.Errorf("the row is back, and one is in store: %+v", c)
 	}
 	none := *back
 	none.Fleets = nil
