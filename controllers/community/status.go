@@ -5,6 +5,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/status"
 )
 
@@ -21,10 +22,26 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Community, plan com
 	if plan.Workspace != nil {
 		o.Status.WorkspaceNamespace = plan.Workspace.Namespace
 	}
+	r.devices(s, o)
 	if s.Platform != nil && !problems.Fatal() {
 		if open, ok := r.Reports.OpenCases(kit.PlatformKey(s.Platform), o.Name); ok {
 			o.Status.OpenCases = int32(open)
 		}
+	}
+}
+
+// devices fills in who is there of the devices whose rows name the community. While no fresh report tells, all that were last
+// counted are unknown.
+func (r *Reconciler) devices(s *compile.Snapshot, o *v1alpha1.Community) {
+	if s.Platform != nil {
+		if p, fresh := r.Reports.Community(kit.PlatformKey(s.Platform), o.Name); fresh {
+			counts := kit.DeviceCounts(int32(p.Online+p.Offline+p.NeverSeen+p.Unknown), p, true)
+			o.Status.Devices = &counts
+			return
+		}
+	}
+	if d := o.Status.Devices; d != nil {
+		*d = kit.DeviceCounts(d.Total, contract.PresenceReport{}, false)
 	}
 }
 

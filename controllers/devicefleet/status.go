@@ -1,12 +1,15 @@
 package devicefleet
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/status"
 )
 
@@ -22,6 +25,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the fleet's devices are admitted"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
+	defer r.counts(s, o)
 	if problems.Fatal() || s.Platform == nil {
 		return
 	}
@@ -33,7 +37,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	if plan.CA != nil {
 		o.Status.CASecret, o.Status.CAGeneration = plan.CA.CopyTo.Name, max(1, o.Spec.Identity.CAGeneration)
 	}
-	r.counts(s, o, plan)
+	o.Status.Devices = &v1alpha1.FleetDeviceCounts{Accepted: int32(len(plan.Document.Devices)), Rejected: int32(plan.Refused)}
 }
 
 func credentials(plan compile.FleetPlan) status.Named {
@@ -46,20 +50,22 @@ func credentials(plan compile.FleetPlan) status.Named {
 	return status.True(v1alpha1.ConditionCredentialsReady, v1alpha1.ReasonSucceeded, "credentials are in Secret "+plan.Connection.Secret.Name)
 }
 
-// counts fills in presence and violations as the nodes report them; without a fresh report presence is unknown, not the
-// last value.
-func (r *Reconciler) counts(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan) {
-	accepted := int32(len(plan.Document.Devices))
-	d := &v1alpha1.FleetDeviceCounts{Accepted: accepted, Rejected: int32(plan.Refused)}
-	d.Total, d.Unknown = accepted, accepted
-	if f, fresh := r.Reports.Fleet(kit.PlatformKey(s.Platform), o.Name); fresh {
-		d.Online, d.Offline, d.NeverSeen = int32(f.Online), int32(f.Offline), int32(f.NeverSeen)
-		d.Unknown = max(0, accepted-d.Online-d.Offline-d.NeverSeen)
-		o.Status.Violations = f.Violations
-		if !f.LastViolationAt.IsZero() {
-			at := metav1.NewTime(f.LastViolationAt.UTC().Truncate(1e9))
-			o.Status.LastViolationAt = &at
-		}
+// counts fills in presence, violations and invalid messages as the nodes report them. Presence that no fresh report tells of is
+// unknown; of the others, which only grow, what was last told stands.
+func (r *Reconciler) counts(s *compile.Snapshot, o *v1alpha1.DeviceFleet) {
+	d := o.Status.Devices
+	if d == nil {
+		return
 	}
-	o.Status.Devices = d
+	if s.Platform == nil {
+		d.DeviceCounts = kit.DeviceCounts(d.Accepted, contract.PresenceReport{}, false)
+		return
+	}
+	f, fresh := r.Reports.Fleet(kit.PlatformKey(s.Platform), o.Name)
+	d.DeviceCounts = kit.DeviceCounts(d.Accepted, f.PresenceReport, fresh)
+	o.Status.Violations = max(o.Status.Violations, f.Violations) // one broker of several may be away
+	o.Status.InvalidMessages = max(o.Status.InvalidMessages, f.InvalidMessages)
+	if at := metav1.NewTime(f.LastViolationAt.UTC().Truncate(time.Minute)); !f.LastViolationAt.IsZero() && !at.Before(o.Status.LastViolationAt) {
+		o.Status.LastViolationAt = &at
+	}
 }

@@ -56,7 +56,7 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	}
 	if !kit.KeepsLastGood(problems) { // what is on the platform that holds the namespace is not on this one
 		o.Status.Communities, o.Status.Organizations, o.Status.Fleets, o.Status.Datasets, o.Status.Agreements = nil, nil, nil, nil, nil
-		o.Status.Cases, o.Status.Endpoints = nil, nil
+		o.Status.Cases, o.Status.Endpoints, o.Status.Devices = nil, nil, nil
 		return nil
 	}
 	return r.counts(ctx, s, o)
@@ -206,6 +206,9 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 		}
 		*l.into = counted
 	}
+	if err := r.devices(ctx, s, o); err != nil {
+		return err
+	}
 	reports, last := r.Reports.Platform(kit.PlatformKey(o))
 	open := int64(0)
 	for _, rep := range reports {
@@ -217,6 +220,29 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	if !last.IsZero() && (o.Status.LastReports == nil || last.Sub(o.Status.LastReports.Time) > time.Minute) {
 		at := metav1.NewTime(last.UTC().Truncate(time.Second))
 		o.Status.LastReports = &at
+	}
+	return nil
+}
+
+// devices sums the devices of the platform's fleets up: by their status how many there are, by the nodes who is there.
+func (r *Reconciler) devices(ctx context.Context, s *compile.Snapshot, o *v1alpha1.GridPlatform) error {
+	total, known := int32(0), false
+	for _, ns := range r.members(ctx, s, "DeviceFleet") {
+		var fleets v1alpha1.DeviceFleetList
+		if err := r.Client.List(ctx, &fleets, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("devices of fleets: %w", err)
+		}
+		for i := range fleets.Items {
+			if d := fleets.Items[i].Status.Devices; d != nil {
+				total, known = total+d.Accepted, true
+			}
+		}
+	}
+	o.Status.Devices = nil
+	if known {
+		told, fresh := r.Reports.Devices(kit.PlatformKey(o))
+		counts := kit.DeviceCounts(total, told, fresh)
+		o.Status.Devices = &counts
 	}
 	return nil
 }

@@ -69,6 +69,8 @@ type Kit struct {
 type Reports interface {
 	Platform(platform types.NamespacedName) (reports []contract.Report, last time.Time)
 	Fleet(platform types.NamespacedName, fleet string) (contract.FleetReport, bool)
+	Community(platform types.NamespacedName, community string) (contract.PresenceReport, bool)
+	Devices(platform types.NamespacedName) (contract.PresenceReport, bool)
 	OpenCases(platform types.NamespacedName, community string) (int64, bool)
 	Dispatch(platform types.NamespacedName, organization string) (contract.DispatchReport, bool)
 	Decisions(platform types.NamespacedName, agreement string) (contract.DecisionReport, bool)

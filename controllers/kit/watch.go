@@ -2,6 +2,7 @@ package kit
 
 import (
 	"context"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -33,33 +34,57 @@ func Workers() controller.Options { return controller.Options{MaxConcurrentRecon
 
 // Wakes calls objects again for reasons that the API server does not tell: a bundle came into force, a Secret changed, a
 // report came.
+//
+// They go straight into the queue of the kind's controller, which holds each object once: a call never waits, however many objects
+// are called at once, and whoever calls may hold locks that a reconciler wants.
 type Wakes struct {
-	channels map[string]chan event.GenericEvent
+	mu    sync.Mutex
+	kinds map[string]*wakes
 }
 
-// NewWakes gives channels for the kinds.
+// wakes are those of a kind: its controller's queue, and before that runs the objects to put into it.
+type wakes struct {
+	queue  workqueue.TypedRateLimitingInterface[reconcile.Request]
+	before map[reconcile.Request]bool
+}
+
+// NewWakes gives wakes for the kinds.
 func NewWakes(kinds ...string) *Wakes {
-	w := &Wakes{channels: map[string]chan event.GenericEvent{}}
+	w := &Wakes{kinds: map[string]*wakes{}}
 	for _, k := range kinds {
-		w.channels[k] = make(chan event.GenericEvent, 1024)
+		w.kinds[k] = &wakes{before: map[reconcile.Request]bool{}}
 	}
 	return w
 }
 
 // Wake calls an object again.
 func (w *Wakes) Wake(k shelf.Key) {
-	ch, ok := w.channels[k.Kind]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	of, ok := w.kinds[k.Kind]
 	if !ok {
 		return
 	}
-	o := &v1alpha1.GridPlatform{} // only the name is read
-	o.Namespace, o.Name = k.Namespace, k.Name
-	ch <- event.GenericEvent{Object: o}
+	call := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}}
+	if of.queue == nil {
+		of.before[call] = true
+		return
+	}
+	of.queue.Add(call)
 }
 
-// Source gives the source of a kind's wakes.
+// Source gives the source of a kind's wakes. One controller may have it.
 func (w *Wakes) Source(kind string) source.Source {
-	return source.Channel(w.channels[kind], &handler.EnqueueRequestForObject{})
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		of := w.kinds[kind]
+		for call := range of.before {
+			queue.Add(call)
+		}
+		of.queue, of.before = queue, nil
+		return nil
+	})
 }
 
 // ByOwner maps an object that we made to the object it was made for.

@@ -1,6 +1,7 @@
 package publication
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestCallsArePaced(t *testing.T) {
 	}
 	c.now([]shelf.Key{fleet}, at.Add(time.Second))
 	at = at.Add(time.Second + calm)
-	if c.waiting[fleet] && !slices.Equal(c.due(at), []shelf.Key{fleet}) {
+	if _, waits := c.waiting[fleet]; waits && !slices.Equal(c.due(at), []shelf.Key{fleet}) {
 		t.Error("the last change is never shown")
 	}
 	at = at.Add(2 * calm)
@@ -36,5 +37,39 @@ func TestCallsArePaced(t *testing.T) {
 	}
 	if got := c.now([]shelf.Key{fleet}, at); len(got) != 1 {
 		t.Error("after quiet a change is not shown at once")
+	}
+}
+
+// However many objects change at once, as many are called between two looks as the API server takes easily, each in its turn.
+func TestCallsOfManyObjectsAreBounded(t *testing.T) {
+	c, at := newCalls(), time.Unix(1000, 0)
+	var all []shelf.Key
+	for i := range 2000 {
+		all = append(all, shelf.Key{Kind: "Community", Name: fmt.Sprint("c", i)})
+	}
+	all = append(all, shelf.Key{Kind: "GridPlatform", Name: "p"})
+	if got := c.now(all, at); len(got) != most {
+		t.Fatalf("%d of %d are called at once, want %d", len(got), len(all), most)
+	}
+	called := map[shelf.Key]int{}
+	for looks := range len(all)/most + 1 {
+		at = at.Add(look)
+		for _, k := range c.due(at) {
+			called[k]++
+		}
+		if looks == 0 && called[shelf.Key{Kind: "GridPlatform", Name: "p"}] != 1 {
+			t.Error("the platform waits behind its communities")
+		}
+		if got := c.now(all[most:most+1], at); len(got) > 0 {
+			t.Errorf("%v is called beyond the bound", got)
+		}
+		if n := len(called); n > (looks+1)*most {
+			t.Fatalf("%d are called after %d looks", n, looks+1)
+		}
+	}
+	for _, k := range all[most:] {
+		if called[k] == 0 {
+			t.Errorf("%v is never called", k)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package publication
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,8 @@ type followed struct {
 	stop    context.CancelFunc
 	reports map[string]contract.Report
 	calls   calls
+	// told says whether a fresh report told of devices when it was last looked at.
+	told bool
 }
 
 // NewReports gives reports that live as long as ctx.
@@ -69,7 +72,7 @@ func (r *Reports) Forget(name types.NamespacedName) {
 }
 
 func (r *Reports) run(ctx context.Context, name types.NamespacedName, f *followed, link *natslink.Link) {
-	age := time.NewTicker(5 * time.Second)
+	age := time.NewTicker(look)
 	defer age.Stop()
 	var watcher jetstream.KeyWatcher
 	var updates <-chan jetstream.KeyValueEntry
@@ -94,13 +97,13 @@ func (r *Reports) run(ctx context.Context, name types.NamespacedName, f *followe
 			}
 			r.tell(name, f)
 		case <-age.C:
+			r.tell(name, f)
 			r.mu.Lock()
 			due := f.calls.due(r.Now())
 			r.mu.Unlock()
 			for _, key := range due {
 				r.Wake(key)
 			}
-			r.tell(name, f)
 		}
 	}
 }
@@ -120,34 +123,55 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	}
 	was := f.reports[entry.Key()]
 	f.reports[entry.Key()] = report
-	said := map[string][]string{
-		"DeviceFleet": changed(was.Fleets, report.Fleets), "Community": changed(was.OpenCases, report.OpenCases),
-		"Organization": changed(was.Dispatch, report.Dispatch), "DataSharingAgreement": changed(was.Decisions, report.Decisions),
-	}
+	platform := shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name}
 	var counted []shelf.Key
-	for kind, names := range said {
-		for _, n := range names {
-			counted = append(counted, r.Shelf.Find(name, kind, n)...)
+	fleets, communities := changed(shown(was.Fleets), shown(report.Fleets)), changed(was.OpenCases, report.OpenCases)
+	maps.Copy(communities, changed(was.Communities, report.Communities))
+	if len(fleets)+len(communities) > 0 {
+		counted = append(counted, platform)
+	}
+	for _, of := range []struct {
+		kind string
+		said map[string]bool
+	}{{"DeviceFleet", fleets}, {"Organization", changed(was.Dispatch, report.Dispatch)},
+		{"DataSharingAgreement", changed(was.Decisions, report.Decisions)}, {"Community", communities}} {
+		if len(of.said) == 0 {
+			continue
+		}
+		for _, key := range r.Shelf.Find(name, of.kind, "") {
+			if of.said[key.Name] {
+				counted = append(counted, key)
+			}
 		}
 	}
 	out := f.calls.now(counted, r.Now())
-	if len(said["Community"]) > 0 || ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) {
-		out = append(out, shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
+	if ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) && !slices.Contains(out, platform) {
+		out = append(out, platform)
+	}
+	return out
+}
+
+// shown gives of the counts of fleets what a status shows: refused connections it does not, and any stranger can cause them.
+func shown(fleets map[string]contract.FleetReport) map[string]contract.FleetReport {
+	out := make(map[string]contract.FleetReport, len(fleets))
+	for name, f := range fleets {
+		f.Rejected = 0
+		out[name] = f
 	}
 	return out
 }
 
 // changed gives the keys whose values differ between two maps.
-func changed[V comparable](was, is map[string]V) []string {
-	var out []string
+func changed[V comparable](was, is map[string]V) map[string]bool {
+	out := map[string]bool{}
 	for k, v := range is {
 		if old, had := was[k]; !had || old != v {
-			out = append(out, k)
+			out[k] = true
 		}
 	}
 	for k := range was {
 		if _, has := is[k]; !has {
-			out = append(out, k)
+			out[k] = true
 		}
 	}
 	return out
@@ -179,10 +203,25 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 	_, _, is := r.Shelf.Lease(name)
 	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
 		r.Wake(shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
-		for _, key := range r.Shelf.Find(name, "DeviceFleet", "") { // presence comes and goes with the nodes that tell of it
-			r.Wake(key)
-		}
 	}
+	for _, key := range r.silent(name, f) {
+		r.Wake(key)
+	}
+}
+
+// silent gives the objects whose devices nobody tells of any more.
+func (r *Reports) silent(name types.NamespacedName, f *followed) []shelf.Key {
+	reports, _ := r.Platform(name)
+	_, tells := presence(reports)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := f.told
+	f.told = tells
+	if !told || tells {
+		return nil
+	}
+	counted := []shelf.Key{{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name}}
+	return f.calls.now(slices.Concat(counted, r.Shelf.Find(name, "DeviceFleet", ""), r.Shelf.Find(name, "Community", "")), r.Now())
 }
 
 // Platform gives the fresh reports of a platform and when the last one came.
@@ -204,20 +243,49 @@ func (r *Reports) Platform(name types.NamespacedName) (reports []contract.Report
 	return reports, last
 }
 
-// Fleet gives what the nodes of a platform say of a fleet, summed up; ok is false when none speaks of presence.
+// presence gives the newest of the reports that tells of devices: two instances of the role grid that hand over to each other may
+// both have told of the same ones.
+func presence(reports []contract.Report) (newest contract.Report, ok bool) {
+	for _, report := range reports {
+		if report.Role == contract.RoleGrid && report.Fleets != nil && report.At.After(newest.At) {
+			newest, ok = report, true
+		}
+	}
+	return newest, ok
+}
+
+// Fleet gives what the nodes of a platform say of a fleet: presence and invalid messages as the role grid has them, the rest summed
+// up; ok is false when no fresh report speaks of presence.
 func (r *Reports) Fleet(name types.NamespacedName, fleet string) (sum contract.FleetReport, ok bool) {
 	reports, _ := r.Platform(name)
+	if newest, tells := presence(reports); tells {
+		var f contract.FleetReport
+		f, ok = newest.Fleets[fleet]
+		sum.PresenceReport, sum.InvalidMessages = f.PresenceReport, f.InvalidMessages
+	}
 	for _, report := range reports {
-		f, has := report.Fleets[fleet]
-		if !has {
-			continue
-		}
-		ok = ok || report.Role == contract.RoleGrid
-		sum.Online, sum.Offline, sum.NeverSeen = sum.Online+f.Online, sum.Offline+f.Offline, sum.NeverSeen+f.NeverSeen
+		f := report.Fleets[fleet]
 		sum.Rejected, sum.Violations = sum.Rejected+f.Rejected, sum.Violations+f.Violations
 		if f.LastViolationAt.After(sum.LastViolationAt) {
 			sum.LastViolationAt = f.LastViolationAt
 		}
+	}
+	return sum, ok
+}
+
+// Community gives the presence of the devices in a community; ok is false when no fresh report tells of any devices.
+func (r *Reports) Community(name types.NamespacedName, community string) (contract.PresenceReport, bool) {
+	reports, _ := r.Platform(name)
+	newest, ok := presence(reports)
+	return newest.Communities[community], ok
+}
+
+// Devices gives the presence of the devices of all fleets; ok is false when no fresh report tells of any.
+func (r *Reports) Devices(name types.NamespacedName) (sum contract.PresenceReport, ok bool) {
+	reports, _ := r.Platform(name)
+	newest, ok := presence(reports)
+	for _, f := range newest.Fleets {
+		sum.Online, sum.Offline, sum.NeverSeen, sum.Unknown = sum.Online+f.Online, sum.Offline+f.Offline, sum.NeverSeen+f.NeverSeen, sum.Unknown+f.Unknown
 	}
 	return sum, ok
 }

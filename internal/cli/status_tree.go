@@ -120,7 +120,7 @@ func tree(w world, now time.Time, say words) Status {
 	own := stand(p, say)
 	root := &Node{Mark: own.mark, Text: strings.TrimSpace(fmt.Sprintf("%s %s/%s %s", say.say("GridPlatform"), p.Namespace, p.Name, p.Spec.DisplayName))}
 	members := []*Node{
-		group(say, "Community", items(w.communities), nil), group(say, "Organization", items(w.organizations), nil),
+		communities(say, w.communities), group(say, "Organization", items(w.organizations), nil),
 		group(say, "DeviceProfile", items(w.profiles), nil), fleets(say, w.fleets), group(say, "EdgeNode", items(w.edges), nil),
 		group(say, "Scenario", items(w.scenarios), nil), group(say, "Dataset", items(w.datasets), nil), agreements(say, w.agreements),
 	}
@@ -216,6 +216,28 @@ func named(o statused) string {
 	return o.GetNamespace() + "/" + o.GetName()
 }
 
+// communitiesShown is how many communities with devices that are not all there get a line of their own.
+const communitiesShown = 10
+
+// communities opens, beside those that are not Ready, the ones in which most devices are silent or unknown.
+func communities(say words, list []v1alpha1.Community) *Node {
+	n := group(say, "Community", items(list), nil)
+	missing := func(o statused) int32 {
+		if d := o.(*v1alpha1.Community).Status.Devices; d != nil {
+			return d.Offline + d.Unknown
+		}
+		return 0
+	}
+	all := items(list)
+	slices.SortStableFunc(all, func(a, b statused) int { return int(missing(b)) - int(missing(a)) })
+	for _, o := range all[:min(len(all), communitiesShown)] {
+		if missing(o) > 0 && stand(o, say).mark == MarkGood {
+			n.add(&Node{Mark: MarkGood, Text: named(o) + deviceCounts(say, *o.(*v1alpha1.Community).Status.Devices)})
+		}
+	}
+	return n
+}
+
 // fleetsShown is how many healthy fleets get a line of their own.
 const fleetsShown = 10
 
@@ -225,13 +247,14 @@ func fleets(say words, list []v1alpha1.DeviceFleet) *Node {
 	if n == nil {
 		return nil
 	}
-	var total, online int32
+	var sum v1alpha1.DeviceCounts
 	for _, o := range all {
 		if d := o.(*v1alpha1.DeviceFleet).Status.Devices; d != nil {
-			total, online = total+d.Total, online+d.Online
+			sum.Total, sum.Online, sum.Offline = sum.Total+d.Total, sum.Online+d.Online, sum.Offline+d.Offline
+			sum.NeverSeen, sum.Unknown = sum.NeverSeen+d.NeverSeen, sum.Unknown+d.Unknown
 		}
 	}
-	n.Text += say.say("online", online, total)
+	n.Text += deviceCounts(say, sum)
 	for _, o := range all {
 		f := o.(*v1alpha1.DeviceFleet)
 		if len(all) <= fleetsShown || f.Status.Violations > 0 {
@@ -246,22 +269,30 @@ func fleets(say words, list []v1alpha1.DeviceFleet) *Node {
 func fleetCounts(say words, f *v1alpha1.DeviceFleet) string {
 	text := ""
 	if d := f.Status.Devices; d != nil {
-		text = say.say("online", d.Online, d.Total)
-		if d.Offline > 0 {
-			text += say.say("offline", d.Offline)
-		}
-		if d.NeverSeen > 0 {
-			text += say.say("never seen", d.NeverSeen)
-		}
-		if d.Unknown > 0 {
-			text += say.say("unknown", d.Unknown)
-		}
+		text = deviceCounts(say, d.DeviceCounts)
 		if d.Rejected > 0 {
 			text += say.say("rejected", d.Rejected)
 		}
 	}
 	if f.Status.Violations > 0 {
 		text += say.say("violations", f.Status.Violations)
+	}
+	if f.Status.InvalidMessages > 0 {
+		text += say.say("invalid", f.Status.InvalidMessages)
+	}
+	return text
+}
+
+// deviceCounts says who is there, and of the rest what there is of it.
+func deviceCounts(say words, d v1alpha1.DeviceCounts) string {
+	text := say.say("online", d.Online, d.Total)
+	for _, rest := range []struct {
+		word string
+		n    int32
+	}{{"offline", d.Offline}, {"never seen", d.NeverSeen}, {"unknown", d.Unknown}} {
+		if rest.n > 0 {
+			text += say.say(rest.word, rest.n)
+		}
 	}
 	return text
 }

@@ -95,6 +95,7 @@ var phrases = map[string][2]string{
 	"never seen":  {", %d never seen", "，从未上线 %d"},
 	"unknown":     {", %d unknown", "，未知 %d"},
 	"rejected":    {", %d rows rejected", "，拒收 %d 行"},
+	"invalid":     {", %d messages that do not fit the profile", "，不合物模型的消息 %d 条"},
 	"violations":  {", %d publishes outside permissions", "，越权发布 %d 次"},
 	"components":  {"Components %d/%d", "组件 %d/%d"},
 	"bundle":      {"Bundle: sequence %d, %s", "策略包：序号 %d，%s"},

@@ -11,6 +11,9 @@ import (
 	"github.com/dizuo/dizuo/internal/node/command"
 )
 
+// missedHeartbeats is what nodes take where a profile says nothing; it stays unsaid.
+const missedHeartbeats = 3
+
 // ProfilePlan is what a DeviceProfile becomes.
 type ProfilePlan struct{ Document contract.Profile }
 
@@ -19,6 +22,9 @@ func Profile(s *Snapshot, o *v1alpha1.DeviceProfile) (ProfilePlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Profiles)
 	doc := contract.Profile{Fields: map[string]contract.Field{}, HeartbeatSeconds: int64(o.Spec.Heartbeat.Seconds())}
+	if o.Spec.MissedHeartbeats != missedHeartbeats {
+		doc.MissedHeartbeats = o.Spec.MissedHeartbeats
+	}
 	for i, f := range o.Spec.Fields {
 		at := fmt.Sprintf("spec.fields[%d]", i)
 		doc.Fields[f.Name] = contract.Field{

@@ -39,6 +39,7 @@ func (p platform) healthService() Object {
 // alerts are the rules that wake a person: each names what a device, a citizen or an auditor would notice.
 func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 	in := `{namespace="` + p.Namespace + `"}`
+	silent, heard := `{namespace="`+p.Namespace+`",presence="offline"}`, `{namespace="`+p.Namespace+`",presence="online"}`
 	rule := func(name, expr, lasts, severity, summary, summaryZH string) *monitoringac.RuleApplyConfiguration {
 		return monitoringac.Rule().WithAlert(name).WithExpr(intstr.FromString(expr)).WithFor(monitoringv1.Duration(lasts)).
 			WithLabels(map[string]string{"severity": severity, "platform": p.Name}).
@@ -51,6 +52,9 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 			"A pod of the platform does not answer.", "平台有组件未应答。"),
 		rule("DizuoNoWorkingGrid", "(sum(dizuo_grid_working"+in+") or vector(0)) < 1", "5m", "critical",
 			"No grid service works the ingest log off: signals become no cases.", "没有网格服务在处理信号：信号不会转为事件。"),
+		rule("DizuoFleetSilent", "sum by (fleet) (dizuo_grid_devices"+silent+") > 9 and sum by (fleet) (dizuo_grid_devices"+silent+
+			") > sum by (fleet) (dizuo_grid_devices"+heard+")", "15m", "warning",
+			"Most devices of fleet {{ $labels.fleet }} that were ever heard are silent beyond their heartbeats.", "设备组 {{ $labels.fleet }} 的多数设备已离线。"),
 	)
 	if p.EMQX != nil {
 		group.WithRules(rule("DizuoIngestAway", "(sum(dizuo_ingest_session_held"+in+") or vector(0)) < 1", "5m", "critical",

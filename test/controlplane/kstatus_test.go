@@ -333,6 +333,17 @@ func kindOf(t *testing.T, o client.Object) string {
 // it asks for the broker's address then, and not before.
 func operate(t *testing.T, s *apiserver.Server) (looked <-chan struct{}, stop func()) {
 	t.Helper()
+	settled := make(chan struct{})
+	once := sync.OnceFunc(func() { close(settled) })
+	return settled, operateAt(t, s, func(types.NamespacedName) string {
+		once()
+		return "tls://127.0.0.1:1" // nobody listens there
+	})
+}
+
+// operateAt runs an operator that finds the brokers of platforms at an address.
+func operateAt(t *testing.T, s *apiserver.Server, address func(types.NamespacedName) string) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	mgr, err := ctrl.NewManager(s.Operator(), ctrl.Options{Scheme: controllers.Scheme(), Cache: controllers.Caches(),
 		Metrics: metricsserver.Options{BindAddress: "0"}, Controller: ctrlconfig.Controller{SkipNameValidation: new(true)}})
@@ -343,12 +354,7 @@ func operate(t *testing.T, s *apiserver.Server) (looked <-chan struct{}, stop fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	settled := make(chan struct{})
-	once := sync.OnceFunc(func() { close(settled) })
-	options := controllers.Options{Catalog: catalog, Images: compile.Images{Node: "dizuo/dizuo:test", Postgres: "postgres:15"}, Address: func(types.NamespacedName) string {
-		once()
-		return "tls://127.0.0.1:1" // nobody listens there
-	}}
+	options := controllers.Options{Catalog: catalog, Images: compile.Images{Node: "dizuo/dizuo:test", Postgres: "postgres:15"}, Address: address}
 	if err := controllers.Setup(ctx, mgr, options); err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +367,7 @@ func operate(t *testing.T, s *apiserver.Server) (looked <-chan struct{}, stop fu
 		}
 	})
 	t.Cleanup(stop)
-	return settled, stop
+	return stop
 }
 
 // passed waits until an operator has looked at every object of a platform and is done with each: every controller works off one

@@ -156,8 +156,9 @@ func (a *api) device(ctx context.Context, in *deviceInput) (*output[DeviceView],
 	}); err != nil {
 		return nil, a.fail(err)
 	}
-	alive := 3 * time.Duration(who.bundle.Rules.Profiles[f.Profile].HeartbeatSeconds) * time.Second
-	if v.LastSeen != nil && alive > 0 && a.now().Sub(last) > alive {
+	// Of a device that goes on sending, the database knows the minute.
+	since := onlineSince(who.bundle.Rules.Profiles[f.Profile], a.now())
+	if v.LastSeen != nil && endOfMinute(seconds(last)) < since {
 		v.Presence = "Offline"
 	}
 	return &output[DeviceView]{v}, nil

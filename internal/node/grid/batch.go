@@ -47,6 +47,8 @@ type batch struct {
 	acks   []ackFrom
 	// stated are devices that said their state.
 	stated map[device]bool
+	// misfits counts messages that did not fit their profile, by fleet.
+	misfits map[string]int64
 }
 
 // work takes messages and the time, commits what they do, and only then acknowledges.
@@ -54,6 +56,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose []*nat
 	if b := s.w.in.Current(); b != s.bundle {
 		s.bundle = b
 		s.w.tellProblems(s.engine.Update(b.Rules))
+		s.w.presence.update(b)
 	}
 	s.w.metrics.scenarios.Set(float64(s.engine.Loaded()))
 	due := s.watermark.Sub(s.ticked) >= tickEvery
@@ -104,7 +107,7 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose []*nats.M
 		return err
 	}
 	b.s.sequence = last
-	b.s.w.presence.heard(b.seen)
+	b.s.w.presence.heard(b.seen, b.misfits)
 	b.s.w.metrics.keys.Set(float64(b.s.engine.Keys()))
 	for _, e := range b.events {
 		b.s.w.metrics.alarms.WithLabelValues(e.Scenario, string(e.Kind)).Inc()
@@ -133,7 +136,11 @@ func (b *batch) take(subject string, raw []byte, arrived time.Time, id string) {
 	p, err := rules.Decode(b.s.bundle.Rules.Profiles[f.Profile], raw)
 	if err != nil {
 		m.messages.WithLabelValues("malformed").Inc()
+		b.invalid(fleet)
 		return
+	}
+	if len(p.Problems) > 0 {
+		b.invalid(fleet)
 	}
 	for _, x := range p.Problems {
 		m.fields.WithLabelValues(f.Profile, x.Field, x.Reason).Inc()
@@ -183,7 +190,10 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 	if err := writeStates(ctx, tx, states); err != nil {
 		return err
 	}
-	if err := writeSeen(ctx, tx, b.seen); err != nil {
+	if err := writeSeen(ctx, tx, b.s.w.presence.news(b.seen)); err != nil {
+		return err
+	}
+	if err := writeInvalid(ctx, tx, b.misfits); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO grid.ingest_position (stream, stream_created, sequence) VALUES ($1, $2, $3)

@@ -97,6 +97,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 	}
 	m, p := newMetrics(reg), &presence{}
 	c := &commander{in: in, metrics: m, log: log, now: time.Now, publish: nc.Publish}
+	reg.MustRegister(presenceCollector{p, in, time.Now})
 	return &service{
 		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,
 		worker:  &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
@@ -145,7 +146,7 @@ func (s *service) fill(r *contract.Report) {
 	if b == nil {
 		return
 	}
-	s.presence.count(b, time.Now(), r)
+	s.presence.report(b, time.Now(), r)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // a report that waits for a database is no report
 	defer cancel()
 	if err := s.fillCases(ctx, r); err != nil {

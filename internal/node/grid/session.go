@@ -66,6 +66,7 @@ func (s *session) end() {
 	defer cancel()
 	_ = raw.Close(ctx)
 	s.w.metrics.working.Set(0)
+	s.w.presence.forget()
 }
 
 func (s *session) load(ctx context.Context) error {
@@ -128,28 +129,6 @@ func (s *session) loadStates(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("engine state: %w", err)
 	}
-	return nil
-}
-
-func (s *session) loadSeen(ctx context.Context) error {
-	rows, err := s.conn.Query(ctx, "SELECT fleet, device, last_seen FROM grid.devices_seen")
-	if err != nil {
-		return fmt.Errorf("devices seen: %w", err)
-	}
-	seen := map[string]map[string]int64{}
-	var fleet, name string
-	var last time.Time
-	_, err = pgx.ForEachRow(rows, []any{&fleet, &name, &last}, func() error {
-		if seen[fleet] == nil {
-			seen[fleet] = map[string]int64{}
-		}
-		seen[fleet][name] = last.UnixMilli()
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("devices seen: %w", err)
-	}
-	s.w.presence.reset(seen)
 	return nil
 }
 

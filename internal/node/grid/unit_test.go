@@ -158,23 +158,6 @@ func TestPauseGrowsAndEnds(t *testing.T) {
 	}
 }
 
-func TestPresence(t *testing.T) {
-	b := testBundle("https://example.test", "")
-	p := &presence{}
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	var r contract.Report
-	if p.count(b, now, &r); r.Fleets != nil {
-		t.Error("before a session nothing is known")
-	}
-	p.reset(map[string]map[string]int64{"smokes": {"s1": now.Add(-3 * time.Hour).UnixMilli()}})
-	p.heard(map[device]time.Time{{"smokes", "s2"}: now.Add(-4 * time.Hour)})
-	p.count(b, now, &r)
-	f := r.Fleets["smokes"]
-	if f.Online != 1 || f.Offline != 1 || f.NeverSeen != int64(len(b.Fleets["smokes"].Devices))-2 {
-		t.Errorf("got %+v", f)
-	}
-}
-
 func TestCloudEventHoldsNoHousehold(t *testing.T) {
 	b := testBundle("https://example.test", "")
 	c := &Case{Community: "jinghu", Fleet: "doors", Device: "d1", Scenario: "s01", Title: "t", Severity: contract.SeverityHigh}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -29,9 +28,7 @@ const (
 )
 
 func TestBenchDevices(t *testing.T) {
-	if os.Getenv("DIZUO_BENCH_OUT") == "" {
-		t.Skip("make bench-devices runs it")
-	}
+	needed(t)
 	var figures []figure.Figure
 	var perRow []float64
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
@@ -47,12 +44,7 @@ func TestBenchDevices(t *testing.T) {
 			figure.AtMost(name+"change of one row", change.Seconds(), "s", limits[0]), figure.AtMost(name+"heap, peak", peak, "MiB", limits[1]))
 	}
 	figures = append(figures, figure.AtMost("growth per row from 10,000 to 1,000,000", perRow[2]/perRow[0], "x", 1.5))
-	for _, f := range figures {
-		fmt.Printf("%-44s %12g %-6s target %g, met: %t\n", f.Name, f.Value, f.Unit, f.Target, f.Met)
-	}
-	if err := figure.Write(os.Getenv("DIZUO_BENCH_OUT"), figures); err != nil {
-		t.Fatal(err)
-	}
+	record(figures...)
 }
 
 // world is a platform with fleets whose inventories are in Secrets.

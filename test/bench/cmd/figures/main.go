@@ -23,6 +23,9 @@ type promise struct {
 
 var promises = map[string]promise{
 	"Step evaluations/s": {300_000, true},
+	// To count must take milliseconds, and a message must not feel that a device is noted.
+	"PresenceCount ns/op": {100e6, false},
+	"PresenceHeard ns/op": {2000, false},
 	// A decision's cost must not grow: time at the larger size over time at the smaller.
 	"Decide growth": {1.3, false},
 }

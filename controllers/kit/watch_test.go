@@ -1,0 +1,42 @@
+package kit
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/dizuo/dizuo/internal/shelf"
+)
+
+// More objects than any channel would hold are called while nobody reads, before the controller runs and after; none waits, none is
+// lost, and none is there twice.
+func TestWakesNeverWait(t *testing.T) {
+	const objects = 5000
+	w := NewWakes("Community")
+	call := func(from, to int) {
+		for i := from; i < to; i++ {
+			w.Wake(shelf.Key{Kind: "Community", Namespace: "ns", Name: fmt.Sprint("c", i)})
+			w.Wake(shelf.Key{Kind: "Community", Namespace: "ns", Name: fmt.Sprint("c", i)})
+			w.Wake(shelf.Key{Kind: "EdgeNode", Namespace: "ns", Name: "nobody reconciles it"})
+		}
+	}
+	call(0, objects/2)
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer queue.ShutDown()
+	if err := w.Source("Community").Start(context.Background(), queue); err != nil {
+		t.Fatal(err)
+	}
+	call(objects/2, objects)
+	if n := queue.Len(); n != objects {
+		t.Errorf("%d objects are called, want %d", n, objects)
+	}
+	one, _ := queue.Get()
+	w.Wake(shelf.Key{Kind: "Community", Namespace: one.Namespace, Name: one.Name})
+	queue.Done(one)
+	if n := queue.Len(); n != objects {
+		t.Errorf("one that was called while it was looked at is not looked at again: %d wait, want %d", n, objects)
+	}
+}
