@@ -96,14 +96,14 @@ type Unit struct {
 
 // Report is the outcome of a run.
 type Report struct {
-	Fleet    string `json:"fleet"`
-	Device   string `json:"device"`
-	ClientID string `json:"clientID"`
+	// Fleet, Device, ClientID, Address and Method ("X509" or "Password") are empty if payloads alone were checked.
+	Fleet    string `json:"fleet,omitempty"`
+	Device   string `json:"device,omitempty"`
+	ClientID string `json:"clientID,omitempty"`
 	// Address is host and port of the broker; Dialled is where the connection was made if that is elsewhere.
-	Address string `json:"address"`
+	Address string `json:"address,omitempty"`
 	Dialled string `json:"dialled,omitempty"`
-	// Method is "X509" or "Password".
-	Method string `json:"method"`
+	Method  string `json:"method,omitempty"`
 	// Profile is the name of the DeviceProfile; empty if none was given.
 	Profile       string    `json:"profile,omitempty"`
 	SchemaVersion int32     `json:"schemaVersion,omitempty"`
@@ -113,7 +113,7 @@ type Report struct {
 	// ServerCertificate and BrokerCA are SHA-256 fingerprints of the certificate that the broker showed and of the CA that it was
 	// checked against.
 	ServerCertificate string `json:"serverCertificate,omitempty"`
-	BrokerCA          string `json:"brokerCA"`
+	BrokerCA          string `json:"brokerCA,omitempty"`
 	// Samples counts the payloads that were checked; Sent what the tool itself published to the device's own topics.
 	Samples int `json:"samples"`
 	Sent    int `json:"sent"`
