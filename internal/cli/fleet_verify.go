@@ -264,18 +264,16 @@ func (a *app) verifyProfile(ctx context.Context, v *verification, fleet string) 
 			}
 		}
 	}
-	name, bytes := v.profile, 0
+	name, limit := v.profile, 0
 	if f := fleets[fleet]; f != nil {
 		name = either(name, f.Spec.ProfileRef.Name)
-		if f.Spec.Limits != nil {
-			bytes = int(f.Spec.Limits.PayloadBytes)
-		}
+		limit = int(f.Spec.Limits.PayloadBytes)
 	}
 	if name == "" && len(profiles) == 1 {
 		name = sortedKeys(profiles)[0]
 	}
 	if name == "" {
-		return nil, bytes, nil
+		return nil, limit, nil
 	}
 	p := profiles[name]
 	if p == nil {
@@ -291,7 +289,7 @@ func (a *app) verifyProfile(ctx context.Context, v *verification, fleet string) 
 	if len(problems) > 0 {
 		return nil, 0, fmt.Errorf("DeviceProfile %s: %s: %s", name, problems[0].Field, problems[0].Message)
 	}
-	return &fleetverify.Profile{Name: name, SchemaVersion: p.Spec.SchemaVersion, Profile: plan.Document}, bytes, nil
+	return &fleetverify.Profile{Name: name, SchemaVersion: p.Spec.SchemaVersion, Profile: plan.Document}, limit, nil
 }
 
 // counter reads the count of violations from the fleet's status.
@@ -330,8 +328,5 @@ func (s fleetStatus) Engine(ctx context.Context) string {
 		s.client.Get(ctx, types.NamespacedName{Namespace: f.Status.Platform.Namespace, Name: f.Status.Platform.Name}, &p) != nil {
 		return ""
 	}
-	if p.Spec.Broker == nil || p.Spec.Broker.Engine == "" {
-		return string(v1alpha1.BrokerNATS)
-	}
-	return string(p.Spec.Broker.Engine)
+	return either(string(p.Spec.Broker.Engine), string(v1alpha1.BrokerNATS))
 }
