@@ -30,7 +30,8 @@ type enrollment struct {
 	caCert, caKey   string
 	secret          string
 	fleet, platform string
-	devices         []string
+	devices, csrs   []string
+	platformClient  bool
 	csv, out        string
 	validity        time.Duration
 	force           bool
@@ -39,12 +40,19 @@ type enrollment struct {
 func (a *app) enrollCommand() *cobra.Command {
 	var e enrollment
 	cmd := &cobra.Command{
-		Use:   "enroll --fleet F --platform P (--device D... | --csv FILE) --out DIR (--ca-cert FILE --ca-key FILE | --secret NS/NAME)",
+		Use:   "enroll --fleet F --platform P (--device D... | --csv FILE | --csr PATH... | --platform-client) --out DIR (--ca-cert FILE --ca-key FILE | --secret NS/NAME)",
 		Short: "Make keys and certificates for devices",
 		Long: `Make a key and a certificate for each device, signed by the fleet's CA, which the platform puts into the Secret <fleet>-ca of
 the fleet's namespace. A device gets a folder DIR/<device> with tls.key (mode 0600), tls.crt and issuer.crt. The certificate
 names the device in its URI, spiffe://<fleet>.<platform>.dizuo.internal/<device>, and is good for a client only. It never
-outlives its CA, and must stand under the CA's name constraints. Where the device will hang need not be known.`,
+outlives its CA, and must stand under the CA's name constraints. Where the device will hang need not be known.
+
+With --csr the keys stay where they were made: each certificate request (PKCS #10; a file, or a folder with *.csr) becomes tls.crt and
+issuer.crt in DIR/<device>. The device is named by the request's URI, else by the file's name. The request must be signed by its own key,
+P-256 or RSA from 2048 bits; nothing but that public key is taken from it. What is wrong is said file by file, and the others go on; the
+exit code is then 1.
+
+With --platform-client one certificate is made, for the vendor's cloud that speaks for a fleet of access mode Platform.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.enroll(cmd.Context(), &e) },
 	}
@@ -57,13 +65,20 @@ outlives its CA, and must stand under the CA's name constraints. Where the devic
 	flags.StringVar(&e.platform, "platform", "", "name of the GridPlatform")
 	flags.StringArrayVar(&e.devices, "device", nil, "device id; may be repeated")
 	flags.StringVar(&e.csv, "csv", "", "CSV with a column device, such as an inventory")
+	flags.StringArrayVar(&e.csrs, "csr", nil, "certificate request, or folder with *.csr; may be repeated")
+	flags.BoolVar(&e.platformClient, "platform-client", false, "make the certificate of the cloud that speaks for the fleet")
 	flags.StringVar(&e.out, "out", "", "folder to write to")
 	flags.DurationVar(&e.validity, "validity", 87600*time.Hour, "life of the certificates; the CA's end bounds it")
 	flags.BoolVar(&e.force, "force", false, "overwrite keys that are there")
 	for _, name := range []string{"fleet", "platform", "out"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
-	cmd.MarkFlagsOneRequired("device", "csv")
+	cmd.MarkFlagsOneRequired("device", "csv", "csr", "platform-client")
+	cmd.MarkFlagsMutuallyExclusive("csr", "platform-client")
+	for _, other := range []string{"device", "csv"} {
+		cmd.MarkFlagsMutuallyExclusive(other, "csr")
+		cmd.MarkFlagsMutuallyExclusive(other, "platform-client")
+	}
 	cmd.MarkFlagsOneRequired("ca-cert", "secret")
 	cmd.MarkFlagsMutuallyExclusive("ca-cert", "secret")
 	cmd.MarkFlagsRequiredTogether("ca-cert", "ca-key")
@@ -78,6 +93,9 @@ func (a *app) enroll(ctx context.Context, e *enrollment) error {
 	ca, err := a.readCA(ctx, e)
 	if err != nil {
 		return err
+	}
+	if len(e.csrs) > 0 {
+		return a.enrollRequests(e, ca)
 	}
 	for i, device := range devices {
 		// All names are checked before the first key is made, and each certificate before it is written.
@@ -115,8 +133,14 @@ func (e *enrollment) list() ([]string, error) {
 	if !contract.ValidFleet(e.fleet) {
 		return nil, usage("--fleet %q: want lower-case letters, digits and hyphens, at most 63", e.fleet)
 	}
+	if e.platformClient {
+		return []string{contract.PlatformDevice}, nil
+	}
 	seen := map[string]bool{}
 	for _, d := range devices {
+		if d == contract.PlatformDevice {
+			return nil, fmt.Errorf("device %s: the name is kept for the cloud of a fleet; use --platform-client for that", d)
+		}
 		if !contract.ValidDevice(d) {
 			return nil, fmt.Errorf("device %q: want 1 to 64 letters, digits, _ or -", d)
 		}
@@ -175,17 +199,24 @@ func newAuthority(source string, certPEM, keyPEM []byte) (*authority, error) {
 
 // credential is what a device holds.
 type credential struct {
+	// key is nil if the device made its own.
 	key         *ecdsa.PrivateKey
 	certificate []byte
 }
 
-// issue makes a key and a certificate for a device, and checks it as the broker will.
+// issue makes a key and a certificate for a device.
 func (ca *authority) issue(platform, fleet, device string, now time.Time, life time.Duration) (*credential, error) {
-	uri, err := url.Parse(contract.DeviceURI(platform, fleet, device))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	der, err := ca.sign(platform, fleet, device, key.Public(), now, life)
+	return &credential{key, der}, err
+}
+
+// sign makes a certificate for a device's key, and checks it as the broker will.
+func (ca *authority) sign(platform, fleet, device string, key crypto.PublicKey, now time.Time, life time.Duration) ([]byte, error) {
+	uri, err := url.Parse(contract.DeviceURI(platform, fleet, device))
 	if err != nil {
 		return nil, err
 	}
@@ -208,11 +239,11 @@ func (ca *authority) issue(platform, fleet, device string, now time.Time, life t
 		NotBefore: from, NotAfter: to, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, key.Public(), ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, key, ca.key)
 	if err != nil {
 		return nil, err
 	}
-	return &credential{key, der}, ca.check(der, now)
+	return der, ca.check(der, now)
 }
 
 // subject helps people who look at a certificate; nothing reads it. X.509 allows 64 characters.
@@ -243,12 +274,14 @@ func (c *credential) write(dir string, ca *x509.Certificate, force bool) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	key, err := encodeKey(c.key)
-	if err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(dir, "tls.key"), key, force); err != nil {
-		return err
+	if c.key != nil {
+		key, err := encodeKey(c.key)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, "tls.key"), key, force); err != nil {
+			return err
+		}
 	}
 	for name, der := range map[string][]byte{"tls.crt": c.certificate, "issuer.crt": ca.Raw} {
 		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,19 +16,31 @@ import (
 func (a *app) passwordsCommand() *cobra.Command {
 	var in, outCSV, outSecrets, fleet string
 	var rotate, force bool
+	var overlap time.Duration
 	cmd := &cobra.Command{
 		Use:   "passwords --csv FILE --out-csv FILE --out-secrets FILE",
 		Short: "Generate passwords for the devices of an inventory",
 		Long: `Generate a password of 128 random bits for each row of an inventory that has no passwordHash, and write the inventory with the
 hashes to --out-csv, and device and password to --out-secrets (mode 0600), for the factory. The platform needs the first file
-only. With --fleet the second one also has the MQTT user name and client id.`,
+only. With --fleet the second one also has the MQTT user name and client id.
+
+With --rotate every row gets a new password. The hash that it had moves to the column previousPasswordHash, and previousUntil says until
+when it is taken beside the new one (now and --overlap): time for the factory's devices to learn theirs. A hash that was still
+in previousPasswordHash ends with that: a device has two passwords at most.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			t, err := readTable(in)
 			if err != nil {
 				return err
 			}
-			secrets, err := addPasswords(t, fleet, rotate, rand.Reader)
+			if overlap < 0 || overlap > 0 && overlap < time.Second {
+				return usage("--overlap %s: write a positive duration such as 720h, or 0 to end the old passwords at once", overlap)
+			}
+			var until time.Time
+			if overlap > 0 {
+				until = a.now().Add(overlap)
+			}
+			secrets, err := addPasswords(t, fleet, rotation{rotate, until}, rand.Reader)
 			if err != nil {
 				return err
 			}
@@ -56,6 +69,7 @@ only. With --fleet the second one also has the MQTT user name and client id.`,
 	flags.StringVar(&outSecrets, "out-secrets", "", "passwords, for the factory")
 	flags.StringVar(&fleet, "fleet", "", "DeviceFleet, for user names")
 	flags.BoolVar(&rotate, "rotate", false, "make new passwords for rows that have a hash too")
+	flags.DurationVar(&overlap, "overlap", 720*time.Hour, "with --rotate, how long the old password is taken beside the new one")
 	flags.BoolVar(&force, "force", false, "overwrite a file of passwords that is there")
 	for _, name := range []string{"csv", "out-csv", "out-secrets"} {
 		_ = cmd.MarkFlagRequired(name)
@@ -63,19 +77,35 @@ only. With --fleet the second one also has the MQTT user name and client id.`,
 	return cmd
 }
 
-// addPasswords fills in the column passwordHash and gives the passwords that it made.
-func addPasswords(t *sheet, fleet string, rotate bool, random io.Reader) (*sheet, error) {
+// rotation says what becomes of a hash that is there.
+type rotation struct {
+	// all rows get a new password, not only those without.
+	all bool
+	// until is when the old hash ends; zero is at once.
+	until time.Time
+}
+
+// add gives the index of a column, which is made if it is not there.
+func (s *sheet) add(name string) int {
+	if i, err := s.column(name); err == nil {
+		return i
+	}
+	s.header = append(s.header, name)
+	for i := range s.rows {
+		s.rows[i] = append(s.rows[i], "")
+	}
+	return len(s.header) - 1
+}
+
+// addPasswords fills in the column passwordHash, moves what a rotation replaces, and gives the passwords that it made.
+func addPasswords(t *sheet, fleet string, rotate rotation, random io.Reader) (*sheet, error) {
 	device, err := t.column("device")
 	if err != nil {
 		return nil, err
 	}
-	hash, err := t.column("passwordHash")
-	if err != nil {
-		hash = len(t.header)
-		t.header = append(t.header, "passwordHash")
-		for i := range t.rows {
-			t.rows[i] = append(t.rows[i], "")
-		}
+	hash := t.add("passwordHash")
+	if rotate.all {
+		rotate.move(t, hash)
 	}
 	client, noClient := t.column("clientID")
 	secrets := &sheet{header: []string{"device", "password"}}
@@ -86,7 +116,7 @@ func addPasswords(t *sheet, fleet string, rotate bool, random io.Reader) (*sheet
 		if !contract.ValidDevice(row[device]) {
 			return nil, fmt.Errorf("%s: row %d: device: want 1 to 64 letters, digits, _ or -", t.path, i+1)
 		}
-		if row[hash] != "" && !rotate {
+		if row[hash] != "" {
 			continue
 		}
 		plain, err := password.Generate(random)
@@ -107,4 +137,17 @@ func addPasswords(t *sheet, fleet string, rotate bool, random io.Reader) (*sheet
 		secrets.rows = append(secrets.rows, out)
 	}
 	return secrets, nil
+}
+
+// move takes the hashes away, so that new ones are made, and keeps them as the previous ones until the end of the overlap. What was
+// previous before is gone; a row that had no hash keeps nothing.
+func (r rotation) move(t *sheet, hash int) {
+	previous, until := t.add("previousPasswordHash"), t.add("previousUntil")
+	for _, row := range t.rows {
+		row[previous], row[until] = "", ""
+		if row[hash] != "" && !r.until.IsZero() {
+			row[previous], row[until] = row[hash], r.until.UTC().Format(time.RFC3339)
+		}
+		row[hash] = ""
+	}
 }

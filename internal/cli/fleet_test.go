@@ -1,15 +1,20 @@
 package cli
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/csv"
 	"encoding/pem"
 	"math/big"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,4 +170,169 @@ func records(t *testing.T, path string) [][]string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// rotate runs fleet passwords --rotate over an inventory and gives the new one and the passwords.
+func rotate(t *testing.T, inventory string, more ...string) (rows, plain [][]string) {
+	t.Helper()
+	dir := t.TempDir()
+	in, out, secrets := filepath.Join(dir, "in.csv"), filepath.Join(dir, "out.csv"), filepath.Join(dir, "secrets.csv")
+	if err := os.WriteFile(in, []byte(inventory), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"fleet", "passwords", "--csv", in, "--out-csv", out, "--out-secrets", secrets, "--rotate"}, more...)
+	if r := run(t, "", args...); r.code != ExitOK {
+		t.Fatal(r.err)
+	}
+	return records(t, out), records(t, secrets)
+}
+
+func TestRotation(t *testing.T) {
+	const old = "sha256:AAAAAAAAAAAAAAAAAAAAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	rows, plain := rotate(t, "device,passwordHash\nd-1,"+old+"\nd-2,\n", "--overlap", "48h")
+	if len(plain) != 3 {
+		t.Fatalf("%d passwords, want one for each of 2 devices", len(plain)-1)
+	}
+	if got := strings.Join(rows[0], ","); got != "device,passwordHash,previousPasswordHash,previousUntil" {
+		t.Errorf("header %s", got)
+	}
+	if rows[1][2] != old || rows[1][3] != "2026-06-03T08:00:00Z" || rows[1][1] == old {
+		t.Errorf("row %v: want the old hash until 48 h from now, and a new one", rows[1])
+	}
+	if rows[2][2] != "" || rows[2][3] != "" {
+		t.Errorf("row %v: a device without a hash has no previous one", rows[2])
+	}
+	// A second rotation forgets the first password, and without an overlap nothing is kept.
+	var again strings.Builder
+	for _, row := range rows {
+		again.WriteString(strings.Join(row, ",") + "\n")
+	}
+	if second, _ := rotate(t, again.String()); second[1][2] != rows[1][1] || second[1][3] != "2026-07-01T08:00:00Z" {
+		t.Errorf("row %v after the second rotation; want the hash of the first, for 720 h", second[1])
+	}
+	if second, _ := rotate(t, again.String(), "--overlap", "0"); second[1][2] != "" || second[1][3] != "" || second[1][1] == rows[1][1] {
+		t.Errorf("row %v without an overlap", second[1])
+	}
+	if r := run(t, "", "fleet", "passwords", "--csv", "x", "--out-csv", "y", "--out-secrets", "z", "--overlap", "-1h"); r.code != ExitUsage {
+		t.Errorf("a negative overlap: exit code %d", r.code)
+	}
+}
+
+// writeCSR makes a certificate request over a key.
+func writeCSR(t *testing.T, path string, key crypto.Signer, uris ...string) {
+	t.Helper()
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "anything"}, DNSNames: []string{"evil.example"}}
+	for _, text := range uris {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template.URIs = append(template.URIs, u)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ecKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestEnrollRequests(t *testing.T) {
+	cert, key := fleetCA(t, contract.FleetDomain("smoke", "qi"), at.Add(-time.Hour), at.Add(1000*time.Hour))
+	in, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	one := ecKey(t, elliptic.P256())
+	large, err1 := rsa.GenerateKey(rand.Reader, 2048)
+	_, edwards, err2 := ed25519.GenerateKey(rand.Reader)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	writeCSR(t, filepath.Join(in, "sd-1.csr"), one)
+	writeCSR(t, filepath.Join(in, "whatever.csr"), large, contract.DeviceURI("qi", "smoke", "sd-2"))
+	says := map[string]string{"sd-3.csr": "same key", "sd-4.csr": "P-384", "sd-5.csr": "asks for", "sd.6.csr": "names the device", "sd-7.csr": "URIs", "sd-8.csr": "not signed by the key",
+		"sd-9.csr": "no certificate request", "t-sd-1.csr": "is in", "z.csr": "and not _platform", "zz.csr": "ed25519"}
+	writeCSR(t, filepath.Join(in, "sd-3.csr"), one)
+	writeCSR(t, filepath.Join(in, "sd-4.csr"), ecKey(t, elliptic.P384()))
+	writeCSR(t, filepath.Join(in, "sd-5.csr"), ecKey(t, elliptic.P256()), contract.DeviceURI("qi", "doors", "sd-5"))
+	writeCSR(t, filepath.Join(in, "sd.6.csr"), ecKey(t, elliptic.P256()))
+	writeCSR(t, filepath.Join(in, "sd-7.csr"), ecKey(t, elliptic.P256()), contract.DeviceURI("qi", "smoke", "sd-7"), contract.DeviceURI("qi", "smoke", "sd-1"))
+	writeCSR(t, filepath.Join(in, "t-sd-1.csr"), ecKey(t, elliptic.P256()), contract.DeviceURI("qi", "smoke", "sd-1"))
+	writeCSR(t, filepath.Join(in, "z.csr"), ecKey(t, elliptic.P256()), contract.DeviceURI("qi", "smoke", contract.PlatformDevice))
+	writeCSR(t, filepath.Join(in, "zz.csr"), edwards)
+	writeCSR(t, filepath.Join(in, "sd-8.csr"), ecKey(t, elliptic.P256()))
+	raw, err := os.ReadFile(filepath.Join(in, "sd-8.csr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(raw)
+	block.Bytes = bytes.Replace(block.Bytes, []byte("evil"), []byte("evim"), 1)
+	for name, text := range map[string][]byte{"sd-8.csr": pem.EncodeToMemory(block), "sd-9.csr": []byte("hello")} {
+		if err := os.WriteFile(filepath.Join(in, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := enroll(t, cert, key, out, "--csr", in)
+	if r.code != ExitFailed || !strings.Contains(r.err, "devices enrolled in "+out+": 2, refused: 10") {
+		t.Errorf("exit code %d: %s", r.code, r.err)
+	}
+	for file, why := range says {
+		found := false
+		for _, line := range strings.Split(r.err, "\n") {
+			found = found || strings.HasPrefix(line, filepath.Join(in, file)+": ") && strings.Contains(line, why)
+		}
+		if !found {
+			t.Errorf("%s: want a line that says %q in:\n%s", file, why, r.err)
+		}
+	}
+	for device, public := range map[string]crypto.PublicKey{"sd-1": one.Public(), "sd-2": large.Public()} {
+		raw, err := os.ReadFile(filepath.Join(out, device, "tls.crt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain, err := parseCertificates(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := chain[0]
+		if !c.PublicKey.(interface{ Equal(crypto.PublicKey) bool }).Equal(public) || c.URIs[0].String() != contract.DeviceURI("qi", "smoke", device) ||
+			c.Subject.CommonName != "smoke."+device || len(c.DNSNames) != 0 {
+			t.Errorf("%s: URIs %v, subject %s, DNS names %v; want ours, and the request's key alone", device, c.URIs, c.Subject, c.DNSNames)
+		}
+		if _, err := os.Stat(filepath.Join(out, device, "tls.key")); err == nil {
+			t.Errorf("%s: a key was made for a device that has its own", device)
+		}
+	}
+	if left, _ := os.ReadDir(out); len(left) != 2 {
+		t.Errorf("left behind: %v", left)
+	}
+	if r := enroll(t, cert, key, out, "--csr", filepath.Join(in, "sd-1.csr")); r.code != ExitFailed || !strings.Contains(r.err, "is there already") {
+		t.Errorf("a certificate was overwritten: %q", r.err)
+	}
+}
+
+func TestEnrollPlatformClient(t *testing.T) {
+	cert, key := fleetCA(t, contract.FleetDomain("smoke", "qi"), at.Add(-time.Hour), at.Add(time.Hour))
+	out := filepath.Join(t.TempDir(), "out")
+	if r := enroll(t, cert, key, out, "--platform-client"); r.code != ExitOK {
+		t.Fatal(r.err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(out, contract.PlatformDevice, "tls.crt"), filepath.Join(out, contract.PlatformDevice, "tls.key"))
+	if err != nil || pair.Leaf.URIs[0].String() != contract.DeviceURI("qi", "smoke", contract.PlatformDevice) {
+		t.Errorf("%v: URIs %v", err, pair.Leaf.URIs)
+	}
+	if r := enroll(t, cert, key, out, "--device", contract.PlatformDevice); r.code == ExitOK || !strings.Contains(r.err, "--platform-client") {
+		t.Errorf("the cloud's name was given to a device: %q", r.err)
+	}
+	if r := enroll(t, cert, key, out, "--platform-client", "--device", "sd-1"); r.code != ExitUsage {
+		t.Errorf("exit code %d: %s", r.code, r.err)
+	}
 }

@@ -68,17 +68,22 @@ func (k *Kind) Unknown(path string) string {
 		return "is not a field of " + k.name
 	}
 	last := steps[len(steps)-1].Key
-	var best []string
-	for _, name := range k.siblings(steps[:len(steps)-1]) {
-		if d := distance(strings.ToLower(last), strings.ToLower(name)); d <= 2 && d < len(name) {
-			best = append(best, name)
-		}
-	}
-	slices.Sort(best)
-	if len(best) > 0 {
+	if best := Nearest(last, k.siblings(steps[:len(steps)-1])); len(best) > 0 {
 		return "is not a field of " + k.name + "; did you mean " + strings.Join(best, " or ") + "?"
 	}
 	return "is not a field of " + k.name + "; remove it, or see `kubectl explain`"
+}
+
+// Nearest gives, sorted, those of the names that somebody who wrote name may have meant: at most two letters away, in either case.
+func Nearest(name string, names []string) []string {
+	var best []string
+	for _, n := range names {
+		if d := distance(strings.ToLower(name), strings.ToLower(n)); d <= 2 && d < len(n) {
+			best = append(best, n)
+		}
+	}
+	slices.Sort(best)
+	return best
 }
 
 func (k *Kind) siblings(parent Path) []string {

@@ -50,6 +50,13 @@ func (c CA) Server(t testing.TB) tls.Certificate {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 }
 
+// ServerUntil gives one that began a while before it ended, or ends.
+func (c CA) ServerUntil(t testing.TB, end time.Time) tls.Certificate {
+	t.Helper()
+	return issue(t, &c, x509.Certificate{DNSNames: []string{"localhost"}, NotBefore: end.Add(-30 * time.Minute), NotAfter: end,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+}
+
 // Peer gives a certificate for both sides of a connection on this machine, that bears a URI.
 func (c CA) Peer(t testing.TB, uri string) tls.Certificate {
 	t.Helper()
@@ -93,7 +100,9 @@ func issue(t testing.TB, parent *CA, template x509.Certificate) tls.Certificate 
 	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
 		t.Fatal(err)
 	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	}
 	issuer, signer := &template, crypto.Signer(key)
 	if parent != nil {
 		issuer, signer = parent.Cert, parent.key

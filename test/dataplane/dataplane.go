@@ -1,0 +1,290 @@
+// Package dataplane runs a broker and what answers its auth callout, for tests of what connects to a platform. All of it is real: the
+// server, TLS, the role auth, and bundles that are signed as the operator signs them.
+package dataplane
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/internal/node/auth"
+	"github.com/dizuo/dizuo/internal/node/broker"
+	"github.com/dizuo/dizuo/internal/node/process"
+	"github.com/dizuo/dizuo/test/pki"
+)
+
+// Options say what runs.
+type Options struct {
+	// Platform is the name of the GridPlatform.
+	Platform string
+	// Credentials of fleets, by name.
+	Credentials map[string]contract.Credentials
+	// Open answers the callout with everything for everybody, in place of the role auth: a platform that is broken.
+	Open bool
+}
+
+// World is a running data plane.
+type World struct {
+	// CA of the platform: devices know the broker by it.
+	CA pki.CA
+	// Address of the MQTT listener, and the TLS files of the broker.
+	Address string
+	TLS     contract.TLSFiles
+
+	t       testing.TB
+	cfg     contract.NodeConfig
+	key     nkeys.KeyPair
+	broker  *broker.Broker
+	metrics *prometheus.Registry
+}
+
+// Start runs a data plane until the test ends. It returns when devices are let in.
+func Start(t testing.TB, o Options) *World {
+	t.Helper()
+	w := &World{t: t, CA: pki.New(t, "platform"), metrics: prometheus.NewRegistry()}
+	w.configure(o.Platform)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var err error
+	if w.broker, err = broker.Start(ctx, w.cfg, w.metrics, Logger()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.broker.Stop)
+	w.Address = w.broker.MQTTAddress()
+	w.broker.Update(o.Credentials)
+	for _, c := range []*contract.NATSConfig{w.cfg.NATS, &w.cfg.Auth.Callout, &w.cfg.Auth.System} {
+		c.URL = w.broker.ClientURL()
+	}
+	if o.Open {
+		w.admitAll(ctx)
+		return w
+	}
+	w.publish(ctx, o.Credentials)
+	done := make(chan error, 1)
+	go func() { done <- auth.Run(ctx, w.cfg, Logger()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("auth: %v", err)
+		}
+	})
+	w.ready(ctx)
+	return w
+}
+
+// Logger says nothing unless the tests are run with DIZUO_TEST_LOG.
+func Logger() *slog.Logger {
+	if os.Getenv("DIZUO_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (w *World) configure(platform string) {
+	w.t.Helper()
+	key, err := nkeys.CreateAccount()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.key, w.TLS = key, w.CA.Files(w.t, w.CA.Server(w.t))
+	public, _ := key.PublicKey()
+	seed, _ := key.Seed()
+	dir := w.t.TempDir()
+	w.cfg = contract.NodeConfig{Platform: "city/" + platform, Scope: contract.ScopeCenter, StateDir: filepath.Join(dir, "state"), HealthAddress: "127.0.0.1:0",
+		TrustFile: filepath.Join(dir, "trust.pem"),
+		Broker: &contract.BrokerConfig{ServerName: "broker-0", StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1", TLS: w.TLS,
+			CalloutKeyFile: w.write(filepath.Join(dir, "callout.pub"), public), SyncInterval: "10s",
+			Ingest: contract.IngestLog{MaxAgeSeconds: 3600, MaxBytes: 64 << 20}, Replicas: 1,
+			Peers:   []contract.PeerConfig{{Name: "broker-0", Route: "127.0.0.1:1"}},
+			PeerTLS: w.CA.Files(w.t, w.CA.Peer(w.t, contract.RoleURI(platform, contract.UserBroker)))},
+		NATS: &contract.NATSConfig{TLS: w.role(platform, contract.UserAuthBundle)},
+		Auth: &contract.AuthConfig{Callout: contract.NATSConfig{TLS: w.role(platform, contract.UserAuth)},
+			System: contract.NATSConfig{TLS: w.role(platform, contract.UserAuthSystem)}, CalloutSeedFile: w.write(filepath.Join(dir, "callout.seed"), string(seed))}}
+}
+
+func (w *World) role(platform, user string) contract.TLSFiles {
+	return w.CA.Files(w.t, w.CA.Client(w.t, contract.RoleURI(platform, user)))
+}
+
+func (w *World) write(file, text string) string {
+	w.t.Helper()
+	if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return file
+}
+
+// publish signs the credentials and puts them where the roles look: shards, index, then the lease.
+func (w *World) publish(ctx context.Context, credentials map[string]contract.Credentials) {
+	w.t.Helper()
+	key, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	der, err2 := x509.MarshalPKCS8PrivateKey(key)
+	signer, err3 := seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		w.t.Fatal(err)
+	}
+	w.write(w.cfg.TrustFile, string(must(signer.Public())(w.t)))
+	js := w.broker.JetStream()
+	store := must(js.ObjectStore(ctx, contract.BundleStore))(w.t)
+	var index contract.Index
+	for name, c := range credentials {
+		var doc map[string]any
+		if err := json.Unmarshal(must(json.Marshal(c))(w.t), &doc); err != nil {
+			w.t.Fatal(err)
+		}
+		shard := must(seal.Normalize(contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
+			Data: map[string]any{"dizuo": map[string]any{"credentials": map[string]any{name: doc}}}}))(w.t)
+		digest := must(shard.ContentDigest())(w.t)
+		index.Shards = append(index.Shards, contract.ShardRef{Name: shard.Name, Digest: digest})
+		must(store.PutBytes(ctx, contract.ObjectName("shard", digest), must(signer.Shard(shard))(w.t)))(w.t)
+	}
+	must(store.PutBytes(ctx, contract.ObjectName("index", index.Revision()), must(json.Marshal(index))(w.t)))(w.t)
+	lease := must(signer.Lease(contract.Lease{Platform: w.cfg.Platform, Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: 1,
+		IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}))(w.t)
+	leases := must(js.KeyValue(ctx, contract.LeaseBucket))(w.t)
+	must(leases.PutString(ctx, contract.ScopeCenter, lease))(w.t)
+}
+
+// ready waits for auth's report, which it writes when it enforces the first bundle.
+func (w *World) ready(ctx context.Context) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	reports := must(w.broker.JetStream().KeyValue(ctx, contract.ReportBucket))(w.t)
+	watch := must(reports.Watch(ctx, string(contract.RoleAuth)+".>", jetstream.IncludeHistory()))(w.t)
+	defer watch.Stop()
+	for {
+		select {
+		case entry := <-watch.Updates():
+			var r contract.Report
+			if entry != nil && json.Unmarshal(entry.Value(), &r) == nil && r.Sequence > 0 {
+				return
+			}
+		case <-ctx.Done():
+			w.t.Fatal("auth enforces no bundle")
+		}
+	}
+}
+
+// admitAll lets everybody in, by any name, with every permission in the account of devices.
+func (w *World) admitAll(ctx context.Context) {
+	w.t.Helper()
+	nc := must(process.Connect(ctx, w.cfg.Auth.Callout, contract.UserAuth, Logger()))(w.t)
+	w.t.Cleanup(nc.Close)
+	answer := func(m *nats.Msg) {
+		asked, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
+		if err != nil {
+			w.t.Error(err)
+			return
+		}
+		user := jwt.NewUserClaims(asked.UserNkey)
+		user.Name, user.Audience, user.Expires = "anybody", contract.AccountDevices, time.Now().Add(time.Hour).Unix()
+		token, err1 := user.Encode(w.key)
+		reply := jwt.NewAuthorizationResponseClaims(asked.UserNkey)
+		reply.Audience, reply.Jwt = asked.Server.ID, token
+		signed, err2 := reply.Encode(w.key)
+		if err := errors.Join(err1, err2, m.Respond([]byte(signed))); err != nil {
+			w.t.Error(err)
+		}
+	}
+	must(nc.Subscribe(server.AuthCalloutSubject, answer))(w.t)
+	if err := nc.Flush(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Violations gives how many publishes of a fleet the broker has dropped.
+func (w *World) Violations(fleet string) int64 {
+	w.t.Helper()
+	families := must(w.metrics.Gather())(w.t)
+	var n float64
+	for _, f := range families {
+		if f.GetName() != "dizuo_broker_violations_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			of := map[string]string{}
+			for _, l := range m.GetLabel() {
+				of[l.GetName()] = l.GetValue()
+			}
+			if of["fleet"] == fleet && of["kind"] == "publish" {
+				n += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return int64(n)
+}
+
+// Stored gives the payloads in the ingest log of a device's channel, oldest first.
+func (w *World) Stored(subject string) []string {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	stream := must(w.broker.JetStream().Stream(ctx, contract.IngestStream))(w.t)
+	var out []string
+	for seq := stream.CachedInfo().State.FirstSeq; ; {
+		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(contract.IngestPrefix+subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return out
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out, seq = append(out, string(m.Data)), m.Sequence+1
+	}
+}
+
+// Platform gives the name of the platform.
+func (w *World) Platform() string { return path.Base(w.cfg.Platform) }
+
+// Connection gives the content of the Secret <fleet>-connection, for an address; empty is the broker's own.
+func (w *World) Connection(fleet, method, address string) map[string][]byte {
+	w.t.Helper()
+	if address == "" {
+		address = w.Address
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	data := map[string][]byte{"ca.crt": []byte(w.CA.PEM), "host": []byte("localhost"), "port": []byte(port), "method": []byte(method),
+		"topicPrefix": []byte("dizuo/v1/d/" + fleet + "/"), "clientID": []byte(fleet + "_<device>")}
+	if method == "Password" {
+		data["username"] = []byte(fleet + ".<device>")
+	} else {
+		data["uriPrefix"] = []byte(contract.DeviceURI(w.Platform(), fleet, ""))
+	}
+	return data
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(fmt.Errorf("data plane: %w", err))
+		}
+		return v
+	}
+}
