@@ -77,7 +77,7 @@ func newWorld(t *testing.T, devices int) *world {
 		o.Name, o.Namespace = fmt.Sprint("f", f), "p"
 		o.Spec = v1alpha1.DeviceFleetSpec{ProfileRef: v1alpha1.ProfileRef{Name: "smoke"}, AccessMode: v1alpha1.AccessDevice,
 			Identity: v1alpha1.FleetIdentity{Type: v1alpha1.FleetIdentityX509}, Inventory: &v1alpha1.FleetInventory{}}
-		w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: compile.FleetCAName(o.Name)}] = map[string][]byte{"tls.crt": []byte("CA of " + o.Name)}
+		w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: compile.FleetCAName(o.Name, 1)}] = map[string][]byte{"tls.crt": []byte("CA of " + o.Name)}
 		for from := 0; from < min(fleetRows, devices-f*fleetRows); from += secretRows {
 			name := fmt.Sprintf("%s-%d", o.Name, from)
 			o.Spec.Inventory.Secrets = append(o.Spec.Inventory.Secrets, v1alpha1.SecretRef{Name: name})
