@@ -30,6 +30,8 @@ type Registry struct {
 	fleets   map[string]*fleetEntry
 	// bound maps a client id that a row binds to the device that holds it. Client ids made from names are not listed.
 	bound map[string]string
+	// edges are the edge nodes; see takeEdges.
+	edges map[string]*edgeEntry
 }
 
 type fleetEntry struct {

@@ -32,7 +32,9 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if cfg.Auth == nil || cfg.NATS == nil {
 		return fmt.Errorf("role auth: fields auth and nats of the configuration are required")
 	}
-	in, err := intake.Open(cfg, func(shard string) bool { return strings.HasPrefix(shard, contract.ShardCredentials) }, log)
+	in, err := intake.Open(cfg, func(shard string) bool {
+		return strings.HasPrefix(shard, contract.ShardCredentials) || shard == contract.ShardEdgeCredentials
+	}, log)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ const (
 
 // options gives the server's options. The parts that have no other door go through its configuration language, of which
 // JSON is a subset.
-func options(platform string, c contract.BrokerConfig, calloutKey string, own ownKeys, devices, clients, peers *tls.Config) (*server.Options, error) {
+func options(platform string, c contract.BrokerConfig, calloutKey string, own ownKeys, devices, clients, peers, edges *tls.Config) (*server.Options, error) {
 	var routes []string
 	for _, p := range c.Peers {
 		routes = append(routes, "nats-route://"+p.Route)
@@ -47,9 +47,9 @@ func options(platform string, c contract.BrokerConfig, calloutKey string, own ow
 		"accounts": map[string]any{
 			contract.AccountSystem:  map[string]any{},
 			contract.AccountAuth:    map[string]any{},
-			contract.AccountDevices: map[string]any{"jetstream": "enabled"},
-			// Leaf nodes will live here: no JetStream, nothing imported but named subjects.
-			contract.AccountEdge: map[string]any{},
+			contract.AccountDevices: map[string]any{"jetstream": "enabled", "exports": edgeExports()},
+			// Edge nodes live here: no JetStream, nothing imported but named subjects.
+			contract.AccountEdge: map[string]any{"imports": edgeImports(), "mappings": edgeMappings()},
 		},
 		"jetstream": map[string]any{
 			"store_dir":        c.StoreDir,
@@ -81,6 +81,10 @@ func options(platform string, c contract.BrokerConfig, calloutKey string, own ow
 	o.TLSConfig, o.TLSMap, o.TLSVerify, o.TLS, o.TLSTimeout = clients, true, true, true, tlsTimeout
 	o.MQTT.TLSConfig, o.MQTT.TLSTimeout = devices, tlsTimeout
 	o.Cluster.TLSConfig, o.Cluster.TLSTimeout = peers, tlsTimeout
+	if c.Edge != nil {
+		o.Websocket = server.WebsocketOpts{Host: hostOr(c.Host), Port: portOr(c.Edge.Port), TLSConfig: edges,
+			HandshakeTimeout: tlsTimeout * time.Second, AuthTimeout: authTimeout}
+	}
 	authorize(o, platform, calloutKey, own)
 	return o, nil
 }
