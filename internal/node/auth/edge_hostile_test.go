@@ -186,7 +186,9 @@ func TestAnswersCannotBeMisled(t *testing.T) {
 	for _, reply := range hostileSubjects() {
 		named[reply] = true
 	}
-	w.quiet(t, "reply", func(m *nats.Msg) bool { return named[m.Subject] }, contract.AccountDevices, contract.AccountAuth, contract.AccountSystem)
+	w.quiet(t, "reply", func(m *nats.Msg) bool {
+		return named[m.Subject] && (m.Header.Get(contract.EdgeErrorHeader) != "" || strings.Contains("asks answer of grid", string(m.Data)))
+	}, contract.AccountDevices, contract.AccountAuth, contract.AccountSystem)
 	w.quiet(t, "reply", func(m *nats.Msg) bool {
 		for _, v := range contract.EdgePushes() {
 			if m.Subject == contract.EdgeSubject("south", v) {
@@ -260,6 +262,7 @@ func TestHostileFrames(t *testing.T) {
 		role := contract.RoleURI(platform, contract.UserGrid)
 		for _, more := range []string{
 			`,"user":"` + role + `","pass":""`, `,"user":"` + role + `"`, `,"user":"south"`, `,"user":"door.d1","pass":"` + door1 + `"`,
+			`,"account":"DEV","new_account":true`,
 		} {
 			s, err := w.upgrade("/", north)
 			if err != nil {
@@ -281,8 +284,8 @@ func TestHostileFrames(t *testing.T) {
 				t.Errorf("no certificate, %s: let in with %q", more, all)
 			}
 		}
-		// A word about another account, or a key that nobody knows, changes nothing: it is the node of its certificate.
-		for _, more := range []string{`,"account":"DEV","new_account":true`, `,"nkey":"UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"`} {
+		// A key that nobody knows changes nothing: it is the node of its certificate.
+		for _, more := range []string{`,"nkey":"UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"`} {
 			s, err := w.upgrade("/", north)
 			if err != nil {
 				t.Fatal(err)
@@ -416,6 +419,37 @@ func (w *edgeWorld) leaf(cert tls.Certificate) error {
 		return fmt.Errorf("answers %q", raw)
 	}
 	return errShut
+}
+
+// TestHostileEdgeNodeIsBounded: what a node may do without end costs its own connection and nobody else's.
+func TestHostileEdgeNodeIsBounded(t *testing.T) {
+	w := newEdgeWorld(t).open()
+	north, _ := w.mustNode("north")
+	south, _ := w.mustNode("south")
+	for n := range 5000 {
+		if _, err := north.SubscribeSync(fmt.Sprintf("%s.%d", contract.InboxPrefix("north"), n)); err != nil {
+			break
+		}
+	}
+	_ = north.FlushTimeout(10 * time.Second)
+	if err := north.LastError(); err == nil || !strings.Contains(strings.ToLower(err.Error()), "maximum subscriptions") {
+		t.Errorf("5,000 subscriptions are granted: %v", err)
+	}
+	if _, no := ask(t, south, "south", contract.EdgeAsk, nil); no != string(edgeNoLease) {
+		t.Errorf("the neighbour: %q", no)
+	}
+	if got := metric(t, w.world, "dizuo_broker_edge_violations_total", map[string]string{"kind": "publish"}); got != 0 {
+		t.Errorf("%v violations before there was one", got)
+	}
+	if err := errors.Join(south.Publish(contract.EdgeSubject("north", contract.EdgeUp), nil), south.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the violation to be counted", func() error {
+		if got := metric(t, w.world, "dizuo_broker_edge_violations_total", map[string]string{"kind": "publish"}); got != 1 {
+			return fmt.Errorf("%v", got)
+		}
+		return nil
+	})
 }
 
 // TestEdgeNodeIsCut takes away what a node's admission rests on: it loses its connection before auth says that the bundle is in force,

@@ -36,7 +36,7 @@ var edgePace = map[contract.EdgeVerb]struct {
 	second rate.Limit
 	burst  int
 }{
-	contract.EdgeEnrol: {1, 5},
+	contract.EdgeEnrol: {1, 10},
 	contract.EdgeTell:  {1, 5},
 	contract.EdgeAsk:   {1, 10},
 	contract.EdgeGet:   {50, 200},

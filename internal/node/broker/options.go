@@ -23,6 +23,9 @@ const (
 	maxStore = 1 << 50
 	// maxPayload of a message in bytes. Bundles travel in chunks of 128 KiB, reports whole.
 	maxPayload = 1 << 20
+	// maxSubscriptions of one connection. Limits in a user JWT do not count here (see auth), and an edge node may subscribe to as many
+	// subjects below its inbox as it likes; a gateway subscribes to two for each of its rows.
+	maxSubscriptions = 4096
 	// memoryStore is unused by any stream here; it bounds what the API would let one take.
 	memoryStore = 16 << 20
 
@@ -43,6 +46,7 @@ func options(platform string, c contract.BrokerConfig, calloutKey string, own ow
 		"host":           hostOr(c.Host),
 		"port":           portOr(c.ClientPort),
 		"max_payload":    maxPayload,
+		"max_subs":       maxSubscriptions,
 		"system_account": contract.AccountSystem,
 		"accounts": map[string]any{
 			contract.AccountSystem:  map[string]any{},
