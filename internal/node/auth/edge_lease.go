@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -61,6 +62,15 @@ func (s *edgeScopes) set(edge, jws string) bool {
 	changed := s.leases[edge] != jws
 	s.leases[edge] = jws
 	return changed
+}
+
+// retain forgets the leases of all other nodes: they were taken away while nobody watched.
+func (s *edgeScopes) retain(there map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := func(edge string) bool { return !there[edge] }
+	maps.DeleteFunc(s.leases, func(edge, _ string) bool { return gone(edge) })
+	maps.DeleteFunc(s.named, func(edge string, _ []scope) bool { return gone(edge) })
 }
 
 // allows says whether an object belongs to a node's bundle.
@@ -189,6 +199,7 @@ func (s *edgeScopes) watch(ctx context.Context, js jetstream.JetStream, pushed f
 		return fmt.Errorf("watch leases of edge nodes: %w", err)
 	}
 	defer func() { _ = watcher.Stop() }()
+	there := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -199,9 +210,11 @@ func (s *edgeScopes) watch(ctx context.Context, js jetstream.JetStream, pushed f
 			}
 			good()
 			if entry == nil { // end of what was there at the start
+				s.retain(there)
 				continue
 			}
 			edge, jws := strings.TrimPrefix(entry.Key(), contract.ScopeEdge("")), ""
+			there[edge] = true
 			if entry.Operation() == jetstream.KeyValuePut {
 				jws = string(entry.Value())
 			}

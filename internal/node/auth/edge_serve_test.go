@@ -350,6 +350,9 @@ func TestBundleOfAnEdgeNode(t *testing.T) {
 	get := func(nc *nats.Conn, edge, object string) (string, string) {
 		return ask(t, nc, edge, contract.EdgeGet, []byte(object))
 	}
+	if got, no := get(south, "south", mine[2]); got != "" || no != string(edgeNotNamed) { // the first thing it asks for
+		t.Errorf("south got north's: %q, %q", got, no)
+	}
 	for _, object := range mine {
 		want := must(must(w.broker.JetStream().ObjectStore(context.Background(), contract.BundleStore))(t).GetBytes(context.Background(), object))(t)
 		if got, no := get(north, "north", object); got != string(want) || no != "" {
