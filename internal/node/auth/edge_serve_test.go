@@ -233,7 +233,7 @@ func TestEnrolment(t *testing.T) {
 	await(t, "the request in the report", func() error {
 		r, err := reportOf(w.broker.JetStream(), contract.RoleAuth)
 		if e := r.Edges["west"]; err != nil || e.Enrolment == nil || e.Enrolment.CSR != req.CSR || e.KeyDigest != spki(t, key) {
-			return fmt.Errorf("%+v, %v", e, err)
+			return fmt.Errorf("%+v, %w", e, err)
 		}
 		return nil
 	}, func() { w.publish() })
