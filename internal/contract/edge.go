@@ -87,6 +87,17 @@ const (
 // EdgeSubjectHeader names the device subject of what is pushed by EdgeCommand.
 const EdgeSubjectHeader = "Dizuo-Subject"
 
+// EdgeErrorHeader stands on a reply to EdgeTell, EdgeGet or EdgeAsk that could not be given and says why; the body is then empty.
+const EdgeErrorHeader = "Dizuo-Error"
+
+// Bounds of what an edge node sends and gets, in bytes.
+const (
+	MaxEdgeReport    = 64 << 10
+	MaxEdgeEnrolment = 16 << 10
+	// MaxEdgeObject is the largest object that EdgeGet gives: the broker's bound of a message, less a header.
+	MaxEdgeObject = 1<<20 - 4<<10
+)
+
 // EdgeRequests lists the verbs that a node may send.
 func EdgeRequests() []EdgeVerb {
 	return []EdgeVerb{EdgeEnrol, EdgeHello, EdgeUp, EdgeTell, EdgeGet, EdgeAsk}

@@ -43,7 +43,7 @@ const (
 	UserOperator = "operator"
 )
 
-// Accounts of the broker. Devices, the ingest log and the grid service share one; a leaf node never enters it.
+// Accounts of the broker. Devices, the ingest log and the grid service share one; an edge node never enters it.
 const (
 	AccountSystem  = "SYS"
 	AccountAuth    = "AUTH"

@@ -16,7 +16,7 @@ func TestKnownConnectionsAreCutByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := sweep.page(t.Context(), brokers[0], 0)
+	page, err := sweep.page(t.Context(), brokers[0], contract.AccountDevices, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

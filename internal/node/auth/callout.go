@@ -170,7 +170,9 @@ func (r *responder) admit(m *nats.Msg, rc *jwt.AuthorizationRequestClaims, id Id
 	if err != nil {
 		return fmt.Errorf("sign user: %w", err)
 	}
-	r.enforce.admitted.add(id.ClientID, rc.Server.ID, rc.ClientInformation.ID)
+	if id.ClientID != "" { // an edge node has none
+		r.enforce.admitted.add(id.ClientID, rc.Server.ID, rc.ClientInformation.ID)
+	}
 	return r.respond(m, rc, func(answer *jwt.AuthorizationResponseClaims) { answer.Jwt = token })
 }
 

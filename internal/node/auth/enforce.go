@@ -134,6 +134,7 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 		return false // a renewed lease
 	}
 	next, problems := NewRegistry(e.platform, b.Credentials)
+	problems = append(problems, next.takeEdges(b.EdgeCredentials)...)
 	for _, err := range problems {
 		e.log.Warn("credentials", "err", err)
 	}

@@ -23,9 +23,12 @@ type Request struct {
 	Chain []*x509.Certificate
 }
 
-// Identity is a device that was let in.
+// Identity is a device that was let in, or an edge node.
 type Identity struct {
 	Fleet, Device string
+	// Edge is the edge node; then there is no device. Token says that it came with its enrolment token.
+	Edge  string
+	Token bool
 	// ClientID that the connection must use.
 	ClientID string
 	// Stamp is a digest of what the admission rested on; see Registry.Stays.
@@ -43,7 +46,12 @@ type Identity struct {
 }
 
 // User gives the name of the identity's connections in the broker.
-func (i Identity) User() string { return contract.DeviceID(i.Fleet, i.Device) + "/" + i.Stamp }
+func (i Identity) User() string {
+	if i.Edge != "" {
+		return edgeUser + i.Edge + "/" + i.Stamp
+	}
+	return contract.DeviceID(i.Fleet, i.Device) + "/" + i.Stamp
+}
 
 // Reason says why a connection was refused, as a stable code for metrics and the broker's log.
 type Reason string
@@ -95,6 +103,9 @@ type Verifier func(h password.Hash, plain string) (match, ok bool)
 // Identify says which device a connection speaks for, or why it is refused. now is the time at which certificates must be
 // valid.
 func (r *Registry) Identify(req Request, now time.Time, verify Verifier) (Identity, *Refusal) {
+	if strings.EqualFold(req.Type, typeEdge) {
+		return r.identifyEdge(req, now, verify)
+	}
 	if !strings.EqualFold(req.Type, "mqtt") {
 		return Identity{}, &Refusal{Reason: ReasonNotMQTT}
 	}

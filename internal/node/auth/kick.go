@@ -91,18 +91,21 @@ func (s sweeper) brokers(ctx context.Context) ([]string, error) {
 // kicking shifts them.
 func (s sweeper) cut(ctx context.Context, broker string, stays func(user, clientID string) bool) (int, error) {
 	var gone []uint64
-	for offset := 0; ; {
-		page, err := s.page(ctx, broker, offset)
-		if err != nil {
-			return 0, err
-		}
-		for _, c := range page.Conns {
-			if c.MQTTClient != "" && !stays(c.AuthorizedUser, c.MQTTClient) {
-				gone = append(gone, c.Cid)
+	for _, account := range []string{contract.AccountDevices, contract.AccountEdge} {
+		for offset := 0; ; {
+			page, err := s.page(ctx, broker, account, offset)
+			if err != nil {
+				return 0, err
 			}
-		}
-		if offset += len(page.Conns); offset >= page.Total || len(page.Conns) == 0 {
-			break
+			for _, c := range page.Conns {
+				// The platform's own roles are in the devices' account too, without a client id; nobody but edge nodes is in theirs.
+				if (c.MQTTClient != "" || account == contract.AccountEdge) && !stays(c.AuthorizedUser, c.MQTTClient) {
+					gone = append(gone, c.Cid)
+				}
+			}
+			if offset += len(page.Conns); offset >= page.Total || len(page.Conns) == 0 {
+				break
+			}
 		}
 	}
 	for _, cid := range gone {
@@ -113,9 +116,9 @@ func (s sweeper) cut(ctx context.Context, broker string, stays func(user, client
 	return len(gone), nil
 }
 
-func (s sweeper) page(ctx context.Context, broker string, offset int) (*server.Connz, error) {
+func (s sweeper) page(ctx context.Context, broker, account string, offset int) (*server.Connz, error) {
 	ask, _ := json.Marshal(server.ConnzEventOptions{ConnzOptions: server.ConnzOptions{
-		Account: contract.AccountDevices, Username: true, Offset: offset, Limit: connzPage}})
+		Account: account, Username: true, Offset: offset, Limit: connzPage}})
 	next, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	msg, err := s.nc.RequestWithContext(next, "$SYS.REQ.SERVER."+broker+".CONNZ", ask)

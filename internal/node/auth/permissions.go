@@ -65,6 +65,9 @@ func expiry(id Identity, now time.Time, jitter float64) int64 {
 // Claims gives the user JWT's content for an identity. userKey is the public key that the broker made for this connection;
 // jitter in [0,1) spreads the expiry.
 func Claims(id Identity, userKey string, now time.Time, jitter float64) *jwt.UserClaims {
+	if id.Edge != "" {
+		return edgeClaims(id, userKey, now, jitter)
+	}
 	uc := jwt.NewUserClaims(userKey)
 	uc.Name = id.User()
 	uc.Audience = contract.AccountDevices

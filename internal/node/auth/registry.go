@@ -39,6 +39,8 @@ type Registry struct {
 	bound map[string]string
 	// via lists, by the device whose connection speaks for others, those others, sorted.
 	via map[string][]Prefix
+	// edges are the edge nodes; see takeEdges.
+	edges map[string]*edgeEntry
 }
 
 // fleetEntry is a fleet as the registry keeps it.

@@ -12,6 +12,9 @@ import (
 // Stays reports whether a connection with this user name (see Identity.User) and client id would be admitted as it is by
 // the registry: same credential, an issuer that is still listed, same client id, same prefixes.
 func (r *Registry) Stays(user, clientID string) bool {
+	if rest, ok := strings.CutPrefix(user, edgeUser); ok {
+		return r.edgeStays(rest)
+	}
 	name, stamp, ok := strings.Cut(user, "/")
 	fleet, device, err := contract.ParseDeviceID(name)
 	if !ok || err != nil {
@@ -30,7 +33,7 @@ func Revokes(old, next *Registry) bool {
 	if old == nil {
 		return true
 	}
-	if !maps.Equal(old.bound, next.bound) {
+	if !maps.Equal(old.bound, next.bound) || revokesEdges(old, next) {
 		return true
 	}
 	for range Gone(old, next) {

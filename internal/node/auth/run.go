@@ -32,7 +32,9 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if cfg.Auth == nil || cfg.NATS == nil {
 		return fmt.Errorf("role auth: fields auth and nats of the configuration are required")
 	}
-	in, err := intake.Open(cfg, func(shard string) bool { return strings.HasPrefix(shard, contract.ShardCredentials) }, log)
+	in, err := intake.Open(cfg, func(shard string) bool {
+		return strings.HasPrefix(shard, contract.ShardCredentials) || shard == contract.ShardEdgeCredentials
+	}, log)
 	if err != nil {
 		return err
 	}
@@ -122,9 +124,11 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 		server := &emqx{responder: r, ingest: contract.RoleURI(platform, contract.UserIngest), caFile: q.TLS.CAFile, held: held, recent: recent, log: log}
 		g.Go(func() error { return server.serve(ctx, *q, platform) })
 	}
+	nodes := newDesk(cfg, c.bundle, js, e, log)
+	g.Go(func() error { return nodes.run(ctx) })
 	g.Go(func() error { return watchLease(ctx, e, health, log) })
 	g.Go(func() error {
-		return report.Run(ctx, js, contract.RoleAuth, instance, in, e.Applied, reportEvery, s.report, func(r *contract.Report) {
+		return report.Run(ctx, js, contract.RoleAuth, instance, in, e.Applied, reportEvery, s.report, nodes.report, func(r *contract.Report) {
 			if err := e.Problem(); err != nil && r.Problem == "" {
 				r.Problem = err.Error()
 			}

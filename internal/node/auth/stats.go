@@ -16,6 +16,7 @@ type stats struct {
 	seconds   prometheus.Histogram
 	cuts      prometheus.Counter
 	sweeps    prometheus.Histogram
+	edges     *prometheus.CounterVec
 
 	mu     sync.Mutex
 	fleets map[string]int64
@@ -33,9 +34,11 @@ func newStats(reg prometheus.Registerer) *stats {
 			Help: "Connections cut because a newer bundle does not admit them."}),
 		sweeps: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_auth_sweep_seconds",
 			Help: "Time from the switch to a newer bundle until no revoked connection was left.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 10)}),
+		edges: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_auth_edge_requests_total",
+			Help: "Requests of edge nodes, by verb and result: answered or refused."}, []string{"verb", "result"}),
 		fleets: map[string]int64{},
 	}
-	reg.MustRegister(s.decisions, s.rejected, s.seconds, s.cuts, s.sweeps)
+	reg.MustRegister(s.edges, s.decisions, s.rejected, s.seconds, s.cuts, s.sweeps)
 	return s
 }
 

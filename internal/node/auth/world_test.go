@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/url"
@@ -138,6 +139,7 @@ type world struct {
 	ca    ca            // of the platform
 	cas   map[string]ca // of fleets
 	creds map[string]contract.Credentials
+	edges map[string]contract.EdgeCredential
 	seq   int64
 
 	in     *intake.Intake
@@ -197,7 +199,7 @@ func (w *world) bundle() *intake.Bundle {
 		c.Devices = devices
 		copied[name] = c
 	}
-	return &intake.Bundle{Credentials: copied, Lease: contract.Lease{Platform: w.cfg.Platform, Scope: contract.ScopeCenter,
+	return &intake.Bundle{Credentials: copied, EdgeCredentials: maps.Clone(w.edges), Lease: contract.Lease{Platform: w.cfg.Platform, Scope: contract.ScopeCenter,
 		Revision: fmt.Sprintf("sha256:%d", w.seq), Sequence: w.seq, IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}}
 }
 
@@ -217,6 +219,7 @@ func (w *world) publish() time.Duration {
 	w.t.Helper()
 	b, began := w.bundle(), time.Now()
 	w.broker.Update(b.Credentials)
+	w.broker.UpdateEdges(b.EdgeCredentials)
 	w.in.Set(b)
 	await(w.t, "bundle to be enforced", func() error {
 		if seq, _, _ := w.enforced(); seq != b.Lease.Sequence {
@@ -243,6 +246,7 @@ func (w *world) start() *world {
 	b := w.bundle()
 	w.in = intake.NewStatic(b)
 	w.broker.Update(b.Credentials)
+	w.broker.UpdateEdges(b.EdgeCredentials)
 	done := w.startAuth(ctx)
 	w.t.Cleanup(func() {
 		cancel()

@@ -38,6 +38,8 @@ type Broker struct {
 	log     *serverLog
 	gate    *gate
 	pool    *atomic.Pointer[x509.CertPool]
+	// edgePool holds the CAs of edge nodes.
+	edgePool *atomic.Pointer[x509.CertPool]
 	// gathered says that gather is done.
 	gathered atomic.Bool
 }
@@ -51,7 +53,7 @@ func Start(ctx context.Context, cfg contract.NodeConfig, reg prometheus.Register
 	if err := enter(ctx, *cfg.Broker, log); err != nil {
 		return nil, err
 	}
-	b := &Broker{log: newServerLog(log, reg), gate: &gate{}, pool: &atomic.Pointer[x509.CertPool]{}}
+	b := &Broker{log: newServerLog(log, reg), gate: &gate{}, pool: &atomic.Pointer[x509.CertPool]{}, edgePool: &atomic.Pointer[x509.CertPool]{}}
 	if cfg.StateDir != "" {
 		b.log.remember(tallyIn(cfg.StateDir))
 	}
@@ -139,7 +141,11 @@ func (b *Broker) configure(cfg contract.NodeConfig) (ownSeeds, error) {
 	if err != nil {
 		return ownSeeds{}, err
 	}
-	b.options, err = options(platform, *cfg.Broker, calloutKey, public, devices, clients, peers)
+	edges, err := edgeTLS(cfg.Broker.Edge, b.gate, b.edgePool)
+	if err != nil {
+		return ownSeeds{}, err
+	}
+	b.options, err = options(platform, *cfg.Broker, calloutKey, public, devices, clients, peers, edges)
 	return seeds, err
 }
 

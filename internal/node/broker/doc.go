@@ -3,6 +3,7 @@
 //	options.go     configuration -> server options: accounts, the auth callout, listeners
 //	users.go       pure: the platform's own users and the subjects that each may use
 //	tls.go         the two listeners' TLS: gate, hot reload, fleets' CAs
+//	edge.go        the edge nodes' listener, and the only ways between their account and that of the devices
 //	cluster.go     a broker is always a cluster: founds one of one, and keeps a lone one company at its start
 //	join.go        what a broker with an empty store does: found, join, or wait
 //	streams.go     creates or corrects streams, buckets and the object store
@@ -25,6 +26,10 @@
 // the callout is skipped for them; a mapped user has no password, so nobody can name one over MQTT (the server refuses an
 // empty password for a user that a listener maps). The broker's own connection is in process, where there is no TLS to map,
 // and signs with a key that is made at start and never leaves the process.
+//
+// Edge nodes come over WebSocket with TLS, with a certificate or, to enrol, with a token; the callout decides as for devices. They are
+// in an account of their own, without JetStream, into which named subjects are imported and nothing else. Who asks is told by the
+// subject: a node may publish on its own only. See decision 0019 for why an answer cannot be led astray.
 //
 // # What a PUBACK means
 //

@@ -23,6 +23,9 @@ const (
 	maxStore = 1 << 50
 	// maxPayload of a message in bytes. Bundles travel in chunks of 128 KiB, reports whole.
 	maxPayload = 1 << 20
+	// maxSubscriptions of one connection. Limits in a user JWT do not count here (see auth), and an edge node may subscribe to as many
+	// subjects below its inbox as it likes; a gateway subscribes to two for each of its rows.
+	maxSubscriptions = 4096
 	// memoryStore is unused by any stream here; it bounds what the API would let one take.
 	memoryStore = 16 << 20
 
@@ -33,7 +36,7 @@ const (
 
 // options gives the server's options. The parts that have no other door go through its configuration language, of which
 // JSON is a subset.
-func options(platform string, c contract.BrokerConfig, calloutKey string, own ownKeys, devices, clients, peers *tls.Config) (*server.Options, error) {
+func options(platform string, c contract.BrokerConfig, calloutKey string, own ownKeys, devices, clients, peers, edges *tls.Config) (*server.Options, error) {
 	var routes []string
 	for _, p := range c.Peers {
 		routes = append(routes, "nats-route://"+p.Route)
@@ -43,13 +46,14 @@ func options(platform string, c contract.BrokerConfig, calloutKey string, own ow
 		"host":           hostOr(c.Host),
 		"port":           portOr(c.ClientPort),
 		"max_payload":    maxPayload,
+		"max_subs":       maxSubscriptions,
 		"system_account": contract.AccountSystem,
 		"accounts": map[string]any{
 			contract.AccountSystem:  map[string]any{},
 			contract.AccountAuth:    map[string]any{},
-			contract.AccountDevices: map[string]any{"jetstream": "enabled"},
-			// Leaf nodes will live here: no JetStream, nothing imported but named subjects.
-			contract.AccountEdge: map[string]any{},
+			contract.AccountDevices: map[string]any{"jetstream": "enabled", "exports": edgeExports()},
+			// Edge nodes live here: no JetStream, nothing imported but named subjects.
+			contract.AccountEdge: map[string]any{"imports": edgeImports(), "mappings": edgeMappings()},
 		},
 		"jetstream": map[string]any{
 			"store_dir":        c.StoreDir,
@@ -81,6 +85,10 @@ func options(platform string, c contract.BrokerConfig, calloutKey string, own ow
 	o.TLSConfig, o.TLSMap, o.TLSVerify, o.TLS, o.TLSTimeout = clients, true, true, true, tlsTimeout
 	o.MQTT.TLSConfig, o.MQTT.TLSTimeout = devices, tlsTimeout
 	o.Cluster.TLSConfig, o.Cluster.TLSTimeout = peers, tlsTimeout
+	if c.Edge != nil {
+		o.Websocket = server.WebsocketOpts{Host: hostOr(c.Host), Port: portOr(c.Edge.Port), TLSConfig: edges,
+			HandshakeTimeout: tlsTimeout * time.Second, AuthTimeout: authTimeout}
+	}
 	authorize(o, platform, calloutKey, own)
 	return o, nil
 }

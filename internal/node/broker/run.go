@@ -32,7 +32,9 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if err := name(cfg.Broker); err != nil {
 		return err
 	}
-	in, err := intake.Open(cfg, func(shard string) bool { return strings.HasPrefix(shard, contract.ShardCredentials) }, log)
+	in, err := intake.Open(cfg, func(shard string) bool {
+		return strings.HasPrefix(shard, contract.ShardCredentials) || shard == contract.ShardEdgeCredentials
+	}, log)
 	if err != nil {
 		return err
 	}
@@ -91,6 +93,7 @@ func (b *Broker) serve(ctx context.Context, cfg contract.NodeConfig, in *intake.
 					continue
 				}
 				b.Update(bundle.Credentials)
+				b.UpdateEdges(bundle.EdgeCredentials)
 				applied.set(bundle.Lease, time.Now())
 			}
 		}

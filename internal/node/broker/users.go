@@ -29,13 +29,13 @@ func users() []user {
 		{name: contract.UserAuth, account: contract.AccountAuth, subscribe: []string{server.AuthCalloutSubject}, responds: true},
 		{name: contract.UserAuthSystem, account: contract.AccountSystem, publish: []string{
 			"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.CONNZ", "$SYS.REQ.SERVER.*.KICK"}},
-		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth), keepEnrolled()),
-			subscribe: []string{contract.SubjectIngest}},
+		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth), keepEnrolled(),
+			answerEdges(contract.EdgeLease)), subscribe: join([]string{contract.SubjectIngest}, edgeSubjects(edgeOfAuth()...))},
 		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
 		{name: contract.UserGrid, account: contract.AccountDevices,
-			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>"}),
+			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>"}, answerEdges(contract.EdgeCommand)),
 			// QoS 0 messages are in no stream: the grid service hears them as they come.
-			subscribe: []string{"dizuo.v1.d.>"}},
+			subscribe: join([]string{"dizuo.v1.d.>"}, edgeSubjects(edgeOfGrid()...))},
 		{name: contract.UserIngest, account: contract.AccountDevices, publish: join(deviceSubjects("", contract.UpChannels()),
 			deviceSubjects(contract.IngestPrefix, contract.UpChannels()), []string{contract.SubjectIngest}),
 			subscribe: deviceSubjects("", contract.DownChannels())},

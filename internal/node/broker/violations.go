@@ -23,7 +23,8 @@ import (
 var violation = regexp.MustCompile(`^\S+ - mid(?:_ws)?:\d+ - ("(?:[^"\\]|\\.)*") - (Publish|Subscription) Violation`)
 
 // noise are lines that any stranger can cause at will. auth counts the refusals with their reasons.
-var noise = []string{"authentication error", "uth callout service returned an error", "TLS handshake error", "Client parser ERROR"}
+var noise = []string{"authentication error", "uth callout service returned an error", "TLS handshake error", "Client parser ERROR",
+	"websocket handshake error", "Not configured to accept leaf node connections"}
 
 // sampleEvery is the pause between two log lines about violations of one fleet.
 const sampleEvery = time.Minute
@@ -37,6 +38,7 @@ type serverLog struct {
 	violations *prometheus.CounterVec
 	refused    prometheus.Counter
 	handshakes prometheus.Counter
+	edges      *prometheus.CounterVec
 
 	mu sync.Mutex
 	// bound maps client ids that rows bind to fleets.
@@ -45,6 +47,8 @@ type serverLog struct {
 	// tally keeps fleets over a restart; saved is the sum that it has.
 	tally tally
 	saved int64
+	// edgeSampled is when a violation of an edge node was last logged.
+	edgeSampled time.Time
 }
 
 type fleetViolations struct {
@@ -59,8 +63,10 @@ func newServerLog(log *slog.Logger, reg prometheus.Registerer) *serverLog {
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_broker_refused_total",
 			Help: "Connections that auth refused or did not answer in time."}),
 		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_broker_tls_failures_total",
-			Help: "TLS handshakes that failed."})}
-	reg.MustRegister(l.violations, l.refused, l.handshakes)
+			Help: "TLS handshakes that failed."}),
+		edges: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_broker_edge_violations_total",
+			Help: "Publishes and subscriptions of edge nodes outside their permissions."}, []string{"kind"})}
+	reg.MustRegister(l.violations, l.refused, l.handshakes, l.edges)
 	return l
 }
 
@@ -93,6 +99,10 @@ func (l *serverLog) line(level slog.Level, format string, v []any) {
 	text := fmt.Sprintf(format, v...)
 	if m := violation.FindStringSubmatch(text); m != nil {
 		l.violated(m[1], strings.ToLower(m[2]))
+		return
+	}
+	if m := edgeViolation.FindStringSubmatch(text); m != nil {
+		l.edgeViolated(m[1], strings.ToLower(m[2]))
 		return
 	}
 	if level == slog.LevelInfo && (text == "" || strings.ContainsAny(text[:1], " |_-")) {

@@ -17,6 +17,7 @@ type part struct {
 	rules       *contract.Rules
 	fleet       *contract.Fleet
 	credentials *contract.Credentials
+	edgeCreds   *map[string]contract.EdgeCredential
 }
 
 // decode reads a shard into its typed document. A shard of a name that this version does not know is left alone, so that
@@ -34,6 +35,8 @@ func decode(s contract.Shard, digest string) (part, error) {
 		p.access, err = read[contract.Access](s, "dizuo")
 	case s.Name == contract.ShardRules:
 		p.rules, err = read[contract.Rules](s, "dizuo")
+	case s.Name == contract.ShardEdgeCredentials:
+		p.edgeCreds, err = read[map[string]contract.EdgeCredential](s, "dizuo", "edgeCredentials")
 	case isFleet:
 		p.fleet, err = read[contract.Fleet](s, "dizuo", "fleets", fleet)
 	case isCredentials:
@@ -94,5 +97,7 @@ func (b *Bundle) add(name string, p part) {
 		b.Fleets[strings.TrimPrefix(name, contract.ShardFleet)] = *p.fleet
 	case p.credentials != nil:
 		b.Credentials[strings.TrimPrefix(name, contract.ShardCredentials)] = *p.credentials
+	case p.edgeCreds != nil:
+		b.EdgeCredentials = *p.edgeCreds
 	}
 }

@@ -32,6 +32,8 @@ type Bundle struct {
 	// Fleets and Credentials by fleet name; empty for roles that do not read them.
 	Fleets      map[string]contract.Fleet
 	Credentials map[string]contract.Credentials
+	// EdgeCredentials by edge node; empty for roles that do not read them.
+	EdgeCredentials map[string]contract.EdgeCredential
 
 	index contract.Index
 }

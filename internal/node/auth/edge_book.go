@@ -1,0 +1,207 @@
+package auth
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+const (
+	// enrolmentShown is how long a node that asks for certificates is told of after it last asked.
+	enrolmentShown = 10 * time.Minute
+	// edgeBudget bounds in bytes what the nodes add to the report of auth, which is one message of at most 1 MiB.
+	edgeBudget = 768 << 10
+	// edgeEntryBytes is what a node costs beside its report and its requests: name, key and times.
+	edgeEntryBytes = 256
+	// maxEdgeProblem bounds the text in which a node says what is wrong with it.
+	maxEdgeProblem = 1 << 10
+)
+
+// edgeBook holds what edge nodes said: their last report, and what they ask certificates for.
+type edgeBook struct {
+	// path keeps which key was first, over a restart; empty keeps nothing.
+	path string
+
+	mu    sync.Mutex
+	pages map[string]*edgePage
+}
+
+// edgePage is one node's part.
+type edgePage struct {
+	report json.RawMessage
+	heard  time.Time
+
+	request contract.EnrolRequest
+	asked   time.Time
+	first   firstKey
+}
+
+// firstKey is the key that a node asked with first under a token. It stays until the token is made anew.
+type firstKey struct {
+	Key string `json:"key"`
+	// Token is the digest of the token's hash; empty for a key that was approved before this was written.
+	Token string `json:"token,omitempty"`
+}
+
+// openBook reads which keys were first. A file that cannot be read is said, and the keys that are approved still count.
+func openBook(stateDir string) (*edgeBook, error) {
+	b := &edgeBook{pages: map[string]*edgePage{}}
+	if stateDir == "" {
+		return b, nil
+	}
+	b.path = filepath.Join(stateDir, "edge-keys.json")
+	raw, err := os.ReadFile(b.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	first := map[string]firstKey{}
+	if err == nil {
+		err = json.Unmarshal(raw, &first)
+	}
+	if err != nil {
+		return b, fmt.Errorf("first keys of edge nodes: %w", err)
+	}
+	for name, k := range first {
+		b.pages[name] = &edgePage{first: k}
+	}
+	return b, nil
+}
+
+// ask notes a request for certificates under a key. It is false if another key was first: that one stays until the token is made anew,
+// or until it is approved no more. An approved key is always heard, to renew.
+func (b *edgeBook) ask(edge string, c contract.EdgeCredential, key string, req contract.EnrolRequest, now time.Time) (bool, error) {
+	approved := slices.Contains(c.KeyDigests, key)
+	token := ""
+	if c.TokenHash != "" {
+		token = contract.Digest([]byte(c.TokenHash))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.page(edge)
+	switch known := p.first.Key != ""; {
+	case known && p.first.Key == key:
+	case approved && known && !slices.Contains(c.KeyDigests, p.first.Key):
+		return true, nil // another key waits for approval: the present one keeps what it has, and asks later
+	case approved:
+		p.first = firstKey{Key: key, Token: p.first.Token}
+	case token != "" && (!known || token != p.first.Token):
+		p.first = firstKey{Key: key, Token: token}
+	default:
+		return false, nil
+	}
+	p.request, p.asked = req, now
+	return true, b.keep()
+}
+
+// heard notes a report.
+func (b *edgeBook) heard(edge string, report json.RawMessage, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.page(edge)
+	p.report, p.heard = report, now
+}
+
+// page gives a node's part. The caller holds the lock.
+func (b *edgeBook) page(edge string) *edgePage {
+	p := b.pages[edge]
+	if p == nil {
+		p = &edgePage{}
+		b.pages[edge] = p
+	}
+	return p
+}
+
+// forget drops nodes that are registered no more.
+func (b *edgeBook) forget(registered func(edge string) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.pages, func(edge string, _ *edgePage) bool { return !registered(edge) })
+}
+
+// keep writes the first keys, where they changed. The caller holds the lock.
+func (b *edgeBook) keep() error {
+	if b.path == "" {
+		return nil
+	}
+	first := map[string]firstKey{}
+	for name, p := range b.pages {
+		if p.first.Key != "" {
+			first[name] = p.first
+		}
+	}
+	raw, err := json.Marshal(first)
+	if err != nil {
+		return err
+	}
+	if was, err := os.ReadFile(b.path); err == nil && string(was) == string(raw) {
+		return nil
+	}
+	if err := os.WriteFile(b.path+".new", raw, 0o600); err != nil {
+		return fmt.Errorf("first keys of edge nodes: %w", err)
+	}
+	return os.Rename(b.path+".new", b.path)
+}
+
+// report adds the nodes to the report of auth. Where they do not all fit, those with the most to say are cut to the time at which they
+// were heard: one that talks too much takes the room of nobody else.
+func (b *edgeBook) report(r *contract.Report, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	type entry struct {
+		name string
+		said contract.EdgeReport
+		size int
+	}
+	var all []entry
+	for name, p := range b.pages {
+		e := entry{name: name, said: contract.EdgeReport{Report: p.report, HeardAt: p.heard.UTC()}, size: len(p.report)}
+		if !p.asked.IsZero() && now.Sub(p.asked) < enrolmentShown {
+			asks := p.request
+			e.said.Enrolment, e.said.KeyDigest = &asks, p.first.Key
+			e.size += len(asks.CSR) + len(asks.ServerCSR)
+		}
+		if e.said.Enrolment != nil || !p.heard.IsZero() {
+			all = append(all, e)
+		}
+	}
+	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(a.size, b.size), strings.Compare(a.name, b.name)) })
+	left := edgeBudget - len(all)*edgeEntryBytes
+	for _, e := range all {
+		if left -= e.size; left < 0 {
+			e.said.Report, e.said.Enrolment = nil, nil
+		}
+		if r.Edges == nil {
+			r.Edges = make(map[string]contract.EdgeReport, len(all))
+		}
+		r.Edges[e.name] = e.said
+	}
+}
+
+// readEdgeReport reads a node's report and leaves of it what a node may say: its own state, under its own name.
+func readEdgeReport(edge string, raw []byte) (json.RawMessage, error) {
+	if len(raw) > contract.MaxEdgeReport {
+		return nil, edgeTooLarge
+	}
+	var r contract.Report
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return nil, edgeRefusal("BadRequest: not the JSON of a report")
+	}
+	if r.Role != contract.RoleEdge {
+		return nil, edgeRefusal(fmt.Sprintf("BadRequest: role %.16q; write %q", r.Role, contract.RoleEdge))
+	}
+	r.Instance = edge
+	r.Problem = strings.ToValidUTF8(r.Problem[:min(len(r.Problem), maxEdgeProblem)], "")
+	r.Edges, r.Broker, r.Dispatch, r.Decisions, r.OpenCases = nil, nil, nil, nil, nil
+	return json.Marshal(r)
+}
