@@ -17,6 +17,7 @@ type part struct {
 	rules       *contract.Rules
 	fleet       *contract.Fleet
 	credentials *contract.Credentials
+	edges       *map[string]contract.Edge
 }
 
 // decode reads a shard into its typed document. A shard of a name that this version does not know is left alone, so that
@@ -34,6 +35,8 @@ func decode(s contract.Shard, digest string) (part, error) {
 		p.access, err = read[contract.Access](s, "dizuo")
 	case s.Name == contract.ShardRules:
 		p.rules, err = read[contract.Rules](s, "dizuo")
+	case s.Name == contract.ShardEdges:
+		p.edges, err = read[map[string]contract.Edge](s, "dizuo", "edges")
 	case isFleet:
 		p.fleet, err = read[contract.Fleet](s, "dizuo", "fleets", fleet)
 	case isCredentials:
@@ -90,6 +93,8 @@ func (b *Bundle) add(name string, p part) {
 		b.Access, b.Modules = *p.access, p.modules
 	case p.rules != nil:
 		b.Rules = *p.rules
+	case p.edges != nil:
+		b.Edges = *p.edges
 	case p.fleet != nil:
 		b.Fleets[strings.TrimPrefix(name, contract.ShardFleet)] = *p.fleet
 	case p.credentials != nil:

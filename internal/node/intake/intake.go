@@ -32,6 +32,8 @@ type Bundle struct {
 	// Fleets and Credentials by fleet name; empty for roles that do not read them.
 	Fleets      map[string]contract.Fleet
 	Credentials map[string]contract.Credentials
+	// Edges by name: what the services at the centre know of edge nodes.
+	Edges map[string]contract.Edge
 
 	index contract.Index
 }
