@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// replyWait bounds the wait for an answer: longer than a transaction of the hub may take.
-	replyWait = 40 * time.Second
+	// replyWait bounds the wait for an answer: as long as the hub's broker keeps the way back.
+	replyWait = 30 * time.Second
 	// lookEvery is how often an outbox that was at its end is looked at.
 	lookEvery = 200 * time.Millisecond
 	// idleEvery is how often the hub hears that there is nothing: it waits for that before it takes silence for silence.
