@@ -40,7 +40,10 @@ import (
 	"github.com/dizuo/dizuo/internal/node/process"
 )
 
-const reportEvery = 30 * time.Second
+const (
+	reportEvery = 30 * time.Second
+	lookEvery   = 200 * time.Millisecond
+)
 
 // Run is the whole edge node: it enrols if it has no certificate, then serves devices until ctx ends, with or without the hub.
 func Run(ctx context.Context, c contract.EdgeConfig, log *slog.Logger) error {
@@ -175,12 +178,14 @@ func (n *node) reach(ctx context.Context) error {
 	return g.Wait()
 }
 
-// tell reports to the hub.
+// tell reports to the hub: now and then, and at once when a newer lease is enforced, for somebody waits to hear that.
 func (n *node) tell(ctx context.Context, nc *nats.Conn, up *uplink.Uplink) error {
-	tick := time.NewTicker(reportEvery)
+	tick, look := time.NewTicker(reportEvery), time.NewTicker(lookEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for {
-		raw, err := json.Marshal(n.report(ctx, up))
+		r := n.report(ctx, up)
+		raw, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}
@@ -189,10 +194,16 @@ func (n *node) tell(ctx context.Context, nc *nats.Conn, up *uplink.Uplink) error
 			n.log.Debug("report not taken", "err", err)
 		}
 		cancel()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+				waiting = false
+			case <-look.C:
+				sequence, _, _ := n.auth.Applied()
+				waiting = sequence == r.Sequence
+			}
 		}
 	}
 }
