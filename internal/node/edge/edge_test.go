@@ -409,8 +409,8 @@ func (r requests) RequestWithContext(ctx context.Context, subject string, data [
 func TestRenewalKeepsTheKeyAndWaitsForANewerCertificate(t *testing.T) {
 	h := newHub(t)
 	c := h.config()
-	any := func(*x509.Certificate) bool { return true }
-	if err := enrol(t.Context(), c, h.nc, any, time.Millisecond, quiet()); err != nil {
+	every := func(*x509.Certificate) bool { return true }
+	if err := enrol(t.Context(), c, h.nc, every, time.Millisecond, quiet()); err != nil {
 		t.Fatal(err)
 	}
 	fingerprint, err := Fingerprint(c.StateDir)
