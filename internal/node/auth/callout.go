@@ -59,11 +59,15 @@ func newResponder(seedFile string, e *enforcer, s *stats, log *slog.Logger) (*re
 	if err != nil || !nkeys.IsValidPublicAccountKey(issuer) {
 		return nil, fmt.Errorf("auth.calloutSeedFile %s: not an account key; write the seed of an account nkey (it begins with SA)", seedFile)
 	}
+	return responderOf(key, issuer, e, s, log), nil
+}
+
+func responderOf(key nkeys.KeyPair, issuer string, e *enforcer, s *stats, log *slog.Logger) *responder {
 	return &responder{key: key, issuer: issuer, enforce: e, now: time.Now, log: log, stats: s,
 		inFlight: make(chan struct{}, maxInFlight),
 		// argon2id takes 19 MiB or more and one core each: never more than half of the cores, so certificates keep going.
 		costly:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		waiting: make(chan struct{}, maxCostlyWaiting)}, nil
+		waiting: make(chan struct{}, maxCostlyWaiting)}
 }
 
 // Serve answers requests that come over nc until ctx ends.

@@ -220,6 +220,9 @@ func (r *responder) enrol(ctx context.Context, registry *Registry, id Identity) 
 	if !id.Unnamed {
 		return nil
 	}
+	if r.enrolled == nil { // an edge node: devices are taken in at the centre alone
+		return &Refusal{Reason: ReasonNoDevice, Fleet: id.Fleet}
+	}
 	f := registry.fleets[id.Fleet]
 	ok, err := r.enrolled.take(ctx, id.Fleet, id.Device, f.Open, func(device string) bool { _, named := f.Devices[device]; return named })
 	switch {

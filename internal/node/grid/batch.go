@@ -49,23 +49,27 @@ type batch struct {
 	stated map[device]bool
 	// misfits counts messages that did not fit their profile, by fleet.
 	misfits map[string]int64
+	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
+	edges   map[string]edgePosition
+	replies []reply
 }
 
 // work takes messages and the time, commits what they do, and only then acknowledges.
-func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose []*nats.Msg) error {
+func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromEdges []*nats.Msg) error {
 	if b := s.w.in.Current(); b != s.bundle {
 		s.bundle = b
 		s.w.tellProblems(s.engine.Update(b.Rules))
 		s.w.presence.update(b)
+		s.tellDrained()
 	}
 	s.w.metrics.scenarios.Set(float64(s.engine.Loaded()))
 	due := s.watermark.Sub(s.ticked) >= tickEvery
-	if len(stored)+len(loose) == 0 && !due {
+	if len(stored)+len(loose)+len(fromEdges) == 0 && !due {
 		return nil
 	}
 	start := s.w.now()
-	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}}
-	if err := b.run(ctx, stored, loose, due); err != nil {
+	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}}
+	if err := b.run(ctx, stored, loose, fromEdges, due); err != nil {
 		return err
 	}
 	if len(stored) > 0 {
@@ -74,12 +78,15 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose []*nat
 			return fmt.Errorf("acknowledge: %w", err)
 		}
 	}
+	for _, r := range b.replies {
+		answer(r.to, r.body)
+	}
 	b.publish()
 	return nil
 }
 
 // run takes everything to the engine and writes what comes out, in one transaction. Idle ticks cost no transaction.
-func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose []*nats.Msg, due bool) error {
+func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdges []*nats.Msg, due bool) error {
 	last := b.s.sequence
 	for _, m := range stored {
 		meta, err := m.Metadata()
@@ -92,6 +99,9 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose []*nats.M
 	for i, m := range loose {
 		b.take(m.Subject, m.Data, b.now, fmt.Sprintf("%d-%d", b.now.UnixNano(), i))
 	}
+	for _, m := range fromEdges {
+		b.takeEdge(m)
+	}
 	if due {
 		b.keep(b.s.engine.Tick(b.s.watermark, lookup(b.s.bundle)))
 		b.s.ticked = b.s.watermark
@@ -100,13 +110,17 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose []*nats.M
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	if len(stored)+len(b.seen)+len(b.events)+len(states) == 0 {
+	if len(stored)+len(b.seen)+len(b.events)+len(states)+len(b.edges) == 0 {
 		return nil
 	}
 	if err := b.commit(ctx, states, last); err != nil {
 		return err
 	}
 	b.s.sequence = last
+	if len(b.edges) > 0 {
+		maps.Copy(b.s.edges.positions, b.edges)
+		b.s.tellDrained()
+	}
 	b.s.w.presence.heard(b.seen, b.misfits)
 	b.s.w.metrics.keys.Set(float64(b.s.engine.Keys()))
 	for _, e := range b.events {
@@ -200,6 +214,9 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 		ON CONFLICT (stream) DO UPDATE SET stream_created = excluded.stream_created, sequence = excluded.sequence`,
 		contract.IngestStream, b.s.streamCreated, int64(sequence)); err != nil {
 		return fmt.Errorf("ingest position: %w", err)
+	}
+	if err := writeEdges(ctx, tx, b.edges, b.now); err != nil {
+		return err
 	}
 	if err := tx.Commit(ctx); err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -52,6 +52,10 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	if os.Getenv(edgeChildEnv) != "" {
+		edgeChild()
+		return
+	}
 	code := m.Run()
 	if postgres.cmd != nil {
 		_ = postgres.cmd.Process.Signal(syscall.SIGINT) // fast shutdown

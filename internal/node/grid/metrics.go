@@ -15,11 +15,15 @@ type metrics struct {
 	sent       *prometheus.CounterVec
 	acks       *prometheus.CounterVec
 	sessions   prometheus.Counter
-	batch      prometheus.Histogram
-	pending    prometheus.Gauge
-	working    prometheus.Gauge
-	keys       prometheus.Gauge
-	scenarios  prometheus.Gauge
+
+	edgeMessages *prometheus.CounterVec
+	edgeLost     *prometheus.CounterVec
+
+	batch     prometheus.Histogram
+	pending   prometheus.Gauge
+	working   prometheus.Gauge
+	keys      prometheus.Gauge
+	scenarios prometheus.Gauge
 }
 
 // newMetrics makes and registers the metrics.
@@ -35,20 +39,22 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		return g
 	}
 	m := &metrics{
-		messages:   counter("messages_total", "Device messages by result: taken, unregistered, malformed, repeated, dropped (QoS 0 only).", "result"),
-		fields:     counter("field_problems_total", "Fields that were left out of messages.", "profile", "field", "reason"),
-		alarms:     counter("alarms_total", "What happened to alarms.", "scenario", "kind"),
-		faults:     counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
-		late:       counter("too_late_total", "Messages that were too old for a scenario.", "scenario"),
-		deliveries: counter("deliveries_total", "Attempts to deliver to webhooks: delivered, failed, given_up.", "organization", "result"),
-		overdue:    counter("overdue_total", "Cases that missed a time: acknowledge, resolve.", "deadline"),
-		commands:   counter("commands_total", "Commands by the state that they came to, and why; Refused ones were never given.", "state", "reason"),
-		sent:       counter("commands_sent_total", "Messages sent to devices, by channel.", "channel"),
-		acks:       counter("acks_total", "Acks of devices by result: Received, Done, Failed, repeated, late, unmatched, unknown, malformed.", "result"),
-		pending:    gauge("ingest_pending", "Messages in the ingest log that are not worked off."),
-		working:    gauge("working", "1 on the replica that works off the ingest log."),
-		keys:       gauge("engine_keys", "Pairs of scenario and device with state."),
-		scenarios:  gauge("scenarios", "Scenarios that run."),
+		messages:     counter("messages_total", "Device messages by result: taken, unregistered, malformed, repeated, dropped (QoS 0 only).", "result"),
+		fields:       counter("field_problems_total", "Fields that were left out of messages.", "profile", "field", "reason"),
+		alarms:       counter("alarms_total", "What happened to alarms.", "scenario", "kind"),
+		faults:       counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
+		late:         counter("too_late_total", "Messages that were too old for a scenario.", "scenario"),
+		deliveries:   counter("deliveries_total", "Attempts to deliver to webhooks: delivered, failed, given_up.", "organization", "result"),
+		overdue:      counter("overdue_total", "Cases that missed a time: acknowledge, resolve.", "deadline"),
+		commands:     counter("commands_total", "Commands by the state that they came to, and why; Refused ones were never given.", "state", "reason"),
+		sent:         counter("commands_sent_total", "Messages sent to devices, by channel.", "channel"),
+		acks:         counter("acks_total", "Acks of devices by result: Received, Done, Failed, repeated, late, unmatched, unknown, malformed.", "result"),
+		pending:      gauge("ingest_pending", "Messages in the ingest log that are not worked off."),
+		working:      gauge("working", "1 on the replica that works off the ingest log."),
+		keys:         gauge("engine_keys", "Pairs of scenario and device with state."),
+		scenarios:    gauge("scenarios", "Scenarios that run."),
+		edgeMessages: counter("edge_messages_total", "Messages from the outboxes of edge nodes: taken, unregistered, repeated, violation (of a device that is not the node's).", "edge", "result"),
+		edgeLost:     counter("edge_lost_total", "Messages that edge nodes acknowledged to devices and lost.", "edge"),
 	}
 	m.sessions = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_sessions_total", Help: "Sessions begun on the ingest log."})
 	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_grid_batch_seconds", Help: "Time to work off and commit a batch.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})

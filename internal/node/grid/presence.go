@@ -25,8 +25,8 @@ const placementEdge = "Edge"
 // tells it what it hears; between sessions it knows nothing. To count reads atomics alone: a million devices never keep a message
 // waiting.
 type presence struct {
-	// heardEdge says whether the edge node of a community is heard; nil hears none. It must not block.
-	heardEdge func(community string) bool
+	// drained says up to when everything is known of the devices that connect to the edge node of a community.
+	drained atomic.Pointer[map[string]time.Time]
 
 	// mapping is held while devices get their places.
 	mapping sync.Mutex
@@ -237,6 +237,15 @@ func (p *presence) news(batch map[device]time.Time) map[device]time.Time {
 // minute of a time in Unix seconds.
 func minute(at uint32) uint32 { return at / 60 }
 
+// edgePatience is how far behind an edge node may be before nothing is said of its devices: they may have spoken meanwhile.
+const edgePatience = 2 * time.Minute
+
+// heardEdge says whether the edge node of a community has told all that it heard until lately.
+func (p *presence) heardEdge(community string, now time.Time) bool {
+	drained := p.drained.Load()
+	return drained != nil && now.Sub((*drained)[community]) < edgePatience
+}
+
 // census is who is there at a time.
 type census struct {
 	fleets      map[string]contract.FleetReport
@@ -256,7 +265,7 @@ func (p *presence) count(b *intake.Bundle, now time.Time) (out census, ok bool) 
 		since, sum := onlineSince(b.Rules.Profiles[f.Profile], now), contract.PresenceReport{}
 		for _, s := range r.communities {
 			n := r.count(s, since)
-			if f.Placement == placementEdge && (p.heardEdge == nil || !p.heardEdge(s.community)) {
+			if f.Placement == placementEdge && !p.heardEdge(s.community, now) {
 				n = contract.PresenceReport{Unknown: int64(s.to - s.from)}
 			}
 			sum = plus(sum, n)

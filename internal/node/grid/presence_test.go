@@ -156,7 +156,7 @@ func TestPresenceBehindAnEdge(t *testing.T) {
 		c.communities["c0"] != (there{Online: 1, NeverSeen: 1, Unknown: 2}) {
 		t.Errorf("no edge is heard: %+v", c)
 	}
-	p.heardEdge = func(community string) bool { return community == "c0" }
+	p.drained.Store(&map[string]time.Time{"c0": noon})
 	if c := counted(t, p, b, noon); c.fleets["f1"].PresenceReport != (there{Online: 1, NeverSeen: 1, Unknown: 2}) {
 		t.Errorf("one of two is heard: %+v", c)
 	}

@@ -73,7 +73,7 @@ func stop(group *errgroup.Group) error {
 
 // wants says which shards the role reads: no credentials, no grants.
 func wants(shard string) bool {
-	return shard == contract.ShardDirectory || shard == contract.ShardRules || strings.HasPrefix(shard, contract.ShardFleet)
+	return shard == contract.ShardDirectory || shard == contract.ShardRules || shard == contract.ShardEdges || strings.HasPrefix(shard, contract.ShardFleet)
 }
 
 // service holds the parts of the role.

@@ -43,6 +43,11 @@ type session struct {
 	// watermark is a time up to which all messages were taken.
 	watermark time.Time
 	ticked    time.Time
+
+	edges *edges
+	// served are the edge nodes by community, of the bundle servedOf.
+	served   map[string][]string
+	servedOf *intake.Bundle
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.
@@ -61,6 +66,7 @@ func (w *worker) begin(ctx context.Context, b *intake.Bundle) (*session, error) 
 
 // end gives up the lock by closing the connection, whatever state it is in.
 func (s *session) end() {
+	s.edges.end()
 	raw := s.conn.Hijack()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the session's context may be over
 	defer cancel()
@@ -76,7 +82,9 @@ func (s *session) load(ctx context.Context) error {
 	s.w.metrics.working.Set(1)
 	s.w.metrics.sessions.Inc()
 	var problems []rules.Problem
-	s.engine, problems = rules.New(s.bundle.Rules, s.w.engineOptions())
+	options := s.w.engineOptions()
+	options.Until = s.until
+	s.engine, problems = rules.New(s.bundle.Rules, options)
 	s.w.tellProblems(problems)
 	if err := s.loadStates(ctx); err != nil {
 		return err
@@ -84,7 +92,10 @@ func (s *session) load(ctx context.Context) error {
 	if err := s.loadSeen(ctx); err != nil {
 		return err
 	}
-	return s.consume(ctx)
+	if err := s.consume(ctx); err != nil {
+		return err
+	}
+	return s.loadEdges(ctx)
 }
 
 // lock waits until this replica is the one that works. It asks again and again: a blocking wait would not notice that the
@@ -182,7 +193,7 @@ func position(ctx context.Context, conn *pgxpool.Conn, created time.Time, takenO
 
 // fetch takes what is next in the ingest log. It fails at a gap: then something was delivered that this session never saw.
 func (s *session) fetch(ctx context.Context) ([]jetstream.Msg, error) {
-	fctx, cancel := context.WithTimeout(ctx, fetchWait)
+	fctx, cancel := context.WithTimeout(ctx, s.edges.patience(s.w.now()))
 	defer cancel()
 	batch, err := s.cons.Fetch(maxBatch, jetstream.FetchContext(fctx))
 	if err != nil {

@@ -94,7 +94,7 @@ func (w *worker) session(ctx context.Context, good func()) error {
 			return err
 		}
 		wctx, cancel := context.WithTimeout(ctx, workTimeout)
-		err = s.work(wctx, got, w.drainLoose())
+		err = s.work(wctx, got, w.drainLoose(), s.edges.drain(w.now()))
 		if err == nil {
 			err = w.commander.turn(wctx, s.conn, s.bundle)
 		}

@@ -18,6 +18,7 @@ type part struct {
 	fleet       *contract.Fleet
 	credentials *contract.Credentials
 	edgeCreds   *map[string]contract.EdgeCredential
+	edges       *map[string]contract.Edge
 }
 
 // decode reads a shard into its typed document. A shard of a name that this version does not know is left alone, so that
@@ -37,6 +38,8 @@ func decode(s contract.Shard, digest string) (part, error) {
 		p.rules, err = read[contract.Rules](s, "dizuo")
 	case s.Name == contract.ShardEdgeCredentials:
 		p.edgeCreds, err = read[map[string]contract.EdgeCredential](s, "dizuo", "edgeCredentials")
+	case s.Name == contract.ShardEdges:
+		p.edges, err = read[map[string]contract.Edge](s, "dizuo", "edges")
 	case isFleet:
 		p.fleet, err = read[contract.Fleet](s, "dizuo", "fleets", fleet)
 	case isCredentials:
@@ -93,6 +96,8 @@ func (b *Bundle) add(name string, p part) {
 		b.Access, b.Modules = *p.access, p.modules
 	case p.rules != nil:
 		b.Rules = *p.rules
+	case p.edges != nil:
+		b.Edges = *p.edges
 	case p.fleet != nil:
 		b.Fleets[strings.TrimPrefix(name, contract.ShardFleet)] = *p.fleet
 	case p.credentials != nil:

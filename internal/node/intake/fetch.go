@@ -13,7 +13,7 @@ import (
 )
 
 // take verifies a lease, fetches what its revision needs and is not here yet, writes it to disk and publishes it.
-func (i *Intake) take(ctx context.Context, store jetstream.ObjectStore, jws string) error {
+func (i *Intake) take(ctx context.Context, store Objects, jws string) error {
 	trust, err := readTrust(i.cfg.TrustFile)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (i *Intake) keep(b *Bundle, jws string) error {
 	return nil
 }
 
-func fetchIndex(ctx context.Context, store jetstream.ObjectStore, revision string) (contract.Index, error) {
+func fetchIndex(ctx context.Context, store Objects, revision string) (contract.Index, error) {
 	var index contract.Index
 	raw, err := store.GetBytes(ctx, contract.ObjectName("index", revision))
 	if err != nil {
@@ -81,7 +81,7 @@ func readIndex(raw []byte, revision string, index *contract.Index) error {
 }
 
 // fetchShards brings every wanted shard that changed into i.parts.
-func (i *Intake) fetchShards(ctx context.Context, store jetstream.ObjectStore, trust *seal.Trust, index contract.Index) error {
+func (i *Intake) fetchShards(ctx context.Context, store Objects, trust *seal.Trust, index contract.Index) error {
 	for _, ref := range index.Shards {
 		if !i.want(ref.Name) || i.parts[ref.Name].digest == ref.Digest {
 			continue

@@ -34,6 +34,8 @@ type Bundle struct {
 	Credentials map[string]contract.Credentials
 	// EdgeCredentials by edge node; empty for roles that do not read them.
 	EdgeCredentials map[string]contract.EdgeCredential
+	// Edges by name: what the services at the centre know of edge nodes.
+	Edges map[string]contract.Edge
 
 	index contract.Index
 }
@@ -136,12 +138,17 @@ func (i *Intake) fail(err error) {
 	i.problem = err
 }
 
-// Run watches the lease until ctx ends. It survives a broker that is away and buckets that do not exist yet.
+// Run follows the leases and bundles of a broker until ctx ends. It survives a broker that is away and buckets that do not exist yet.
 func (i *Intake) Run(ctx context.Context, js jetstream.JetStream) error {
+	return i.Follow(ctx, bucketFeed{js})
+}
+
+// Follow takes every lease that a feed gives until ctx ends. It survives a feed that breaks.
+func (i *Intake) Follow(ctx context.Context, feed Feed) error {
 	again := backoff.NewExponentialBackOff()
 	again.InitialInterval, again.MaxInterval = 200*time.Millisecond, 10*time.Second
 	for {
-		err := i.watch(ctx, js, again.Reset)
+		err := i.watch(ctx, feed, again.Reset)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -157,32 +164,26 @@ func (i *Intake) Run(ctx context.Context, js jetstream.JetStream) error {
 
 // watch takes every lease that comes. It returns when the watch breaks or a lease could not be taken; the next watch
 // begins with the latest lease again.
-func (i *Intake) watch(ctx context.Context, js jetstream.JetStream, good func()) error {
-	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
+func (i *Intake) watch(ctx context.Context, feed Feed, good func()) error {
+	ctx, cancel := context.WithCancel(ctx) // ends the watch with this function
+	defer cancel()
+	objects, err := feed.Objects(ctx)
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", contract.LeaseBucket, err)
+		return err
 	}
-	store, err := js.ObjectStore(ctx, contract.BundleStore)
+	leases, err := feed.Leases(ctx, i.cfg.Scope)
 	if err != nil {
-		return fmt.Errorf("object store %s: %w", contract.BundleStore, err)
+		return err
 	}
-	watcher, err := leases.Watch(ctx, i.cfg.Scope)
-	if err != nil {
-		return fmt.Errorf("watch lease %s: %w", i.cfg.Scope, err)
-	}
-	defer func() { _ = watcher.Stop() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case entry, ok := <-watcher.Updates():
+		case jws, ok := <-leases:
 			if !ok {
 				return errors.New("watch of the lease ended")
 			}
-			if entry == nil { // end of what was there at the start
-				continue
-			}
-			if err := i.take(ctx, store, string(entry.Value())); err != nil {
+			if err := i.take(ctx, objects, jws); err != nil {
 				return err
 			}
 			good()

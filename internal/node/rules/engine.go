@@ -26,6 +26,9 @@ type Options struct {
 	OnError func(scenario, part string, err error)
 	// OnTooLate hears of a message that came too late to be put into its place; it may be nil.
 	OnTooLate func(scenario string)
+	// Until says up to when everything is known that a device of a fleet and a community sent, where that is not the time of Tick:
+	// ok is false where it is. It may be nil.
+	Until func(fleet, community string) (at time.Time, ok bool)
 }
 
 type deviceKey struct{ fleet, device string }
@@ -225,6 +228,15 @@ func (e *Engine) expire(key deviceKey, s *state, now int64, lookup Lookup) {
 		return
 	}
 	row, profile, ok := lookup(key.fleet, key.device)
+	if e.opts.Until != nil {
+		if until, bound := e.opts.Until(key.fleet, row.Community); ok && bound && until.UnixMilli() < now {
+			if s.due(r) > until.UnixMilli() {
+				e.hold(key, s, now)
+				return
+			}
+			now = until.UnixMilli() // what is due after that is not known yet
+		}
+	}
 	e.in = input{msg: map[string]any{}, params: r.scenario.Params, ts: time.UnixMilli(now), fleet: key.fleet, name: key.device, row: &row}
 	if !ok || profile != r.scenario.Profile || !e.applies(r) {
 		e.drop(key, r, now)

@@ -105,6 +105,15 @@ func (e *Engine) queue(key deviceKey, r *rule, s *state) {
 	heap.Push(&e.timers, timer{due, key, s.scenario})
 }
 
+// holdFor is how long, in milliseconds, a key waits to be looked at again whose silence is not known to be one.
+const holdFor = 5000
+
+// hold looks at a key again later, though it is due: what would move it may be on its way.
+func (e *Engine) hold(key deviceKey, s *state, now int64) {
+	s.queued = now + holdFor
+	heap.Push(&e.timers, timer{s.queued, key, s.scenario})
+}
+
 // requeue enters every key anew, after the rules changed.
 func (e *Engine) requeue() {
 	e.timers = e.timers[:0]
