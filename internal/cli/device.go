@@ -55,7 +55,7 @@ profile declares leaves, in its ranges, from who may send it: a person of the co
 }
 
 // gridCall makes a subcommand that asks the grid service once and prints the answer.
-func (a *app) gridCall(use, short string, args cobra.PositionalArgs, print func(format string, raw json.RawMessage) error,
+func (a *app) gridCall(use, short string, args cobra.PositionalArgs, show func(format string, raw json.RawMessage) error,
 	request func(args []string) (method, path string, body any, err error)) *cobra.Command {
 	var f gridFlags
 	var format string
@@ -77,7 +77,7 @@ func (a *app) gridCall(use, short string, args cobra.PositionalArgs, print func(
 			if err := s.call(cmd.Context(), method, path, nil, body, &raw); err != nil {
 				return err
 			}
-			return print(format, raw)
+			return show(format, raw)
 		},
 	}
 	f.add(cmd)
