@@ -201,6 +201,12 @@ func edgeWorld(t *testing.T) *world {
 	b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
 	w.bundle = &b
 	w.in.Set(&b)
+	nc, _ := connect(t, w.broker.ClientURL())
+	defer nc.Close()
+	eventually(t, "the session listens to edge nodes", func() bool {
+		_, err := nc.Request(contract.EdgeSubject("nobody", contract.EdgeHello), []byte("{}"), time.Second)
+		return err == nil
+	})
 	return w
 }
 
