@@ -169,6 +169,9 @@ func (n *node) reach(ctx context.Context) error {
 		default:
 		}
 	})
+	if _, err := nc.Subscribe(contract.EdgeSubject(n.cfg.Edge, contract.EdgeCommand), n.pass); err != nil {
+		return err
+	}
 	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return up.Run(ctx) })

@@ -162,7 +162,7 @@ func (a *api) toCommand(ctx context.Context, id string) (*addressee, error) {
 		return nil, refuse(http.StatusForbidden, "RoleNotAllowed", "", fmt.Sprintf("role %q may not command devices", callerOf(ctx).scope.Role))
 	}
 	if !reachable(to.fleet) {
-		return nil, refuse(http.StatusConflict, reasonUnreachable, "", "commands to devices of an edge node or of a cloud are not carried by this version")
+		return nil, refuse(http.StatusConflict, reasonUnreachable, "", "commands to devices that a cloud tells apart by its payload are not carried by this version")
 	}
 	return to, nil
 }

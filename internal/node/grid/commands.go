@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/command"
@@ -82,7 +84,7 @@ type commander struct {
 	log     *slog.Logger
 	now     func() time.Time
 	// publish hands a message to the broker, at QoS 0.
-	publish func(subject string, payload []byte) error
+	publish func(*nats.Msg) error
 }
 
 // manyCommands and oneCommand read commands under the alias c.
@@ -257,9 +259,28 @@ func unsendable(b *intake.Bundle, c *Command) string {
 	return ""
 }
 
-// reachable says whether this version carries commands to the devices of a fleet: those that connect to the centre themselves or through a
-// gateway. What a cloud or an edge node speaks for has no topic here.
-func reachable(f contract.Fleet) bool { return f.AccessMode != "Platform" && f.Placement != "Edge" }
+// reachable says whether this version carries commands to the devices of a fleet: to all that have topics of their own. What a cloud tells
+// apart by its payload has none.
+func reachable(f contract.Fleet) bool {
+	return f.AccessMode != "Platform" || f.Mapping == nil || f.Mapping.Device == ""
+}
+
+// route gives the messages by which something reaches a device: one on its own subject, or one to each edge node of its community.
+func route(b *intake.Bundle, o outgoing) []*nats.Msg {
+	fleet, name, _, err := contract.ParseDeviceSubject(o.subject)
+	if err != nil || b.Fleets[fleet].Placement != placementEdge {
+		return []*nats.Msg{{Subject: o.subject, Data: o.payload}}
+	}
+	var out []*nats.Msg
+	community := b.Fleets[fleet].Devices[name].Community
+	for edge, e := range b.Edges {
+		if slices.Contains(e.Communities, community) {
+			out = append(out, &nats.Msg{Subject: contract.EdgeSubject(edge, contract.EdgeCommand), Data: o.payload,
+				Header: nats.Header{contract.EdgeSubjectHeader: {o.subject}}})
+		}
+	}
+	return out
+}
 
 // recheck holds a command against the bundle once more before it leaves; it gives the reason why it may not, and puts the arguments into
 // their types.

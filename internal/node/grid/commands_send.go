@@ -56,8 +56,10 @@ func (m *commander) turn(ctx context.Context, conn *pgxpool.Conn, b *intake.Bund
 		return fmt.Errorf("commands: %w", err)
 	}
 	for _, o := range out {
-		if err := m.publish(o.subject, o.payload); err != nil {
-			m.log.Warn("command not sent; it is sent again", "err", err)
+		for _, msg := range route(b, o) {
+			if err := m.publish(msg); err != nil {
+				m.log.Warn("command not sent; it is sent again", "err", err)
+			}
 		}
 	}
 	return nil

@@ -96,7 +96,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		instance = "grid"
 	}
 	m, p := newMetrics(reg), &presence{}
-	c := &commander{in: in, metrics: m, log: log, now: time.Now, publish: nc.Publish}
+	c := &commander{in: in, metrics: m, log: log, now: time.Now, publish: nc.PublishMsg}
 	reg.MustRegister(presenceCollector{p, in, time.Now})
 	return &service{
 		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,

@@ -215,3 +215,29 @@ func testDevices() (out []string) {
 	}
 	return append(out, "s1", "s2", "s3")
 }
+
+// TestRouteToAnEdge: what is for a device behind edge nodes goes to those of its community alone, under the device's own subject.
+func TestRouteToAnEdge(t *testing.T) {
+	b := &intake.Bundle{
+		Fleets: map[string]contract.Fleet{
+			"here":  {Devices: map[string]contract.Device{"d": {Community: "c1"}}},
+			"there": {Placement: placementEdge, Devices: map[string]contract.Device{"d": {Community: "c1"}, "lost": {Community: "c9"}}},
+		},
+		Edges: map[string]contract.Edge{"e1": {Communities: []string{"c1", "c2"}}, "e2": {Communities: []string{"c3"}}},
+	}
+	for _, tc := range []struct{ fleet, device, subject string }{
+		{"here", "d", "dizuo.v1.d.here.d.cmd"}, {"there", "d", "dizuo.v1.e.e1.cmd"}, {"there", "lost", ""}, {"there", "gone", ""},
+	} {
+		subject := contract.DeviceSubject(tc.fleet, tc.device, contract.ChannelCommand)
+		out := route(b, outgoing{subject, []byte("{}")})
+		if tc.subject == "" {
+			if len(out) != 0 {
+				t.Errorf("%s.%s: goes to %s", tc.fleet, tc.device, out[0].Subject)
+			}
+			continue
+		}
+		if len(out) != 1 || out[0].Subject != tc.subject || (tc.fleet == "there") != (out[0].Header.Get(contract.EdgeSubjectHeader) == subject) {
+			t.Errorf("%s.%s: %+v", tc.fleet, tc.device, out)
+		}
+	}
+}
