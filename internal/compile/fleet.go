@@ -78,6 +78,9 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	if o.Spec.Vendor != nil {
 		plan.Document.Vendor = o.Spec.Vendor.Name
 	}
+	if o.Spec.Placement == v1alpha1.PlacementEdge {
+		plan.Document.Placement = string(v1alpha1.PlacementEdge)
+	}
 	if o.Spec.Identity.Type != v1alpha1.FleetIdentityPassword {
 		issuers(&c, s, o, &plan)
 	}
@@ -114,9 +117,6 @@ func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
 	if o.Spec.AccessMode != v1alpha1.AccessDevice {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.accessMode", string(o.Spec.AccessMode)+" is not served by this version; use Device")
-	}
-	if o.Spec.Placement == v1alpha1.PlacementEdge {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.placement", "Edge is not served by this version; use Center")
 	}
 	if o.Spec.Mapping != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.mapping", "is not served by this version; send the profile's fields")

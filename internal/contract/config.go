@@ -67,6 +67,17 @@ type BrokerConfig struct {
 	PeerPort int `json:"peerPort"`
 	// PeerTLS is the certificate of the role broker, for both sides of a route: its URI is RoleURI of UserBroker.
 	PeerTLS TLSFiles `json:"peerTLS"`
+	// Edge takes edge nodes; nil opens no door for them.
+	Edge *EdgeListener `json:"edge,omitempty"`
+}
+
+// EdgeListener is where edge nodes connect to the broker, over WebSocket with TLS.
+type EdgeListener struct {
+	// Port to listen on, on BrokerConfig.Host; 0 lets the kernel choose, for tests.
+	Port int `json:"port"`
+	// TLS is the server certificate, for the host that edge nodes are told. Its CAFile is not read: what an edge node shows must stand
+	// under the Issuers of an EdgeCredential.
+	TLS TLSFiles `json:"tls"`
 }
 
 // PeerConfig is a broker of a platform.
