@@ -98,7 +98,10 @@ func MQTTEndpoint(p *v1alpha1.GridPlatform) (string, int32) {
 
 // EdgeEndpoint gives the URL at which edge nodes reach the broker.
 func EdgeEndpoint(p *v1alpha1.GridPlatform) string {
-	host, _ := MQTTEndpoint(p)
+	host := "dizuo-edge." + p.Namespace + ".svc"
+	if len(p.Spec.Broker.Hostnames) > 0 {
+		host = p.Spec.Broker.Hostnames[0]
+	}
 	return "wss://" + net.JoinHostPort(host, strconv.Itoa(int(p.Spec.Broker.LeafListener.Port)))
 }
 
