@@ -23,6 +23,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/datasharingagreement"
 	"github.com/dizuo/dizuo/controllers/devicefleet"
 	"github.com/dizuo/dizuo/controllers/deviceprofile"
+	"github.com/dizuo/dizuo/controllers/edgenode"
 	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/controllers/gridplatform"
@@ -48,7 +49,7 @@ type Options struct {
 }
 
 // kinds have a channel on which their objects are called again.
-var kinds = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement"}
+var kinds = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement", "EdgeNode"}
 
 // Setup adds all controllers to a manager. They live as long as ctx.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
@@ -86,7 +87,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	k.Reports = reports
 	for _, c := range []interface{ SetupWithManager(ctrl.Manager) error }{
 		&gridplatform.Reconciler{Kit: k}, &community.Reconciler{Kit: k}, &organization.Reconciler{Kit: k},
-		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
+		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k}, &edgenode.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
 		&dataset.Reconciler{Kit: k}, &datasharingagreement.Reconciler{Kit: k},
 		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Follow: reports, Modules: policies.Access(), Dirty: dirty},
 	} {
@@ -111,7 +112,7 @@ func (s secretCalls) changed(key types.NamespacedName) {
 	if err := s.reader.Get(ctx, types.NamespacedName{Name: key.Namespace}, &ns); err == nil && ns.Labels[compile.LabelPlatform] != "" {
 		s.namespace(ctx, ns.Labels[compile.LabelPlatform]) // the platform holds the webhook secrets of its members
 	}
-	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization.") || key.Name == compile.SecretBrokerTLS {
+	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization.") || key.Name == compile.SecretBrokerTLS || key.Name == compile.SecretEdges {
 		s.members(ctx, key.Namespace)
 	}
 }
@@ -131,6 +132,7 @@ func (s secretCalls) members(ctx context.Context, ns string) {
 func (s secretCalls) namespace(ctx context.Context, ns string) {
 	for kind, list := range map[string]client.ObjectList{
 		"GridPlatform": &v1alpha1.GridPlatformList{}, "Organization": &v1alpha1.OrganizationList{}, "DeviceFleet": &v1alpha1.DeviceFleetList{},
+		"EdgeNode": &v1alpha1.EdgeNodeList{},
 	} {
 		if err := s.reader.List(ctx, list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
 			log.FromContext(ctx).Error(err, "list for a changed Secret")

@@ -38,6 +38,9 @@ type followed struct {
 	stop    context.CancelFunc
 	reports map[string]contract.Report
 	calls   calls
+	// edges is what edge nodes said last, facts what they are held against; see edgereports.go.
+	edges map[string]edgeNews
+	facts map[string]edgeFact
 }
 
 // NewReports gives reports that live as long as ctx.
@@ -52,7 +55,10 @@ func (r *Reports) Follow(name types.NamespacedName, link *natslink.Link) {
 	if was := r.platforms[name]; was != nil {
 		was.stop()
 	}
-	f := &followed{stop: stop, reports: map[string]contract.Report{}, calls: newCalls()}
+	f := &followed{stop: stop, reports: map[string]contract.Report{}, calls: newCalls(), edges: map[string]edgeNews{}}
+	if was := r.platforms[name]; was != nil { // another link to the same broker
+		f.edges, f.facts = was.edges, was.facts
+	}
 	r.platforms[name] = f
 	r.mu.Unlock()
 	go r.run(ctx, name, f, link)
@@ -118,6 +124,9 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 		delete(f.reports, entry.Key())
 		return nil
 	}
+	if report.Role == contract.RoleEdge { // the role auth put it there, under the name of the machine that sent it
+		return f.calls.now(r.edgeKeys(name, f.hear(report.Instance, contract.EdgeReport{Report: entry.Value(), HeardAt: entry.Created()}, r.Now())), r.Now())
+	}
 	was := f.reports[entry.Key()]
 	f.reports[entry.Key()] = report
 	said := map[string][]string{
@@ -130,6 +139,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 			counted = append(counted, r.Shelf.Find(name, kind, n)...)
 		}
 	}
+	counted = append(counted, r.edgeKeys(name, f.hearAll(was, report, r.Now()))...)
 	out := f.calls.now(counted, r.Now())
 	if len(said["Community"]) > 0 || ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) {
 		out = append(out, shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
@@ -174,9 +184,16 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 			enforcers = append(enforcers, shelf.Enforcer{Name: string(role) + ".?", Online: true})
 		}
 	}
-	_, _, was := r.Shelf.Lease(name)
+	_, present, was := r.Shelf.Lease(name)
+	r.mu.Lock()
+	enforcers = append(enforcers, f.edgeEnforcers(present, now)...)
+	r.mu.Unlock()
 	r.Shelf.Acknowledge(name, enforcers, now)
 	_, _, is := r.Shelf.Lease(name)
+	for _, key := range r.flipped(name, f, was, is, now) {
+		r.Wake(key)
+	}
+	was, is = center(was), center(is)
 	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
 		r.Wake(shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
 		for _, key := range r.Shelf.Find(name, "DeviceFleet", "") { // presence comes and goes with the nodes that tell of it

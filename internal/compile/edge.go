@@ -103,6 +103,8 @@ type EdgeLoad struct {
 type EdgeAutonomy struct {
 	// Known is false while a fleet has not been looked at.
 	Known bool
+	// Devices that connect to the node.
+	Devices int64
 	// Covered is how long the outbox lasts; zero where nothing is sent.
 	Covered time.Duration
 	// Needed is the storage, in bytes, that the declared autonomy needs.
@@ -201,11 +203,12 @@ const (
 
 // autonomy compares the outbox with what the fleets' limits let in.
 func autonomy(s *Snapshot, o *v1alpha1.EdgeNode) EdgeAutonomy {
-	var perMinute int64
+	var perMinute, devices int64
 	for _, l := range s.Edge.Loads {
+		devices += l.Devices
 		perMinute += l.Devices * l.MessagesPerMinute * (min(l.PayloadBytes, usualPayload) + messageFrame)
 	}
-	out := EdgeAutonomy{Known: !s.Edge.LoadsUnknown}
+	out := EdgeAutonomy{Known: !s.Edge.LoadsUnknown, Devices: devices}
 	if perMinute == 0 {
 		return out
 	}

@@ -141,6 +141,9 @@ func requests(s *Snapshot, o *v1alpha1.EdgeNode, plan *EdgePlan, heard []EdgeHea
 		}
 	}
 	for _, i := range s.Edge.Issued {
+		if i.Failed == "" && len(i.Chain) == 0 && pending(s.Platform.Name, o, plan.Enrolment.Key, i) {
+			wanted[i.Name] = i.EdgeRequest
+		}
 		if _, ok := wanted[i.Name]; ok {
 			wanted[i.Name] = i.EdgeRequest // a CertificateRequest never changes
 			if i.Failed != "" {
@@ -153,6 +156,14 @@ func requests(s *Snapshot, o *v1alpha1.EdgeNode, plan *EdgePlan, heard []EdgeHea
 	}
 	slices.SortFunc(plan.Requests, func(a, b EdgeRequest) int { return strings.Compare(a.Name, b.Name) })
 	return refused
+}
+
+// pending reports whether what cert-manager has yet to issue is still to be issued.
+func pending(platform string, o *v1alpha1.EdgeNode, key string, i EdgeIssued) bool {
+	if i.Server {
+		return key != "" && checkServer(o.Spec.Hostnames, string(i.CSR)) == nil
+	}
+	return key != "" && checkClient(platform, o.Name, key, string(i.CSR)) == nil
 }
 
 // newest gives the CertificateRequest of the certificate that began last, of those that are still good for what the spec says.
@@ -299,7 +310,9 @@ func named(hostnames, dns []string, ips []net.IP) error {
 		names = append(names, ip.String())
 	}
 	for _, n := range names {
-		if !slices.ContainsFunc(hostnames, func(h string) bool { return strings.EqualFold(h, n) || (net.ParseIP(h) != nil && net.ParseIP(h).Equal(net.ParseIP(n))) }) {
+		if !slices.ContainsFunc(hostnames, func(h string) bool {
+			return strings.EqualFold(h, n) || (net.ParseIP(h) != nil && net.ParseIP(h).Equal(net.ParseIP(n)))
+		}) {
 			return fmt.Errorf("%.64q is not in spec.hostnames", n)
 		}
 	}

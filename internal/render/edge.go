@@ -25,7 +25,7 @@ func (p platform) edges() []Object {
 		return nil
 	}
 	permitted := cmac.NameConstraintItem().WithURIDomains(contract.EdgeDomain(p.Name))
-	ca := leaf(compile.SecretEdges, issuerSelfSigned, 10*year).WithIsCA(true).WithCommonName("Dizuo edge nodes of " + p.Name).
+	ca := leaf(compile.SecretEdges, issuerSelfSigned, 10*year).WithIsCA(true).WithCommonName("Dizuo edge nodes of "+p.Name).
 		WithPrivateKey(key(cmv1.RotationPolicyNever)).WithUsages(cmv1.UsageCertSign, cmv1.UsageCRLSign).
 		WithNameConstraints(cmac.NameConstraints().WithCritical(true).WithPermitted(permitted))
 	return []Object{p.certificate(compile.SecretEdges, ca), p.caIssuer(compile.SecretEdges)}
