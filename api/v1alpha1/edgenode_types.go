@@ -33,6 +33,7 @@ type EdgeNode struct {
 	Spec EdgeNodeSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status EdgeNodeStatus `json:"status,omitzero"`
 }
 
