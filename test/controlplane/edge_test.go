@@ -243,7 +243,9 @@ func (b *reach) credential(edge string) (contract.EdgeCredential, error) {
 		b.t.Fatal(err)
 	}
 	var doc struct {
-		Dizuo struct{ EdgeCredentials map[string]contract.EdgeCredential }
+		Dizuo struct {
+			EdgeCredentials map[string]contract.EdgeCredential
+		}
 	}
 	plain, err := json.Marshal(shard.Data)
 	if err == nil {
