@@ -35,14 +35,14 @@ func TestHistoryKeepsWhatAnyScopeNames(t *testing.T) {
 			t.Fatalf("revision %d: gone %v", i, got)
 		}
 	}
-	h.push("edge.a", indexOf("shared", "center-0"))
+	h.push("edge.a", indexOf("shared", "center-0", "own"))
 	if got := h.push("center", indexOf("other")); len(gone(got)) != 0 || len(got) != 1 {
 		t.Errorf("what edge.a names is gone from the store: %v", got)
 	}
 	if got := h.push("center", indexOf("other")); got != nil {
 		t.Errorf("the same revision again: %v", got)
 	}
-	if got := gone(h.forget("edge.a")); !slices.Equal(got, []string{"center-0"}) {
+	if got := gone(h.forget("edge.a")); !slices.Equal(got, []string{"center-0", "own"}) {
 		t.Errorf("with edge.a went %v", got)
 	}
 }

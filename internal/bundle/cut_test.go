@@ -41,8 +41,8 @@ func county() bundle.Parts {
 	return p
 }
 
-// text opens every shard of a cut and gives all of it.
-func text(t *testing.T, c bundle.Cut) string {
+// whole opens every shard of a cut and gives all of it.
+func whole(t *testing.T, c bundle.Cut) string {
 	t.Helper()
 	var out strings.Builder
 	for i, s := range c.Shards {
@@ -87,7 +87,7 @@ func TestCutHoldsWhatConcernsTheNode(t *testing.T) {
 		"one": {[]string{"a1", "a2", "hash-of-a1", `"fire"`, `"smoke"`}, []string{"b1", "c1", "store", "a9", "hash-of-b1", "hash-of-a9", "secret", "token-of", "key-of", `"open"`, `"door"`, `"two"`}},
 		"two": {[]string{"b1", "c1", "hash-of-b1"}, []string{"a1", "a2", "store", "hash-of-a1", "secret", "token-of", `"one"`}},
 	} {
-		said := text(t, got[edge])
+		said := whole(t, got[edge])
 		for _, want := range c.has {
 			if !strings.Contains(said, want) {
 				t.Errorf("%s lacks %s", edge, want)
@@ -101,7 +101,7 @@ func TestCutHoldsWhatConcernsTheNode(t *testing.T) {
 	}
 	leaving := county()
 	leaving.Leaving["one"] = true
-	if said := text(t, made(t, &cuts, leaving)["one"]); strings.Contains(said, "a1") || strings.Contains(said, "410103") {
+	if said := whole(t, made(t, &cuts, leaving)["one"]); strings.Contains(said, "a1") || strings.Contains(said, "410103") {
 		t.Errorf("one that leaves keeps %s", said)
 	}
 }
@@ -111,7 +111,7 @@ func TestCutHoldsWhatConcernsTheNode(t *testing.T) {
 func TestCutsRememberRightly(t *testing.T) {
 	var cuts bundle.Cuts
 	p, random := county(), rand.New(rand.NewPCG(1, 2))
-	p.Versions["smoke"] = "0"
+	p.Versions["smoke"] = "first"
 	before := made(t, &cuts, p)
 	for step := range 300 {
 		next := county()
@@ -143,7 +143,7 @@ func TestCutsRememberRightly(t *testing.T) {
 			if same := got[edge].Index.Revision() == before[edge].Index.Revision(); !same && !got[edge].Fresh {
 				t.Fatalf("step %d: %s changed, and is said not to be made anew", step, edge)
 			}
-			text(t, got[edge])
+			whole(t, got[edge])
 		}
 		p, before = next, got
 	}

@@ -220,7 +220,7 @@ func token(c *problems, s *Snapshot, o *v1alpha1.EdgeNode, plan *EdgePlan, live 
 		c.waiting(v1alpha1.ConditionEnrolled, v1alpha1.ReasonSecretInvalid, "", fmt.Sprintf("Secret %s holds no token of ours; delete it, and it is made anew", at))
 		return
 	}
-	ca := issued(s, SecretBrokerTLS)["ca.crt"]
+	ca := s.Secrets[types.NamespacedName{Namespace: s.Platform.Namespace, Name: SecretBrokerTLS}]["ca.crt"]
 	if len(ca) == 0 {
 		return // the machine would not know the broker
 	}
