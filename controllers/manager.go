@@ -41,7 +41,7 @@ func Scheme() *runtime.Scheme {
 func inform(ctx context.Context, c cache.Cache) error {
 	for _, o := range []client.Object{
 		&v1alpha1.GridPlatform{}, &v1alpha1.Community{}, &v1alpha1.Organization{}, &v1alpha1.DeviceProfile{}, &v1alpha1.DeviceFleet{},
-		&v1alpha1.Scenario{}, &v1alpha1.Dataset{}, &v1alpha1.DataSharingAgreement{},
+		&v1alpha1.EdgeNode{}, &v1alpha1.Scenario{}, &v1alpha1.Dataset{}, &v1alpha1.DataSharingAgreement{},
 		&corev1.Namespace{}, &corev1.ConfigMap{}, &corev1.Service{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
 		&appsv1.Deployment{}, &appsv1.StatefulSet{}, &networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{},
 		&batchv1.Job{}, &policyv1.PodDisruptionBudget{}, &corev1.PersistentVolumeClaim{},

@@ -23,6 +23,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/datasharingagreement"
 	"github.com/dizuo/dizuo/controllers/devicefleet"
 	"github.com/dizuo/dizuo/controllers/deviceprofile"
+	"github.com/dizuo/dizuo/controllers/edgenode"
 	"github.com/dizuo/dizuo/controllers/foreign"
 	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/controllers/gridplatform"
@@ -48,7 +49,7 @@ type Options struct {
 }
 
 // kinds have a channel on which their objects are called again.
-var kinds = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement"}
+var kinds = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement", "EdgeNode"}
 
 // Setup adds all controllers to a manager. They live as long as ctx.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
@@ -86,7 +87,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	k.Reports = reports
 	for _, c := range []interface{ SetupWithManager(ctrl.Manager) error }{
 		&gridplatform.Reconciler{Kit: k}, &community.Reconciler{Kit: k}, &organization.Reconciler{Kit: k},
-		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
+		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k}, &edgenode.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
 		&dataset.Reconciler{Kit: k}, &datasharingagreement.Reconciler{Kit: k},
 		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Follow: reports, Modules: policies.Access(), Dirty: dirty},
 	} {
@@ -106,32 +107,54 @@ type secretCalls struct {
 
 func (s secretCalls) changed(key types.NamespacedName) {
 	ctx := context.Background()
-	s.namespace(ctx, key.Namespace)
+	s.named(ctx, key.Namespace)
+	if edge, ok := strings.CutSuffix(key.Name, compile.EdgeTokenName("")); ok { // there is one for each: not all of them are called for it
+		s.wakes.Wake(shelf.Key{Kind: "EdgeNode", Namespace: key.Namespace, Name: edge})
+	}
 	var ns corev1.Namespace
 	if err := s.reader.Get(ctx, types.NamespacedName{Name: key.Namespace}, &ns); err == nil && ns.Labels[compile.LabelPlatform] != "" {
-		s.namespace(ctx, ns.Labels[compile.LabelPlatform]) // the platform holds the webhook secrets of its members
+		s.named(ctx, ns.Labels[compile.LabelPlatform]) // the platform holds the webhook secrets of its members
 	}
 	if strings.HasPrefix(key.Name, "fleet-") || strings.HasPrefix(key.Name, "organization.") || key.Name == compile.SecretBrokerTLS {
-		s.members(ctx, key.Namespace)
+		s.members(ctx, key.Namespace, s.named)
+	}
+	if key.Name == compile.SecretBrokerTLS || key.Name == compile.SecretEdges {
+		s.edges(ctx, key.Namespace)
+		s.members(ctx, key.Namespace, s.edges)
 	}
 }
 
-// members calls the objects of the members of a namespace's platform.
-func (s secretCalls) members(ctx context.Context, ns string) {
+// members calls objects of the members of a namespace's platform.
+func (s secretCalls) members(ctx context.Context, ns string, call func(context.Context, string)) {
 	var platforms v1alpha1.GridPlatformList
 	_ = s.reader.List(ctx, &platforms, client.InNamespace(ns))
 	for _, p := range platforms.Items {
 		for _, m := range p.Spec.Members {
-			s.namespace(ctx, m.Namespace)
+			call(ctx, m.Namespace)
 		}
 	}
 }
 
 // namespace calls the objects of a namespace that read Secrets.
 func (s secretCalls) namespace(ctx context.Context, ns string) {
-	for kind, list := range map[string]client.ObjectList{
+	s.named(ctx, ns)
+	s.edges(ctx, ns)
+}
+
+// named calls the objects of a namespace that name Secrets.
+func (s secretCalls) named(ctx context.Context, ns string) {
+	s.all(ctx, ns, map[string]client.ObjectList{
 		"GridPlatform": &v1alpha1.GridPlatformList{}, "Organization": &v1alpha1.OrganizationList{}, "DeviceFleet": &v1alpha1.DeviceFleetList{},
-	} {
+	})
+}
+
+// edges calls the edge nodes of a namespace.
+func (s secretCalls) edges(ctx context.Context, ns string) {
+	s.all(ctx, ns, map[string]client.ObjectList{"EdgeNode": &v1alpha1.EdgeNodeList{}})
+}
+
+func (s secretCalls) all(ctx context.Context, ns string, lists map[string]client.ObjectList) {
+	for kind, list := range lists {
 		if err := s.reader.List(ctx, list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
 			log.FromContext(ctx).Error(err, "list for a changed Secret")
 			continue
@@ -161,7 +184,7 @@ func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error
 			if !bound(ctx, mgr.GetClient(), req.Namespace) {
 				store.Close(req.Namespace)
 				calls.namespace(ctx, req.Namespace)
-				calls.members(ctx, req.Namespace)
+				calls.members(ctx, req.Namespace, calls.namespace)
 				return reconcile.Result{}, nil
 			}
 			store.Forget(req.Namespace)
@@ -170,7 +193,7 @@ func admissions(mgr ctrl.Manager, store *secrets.Store, calls secretCalls) error
 				return reconcile.Result{}, err
 			}
 			calls.namespace(ctx, req.Namespace)
-			calls.members(ctx, req.Namespace)
+			calls.members(ctx, req.Namespace, calls.namespace)
 			if !admitted {
 				return reconcile.Result{RequeueAfter: time.Second}, nil // the API server's authorizer learns of a binding a little later
 			}

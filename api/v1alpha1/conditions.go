@@ -78,7 +78,7 @@ const (
 	ConditionEnrolled = "Enrolled"
 	// ConditionConnected (EdgeNode): the node's heartbeat is fresh. Does not feed Ready.
 	ConditionConnected = "Connected"
-	// ConditionAutonomyCovered (EdgeNode): the outbox holds the declared hours at the fleets' rates.
+	// ConditionAutonomyCovered (EdgeNode): the outbox holds the declared hours at the fleets' rates. Does not feed Ready.
 	ConditionAutonomyCovered = "AutonomyCovered"
 	// ConditionSourceReachable (Dataset): the source table can be read and has the declared columns.
 	ConditionSourceReachable = "SourceReachable"
@@ -134,6 +134,8 @@ const (
 	ReasonGridCodeClaimed = "GridCodeClaimed"
 	// ReasonDeviceClaimed: another fleet holds the device.
 	ReasonDeviceClaimed = "DeviceClaimed"
+	// ReasonCommunityClaimed: another edge node serves the community.
+	ReasonCommunityClaimed = "CommunityClaimed"
 	// ReasonWriterClaimed: another dataset is the single source (一数一源) of the item, or has another writer for it.
 	ReasonWriterClaimed = "WriterClaimed"
 )
@@ -230,6 +232,8 @@ const (
 	ReasonAwaitingEnrolment = "AwaitingEnrolment"
 	// ReasonAwaitingApproval: the node asked; nobody approved its key yet. Also: an agreement lacks a signature.
 	ReasonAwaitingApproval = "AwaitingApproval"
+	// ReasonRejected: `approved` is false: the node is shut out.
+	ReasonRejected = "Rejected"
 	// ReasonKeyMismatch: the node's key is not the approved one.
 	ReasonKeyMismatch = "KeyMismatch"
 	// ReasonOffline: no fresh heartbeat.

@@ -33,6 +33,7 @@ type EdgeNode struct {
 	Spec EdgeNodeSpec `json:"spec"`
 	// status is how things stand.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":0}
 	Status EdgeNodeStatus `json:"status,omitzero"`
 }
 
@@ -52,7 +53,7 @@ type EdgeNodeSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	DisplayName string `json:"displayName,omitempty"`
 	// communities are the names of the Communities that the node serves. It gets what concerns them and may speak for their
-	// devices, and for no others.
+	// devices, and for no others. A community has one edge node: of two that name it the first keeps it.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -72,13 +73,15 @@ type EdgeNodeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5m') && duration(self) <= duration('720h')",message="autonomy is between 5m and 720h"
 	Autonomy metav1.Duration `json:"autonomy,omitzero"`
 	// keyFingerprint approves in advance the node with this public key: the SHA-256 of its DER (PKIX), `sha256:` and 64
-	// hexadecimal digits, as `dizuo edge key` prints it on the machine.
+	// hexadecimal digits, as the agent prints it on the machine. Another fingerprint takes another key in, and the former out.
+	// Only who holds the RBAC verb `approve` on edgenodes may set or change it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=71
 	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
-	// approved approves the key in status.requestedKeyFingerprint. Only who holds the RBAC verb `approve` on edgenodes may set
-	// it. Not needed with keyFingerprint, or where the platform approves by itself.
+	// approved approves the key in status.requestedKeyFingerprint; `false` shuts the node out. Only who holds the RBAC verb
+	// `approve` on edgenodes may set or change it. Set before the node has asked, it approves the first key that comes with the
+	// one-time token. Not needed with keyFingerprint, or where the platform approves by itself.
 	// +optional
 	Approved *bool `json:"approved,omitempty"`
 	// storage is the size of the node's outbox, in bytes; full, it stops acknowledging. Default: 4Gi.

@@ -233,7 +233,8 @@ type BrokerSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Listener MQTTListener `json:"listener,omitzero"`
-	// leafListener is the TLS listener for edge nodes.
+	// leafListener is the listener for edge nodes: WebSocket over TLS, by which a node keeps its one connection. It is open only
+	// while the platform has an EdgeNode.
 	// +optional
 	// +kubebuilder:default={}
 	LeafListener LeafListener `json:"leafListener,omitzero"`

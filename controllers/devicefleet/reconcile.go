@@ -29,6 +29,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return result, err
 	}
 	if !o.DeletionTimestamp.IsZero() {
+		r.CallEdges(ctx, r.Loads.Drop(kit.Key(kind, o)))
 		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
 	}
 	before := o.DeepCopy()
@@ -42,6 +43,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		plan, found = compile.Fleet(s, o)
 		problems = append(problems, found...)
 	}
+	r.weigh(ctx, s, o, plan, problems)
 	report, err := r.apply(ctx, s, o, plan, problems)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -87,4 +89,17 @@ func partial(problems compile.Problems) compile.Problems {
 		out[i].Partial = true
 	}
 	return out
+}
+
+// weigh tells the edge nodes what the fleet's devices may send them. A fleet that does not compile weighs what it weighed.
+func (r *Reconciler) weigh(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan, problems compile.Problems) {
+	key := kit.Key(kind, o)
+	switch {
+	case s.Platform == nil:
+		r.CallEdges(ctx, r.Loads.Drop(key))
+	case !problems.Fatal():
+		r.CallEdges(ctx, r.Loads.Set(kit.PlatformKey(s.Platform), key, compile.EdgeLoads(o, plan)))
+	case !r.Loads.Knows(key):
+		r.Loads.Set(kit.PlatformKey(s.Platform), key, nil)
+	}
 }

@@ -45,10 +45,11 @@ var (
 var Kinds = map[schema.GroupVersionKind]string{
 	Cluster: "clusters", ScheduledBackup: "scheduledbackups", ObjectStore: "objectstores",
 	EMQX: "emqxes",
-	{Group: compile.GroupPrometheus, Version: "v1", Kind: "ServiceMonitor"}: "servicemonitors",
-	{Group: compile.GroupPrometheus, Version: "v1", Kind: "PrometheusRule"}: "prometheusrules",
-	{Group: compile.GroupCertManager, Version: "v1", Kind: "Issuer"}:        "issuers",
-	{Group: compile.GroupCertManager, Version: "v1", Kind: "Certificate"}:   "certificates",
+	{Group: compile.GroupPrometheus, Version: "v1", Kind: "ServiceMonitor"}:      "servicemonitors",
+	{Group: compile.GroupPrometheus, Version: "v1", Kind: "PrometheusRule"}:      "prometheusrules",
+	{Group: compile.GroupCertManager, Version: "v1", Kind: "Issuer"}:             "issuers",
+	{Group: compile.GroupCertManager, Version: "v1", Kind: "Certificate"}:        "certificates",
+	{Group: compile.GroupCertManager, Version: "v1", Kind: "CertificateRequest"}: "certificaterequests",
 }
 
 // Object gives an empty object of a kind whose types no module gives.

@@ -21,6 +21,12 @@ import (
 // IndexDivision is the field index of Communities by division code.
 const IndexDivision = "spec.division"
 
+// Field indexes of EdgeNodes by the communities that they serve, and of DeviceFleets by where their devices connect.
+const (
+	IndexServes    = "spec.communities"
+	IndexPlacement = "spec.placement"
+)
+
 // Reader gathers.
 type Reader struct {
 	// Client reads from the caches.
@@ -41,7 +47,7 @@ func (r *Reader) Start(ctx context.Context, kind, namespace string) (*compile.Sn
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
 		Scenarios: compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
-		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{}, Secrets: map[types.NamespacedName]map[string][]byte{},
+		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{}, Edges: compile.Named[*v1alpha1.EdgeNode]{}, Secrets: map[types.NamespacedName]map[string][]byte{},
 	}
 	if err := r.namespace(ctx, s, namespace); err != nil {
 		return nil, nil, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract/password"
 )
 
 // Generated reads the Secrets that are made once, and makes up what is missing: randomness enters the compiler here, as a
@@ -62,4 +63,26 @@ func generate(secret string, names []string) (map[string][]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// EdgeToken reads the one-time token of an edge node, and makes one up where none stands. Only its salted hash goes further.
+func (r *Reader) EdgeToken(ctx context.Context, s *compile.Snapshot, o *v1alpha1.EdgeNode) error {
+	secret, admitted, err := r.Secrets.Get(ctx, types.NamespacedName{Namespace: o.Namespace, Name: compile.EdgeTokenName(o.Name)})
+	if err != nil {
+		return err
+	}
+	if secret != nil {
+		s.Edge.Token = secret.Data
+		return nil
+	}
+	if !admitted {
+		return nil
+	}
+	token, err := password.Generate(rand.Reader)
+	if err != nil {
+		return err
+	}
+	hash, err := password.HashGenerated(token, rand.Reader)
+	s.Edge.Made, s.Edge.Token = true, map[string][]byte{compile.EdgeTokenKey: []byte(token), compile.EdgeTokenHashKey: []byte(hash)}
+	return err
 }

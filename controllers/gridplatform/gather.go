@@ -80,6 +80,15 @@ func (r *Reconciler) deviceCAs(ctx context.Context, s *compile.Snapshot) error {
 }
 
 func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {
+	for _, ns := range r.members(ctx, s, "EdgeNode") { // whether there is one opens the door for them
+		var list v1alpha1.EdgeNodeList
+		if err := r.Client.List(ctx, &list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("edge nodes of namespace %s: %w", ns, err)
+		}
+		for i := range list.Items {
+			s.Edges.Add(&list.Items[i])
+		}
+	}
 	for _, ns := range r.members(ctx, s, "Organization") {
 		var list v1alpha1.OrganizationList
 		if err := r.Client.List(ctx, &list, client.InNamespace(ns)); err != nil {

@@ -56,7 +56,7 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	}
 	if !kit.KeepsLastGood(problems) { // what is on the platform that holds the namespace is not on this one
 		o.Status.Communities, o.Status.Organizations, o.Status.Fleets, o.Status.Datasets, o.Status.Agreements = nil, nil, nil, nil, nil
-		o.Status.Cases, o.Status.Endpoints, o.Status.Devices = nil, nil, nil
+		o.Status.Cases, o.Status.Endpoints, o.Status.Devices, o.Status.EdgeNodes = nil, nil, nil, nil
 		return nil
 	}
 	return r.counts(ctx, s, o)
@@ -197,6 +197,7 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	}{
 		{"Community", &v1alpha1.CommunityList{}, &o.Status.Communities}, {"Organization", &v1alpha1.OrganizationList{}, &o.Status.Organizations},
 		{"DeviceFleet", &v1alpha1.DeviceFleetList{}, &o.Status.Fleets}, {"Dataset", &v1alpha1.DatasetList{}, &o.Status.Datasets},
+		{"EdgeNode", &v1alpha1.EdgeNodeList{}, &o.Status.EdgeNodes},
 		{"DataSharingAgreement", &v1alpha1.DataSharingAgreementList{}, &o.Status.Agreements},
 	}
 	for _, l := range lists {

@@ -46,6 +46,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Community{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.DeviceFleet{}, r.ToAll(platforms, nil), readiness()).
+		Watches(&v1alpha1.EdgeNode{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.Dataset{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.DataSharingAgreement{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.Scenario{}, r.ToAll(platforms, nil), kit.SpecChanged()).

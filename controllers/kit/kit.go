@@ -55,6 +55,8 @@ type Kit struct {
 	Wakes *Wakes
 	// Reports gives what the nodes of platforms say.
 	Reports Reports
+	// Loads holds what devices may send to edge nodes.
+	Loads Loads
 	// Namespaces that are seen; none means all.
 	Namespaces []string
 	// Events takes what happens to objects.
@@ -74,6 +76,28 @@ type Reports interface {
 	OpenCases(platform types.NamespacedName, community string) (int64, bool)
 	Dispatch(platform types.NamespacedName, organization string) (contract.DispatchReport, bool)
 	Decisions(platform types.NamespacedName, agreement string) (contract.DecisionReport, bool)
+	// Edge gives what is known of an edge node.
+	Edge(platform types.NamespacedName, edge string) EdgeNews
+}
+
+// EdgeNews is what the nodes of a platform say of an edge node.
+type EdgeNews struct {
+	// Heard is what each node of the role auth that is online says that the machine asks, by the sequence that it enforces.
+	Heard []EdgeHeard
+	// Report is the machine's own; nil where none came since the operator started.
+	Report *contract.Report
+	// HeardAt is when it came, by the clock of the centre.
+	HeardAt time.Time
+	// Online says that it came just now.
+	Online bool
+	// LeaseExpiresAt is when the lease ends that the machine holds; zero where it is not known.
+	LeaseExpiresAt time.Time
+}
+
+// EdgeHeard is what one node of the role auth says that a machine asks.
+type EdgeHeard struct {
+	Sequence int64
+	compile.EdgeHeard
 }
 
 // Object is an object of our API.
@@ -284,6 +308,16 @@ func Applied(r apply.Report) status.Named {
 
 // RegisterIndexes adds the field indexes that gather uses.
 func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &v1alpha1.EdgeNode{}, gather.IndexServes, func(o client.Object) []string {
+		return o.(*v1alpha1.EdgeNode).Spec.Communities
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.DeviceFleet{}, gather.IndexPlacement, func(o client.Object) []string {
+		return []string{string(o.(*v1alpha1.DeviceFleet).Spec.Placement)}
+	}); err != nil {
+		return err
+	}
 	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
 		return compile.Codes(o.(*v1alpha1.Community))
 	})

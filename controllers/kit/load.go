@@ -66,6 +66,9 @@ func (k *Kit) absent(ctx context.Context, kind string, key types.NamespacedName,
 	}
 	owner := compile.Owner{Kind: kind, Namespace: key.Namespace, Name: key.Name}
 	k.Shelf.Drop(shelf.Key(owner))
+	if kind == "DeviceFleet" {
+		k.CallEdges(ctx, k.Loads.Drop(shelf.Key(owner)))
+	}
 	left, err := k.leftBy(ctx, owner)
 	if err != nil || len(left) == 0 {
 		return err
@@ -102,6 +105,13 @@ func (k *Kit) leftBy(ctx context.Context, owner compile.Owner) ([]v1alpha1.Inven
 			return nil, err
 		}
 		Each(&certificates, add(certificate))
+		if request := cmv1.SchemeGroupVersion.WithKind("CertificateRequest"); owner.Kind == "EdgeNode" {
+			var requests cmv1.CertificateRequestList
+			if err := k.APIs.List(ctx, &requests, labels); err != nil {
+				return nil, err
+			}
+			Each(&requests, add(request))
+		}
 	}
 	secrets, err := k.Gather.Secrets.Labelled(ctx, owner.Namespace, labels)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/render"
 	"github.com/dizuo/dizuo/internal/shelf"
@@ -71,6 +72,23 @@ func (w *Wakes) Wake(k shelf.Key) {
 		return
 	}
 	of.queue.Add(call)
+}
+
+// CallEdges calls the edge nodes that serve one of the communities.
+func (k *Kit) CallEdges(ctx context.Context, communities []string) {
+	called := map[shelf.Key]bool{}
+	for _, c := range communities {
+		var list v1alpha1.EdgeNodeList
+		if err := k.Client.List(ctx, &list, client.MatchingFields{gather.IndexServes: c}, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "list edge nodes of a community")
+		}
+		for i := range list.Items {
+			if key := Key("EdgeNode", &list.Items[i]); !called[key] {
+				called[key] = true
+				k.Wakes.Wake(key)
+			}
+		}
+	}
 }
 
 // Source gives the source of a kind's wakes. One controller may have it.

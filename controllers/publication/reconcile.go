@@ -131,11 +131,18 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	if err != nil {
 		return 0, err
 	}
+	cuts, err := state.cuts.Make(parts)
+	if err != nil {
+		return 0, err
+	}
+	if err := state.recall(ctx, link.JetStream, signer, cuts); err != nil {
+		return 0, err
+	}
 	index := bundle.Index(shards)
 	life := p.Spec.Lease.Center.Duration
 	lease, found := state.lease, true
-	if index.Revision() != lease.Revision || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {
-		found = index.Revision() == lease.Revision
+	if index.Revision() != lease.Revision || state.turned(cuts, signer.KeyID) || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {
+		found = index.Revision() == lease.Revision && !state.turned(cuts, signer.KeyID)
 		lease = contract.Lease{Platform: name.String(), Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: lease.Sequence + 1,
 			IssuedAt: now.UTC(), ExpiresAt: now.Add(life).UTC()}
 		if err := r.record(ctx, p, lease, signer.KeyID); err != nil {
@@ -144,15 +151,27 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 		// The sequence is spent whether or not the lease gets out: it only grows.
 		// Whether it got out is not known before send returns, so what is in force is unknown until then.
 		state.lease.Sequence, state.lease.Revision, state.entry = lease.Sequence, "", 0
-		if err := send(ctx, link.JetStream, signer, state, shards, index, lease); err != nil {
+		if state.keyID != signer.KeyID {
+			state.objects = map[string]bool{}
+		}
+		entry, err := state.send(ctx, link.JetStream, signer, shards, index, lease)
+		if err != nil {
 			return 0, err
 		}
-		state.lease, state.keyID = lease, signer.KeyID
+		state.lease, state.keyID, state.entry = lease, signer.KeyID, entry
 	}
+	due, err := state.sendEdges(ctx, link.JetStream, signer, name.String(), cuts, parts.Edges, now)
+	if err != nil {
+		return 0, err
+	}
+	r.Follow.Edges(name, state.facts(parts))
 	r.Shelf.Published(name, version, lease.Revision, lease.Sequence, found && state.atStart, now)
 	state.atStart = false
 	measure(lease)
-	return max(time.Second, lease.IssuedAt.Add(life/3).Sub(now)), nil
+	if center := lease.IssuedAt.Add(life / 3); due.IsZero() || center.Before(due) {
+		due = center
+	}
+	return max(time.Second, due.Sub(now)), nil
 }
 
 // record writes the sequence to the platform's status before it is used, so that it never goes back.

@@ -41,6 +41,9 @@ type followed struct {
 	calls   calls
 	// told says whether a fresh report told of devices when it was last looked at.
 	told bool
+	// edges is what edge nodes said last, facts what they are held against; see edgereports.go.
+	edges map[string]edgeNews
+	facts map[string]edgeFact
 }
 
 // NewReports gives reports that live as long as ctx.
@@ -55,7 +58,10 @@ func (r *Reports) Follow(name types.NamespacedName, link *natslink.Link) {
 	if was := r.platforms[name]; was != nil {
 		was.stop()
 	}
-	f := &followed{stop: stop, reports: map[string]contract.Report{}, calls: newCalls()}
+	f := &followed{stop: stop, reports: map[string]contract.Report{}, calls: newCalls(), edges: map[string]edgeNews{}}
+	if was := r.platforms[name]; was != nil { // another link to the same broker
+		f.edges, f.facts = was.edges, was.facts
+	}
 	r.platforms[name] = f
 	r.mu.Unlock()
 	go r.run(ctx, name, f, link)
@@ -121,6 +127,9 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 		delete(f.reports, entry.Key())
 		return nil
 	}
+	if report.Role == contract.RoleEdge { // the role auth put it there, under the name of the machine that sent it
+		return f.calls.now(r.edgeKeys(name, f.hear(report.Instance, contract.EdgeReport{Report: entry.Value(), HeardAt: entry.Created()}, r.Now())), r.Now())
+	}
 	was := f.reports[entry.Key()]
 	f.reports[entry.Key()] = report
 	platform := shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name}
@@ -144,6 +153,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 			}
 		}
 	}
+	counted = append(counted, r.edgeKeys(name, f.hearAll(was, report, r.Now()))...)
 	out := f.calls.now(counted, r.Now())
 	if ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) && !slices.Contains(out, platform) {
 		out = append(out, platform)
@@ -198,9 +208,16 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 			enforcers = append(enforcers, shelf.Enforcer{Name: string(role) + ".?", Online: true})
 		}
 	}
-	_, _, was := r.Shelf.Lease(name)
+	_, present, was := r.Shelf.Lease(name)
+	r.mu.Lock()
+	enforcers = append(enforcers, f.edgeEnforcers(present, now)...)
+	r.mu.Unlock()
 	r.Shelf.Acknowledge(name, enforcers, now)
 	_, _, is := r.Shelf.Lease(name)
+	for _, key := range r.flipped(name, f, was, is, now) {
+		r.Wake(key)
+	}
+	was, is = center(was), center(is)
 	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
 		r.Wake(shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
 	}

@@ -16,9 +16,6 @@ import (
 	"github.com/dizuo/dizuo/internal/natslink"
 )
 
-// keepRevisions is how many former revisions stay in the store, for nodes that fetch while a newer one comes.
-const keepRevisions = 3
-
 // sent is what is known to be in the broker of a platform.
 type sent struct {
 	lease contract.Lease
@@ -29,10 +26,13 @@ type sent struct {
 	entry uint64
 	// atStart is set until the first publication of this process.
 	atStart bool
-	// memo spares the shards that have not changed.
+	// memo and cuts spare what has not changed.
 	memo bundle.Memo
-	// history holds the last indexes, newest last.
-	history []contract.Index
+	cuts bundle.Cuts
+	// edges is what is out for each edge node.
+	edges map[string]*edgeSent
+	// history holds the last indexes of each scope, newest last.
+	history history
 }
 
 // state gives what was sent, read from the broker the first time: after a restart nothing is sent again that is there.
@@ -40,16 +40,14 @@ func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1
 	if s := r.sent[name]; s != nil {
 		return s, nil
 	}
-	s := &sent{objects: map[string]bool{}, atStart: true}
-	lease, index, err := current(ctx, link.JetStream, signer)
+	s := &sent{objects: map[string]bool{}, atStart: true, edges: map[string]*edgeSent{}, history: newHistory()}
+	lease, index, err := current(ctx, link.JetStream, signer, contract.ScopeCenter)
 	if err != nil {
 		return nil, err
 	}
 	if lease != nil {
-		s.lease, s.keyID, s.history = *lease, signer.KeyID, []contract.Index{*index}
-		for _, ref := range index.Shards {
-			s.objects[ref.Digest] = true
-		}
+		s.lease, s.keyID = *lease, signer.KeyID
+		s.found(contract.ScopeCenter, *index)
 	}
 	if b := p.Status.Bundle; b != nil && b.Sequence > s.lease.Sequence {
 		s.lease.Sequence, s.lease.Revision = b.Sequence, "" // a later lease was made: what the broker has may be older
@@ -61,13 +59,21 @@ func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1
 	return s, nil
 }
 
-// current reads the lease in the broker and its index; nil where there is none, or one that our key did not sign.
-func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer) (*contract.Lease, *contract.Index, error) {
+// found notes what an index that is in force names.
+func (s *sent) found(scope string, index contract.Index) {
+	s.history.push(scope, index)
+	for _, ref := range index.Shards {
+		s.objects[ref.Digest] = true
+	}
+}
+
+// current reads the lease of a scope in the broker and its index; nil where there is none, or one that our key did not sign.
+func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, scope string) (*contract.Lease, *contract.Index, error) {
 	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
 	if err != nil {
 		return nil, nil, errBroker{fmt.Errorf("bucket %s: %w", contract.LeaseBucket, err)}
 	}
-	entry, err := leases.Get(ctx, contract.ScopeCenter)
+	entry, err := leases.Get(ctx, scope)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, nil, nil
 	}
@@ -83,7 +89,7 @@ func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer) (
 		return nil, nil, err
 	}
 	lease, err := trust.Lease(string(entry.Value()))
-	if err != nil {
+	if err != nil || lease.Scope != scope {
 		return nil, nil, nil //nolint:nilerr // another key signed it: what is there must be signed anew
 	}
 	store, err := js.ObjectStore(ctx, contract.BundleStore)
@@ -101,14 +107,12 @@ func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer) (
 	return &lease, &index, nil
 }
 
-// send puts shards, index and lease into the broker, in this order: whoever sees the lease finds all that it names.
-func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *sent, shards []bundle.Prepared, index contract.Index, lease contract.Lease) error {
+// send puts shards, index and lease into the broker, in this order: whoever sees the lease finds all that it names. It gives the revision
+// of the lease in its bucket.
+func (s *sent) send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, shards []bundle.Prepared, index contract.Index, lease contract.Lease) (uint64, error) {
 	store, err := js.ObjectStore(ctx, contract.BundleStore)
 	if err != nil {
-		return errBroker{fmt.Errorf("object store %s: %w", contract.BundleStore, err)}
-	}
-	if s.keyID != signer.KeyID {
-		s.objects = map[string]bool{}
+		return 0, errBroker{fmt.Errorf("object store %s: %w", contract.BundleStore, err)}
 	}
 	for i, ref := range index.Shards {
 		if s.objects[ref.Digest] {
@@ -116,29 +120,30 @@ func send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, s *s
 		}
 		shard, err := shards[i].Open()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		raw, err := signer.Shard(shard)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if _, err := store.PutBytes(ctx, contract.ObjectName("shard", ref.Digest), raw); err != nil {
-			return errBroker{fmt.Errorf("shard %s: %w", ref.Name, err)}
+			return 0, errBroker{fmt.Errorf("shard %s: %w", ref.Name, err)}
 		}
 		s.objects[ref.Digest] = true
 	}
 	raw, err := json.Marshal(index)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := store.PutBytes(ctx, contract.ObjectName("index", lease.Revision), raw); err != nil {
-		return errBroker{fmt.Errorf("index: %w", err)}
+		return 0, errBroker{fmt.Errorf("index: %w", err)}
 	}
-	if s.entry, err = putLease(ctx, js, signer, lease); err != nil {
-		return err
+	entry, err := putLease(ctx, js, signer, lease)
+	if err != nil {
+		return 0, err
 	}
-	s.prune(ctx, store, index)
-	return nil
+	s.drop(ctx, store, s.history.push(lease.Scope, index))
+	return entry, nil
 }
 
 func putLease(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, lease contract.Lease) (uint64, error) {
@@ -176,33 +181,15 @@ func (s *sent) lost(ctx context.Context, js jetstream.JetStream) (bool, error) {
 	return entry.Revision() != s.entry, nil
 }
 
-// prune removes what no revision of the last few names. What cannot be removed costs space and nothing else.
-func (s *sent) prune(ctx context.Context, store jetstream.ObjectStore, index contract.Index) {
-	if n := len(s.history); n > 0 && s.history[n-1].Revision() == index.Revision() {
-		return
-	}
-	s.history = append(s.history, index)
-	if len(s.history) <= keepRevisions {
-		return
-	}
-	gone := s.history[0]
-	s.history = s.history[1:]
-	named := map[string]bool{}
-	revisions := map[string]bool{}
-	for _, x := range s.history {
-		revisions[x.Revision()] = true
-		for _, ref := range x.Shards {
-			named[ref.Digest] = true
+// drop removes what no scope names any more. What cannot be removed costs space and nothing else.
+func (s *sent) drop(ctx context.Context, store jetstream.ObjectStore, gone []contract.ShardRef) {
+	for _, ref := range gone {
+		if ref.Name == indexObject {
+			_ = store.Delete(ctx, contract.ObjectName("index", ref.Digest))
+			continue
 		}
-	}
-	for _, ref := range gone.Shards {
-		if !named[ref.Digest] {
-			_ = store.Delete(ctx, contract.ObjectName("shard", ref.Digest))
-			delete(s.objects, ref.Digest)
-		}
-	}
-	if !revisions[gone.Revision()] {
-		_ = store.Delete(ctx, contract.ObjectName("index", gone.Revision()))
+		_ = store.Delete(ctx, contract.ObjectName("shard", ref.Digest))
+		delete(s.objects, ref.Digest)
 	}
 }
 

@@ -17,6 +17,7 @@ func contributors() map[string]client.ObjectList {
 		"GridPlatform": &v1alpha1.GridPlatformList{}, "Community": &v1alpha1.CommunityList{}, "Organization": &v1alpha1.OrganizationList{},
 		"DeviceProfile": &v1alpha1.DeviceProfileList{}, "DeviceFleet": &v1alpha1.DeviceFleetList{}, "Scenario": &v1alpha1.ScenarioList{},
 		"Dataset": &v1alpha1.DatasetList{}, "DataSharingAgreement": &v1alpha1.DataSharingAgreementList{},
+		"EdgeNode": &v1alpha1.EdgeNodeList{},
 	}
 }
 

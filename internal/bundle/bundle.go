@@ -27,6 +27,11 @@ type Parts struct {
 	Datasets map[string]contract.Dataset
 	// Agreements by name; each gives its grants by dataset.
 	Agreements map[string]Agreement
+	// Edges and EdgeCredentials by edge node.
+	Edges           map[string]contract.Edge
+	EdgeCredentials map[string]contract.EdgeCredential
+	// Leaving are the edge nodes from which all is taken while they send what they hold; see Cuts.
+	Leaving map[string]bool
 	// Modules are the Rego files of policies/access, path to text.
 	Modules map[string]string
 }
@@ -37,6 +42,7 @@ func NewParts() Parts {
 		Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}, Profiles: map[string]contract.Profile{},
 		Scenarios: map[string]contract.Scenario{}, Fleets: map[string]contract.Fleet{}, Credentials: map[string]contract.Credentials{},
 		Versions: map[string]string{}, Datasets: map[string]contract.Dataset{}, Agreements: map[string]Agreement{},
+		Edges: map[string]contract.Edge{}, EdgeCredentials: map[string]contract.EdgeCredential{}, Leaving: map[string]bool{},
 	}
 }
 
@@ -70,8 +76,15 @@ func shards(p Parts) []contract.Shard {
 			Data: under("fleets", map[string]any{name: f})})
 	}
 	for name, c := range p.Credentials {
+		if p.Fleets[name].Placement == placementEdge { // its devices are admitted at their edge node, and nowhere else
+			c.Devices = map[string]contract.Credential{}
+		}
 		out = append(out, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
 			Data: under("credentials", map[string]any{name: c})})
+	}
+	if len(p.Edges) > 0 {
+		out = append(out, contract.Shard{Name: contract.ShardEdges, Roots: []string{"dizuo/edges"}, Data: under("edges", p.Edges)},
+			contract.Shard{Name: contract.ShardEdgeCredentials, Roots: []string{"dizuo/edgeCredentials"}, Data: under("edgeCredentials", nonNil(p.EdgeCredentials))})
 	}
 	slices.SortFunc(out, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) })
 	return out
@@ -133,6 +146,9 @@ func Only(from Parts, kind, name string) func(*Parts) {
 			one(p.Profiles, from.Profiles, name)
 		case "Scenario":
 			one(p.Scenarios, from.Scenarios, name)
+		case "EdgeNode":
+			one(p.Edges, from.Edges, name)
+			one(p.EdgeCredentials, from.EdgeCredentials, name)
 		case "DeviceFleet":
 			one(p.Fleets, from.Fleets, name)
 			one(p.Credentials, from.Credentials, name)

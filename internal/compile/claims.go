@@ -15,6 +15,8 @@ const (
 	ClaimDivision  = "Division"
 	ClaimTable     = "Table"
 	ClaimNamespace = "Namespace"
+	// ClaimCommunity is a community that an edge node serves.
+	ClaimCommunity = "Community"
 )
 
 // holder is an object whose status records what it won.

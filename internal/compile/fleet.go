@@ -72,6 +72,9 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	plan.Document.Limits = contract.Limits{MessagesPerMinute: o.Spec.Limits.MessagesPerMinute, PayloadBytes: o.Spec.Limits.PayloadBytes, Subscriptions: o.Spec.Limits.Subscriptions}
 	plan.Credentials.Limits = contract.Limits{PayloadBytes: o.Spec.Limits.PayloadBytes, Subscriptions: o.Spec.Limits.Subscriptions}
 	identity(&c, s, o, &plan)
+	if o.Spec.Placement == v1alpha1.PlacementEdge {
+		plan.Document.Placement = string(v1alpha1.PlacementEdge)
+	}
 	inv := newInventory(registrar(s, o, &plan))
 	inv.read(&c, s, o)
 	plan.Total, plan.Refused, plan.Rejected = inv.total, inv.refused, inv.rejected
@@ -104,9 +107,6 @@ func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 
 // checkAccess refuses what this version does not serve: better no fleet than one that silently lacks half of it.
 func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
-	if o.Spec.Placement == v1alpha1.PlacementEdge {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.placement", "Edge is not served by this version; use Center")
-	}
 	if o.Spec.Mapping != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.mapping", "is not served by this version; send the profile's fields")
 	}

@@ -106,7 +106,7 @@ func identity(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan
 		issuers(c, s, o, plan)
 	}
 	for _, text := range plan.Credentials.Issuers {
-		for _, der := range certificates([]byte(text)) {
+		for _, der := range derOf([]byte(text)) {
 			sum := sha256.Sum256(der)
 			plan.Fingerprints = append(plan.Fingerprints, "sha256:"+hex.EncodeToString(sum[:]))
 		}
@@ -170,7 +170,7 @@ func vendorIssuers(c *problems, s *Snapshot, v v1alpha1.VendorCA, plan *FleetPla
 	if _, err := certrule.Compile(v.Rule); err != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+"rule", err.Error())
 	}
-	list := certificates([]byte(v.CABundle))
+	list := derOf([]byte(v.CABundle))
 	if len(list) == 0 || len(list) > maxVendorCAs {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+"caBundle", fmt.Sprintf("holds %d certificates; write 1 to %d (PEM)", len(list), maxVendorCAs))
 		return
@@ -231,16 +231,16 @@ func weak(cert *x509.Certificate) bool {
 // could speak for this one.
 func ownCA(s *Snapshot, cert *x509.Certificate) bool {
 	ns := s.Platform.Namespace
-	own := certificates(issuedCA(s, ns, SecretDevices))
-	own = append(own, certificates(s.Secrets[types.NamespacedName{Namespace: ns, Name: SecretBrokerTLS}]["ca.crt"])...)
+	own := derOf(issuedCA(s, ns, SecretDevices))
+	own = append(own, derOf(s.Secrets[types.NamespacedName{Namespace: ns, Name: SecretBrokerTLS}]["ca.crt"])...)
 	return slices.ContainsFunc(own, func(der []byte) bool {
 		ca, err := x509.ParseCertificate(der)
 		return err == nil && bytes.Equal(ca.RawSubjectPublicKeyInfo, cert.RawSubjectPublicKeyInfo)
 	})
 }
 
-// certificates gives the DER of the certificates in a PEM text.
-func certificates(text []byte) (out [][]byte) {
+// derOf gives the DER of the certificates in a PEM text.
+func derOf(text []byte) (out [][]byte) {
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {

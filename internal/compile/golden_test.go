@@ -48,7 +48,7 @@ import (
 // and annotations that stand for what only a cluster has:
 //
 //	test/claims: Kind=value,...              claims that the object's status records
-//	test/status: "{...}"                     the object's status, as YAML
+//	test/status-yaml: "{...}"                the object's status, as YAML
 //	test/secrets: refused                    of a Namespace whose owner has not admitted Dizuo
 //	test/missing-apis: cert-manager.io       of a Namespace with a platform: API groups that the cluster does not serve
 var update = flag.Bool("update", false, "write the golden files")
@@ -195,7 +195,7 @@ func fromCluster(t *testing.T, o client.Object) {
 	if o.GetGeneration() == 0 {
 		o.SetGeneration(1)
 	}
-	if text := o.GetAnnotations()["test/status"]; text != "" {
+	if text := o.GetAnnotations()["test/status-yaml"]; text != "" {
 		if err := yaml.Unmarshal([]byte("status: "+text), o); err != nil {
 			t.Fatalf("%s: status: %v", o.GetName(), err)
 		}
@@ -232,7 +232,7 @@ func results(t *testing.T, set *offline.Set, text string) []member {
 		case *v1alpha1.GridPlatform:
 			out = append(out, platformResult(world{shared}.of(set, typed), typed, strings.Contains(text, "# show: GridPlatform")))
 		default:
-			out = append(out, memberResult(ctx, shared, set, o, guard))
+			out = append(out, memberResult(t, ctx, shared, set, o, guard))
 		}
 	}
 	slices.SortFunc(out, func(a, b member) int { return cmp.Compare(a.Object, b.Object) })
@@ -255,7 +255,7 @@ func platformResult(s *compile.Snapshot, o *v1alpha1.GridPlatform, show bool) me
 	return m
 }
 
-func memberResult(ctx context.Context, w *compile.Snapshot, set *offline.Set, o *offline.Object, guard *policies.Guard) member {
+func memberResult(t *testing.T, ctx context.Context, w *compile.Snapshot, set *offline.Set, o *offline.Object, guard *policies.Guard) member {
 	home, problems := compile.Membership(w, o.Kind, o.GetNamespace())
 	if problems.Fatal() {
 		return result(o.Kind, o.Object, home, problems, nil)
@@ -271,6 +271,10 @@ func memberResult(ctx context.Context, w *compile.Snapshot, set *offline.Set, o 
 		plan, problems = both(compile.Profile(s, typed))
 	case *v1alpha1.DeviceFleet:
 		plan, problems = both(compile.Fleet(s, typed))
+	case *v1alpha1.EdgeNode:
+		typed = typed.DeepCopy()
+		s.Edge = standing(t, s, typed)
+		plan, problems = both(compile.Edge(s, typed))
 	case *v1alpha1.Scenario:
 		plan, problems = both(compile.Scenario(s, typed))
 	case *v1alpha1.Dataset:
@@ -342,7 +346,7 @@ func (w world) of(set *offline.Set, home *v1alpha1.GridPlatform) *compile.Snapsh
 	s.Communities, s.Organizations = compile.Named[*v1alpha1.Community]{}, compile.Named[*v1alpha1.Organization]{}
 	s.Profiles, s.Fleets = compile.Named[*v1alpha1.DeviceProfile]{}, compile.Named[*v1alpha1.DeviceFleet]{}
 	s.Scenarios, s.Datasets = compile.Named[*v1alpha1.Scenario]{}, compile.Named[*v1alpha1.Dataset]{}
-	s.Agreements = compile.Named[*v1alpha1.DataSharingAgreement]{}
+	s.Agreements, s.Edges = compile.Named[*v1alpha1.DataSharingAgreement]{}, compile.Named[*v1alpha1.EdgeNode]{}
 	for _, o := range set.Objects {
 		if p, problems := compile.Membership(w.Snapshot, o.Kind, o.GetNamespace()); p != home || problems.Fatal() {
 			continue
@@ -356,6 +360,8 @@ func (w world) of(set *offline.Set, home *v1alpha1.GridPlatform) *compile.Snapsh
 			s.Profiles.Add(typed)
 		case *v1alpha1.DeviceFleet:
 			s.Fleets.Add(typed)
+		case *v1alpha1.EdgeNode:
+			s.Edges.Add(typed)
 		case *v1alpha1.Scenario:
 			s.Scenarios.Add(typed)
 		case *v1alpha1.Dataset:
@@ -398,6 +404,7 @@ func publicKey(t *testing.T, name string) string {
 var (
 	markKey  = regexp.MustCompile(`\$\{key ([^ }]+)\}`)
 	markSign = regexp.MustCompile(`\$\{sign ([^ /}]+)/([^ }]+)(?: over ([^ }]+))?\}`)
+	markEdge = regexp.MustCompile(`\$\{edgekey ([^ }]+)\}`)
 	markGzip = regexp.MustCompile(`\$\{gzip ([^}]*)\}`)
 	agreed   = regexp.MustCompile(`(?s)kind: DataSharingAgreement\b.*?name: ([-a-z0-9]+)`)
 )
@@ -407,6 +414,7 @@ var (
 func signed(t *testing.T, text string) string {
 	t.Helper()
 	text = markKey.ReplaceAllStringFunc(text, func(m string) string { return publicKey(t, markKey.FindStringSubmatch(m)[1]) })
+	text = markEdge.ReplaceAllStringFunc(text, func(m string) string { return fingerprint(t, markEdge.FindStringSubmatch(m)[1]) })
 	text = markGzip.ReplaceAllStringFunc(text, func(m string) string { return gzipped(t, markGzip.FindStringSubmatch(m)[1]) })
 	digests := map[string]string{}
 	for _, o := range load(t, markSign.ReplaceAllString(text, "AAAA..AAAA")).Objects {

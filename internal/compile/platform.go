@@ -5,7 +5,9 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -29,6 +31,8 @@ type PlatformPlan struct {
 	Database DatabasePlan
 	// EMQX is nil where devices connect to NATS.
 	EMQX *EMQXPlan
+	// Edges says that the platform has edge nodes: without one no door is open for them.
+	Edges bool
 	// BackupPlugin says that CloudNativePG's plugin for backups is installed.
 	BackupPlugin bool
 	// Monitoring says what is made for prometheus-operator.
@@ -56,6 +60,8 @@ const (
 	SecretSigning   = "dizuo-bundle-signing"
 	SecretOperator  = "dizuo-operator-tls"
 	SecretBrokerTLS = "dizuo-broker-tls"
+	// SecretEdges holds the CA under which edge nodes get certificates.
+	SecretEdges = "dizuo-edges"
 )
 
 // GeneratedSecrets lists the Secrets of a platform whose values gather reads or makes up, with the keys of each.
@@ -90,6 +96,15 @@ func MQTTEndpoint(p *v1alpha1.GridPlatform) (string, int32) {
 	return "dizuo-broker." + p.Namespace + ".svc", p.Spec.Broker.Listener.Port
 }
 
+// EdgeEndpoint gives the URL at which edge nodes reach the broker.
+func EdgeEndpoint(p *v1alpha1.GridPlatform) string {
+	host := "dizuo-edge." + p.Namespace + ".svc"
+	if len(p.Spec.Broker.Hostnames) > 0 {
+		host = p.Spec.Broker.Hostnames[0]
+	}
+	return "wss://" + net.JoinHostPort(host, strconv.Itoa(int(p.Spec.Broker.LeafListener.Port)))
+}
+
 // Platform compiles a GridPlatform; s.Platform is the object itself.
 func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	var c problems
@@ -111,7 +126,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	images(&plan.Spec.Images, s.Images)
 	checkReplicas(&c, o)
 	plan.Brokers, plan.Database, plan.Monitoring = brokers(s), database(&c, s), monitoring(&c, s)
-	plan.EMQX = emqx(&c, s)
+	plan.EMQX, plan.Edges = emqx(&c, s), len(s.Edges) > 0
 	plan.BackupPlugin = !slices.Contains(s.MissingAPIs, GroupBarman)
 	plan.Replicas = replicas(s, plan.Database.Moving())
 	catalogue(&c, s, &plan)

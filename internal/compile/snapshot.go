@@ -36,6 +36,7 @@ type Snapshot struct {
 	Scenarios     Named[*v1alpha1.Scenario]
 	Datasets      Named[*v1alpha1.Dataset]
 	Agreements    Named[*v1alpha1.DataSharingAgreement]
+	Edges         Named[*v1alpha1.EdgeNode]
 
 	// Secrets by namespace and name; a nil value means that the Secret is not there.
 	Secrets map[types.NamespacedName]map[string][]byte
@@ -43,6 +44,8 @@ type Snapshot struct {
 	Generated map[types.NamespacedName]map[string][]byte
 	// Standing is how much of the platform's stack stands in the cluster; for GridPlatforms only.
 	Standing Standing
+	// Edge is what the cluster and the nodes know of the EdgeNode at hand; for EdgeNodes only.
+	Edge EdgeStanding
 	// MissingAPIs are API groups that the cluster does not serve, such as "cert-manager.io".
 	MissingAPIs []string
 }

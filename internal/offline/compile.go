@@ -3,6 +3,7 @@ package offline
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -63,6 +64,9 @@ func (m *Member) compile(ctx context.Context, s *compile.Snapshot, guard *polici
 		m.Plan = plan
 		findings = m.rejected(set, plan.Rejected)
 		problems = withoutSummary(problems, len(findings) > 0)
+	case *v1alpha1.EdgeNode:
+		s.Edge = edgeStanding(s, o)
+		m.Plan, problems = planned(compile.Edge(s, o))
 	case *v1alpha1.Scenario:
 		m.Plan, problems = planned(compile.Scenario(s, o))
 	case *v1alpha1.Dataset:
@@ -72,6 +76,25 @@ func (m *Member) compile(ctx context.Context, s *compile.Snapshot, guard *polici
 	}
 	m.Fatal = problems.Fatal()
 	return append(findings, m.problems(problems)...)
+}
+
+// edgeStanding is what can be known of an edge node without a cluster: what the devices at its communities may send, and that there will
+// be a token.
+func edgeStanding(s *compile.Snapshot, o *v1alpha1.EdgeNode) compile.EdgeStanding {
+	out := compile.EdgeStanding{Made: true, Token: map[string][]byte{compile.EdgeTokenKey: []byte(placeholder), compile.EdgeTokenHashKey: []byte(placeholder)}}
+	for name := range s.Fleets {
+		f, _ := s.Fleets.Get(name)
+		if f.Spec.Placement != v1alpha1.PlacementEdge {
+			continue
+		}
+		plan, _ := compile.Fleet(s, f)
+		for community, load := range compile.EdgeLoads(f, plan) {
+			if slices.Contains(o.Spec.Communities, community) {
+				out.Loads = append(out.Loads, load)
+			}
+		}
+	}
+	return out
 }
 
 func planned[T any](plan T, problems compile.Problems) (any, compile.Problems) { return plan, problems }
@@ -154,6 +177,8 @@ func (p *Platform) Render() []render.Object {
 			out = append(out, render.Organization(ns, owner, plan)...)
 		case compile.FleetPlan:
 			out = append(out, render.Fleet(ns, owner, plan)...)
+		case compile.EdgePlan:
+			out = append(out, render.Edge(ns, owner, plan)...)
 		}
 	}
 	return out

@@ -46,8 +46,8 @@ type Platform struct {
 // Member is an object of a platform with what it compiles to.
 type Member struct {
 	*Object
-	// Plan is a compile.CommunityPlan, OrganizationPlan, ProfilePlan, FleetPlan, ScenarioPlan, DatasetPlan or AgreementPlan; nil
-	// for kinds that this version does not compile.
+	// Plan is a compile.CommunityPlan, OrganizationPlan, ProfilePlan, FleetPlan, EdgePlan, ScenarioPlan, DatasetPlan or
+	// AgreementPlan.
 	Plan any
 	// Fatal is set when the object does not compile; its plan is then not in force.
 	Fatal bool
@@ -118,7 +118,7 @@ func snapshot(o Options, p *v1alpha1.GridPlatform, namespaces map[string]compile
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
 		Scenarios: compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
-		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{},
+		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{}, Edges: compile.Named[*v1alpha1.EdgeNode]{},
 	}
 }
 
@@ -132,6 +132,8 @@ func add(s *compile.Snapshot, o *Object) {
 		s.Profiles.Add(typed)
 	case *v1alpha1.DeviceFleet:
 		s.Fleets.Add(typed)
+	case *v1alpha1.EdgeNode:
+		s.Edges.Add(typed)
 	case *v1alpha1.Scenario:
 		s.Scenarios.Add(typed)
 	case *v1alpha1.Dataset:
@@ -215,6 +217,8 @@ func (p *Platform) placeholders() {
 					"secret": []byte("whsec_" + base64.StdEncoding.EncodeToString([]byte(placeholder+"PLACEHOLDERPLACEHOLDER"))),
 				})
 			}
+		case *v1alpha1.EdgeNode:
+			note("Secret %s/%s: the one-time token is made by the operator; a placeholder here", o.Namespace, compile.EdgeTokenName(o.Name))
 		case *v1alpha1.DeviceFleet:
 			for _, name := range compile.FleetCANames(o, s.Now) {
 				certificate(name)

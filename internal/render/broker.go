@@ -24,12 +24,16 @@ func (p platform) broker() []Object {
 		TLS: tlsFiles(compile.SecretBrokerTLS), CalloutKeyFile: secretsDir + "/callout/public", SyncInterval: p.syncInterval(),
 		Ingest:   contract.IngestLog{MaxAgeSeconds: int64(p.Spec.Broker.Ingest.MaxAge.Seconds()), MaxBytes: p.Spec.Broker.Ingest.MaxBytes.Value()},
 		Replicas: int(p.Brokers.Replicas), Peers: p.peers(), PeerPort: portPeers, PeerTLS: tlsFiles(roleSecret(contract.UserBroker)),
+		Edge: p.edgeListener(),
 	}
 	cm, text := p.configMap(config)
 	certs := []string{compile.SecretBrokerTLS, roleSecret(contract.UserBroker)}
 	c := probed(p.container("broker", []string{"broker", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentBroker, "64Mi")).
 		WithPorts(port("mqtt", portMQTT), port("client", portClient), port("peers", portPeers)).
 		WithVolumeMounts(mount("data", stateDir), mount("callout", secretsDir+"/callout")).WithVolumeMounts(tlsMounts(certs...)...)
+	if p.Edges {
+		c.WithPorts(port("edge", portEdge))
+	}
 	volumes := append(nodeVolumes(contract.RoleBroker, certs...), secretVolume("callout", compile.SecretCallout, "public"))
 	storage := p.Spec.Broker.Storage
 	if storage.Size.IsZero() { // room for the ingest log, the device sessions and three bundles
@@ -39,13 +43,13 @@ func (p platform) broker() []Object {
 	if p.EMQX != nil && p.EMQX.Leads { // the address that devices know stays
 		devices = componentEMQX
 	}
-	return []Object{
+	return append(p.edgeService(),
 		cm,
 		p.service("dizuo-broker", devices, l.ServiceType, l.NodePort, l.Port, portMQTT, "mqtts"),
 		p.service("dizuo-nats", "broker", v1alpha1.ServiceClusterIP, nil, portClient, portClient, "nats"),
 		p.peerService(),
 		p.statefulSet("broker", servicePeers, p.Brokers.Pods, p.podTemplate("broker", userNode, text, nil, c, volumes...), "data", storage),
-	}
+	)
 }
 
 // peers names the brokers, for each of them.

@@ -79,6 +79,9 @@ type server struct {
 
 func (p platform) servers() []server {
 	broker := append(p.hosts("dizuo-broker"), p.hosts("dizuo-nats")...)
+	if p.Edges {
+		broker = append(broker, p.hosts(serviceEdge)...)
+	}
 	if p.EMQX != nil {
 		broker = append(broker, p.hosts(compile.ObjectEMQX)...)
 	}

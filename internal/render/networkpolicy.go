@@ -35,8 +35,12 @@ func (p platform) networkPolicies() []Object {
 		inAuth, outAuth = []*ingress{from(emqxPeers(), portAuth)}, append(outAuth, to(peer(componentEMQX), portDashboard))
 		out = append(out, p.networkPolicy(componentIngest, []*ingress{from(emqxPeers(), portHook)}, broker, to(peer(componentEMQX), portRoles)), p.emqxPolicy(devices))
 	}
+	inBroker := []*ingress{devices, from(clients, portClient), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)}
+	if p.Edges {
+		inBroker = append(inBroker, from(nil, portEdge))
+	}
 	out = append(out,
-		p.networkPolicy("broker", []*ingress{devices, from(clients, portClient), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)}, peers),
+		p.networkPolicy("broker", inBroker, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
 		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, broker, db),

@@ -20,6 +20,7 @@ func Platform(plan compile.PlatformPlan) []Object {
 	p := platform{plan, compile.Owner{Kind: "GridPlatform", Namespace: plan.Namespace, Name: plan.Name}}
 	var out []Object
 	out = append(out, p.certificates()...)
+	out = append(out, p.edges()...)
 	out = append(out, p.secrets()...)
 	out = append(out, p.networkPolicies()...)
 	out = append(out, p.disruptionBudgets()...)

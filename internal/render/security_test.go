@@ -255,6 +255,9 @@ func TestNetworkPolicies(t *testing.T) {
 		if p.Plan.EMQX != nil {
 			wants["dizuo-emqx"], wants["dizuo-ingest"] = []int{8883}, nil // and the broker, for those who were there before
 		}
+		if p.Plan.Edges { // a door that is shut where nobody comes by it
+			wants["dizuo-broker"] = []int{8883, 7422}
+		}
 		for workload, want := range wants {
 			if !slices.Equal(open[workload], want) {
 				t.Errorf("%s: %s is open to anyone on %v, want %v", caseName, workload, open[workload], want)

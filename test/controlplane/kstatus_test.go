@@ -44,8 +44,8 @@ type object interface {
 	GetCommonStatus() *v1alpha1.CommonStatus
 }
 
-// reconciled are the kinds that a controller acts on: all but EdgeNode.
-var reconciled = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement"}
+// reconciled are the kinds that a controller acts on: all of them.
+var reconciled = []string{"GridPlatform", "Community", "Organization", "DeviceProfile", "DeviceFleet", "Scenario", "Dataset", "DataSharingAgreement", "EdgeNode"}
 
 // verdicts counts what kstatus said of the states of objects, by kind.
 type verdicts struct {
@@ -247,7 +247,8 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 	scn := scenario(ns, "scn")
 	set := dataset(ns, "set", "org")
 	dsa := agreement(ns, "dsa", "org", "set")
-	objects := []object{com, org, prof, f, scn, set, dsa, p}
+	box := edgeNode(ns, "box", "c")
+	objects := []object{com, org, prof, f, scn, set, dsa, box, p}
 	for _, o := range objects {
 		o.SetFinalizers([]string{"example.org/hold"}) // so that it can be seen being deleted
 	}
@@ -269,11 +270,18 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 		{scn, func() { scn.Spec.Trigger.When = "msg.nothing == 1" }, func() { scn.Spec.Trigger.When = "msg.smoke == true" }, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonPlatformNotReady},
 		{set, func() { set.Spec.Source.Schema = "elsewhere" }, func() { set.Spec.Source.Schema = "datasets" }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
 		{dsa, func() { dsa.Spec.CaseNumber = "1" }, func() { dsa.Spec.CaseNumber = "" }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
+		// No machine asks in this test: it is Ready where it is shut out, as the spec says.
+		{box, func() { box.Spec.Hostnames = []string{"localhost"} }, func() { box.Spec.Hostnames, box.Spec.Approved = nil, new(false) }, v1alpha1.ReasonInvalidSpec, ""},
 		{p, func() { p.Spec.TimeZone = "Mars/Olympus" }, func() { p.Spec.TimeZone = "Asia/Shanghai" }, v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonCertificatePending},
 	} {
 		kind := kindOf(t, e.o)
 		t.Run(kind, func(t *testing.T) {
-			expect(t, e.o, v1alpha1.ConditionReady, metav1.ConditionFalse, e.waits, "")
+			if e.o == object(box) {
+				expect(t, e.o, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingEnrolment, "")
+				e.waits = v1alpha1.ReasonPlatformNotReady
+			} else {
+				expect(t, e.o, v1alpha1.ConditionReady, metav1.ConditionFalse, e.waits, "")
+			}
 			if e.spoil != nil {
 				patch(t, e.o, e.spoil)
 				expect(t, e.o, v1alpha1.ConditionStalled, metav1.ConditionTrue, e.reason, "")
@@ -380,7 +388,7 @@ func passed(t *testing.T, looked <-chan struct{}, probe string) {
 	}
 	create(t, namespace(probe, ""))
 	for _, o := range []object{platform(probe), community(probe, "c", "410103014006"), organization(probe, "org"), profile(probe, "prof"),
-		fleet(probe, "f"), scenario(probe, "scn"), dataset(probe, "set", "org"), agreement(probe, "dsa", "org", "set")} {
+		fleet(probe, "f"), scenario(probe, "scn"), dataset(probe, "set", "org"), agreement(probe, "dsa", "org", "set"), edgeNode(probe, "box", "c")} {
 		create(t, o)
 		eventually(t, fmt.Sprintf("%T is looked at", o), func() error {
 			if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || len(o.GetCommonStatus().Conditions) == 0 {
@@ -453,9 +461,13 @@ func TestRestartWritesNothing(t *testing.T) {
 	f.Spec.Inventory = &v1alpha1.FleetInventory{Rows: []v1alpha1.InventoryRow{{Device: "d1", Community: "work"}, {Device: "d2", Community: "nowhere"}}}
 	lost := fleet("vendor", "lost")
 	lost.Spec.ProfileRef.Name = "not-there"
+	atEdge := fleet("home", "at-edge")
+	atEdge.Spec.Placement = v1alpha1.PlacementEdge
+	atEdge.Spec.Inventory = &v1alpha1.FleetInventory{Rows: []v1alpha1.InventoryRow{{Device: "d1", Community: "work"}}}
+	box, elsewhere := edgeNode("home", "box", "work"), edgeNode("home", "elsewhere", "nowhere")
 	prof, scn, set := profile("home", "prof"), scenario("home", "scn"), dataset("home", "set", "org")
 	dsa, open, broken := agreement("home", "dsa", "org", "set"), agreement("home", "open", "org", "set"), agreement("home", "broken", "org", "not-there")
-	for _, o := range []object{p, work, org, f, prof, scn, set, dsa, outside, lost, open, broken} {
+	for _, o := range []object{p, work, org, f, prof, scn, set, dsa, outside, lost, open, broken, atEdge, box, elsewhere} {
 		create(t, o)
 	}
 	expect(t, work, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
@@ -476,6 +488,9 @@ func TestRestartWritesNothing(t *testing.T) {
 	expect(t, lost, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProfileNotFound, "")
 	expect(t, open, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingApproval, "")
 	expect(t, broken, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDatasetNotFound, "")
+	expect(t, box, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingEnrolment, "")
+	expect(t, box, v1alpha1.ConditionAutonomyCovered, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "lasts")
+	expect(t, elsewhere, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonCommunityNotFound, "")
 	passed(t, looked, "first")
 	stop()
 
@@ -514,7 +529,7 @@ func TestKstatusOfWhatNobodyHasLookedAt(t *testing.T) {
 	t.Cleanup(func() { c = was })
 	create(t, namespace("home", ""))
 	for _, o := range []object{platform("home"), community("home", "c", "410103014006"), organization("home", "org"), profile("home", "prof"), fleet("home", "f"),
-		scenario("home", "scn"), dataset("home", "set", "org"), agreement("home", "dsa", "org", "set")} {
+		scenario("home", "scn"), dataset("home", "set", "org"), agreement("home", "dsa", "org", "set"), edgeNode("home", "box", "c")} {
 		create(t, o)
 		look := func(after string) {
 			t.Helper()

@@ -232,3 +232,47 @@ func TestTheOwnerOfANamespaceAdmits(t *testing.T) {
 		t.Errorf("the owner binds another role: %v", err)
 	}
 }
+
+// A key is approved by who holds the verb approve, and by nobody else who may write the object; what is not an approval is not asked about.
+func TestEdgeNodesAreApprovedByTheVerb(t *testing.T) {
+	create(t, namespace("v-home", ""), binding("v-home", "dizuo-county-admin", "gus"), binding("v-home", "dizuo-edge-approver", "hal"))
+	const key = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	writer, approver := as(t, "gus"), as(t, "hal")
+	o := edgeNode("v-home", "box", "c")
+	eventually(t, "who writes edge nodes creates one", func() error { return client.IgnoreAlreadyExists(writer.Create(t.Context(), o)) })
+	change := func(c client.Client, with func(*v1alpha1.EdgeNodeSpec)) error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		before := o.DeepCopy()
+		with(&o.Spec)
+		return c.Patch(t.Context(), o, client.MergeFrom(before))
+	}
+	approvals := map[string]func(*v1alpha1.EdgeNodeSpec){
+		"approved":  func(s *v1alpha1.EdgeNodeSpec) { s.Approved = new(true) },
+		"shut out":  func(s *v1alpha1.EdgeNodeSpec) { s.Approved = new(false) },
+		"by a key":  func(s *v1alpha1.EdgeNodeSpec) { s.KeyFingerprint = key },
+		"withdrawn": func(s *v1alpha1.EdgeNodeSpec) { s.Approved, s.KeyFingerprint = nil, "" },
+	}
+	for _, what := range []string{"approved", "shut out", "by a key", "withdrawn"} {
+		if what != "withdrawn" || o.Spec.KeyFingerprint != "" {
+			eventually(t, what+" by who only writes", func() error {
+				if err := change(writer, approvals[what]); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "the verb approve") {
+					return fmt.Errorf("got %w", err)
+				}
+				return nil
+			})
+		}
+		eventually(t, what+" by who approves", func() error { return change(approver, approvals[what]) })
+		if what != "withdrawn" {
+			eventually(t, "another change by who only writes", func() error {
+				return change(writer, func(s *v1alpha1.EdgeNodeSpec) { s.DisplayName = what })
+			})
+		}
+	}
+	born := edgeNode("v-home", "born", "c")
+	born.Spec.Approved = new(true)
+	if err := writer.Create(t.Context(), born); !apierrors.IsForbidden(err) {
+		t.Errorf("created as approved: %v", err)
+	}
+}
