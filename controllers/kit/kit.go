@@ -282,7 +282,17 @@ func Applied(r apply.Report) status.Named {
 
 // RegisterIndexes adds the field indexes that gather uses.
 func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
+	err := indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
 		return compile.Codes(o.(*v1alpha1.Community))
+	})
+	if err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexGrid, func(o client.Object) []string {
+		var names []string
+		for _, g := range o.(*v1alpha1.Community).Spec.Grids {
+			names = append(names, g.Name)
+		}
+		return names
 	})
 }

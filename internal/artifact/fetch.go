@@ -142,7 +142,7 @@ func pack(in io.Reader) ([]byte, error) {
 	}
 	in = io.MultiReader(bytes.NewReader(head[:n]), in)
 	if bytes.Equal(head, []byte{0x1f, 0x8b}) {
-		_, err = io.Copy(&out, in)
+		_, err := io.Copy(&out, in)
 		return out.Bytes(), err
 	}
 	z, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
@@ -152,7 +152,8 @@ func pack(in io.Reader) ([]byte, error) {
 	if _, err := io.Copy(z, in); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), z.Close()
+	err = z.Close()
+	return out.Bytes(), err
 }
 
 func answered(status int) error {

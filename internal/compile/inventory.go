@@ -104,6 +104,9 @@ const sourceArtifact = "artifact"
 
 // artifact gives the fleet's artefact, or nil and a problem that heals by itself.
 func artifact(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) []byte {
+	if ref := o.Spec.Inventory.Artifact.SecretRef; ref != nil && secret(c, s, o.Namespace, ref.Name, "spec.inventory.artifact.secretRef.name") == nil {
+		return nil
+	}
 	a := s.Artifacts[types.NamespacedName{Namespace: o.Namespace, Name: o.Name}]
 	switch {
 	case a.Mismatch:

@@ -64,6 +64,8 @@ type Artifact struct {
 	Problem string
 	// Mismatch is set when what was fetched has another digest.
 	Mismatch bool
+	// RetryAt is when it is tried again; zero where there is no need to.
+	RetryAt time.Time
 }
 
 // Namespace is what compile needs to know of a namespace.
