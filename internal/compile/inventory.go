@@ -25,6 +25,10 @@ const (
 	inventorySuffixGzip = ".csv.gz"
 )
 
+// MaxSecretBytes is how much an inventory Secret should hold at most, all keys together: the API server refuses one of 1 MiB, and counts
+// what stands beside the data.
+const MaxSecretBytes = 900 << 10
+
 // Bounds of the inventory of one fleet, so that no vendor's Secret fills the memory that all platforms share: a few hundred
 // bytes of gzip may hold a quarter of a million rows.
 const (

@@ -64,8 +64,8 @@ const (
 	maxClientIDEMQX = 128
 )
 
-// checker says what is wrong with the rows of a fleet, one after the other. Without a Snapshot it checks what a row says by itself, and
-// without a fleet what holds for every fleet.
+// checker says what is wrong with the rows of a fleet, one after the other. Without a Snapshot with a platform it checks what a row says
+// by itself, and without a fleet what holds for every fleet.
 type checker struct {
 	s     *Snapshot
 	fleet *v1alpha1.DeviceFleet
@@ -80,6 +80,9 @@ type checker struct {
 func newChecker(s *Snapshot, o *v1alpha1.DeviceFleet) *checker {
 	return &checker{s: s, fleet: o, devices: map[string]bool{}, claimed: map[DeviceClaim]bool{}}
 }
+
+// looksUp reports whether there is a platform to look names up on.
+func (k *checker) looksUp() bool { return k.s != nil && k.s.Platform != nil }
 
 // take says what is wrong with a row by itself or beside those that were taken before, or nothing: then it is taken.
 func (k *checker) take(r row) fault {
@@ -183,7 +186,7 @@ func (k *checker) place(r row) fault {
 	case r.MicroGrid != "" && r.Grid == "":
 		return malformed("grid: empty; write the name of the grid that the micro-grid is in")
 	}
-	if k.s == nil {
+	if !k.looksUp() {
 		return named("community", r.Community, "grid", r.Grid, "microGrid", r.MicroGrid, "compound", r.Compound)
 	}
 	if r.Community == "" {
@@ -231,7 +234,7 @@ func (k *checker) elsewhere(grid string) bool {
 }
 
 func (k *checker) maintainer(r row) fault {
-	if k.s == nil || r.Maintainer == "" {
+	if !k.looksUp() || r.Maintainer == "" {
 		return named("maintainer", r.Maintainer)
 	}
 	if _, ok := k.s.Organizations.Get(r.Maintainer); !ok {
@@ -244,7 +247,7 @@ func (k *checker) maintainer(r row) fault {
 // a space can never stand in one.
 func (k *checker) client(r row) fault {
 	limit, engine := maxClientID, "NATS"
-	if k.s != nil && UsesEMQX(k.s.Platform) {
+	if k.looksUp() && UsesEMQX(k.s.Platform) {
 		limit, engine = maxClientIDEMQX, "EMQX"
 	}
 	if r.ClientID != "" && (len(r.ClientID) > limit || !clientID.MatchString(r.ClientID)) {
@@ -278,7 +281,7 @@ func (k *checker) credential(r row) fault {
 // lost says that another fleet holds what a row claims. It is named only to those who may see it: a neighbour in the namespace, or
 // the platform's own.
 func (k *checker) lost(c fieldClaim) fault {
-	if k.s == nil || k.s.Claimed == nil {
+	if !k.looksUp() || k.s.Claimed == nil || k.fleet == nil {
 		return fault{}
 	}
 	holder, lost := k.s.Claimed(types.NamespacedName{Namespace: k.fleet.Namespace, Name: k.fleet.Name}, c.claim)
