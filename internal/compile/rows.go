@@ -297,9 +297,9 @@ func (k *checker) lost(c fieldClaim) fault {
 
 // named checks values that name an object, given as field and value in turn.
 func named(pairs ...string) fault {
-	for i := 0; i < len(pairs); i += 2 {
-		if v := pairs[i+1]; v != "" && !objectName.MatchString(v) {
-			return malformed("%s: want the name of an object: lower-case letters, digits and hyphens, at most 63", pairs[i])
+	for pair := range slices.Chunk(pairs, 2) {
+		if pair[1] != "" && !objectName.MatchString(pair[1]) {
+			return malformed("%s: want the name of an object: lower-case letters, digits and hyphens, at most 63", pair[0])
 		}
 	}
 	return fault{}
