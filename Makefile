@@ -132,6 +132,14 @@ test-fault: ## Crash tests and random oracles at length: of the parts, and of th
 	@$(KIT) build envtest helm cert-manager
 	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=$(FAULT_COUNT) -timeout 40m -parallel 6 -run '$(FAULT_CRASH)' ./test/crash
 
+# FUZZ_TIME is how long each fuzz test runs.
+FUZZ_TIME ?= 60s
+.PHONY: fuzz
+fuzz: ## Every fuzz test for FUZZ_TIME each; what one finds goes into testdata/fuzz beside it
+	@set -e; grep -rlE '^func Fuzz' --include='*_test.go' internal | while read -r file; do \
+	for name in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' "$$file"); do \
+	echo "$$name"; $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_TIME); done; done
+
 ##@ Measure
 
 BENCHMARKS := rules policy auth presence decisionlog

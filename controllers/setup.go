@@ -31,6 +31,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/organization"
 	"github.com/dizuo/dizuo/controllers/publication"
 	"github.com/dizuo/dizuo/controllers/scenario"
+	"github.com/dizuo/dizuo/internal/artifact"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/natslink"
 	"github.com/dizuo/dizuo/internal/secrets"
@@ -46,6 +47,8 @@ type Options struct {
 	Address func(platform types.NamespacedName) string
 	// Namespaces that are seen, as Caches was given them; none means all.
 	Namespaces []string
+	// Artifacts says where inventories may be fetched from.
+	Artifacts artifact.Options
 }
 
 // kinds have a channel on which their objects are called again.
@@ -87,7 +90,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	k.Reports = reports
 	for _, c := range []interface{ SetupWithManager(ctrl.Manager) error }{
 		&gridplatform.Reconciler{Kit: k}, &community.Reconciler{Kit: k}, &organization.Reconciler{Kit: k},
-		&deviceprofile.Reconciler{Kit: k}, &devicefleet.Reconciler{Kit: k}, &edgenode.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
+		&deviceprofile.Reconciler{Kit: k}, &edgenode.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
+		&devicefleet.Reconciler{Kit: k, Artifacts: artifact.NewStore(ctx, artifact.NewFetcher(o.Artifacts), time.Now)},
 		&dataset.Reconciler{Kit: k}, &datasharingagreement.Reconciler{Kit: k},
 		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Follow: reports, Modules: policies.Access(), Dirty: dirty},
 	} {

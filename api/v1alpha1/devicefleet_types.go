@@ -317,7 +317,7 @@ type InventoryRow struct {
 	// +kubebuilder:validation:MaxLength=105
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.[A-Za-z0-9_-]{1,64}$`
 	Via string `json:"via,omitempty"`
-	// serial is the manufacturer's serial number. Two fleets cannot have the same one.
+	// serial is the manufacturer's serial number. Two devices of a platform cannot have the same one.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -352,7 +352,8 @@ type InventoryRow struct {
 	// +optional
 	// +kubebuilder:default=CGCS2000
 	CRS CoordinateSystem `json:"crs,omitempty"`
-	// clientID is the MQTT client id bound to the device. Unset: `<fleet>_<device>`. Any other is refused.
+	// clientID is the MQTT client id bound to the device, at most 64 characters with engine NATS. Unset: `<fleet>_<device>`. Any other
+	// is refused.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -494,6 +495,12 @@ type DeviceFleetStatus struct {
 	// devices counts the devices.
 	// +optional
 	Devices *FleetDeviceCounts `json:"devices,omitempty"`
+	// rejectedByCode counts the rows that were refused by what is wrong with them, every one of them.
+	// +optional
+	// +listType=map
+	// +listMapKey=code
+	// +kubebuilder:validation:MaxItems=32
+	RejectedByCode []RejectedCount `json:"rejectedByCode,omitempty"`
 	// rejectedRows are rows that were refused, the first 20 by source and line. The full list: `dizuo fleet check`.
 	// +optional
 	// +listType=atomic
@@ -562,6 +569,53 @@ type FleetDeviceCounts struct {
 	Rejected int32 `json:"rejected"`
 }
 
+// RowCode classes what is wrong with a row.
+// +kubebuilder:validation:Enum=Claimed;Credential;Duplicate;GridOfOtherCommunity;LimitExceeded;Malformed;Reserved;UnknownCommunity;UnknownCompound;UnknownGateway;UnknownGrid;UnknownMaintainer;UnknownMicroGrid;Unreadable
+type RowCode string
+
+// Codes of rejected rows.
+const (
+	// RowClaimed: another fleet of the platform holds the serial number, the IMEI or the client id.
+	RowClaimed RowCode = "Claimed"
+	// RowCredential: the password hash is missing, cannot be read, or is not for this fleet.
+	RowCredential RowCode = "Credential"
+	// RowDuplicate: another row of the fleet has the same device, serial number, IMEI or client id.
+	RowDuplicate RowCode = "Duplicate"
+	// RowGridOfOtherCommunity: the community has no such grid, another one has.
+	RowGridOfOtherCommunity RowCode = "GridOfOtherCommunity"
+	// RowLimitExceeded: a bound of the inventory was reached.
+	RowLimitExceeded RowCode = "LimitExceeded"
+	// RowMalformed: a value is not of its form.
+	RowMalformed RowCode = "Malformed"
+	// RowReserved: a name or client id that is kept for something else.
+	RowReserved RowCode = "Reserved"
+	// RowUnknownCommunity: the platform has no such community.
+	RowUnknownCommunity RowCode = "UnknownCommunity"
+	// RowUnknownCompound: the community has no such compound.
+	RowUnknownCompound RowCode = "UnknownCompound"
+	// RowUnknownGateway: no device of the namespace is the gateway that the row names.
+	RowUnknownGateway RowCode = "UnknownGateway"
+	// RowUnknownGrid: no community of the platform has such a grid.
+	RowUnknownGrid RowCode = "UnknownGrid"
+	// RowUnknownMaintainer: the platform has no such organisation.
+	RowUnknownMaintainer RowCode = "UnknownMaintainer"
+	// RowUnknownMicroGrid: the grid has no such micro-grid.
+	RowUnknownMicroGrid RowCode = "UnknownMicroGrid"
+	// RowUnreadable: it is no CSV, or has no header line.
+	RowUnreadable RowCode = "Unreadable"
+)
+
+// RejectedCount counts rows that were refused for one kind of reason.
+type RejectedCount struct {
+	// code classes what is wrong with the rows.
+	// +required
+	Code RowCode `json:"code"`
+	// rows is how many there are.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Rows int32 `json:"rows"`
+}
+
 // RejectedRow is a row that was refused.
 type RejectedRow struct {
 	// source is where the row is: `rows`, `secrets/<name>/<key>` or `artifact`.
@@ -577,6 +631,9 @@ type RejectedRow struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Device string `json:"device,omitempty"`
+	// code classes what is wrong.
+	// +optional
+	Code RowCode `json:"code,omitempty"`
 	// reason is what is wrong and what to write. Never the row's content.
 	// +required
 	// +kubebuilder:validation:MinLength=1

@@ -16,6 +16,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/dizuo/dizuo/controllers"
+	"github.com/dizuo/dizuo/internal/artifact"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/offline"
 )
@@ -25,6 +26,7 @@ type options struct {
 	metrics, probe string
 	leaderElect    bool
 	logLevel       string
+	artifacts      artifact.Options
 }
 
 func main() {
@@ -35,6 +37,10 @@ func main() {
 	flag.StringVar(&o.probe, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica be active")
 	flag.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	flag.Func("artifact-allow", "prefixes of addresses that are not public and from which inventories may be fetched nevertheless, such as 10.20.0.0/16; separated by commas", func(v string) (err error) {
+		o.artifacts.Allow, err = artifact.ParsePrefixes(v)
+		return err
+	})
 	flag.Parse()
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
 		slog.Default().Error("operator stopped", "err", err)
@@ -66,7 +72,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: o.images}); err != nil {
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: o.images, Artifacts: o.artifacts}); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping), mgr.Start(ctx))

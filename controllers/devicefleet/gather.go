@@ -2,9 +2,18 @@ package devicefleet
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/gather"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/artifact"
 	"github.com/dizuo/dizuo/internal/compile"
 )
 
@@ -31,8 +40,93 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DeviceFleet) (*comp
 	if err := r.gateways(ctx, s, o); err != nil {
 		return nil, nil, err
 	}
-	return s, problems, gather.ByName(ctx, r.Gather, s, "Community", s.Communities, compile.CommunitiesNamed(s, o)...)
+	if err := r.artifact(ctx, s, o); err != nil {
+		return nil, nil, err
+	}
+	if err := r.named(ctx, s, o); err != nil {
+		return nil, nil, err
+	}
+	return s, problems, r.rivals(ctx, s)
 }
+
+// named reads what the rows of a fleet name.
+func (r *Reconciler) named(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
+	rows := compile.RowsName(s, o)
+	r.maintained.set(o, rows.Maintainers)
+	if err := gather.ByName(ctx, r.Gather, s, "Community", s.Communities, rows.Communities...); err != nil {
+		return err
+	}
+	if err := gather.ByName(ctx, r.Gather, s, "Organization", s.Organizations, rows.Maintainers...); err != nil {
+		return err
+	}
+	namespaces, err := r.Gather.Members(ctx, s.Platform, "Community")
+	if err != nil {
+		return err
+	}
+	s.GridsThere = map[string]bool{}
+	for _, grid := range rows.Grids {
+		var there v1alpha1.CommunityList
+		if err := r.Client.List(ctx, &there, client.MatchingFields{gather.IndexGrid: grid}, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("communities with grid %s: %w", grid, err)
+		}
+		s.GridsThere[grid] = slices.ContainsFunc(there.Items, func(c v1alpha1.Community) bool { return slices.Contains(namespaces, c.Namespace) })
+	}
+	return nil
+}
+
+// rivals tells the platform's index of device claims which fleets there are.
+func (r *Reconciler) rivals(ctx context.Context, s *compile.Snapshot) error {
+	namespaces, err := r.Gather.Members(ctx, s.Platform, kind)
+	if err != nil {
+		return err
+	}
+	var fleets []*v1alpha1.DeviceFleet
+	for _, ns := range namespaces {
+		var list v1alpha1.DeviceFleetList
+		if err := r.Client.List(ctx, &list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("fleets of namespace %s: %w", ns, err)
+		}
+		for i := range list.Items {
+			if list.Items[i].DeletionTimestamp.IsZero() {
+				fleets = append(fleets, &list.Items[i])
+			}
+		}
+	}
+	index := r.claims.of(kit.PlatformKey(s.Platform))
+	index.Know(fleets)
+	s.Claimed = index.Lost
+	return nil
+}
+
+// artifact takes the fleet's artefact from the store, which fetches what it has not and then calls the fleet again.
+func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
+	if o.Spec.Inventory == nil || o.Spec.Inventory.Artifact == nil {
+		return nil
+	}
+	a := o.Spec.Inventory.Artifact
+	ref := artifact.Ref{URL: a.URL, SHA256: a.SHA256}
+	if a.SecretRef != nil {
+		if err := r.Gather.Secret(ctx, s, o.Namespace, a.SecretRef.Name); err != nil {
+			return err
+		}
+		data := s.Secrets[types.NamespacedName{Namespace: o.Namespace, Name: a.SecretRef.Name}]
+		if data == nil {
+			return nil // compile says that it is not there
+		}
+		ref.Credentials = artifact.Credentials{Token: text(data["token"]), Username: text(data["username"]), Password: text(data["password"])}
+	}
+	key := kit.Key(kind, o)
+	got := r.Artifacts.Get(o.Namespace, ref, o.Name, func() { r.Wakes.Wake(key) })
+	out := compile.Artifact{Data: got.Data, Mismatch: errors.Is(got.Err, artifact.ErrDigest), RetryAt: got.RetryAt}
+	if got.Err != nil {
+		out.Problem = got.Err.Error()
+	}
+	s.Artifacts = map[types.NamespacedName]compile.Artifact{client.ObjectKeyFromObject(o): out}
+	return nil
+}
+
+// text takes the line end from a value of a Secret that was made from a file.
+func text(value []byte) string { return strings.TrimSpace(string(value)) }
 
 func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
 	if err := r.Gather.Admission(ctx, s, o.Namespace); err != nil {

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
+	"github.com/dizuo/dizuo/internal/artifact"
 	"github.com/dizuo/dizuo/internal/bundle"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/render"
@@ -20,16 +22,27 @@ import (
 const kind = "DeviceFleet"
 
 // Reconciler reconciles DeviceFleets.
-type Reconciler struct{ *kit.Kit }
+type Reconciler struct {
+	*kit.Kit
+	// Artifacts fetches inventories that stand elsewhere.
+	Artifacts *artifact.Store
+
+	claims     indexes
+	maintained maintained
+}
 
 // Reconcile gathers, compiles, renders, applies, contributes and writes the status.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	o := &v1alpha1.DeviceFleet{}
 	if result, ok, err := r.Load(ctx, kind, req.NamespacedName, o); !ok {
+		if o.UID == "" { // gone
+			r.call(r.claims.leave(req.NamespacedName, nil))
+		}
 		return result, err
 	}
 	if !o.DeletionTimestamp.IsZero() {
 		r.CallEdges(ctx, r.Loads.Drop(kit.Key(kind, o)))
+		r.call(r.claims.leave(req.NamespacedName, nil))
 		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
 	}
 	before := o.DeepCopy()
@@ -37,11 +50,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	r.call(r.claims.leave(req.NamespacedName, s.Platform))
 	var plan compile.FleetPlan
 	if s.Platform != nil {
-		var found compile.Problems
-		plan, found = compile.Fleet(s, o)
-		problems = append(problems, found...)
+		plan, problems = r.compile(s, o, problems)
 	}
 	r.weigh(ctx, s, o, plan, problems)
 	report, err := r.apply(ctx, s, o, plan, problems)
@@ -60,7 +72,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.WriteStatus(ctx, before, o); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: wake(plan, s.Now)}, report.Err
+	return ctrl.Result{RequeueAfter: soonest(wake(plan, s.Now), retry(s, o))}, report.Err
+}
+
+// soonest gives the smaller of two times to wait; 0 is never.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// retry gives the time until the artefact of a fleet is fetched again; 0 for never.
+func retry(s *compile.Snapshot, o *v1alpha1.DeviceFleet) time.Duration {
+	at := s.Artifacts[client.ObjectKeyFromObject(o)].RetryAt
+	if at.IsZero() {
+		return 0
+	}
+	return max(time.Second, at.Sub(s.Now))
 }
 
 func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan, problems compile.Problems) (apply.Report, error) {

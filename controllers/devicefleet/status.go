@@ -4,6 +4,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
@@ -23,13 +24,14 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	if problems.Fatal() {
 		named = nil
 	}
-	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the fleet's devices are admitted"})
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, Claims: r.won(s, o), ReadyMessage: "the fleet's devices are admitted"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
 	defer r.counts(s, o)
 	if problems.Fatal() || s.Platform == nil {
 		return
 	}
 	o.Status.ProfileResolved = o.Spec.ProfileRef.Name
+	o.Status.RejectedByCode = plan.ByCode
 	o.Status.RejectedRows = plan.Rejected[:min(len(plan.Rejected), maxRejected)]
 	o.Status.ConnectionSecret = plan.Connection.Secret.Name
 	o.Status.CAFingerprints, o.Status.PreviousCAs = plan.Fingerprints, plan.Previous
@@ -38,6 +40,14 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 		o.Status.CASecret, o.Status.CAGeneration = plan.CA.CopyTo.Name, max(1, o.Spec.Identity.CAGeneration)
 	}
 	o.Status.Devices = &v1alpha1.FleetDeviceCounts{Accepted: int32(len(plan.Document.Devices)), Rejected: int32(plan.Refused)}
+}
+
+// won gives what other fleets claim, too, and this one holds.
+func (r *Reconciler) won(s *compile.Snapshot, o *v1alpha1.DeviceFleet) []v1alpha1.Claim {
+	if s.Platform == nil {
+		return nil
+	}
+	return r.claims.of(kit.PlatformKey(s.Platform)).Won(client.ObjectKeyFromObject(o), maxRecorded)
 }
 
 func credentials(plan compile.FleetPlan) status.Named {

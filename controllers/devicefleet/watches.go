@@ -22,7 +22,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(fleets, func(to, from client.Object) bool {
 			vendor := from.(*v1alpha1.DeviceFleet).Spec.Vendor
-			return vendor != nil && vendor.Name == to.GetName()
+			return vendor != nil && vendor.Name == to.GetName() || r.maintained.by(to.GetName(), from)
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceFleet{}, r.ToAll(fleets, spokenFor), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleet{}), kit.SpecChanged()).

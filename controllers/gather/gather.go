@@ -18,8 +18,11 @@ import (
 	"github.com/dizuo/dizuo/internal/secrets"
 )
 
-// IndexDivision is the field index of Communities by division code.
-const IndexDivision = "spec.division"
+// Field indexes of Communities: by division code, and by the names of their grids.
+const (
+	IndexDivision = "spec.division"
+	IndexGrid     = "spec.grids.name"
+)
 
 // Field indexes of EdgeNodes by the communities that they serve, and of DeviceFleets by where their devices connect.
 const (

@@ -318,7 +318,17 @@ func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	}); err != nil {
 		return err
 	}
-	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
+	err := indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
 		return compile.Codes(o.(*v1alpha1.Community))
+	})
+	if err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexGrid, func(o client.Object) []string {
+		var names []string
+		for _, g := range o.(*v1alpha1.Community).Spec.Grids {
+			names = append(names, g.Name)
+		}
+		return names
 	})
 }

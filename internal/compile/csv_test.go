@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 )
 
@@ -125,6 +126,52 @@ func FuzzReadCSV(f *testing.F) {
 		}
 		if len(rows)+len(rejected) > lines {
 			t.Fatalf("%d rows and %d rejections from %d lines", len(rows), len(rejected), lines)
+		}
+	})
+}
+
+// FuzzInventory: whatever a vendor uploads, in however many files, checking it ends, no row comes from nowhere, every rejection has a code
+// and a reason that the API takes, and none repeats what stood in a cell that is no name of an object.
+func FuzzInventory(f *testing.F) {
+	for _, seed := range []string{
+		"device,community,grid,microGrid,compound,maintainer\na,jinghu,grid-1,m-1,east,fire-co\n\u5f20\u4e09,jinghu,,,,\u5f20\u4e09\n",
+		"device,community,building,unit,household,via,serial,imei,installedAt,longitude,latitude,crs,clientID,passwordHash,attribute.a\n" +
+			"a,jinghu,1\u53f7\u697c,1,syn-12345678,gw.g1,SN,866123000000001,2026-01-01,113.6,34.7,WGS84,C:1,sha256:x:y,b\n",
+		"device,serial\na,1\nb,1\n", "device,community\na,\u91d1\u6c34\u8def\n", "\x1f\x8b\x08\x00", "device,attribute.\u697c\na,\x00\n",
+		"device,clientID\na,smoke_b\nb,doors_b\nc,_\n", "device,installedAt\na,2026-02-30\n", "device,longitude,latitude\na,1e3,1\nb,NaN,0\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	platform := &v1alpha1.GridPlatform{}
+	fleet := &v1alpha1.DeviceFleet{}
+	fleet.Name, fleet.Spec.Identity.Type = "smoke", v1alpha1.FleetIdentityX509
+	community := &v1alpha1.Community{}
+	community.Name = "jinghu"
+	community.Spec.Grids = []v1alpha1.Grid{{Name: "grid-1", MicroGrids: []v1alpha1.MicroGrid{{Name: "m-1"}}}}
+	s := &compile.Snapshot{Platform: platform, Communities: compile.Named[*v1alpha1.Community]{"jinghu": {community}}}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		lines := bytes.Count(raw, []byte("\n")) + 1
+		for _, c := range []struct {
+			s *compile.Snapshot
+			o *v1alpha1.DeviceFleet
+		}{{s, fleet}, {nil, nil}} {
+			told := 0
+			counts := compile.CheckCSV(c.s, c.o, []compile.CSV{{Source: "s", In: bytes.NewReader(raw)}, {Source: "z", In: bytes.NewReader(raw), Packed: true}}, func(r v1alpha1.RejectedRow) {
+				told++
+				if r.Code == "" || r.Reason == "" || len(r.Reason) > 256 || r.Line < 0 || r.Source == "s" && int(r.Line) > lines {
+					t.Fatalf("rejection %+v of %d lines", r, lines)
+				}
+				if i := strings.IndexFunc(r.Reason, func(c rune) bool { return c < ' ' || c > '~' }); i >= 0 {
+					t.Fatalf("reason %q repeats a cell", r.Reason)
+				}
+			})
+			byCode := 0
+			for _, n := range counts.ByCode {
+				byCode += int(n.Rows)
+			}
+			if told != counts.Rejected || byCode != counts.Rejected || counts.Rejected > counts.Rows || counts.Rows > 2*lines {
+				t.Fatalf("%+v, %d told, %d by code, of %d lines", counts, told, byCode, lines)
+			}
 		}
 	})
 }

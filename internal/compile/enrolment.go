@@ -178,7 +178,7 @@ func newest(s *Snapshot, o *v1alpha1.EdgeNode, key string, server bool) *EdgeIss
 		}
 		fits := contract.Digest(cert.RawSubjectPublicKeyInfo) == key
 		if server {
-			fits = named(o.Spec.Hostnames, cert.DNSNames, cert.IPAddresses) == nil
+			fits = onlyNames(o.Spec.Hostnames, cert.DNSNames, cert.IPAddresses) == nil
 		}
 		if fits && (best == nil || cert.NotBefore.After(began) || (cert.NotBefore.Equal(began) && i.Name > best.Name)) {
 			best, began = i, cert.NotBefore
@@ -297,11 +297,11 @@ func checkServer(hostnames []string, text string) error {
 	if len(csr.URIs)+len(csr.EmailAddresses) > 0 {
 		return errors.New("want DNS names and addresses only")
 	}
-	return named(hostnames, csr.DNSNames, csr.IPAddresses)
+	return onlyNames(hostnames, csr.DNSNames, csr.IPAddresses)
 }
 
-// named reports what of the names and addresses of a certificate is not among the hostnames.
-func named(hostnames, dns []string, ips []net.IP) error {
+// onlyNames reports what of the names and addresses of a certificate is not among the hostnames.
+func onlyNames(hostnames, dns []string, ips []net.IP) error {
 	if len(dns)+len(ips) == 0 {
 		return errors.New("it names no host")
 	}

@@ -11,7 +11,7 @@ func LineOf(r row) int { return r.line }
 
 // ReadCSV reads one CSV and gives its rows and rejections.
 func ReadCSV(source string, raw []byte) (rows []row, rejected []v1alpha1.RejectedRow) {
-	v := newInventory(func(r row) string { rows = append(rows, r); return "" })
+	v := newInventory(func(r row) fault { rows = append(rows, r); return fault{} })
 	v.csv(source, bytes.NewReader(raw))
 	return rows, v.rejected
 }
@@ -24,7 +24,7 @@ type Bounded struct {
 
 // ReadInventory reads the data of one inventory Secret, and takes no row.
 func ReadInventory(data map[string][]byte) Bounded {
-	v := newInventory(func(row) string { return "" })
+	v := newInventory(func(row) fault { return fault{} })
 	v.secret("s", data)
 	return Bounded{Total: v.total, Refused: v.refused, Rejected: v.rejected}
 }

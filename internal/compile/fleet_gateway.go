@@ -18,11 +18,11 @@ func GatewaysNamed(s *Snapshot, o *v1alpha1.DeviceFleet) []string {
 		return nil
 	}
 	seen := map[string]bool{}
-	newInventory(func(r row) string {
+	newInventory(func(r row) fault {
 		if fleet, _, err := contract.ParseDeviceID(r.Via); err == nil {
 			seen[fleet] = true
 		}
-		return ""
+		return fault{}
 	}).read(&problems{}, s, o)
 	return slices.Sorted(maps.Keys(seen))
 }
@@ -41,13 +41,12 @@ func newSpeakers(s *Snapshot, o *v1alpha1.DeviceFleet) *speakers {
 	return &speakers{s, o, map[string]map[string]bool{}, map[string]int{}}
 }
 
-// of gives the device whose connection speaks for a row: empty where it speaks for itself, or the topic of its cloud names it. reason says
-// what is wrong, or nothing.
-func (v *speakers) of(r row) (via, reason string) {
+// of gives the device whose connection speaks for a row: empty where it speaks for itself, or the topic of its cloud names it.
+func (v *speakers) of(r row) (via string, f fault) {
 	switch v.o.Spec.AccessMode {
 	case v1alpha1.AccessGateway:
-		if via, reason = r.Via, v.gateway(r.Via); reason != "" {
-			return "", reason
+		if via, f = r.Via, v.gateway(r.Via); f.code != "" {
+			return "", f
 		}
 	case v1alpha1.AccessPlatform:
 		if m := v.o.Spec.Mapping; m != nil && m.Device != "" {
@@ -56,40 +55,40 @@ func (v *speakers) of(r row) (via, reason string) {
 		via = contract.DeviceID(v.o.Name, contract.PlatformDevice)
 	default:
 		if r.Via != "" {
-			return "", "via: is for accessMode Gateway; leave it out"
+			return "", malformed("via: is for accessMode Gateway; leave it out")
 		}
-		return "", ""
+		return "", fault{}
 	}
-	if reason := alone(r); reason != "" {
-		return "", reason
+	if f := alone(r); f.code != "" {
+		return "", f
 	}
 	if v.rows[via] == maxVia {
 		if v.o.Spec.AccessMode == v1alpha1.AccessPlatform {
-			return "", fmt.Sprintf("the fleet has more than %d devices on topics of their own; write spec.mapping.device, and the cloud sends all to one topic", maxVia)
+			return "", fault{v1alpha1.RowLimitExceeded, fmt.Sprintf("the fleet has more than %d devices on topics of their own; write spec.mapping.device, and the cloud sends all to one topic", maxVia)}
 		}
-		return "", fmt.Sprintf("via: a gateway speaks for at most %d devices; share them among more gateways", maxVia)
+		return "", fault{v1alpha1.RowLimitExceeded, fmt.Sprintf("via: a gateway speaks for at most %d devices; share them among more gateways", maxVia)}
 	}
 	v.rows[via]++
-	return via, ""
+	return via, fault{}
 }
 
 // alone refuses what is of a connection in a row that has none.
-func alone(r row) string {
+func alone(r row) fault {
 	switch {
 	case r.ClientID != "":
-		return "clientID: the device has no connection, another speaks for it; leave it out"
+		return fault{v1alpha1.RowCredential, "clientID: the device has no connection, another speaks for it; leave it out"}
 	case r.PasswordHash != "" || r.PreviousPasswordHash != "":
-		return "passwordHash: the device has no connection, another speaks for it; leave it out"
+		return fault{v1alpha1.RowCredential, "passwordHash: the device has no connection, another speaks for it; leave it out"}
 	}
-	return ""
+	return fault{}
 }
 
 // gateway says why a row may not be spoken for by a device, or nothing. Only a fleet of the same namespace may be named: who adds a row
 // makes the gateway connect anew, and gives it a voice.
-func (v *speakers) gateway(id string) string {
+func (v *speakers) gateway(id string) fault {
 	fleet, device, err := contract.ParseDeviceID(id)
 	if err != nil {
-		return "via: want <fleet>.<device>, the gateway that speaks for this device"
+		return malformed("via: want <fleet>.<device>, the gateway that speaks for this device")
 	}
 	devices, known := v.devices[fleet]
 	if !known {
@@ -98,11 +97,11 @@ func (v *speakers) gateway(id string) string {
 	}
 	switch {
 	case devices == nil:
-		return "via: no DeviceFleet " + quoted(fleet) + " with accessMode Device in namespace " + v.o.Namespace
+		return fault{v1alpha1.RowUnknownGateway, "via: no DeviceFleet " + quoted(fleet) + " with accessMode Device in namespace " + v.o.Namespace}
 	case !devices[device]:
-		return "via: DeviceFleet " + fleet + " has no device of that name"
+		return fault{v1alpha1.RowUnknownGateway, "via: DeviceFleet " + fleet + " has no device of that name"}
 	}
-	return ""
+	return fault{}
 }
 
 func (v *speakers) gateways(fleet string) map[string]bool {
@@ -111,9 +110,9 @@ func (v *speakers) gateways(fleet string) map[string]bool {
 		return nil
 	}
 	out := map[string]bool{}
-	newInventory(func(r row) string {
+	newInventory(func(r row) fault {
 		out[r.Device] = true
-		return ""
+		return fault{}
 	}).read(&problems{}, v.s, f)
 	return out
 }

@@ -24,6 +24,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -47,8 +48,11 @@ import (
 //
 // and annotations that stand for what only a cluster has:
 //
-//	test/claims: Kind=value,...              claims that the object's status records
 //	test/status-yaml: "{...}"                the object's status, as YAML
+//	test/claims: Kind=value,...              claims that the object's status records; of a serial number, an IMEI or a client id by its text
+//	test/since: 2026-01-01T00:00:00Z         when the object won its name
+//	test/artifact: TEXT                      of a fleet: what its artefact holds, with \n for line ends
+//	test/artifact-problem: TEXT              of a fleet: why it could not be fetched; Mismatch=TEXT for another digest
 //	test/secrets: refused                    of a Namespace whose owner has not admitted Dizuo
 //	test/missing-apis: cert-manager.io       of a Namespace with a platform: API groups that the cluster does not serve
 var update = flag.Bool("update", false, "write the golden files")
@@ -203,13 +207,22 @@ func fromCluster(t *testing.T, o client.Object) {
 	h, ok := o.(interface {
 		GetCommonStatus() *v1alpha1.CommonStatus
 	})
-	claims := o.GetAnnotations()["test/claims"]
-	if !ok || claims == "" {
+	if !ok {
 		return
 	}
-	for _, c := range strings.Split(claims, ",") {
+	common := h.GetCommonStatus()
+	if at, err := time.Parse(time.RFC3339, o.GetAnnotations()["test/since"]); err == nil {
+		common.Claims = append(common.Claims, v1alpha1.Claim{Kind: compile.ClaimName, Value: o.GetName(), Since: &metav1.Time{Time: at}})
+	}
+	for c := range strings.SplitSeq(o.GetAnnotations()["test/claims"], ",") {
 		kind, value, _ := strings.Cut(c, "=")
-		h.GetCommonStatus().Claims = append(h.GetCommonStatus().Claims, v1alpha1.Claim{Kind: kind, Value: value})
+		switch kind {
+		case "":
+		case compile.ClaimClientID, compile.ClaimSerial, compile.ClaimIMEI:
+			common.Claims = append(common.Claims, compile.NewDeviceClaim(kind, value).Record())
+		default:
+			common.Claims = append(common.Claims, v1alpha1.Claim{Kind: kind, Value: value})
+		}
 	}
 }
 
@@ -270,6 +283,7 @@ func memberResult(t *testing.T, ctx context.Context, w *compile.Snapshot, set *o
 	case *v1alpha1.DeviceProfile:
 		plan, problems = both(compile.Profile(s, typed))
 	case *v1alpha1.DeviceFleet:
+		s.Claimed = compile.Contests(s).Lost
 		plan, problems = both(compile.Fleet(s, typed))
 	case *v1alpha1.EdgeNode:
 		typed = typed.DeepCopy()
@@ -321,7 +335,7 @@ func snapshotOf(t *testing.T, set *offline.Set, now time.Time) *compile.Snapshot
 	s := &compile.Snapshot{
 		Now: now, Catalog: catalog, Images: compile.Images{Node: "node:test", Postgres: "postgres:test"},
 		Namespaces: map[string]compile.Namespace{}, Secrets: map[types.NamespacedName]map[string][]byte{},
-		Generated: map[types.NamespacedName]map[string][]byte{},
+		Generated: map[types.NamespacedName]map[string][]byte{}, Artifacts: map[types.NamespacedName]compile.Artifact{},
 	}
 	for _, o := range set.Objects {
 		switch typed := o.Object.(type) {
@@ -334,9 +348,20 @@ func snapshotOf(t *testing.T, set *offline.Set, now time.Time) *compile.Snapshot
 			s.Secrets[client.ObjectKeyFromObject(typed)] = typed.Data
 		case *v1alpha1.GridPlatform:
 			s.Platforms = append(s.Platforms, typed)
+		case *v1alpha1.DeviceFleet:
+			s.Artifacts[client.ObjectKeyFromObject(typed)] = artifactOf(typed)
 		}
 	}
 	return s
+}
+
+func artifactOf(o client.Object) compile.Artifact {
+	a := compile.Artifact{}
+	if text, ok := o.GetAnnotations()["test/artifact"]; ok {
+		a.Data = []byte(strings.ReplaceAll(text, `\n`, "\n"))
+	}
+	a.Problem, a.Mismatch = strings.CutPrefix(o.GetAnnotations()["test/artifact-problem"], "Mismatch=")
+	return a
 }
 
 // of gives the Snapshot of one platform: its own members and nobody else's.

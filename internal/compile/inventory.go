@@ -3,6 +3,7 @@ package compile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/csv"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
@@ -21,6 +24,10 @@ const (
 	inventorySuffix     = ".csv"
 	inventorySuffixGzip = ".csv.gz"
 )
+
+// MaxSecretBytes is how much an inventory Secret should hold at most, all keys together: the API server refuses one of 1 MiB, and counts
+// what stands beside the data.
+const MaxSecretBytes = 900 << 10
 
 // Bounds of the inventory of one fleet, so that no vendor's Secret fills the memory that all platforms share: a few hundred
 // bytes of gzip may hold a quarter of a million rows.
@@ -46,20 +53,33 @@ type row struct {
 // inventory reads the rows of a fleet, one at a time, within its bounds.
 type inventory struct {
 	// take gets each row that could be read and says what is wrong with it, or nothing.
-	take func(row) string
+	take func(row) fault
+	// tell gets every rejection, also those that are not kept; nil where nobody asks.
+	tell func(v1alpha1.RejectedRow)
 
 	rejected []v1alpha1.RejectedRow // the first maxKept
+	counts   map[v1alpha1.RowCode]int32
 	refused  int
 	total    int
 	left     int64 // bytes that may still be read
 	ended    bool  // a bound was reached: nothing more is read
 }
 
-func newInventory(take func(row) string) *inventory {
-	return &inventory{take: take, left: maxInventoryBytes}
+func newInventory(take func(row) fault) *inventory {
+	return &inventory{take: take, left: maxInventoryBytes, counts: map[v1alpha1.RowCode]int32{}}
 }
 
-// read reads all rows: inline first, then the Secrets in order.
+// fault says what is wrong with a row and what to write, without its content. The zero fault is a good row.
+type fault struct {
+	code   v1alpha1.RowCode
+	reason string
+}
+
+func malformed(format string, args ...any) fault {
+	return fault{v1alpha1.RowMalformed, fmt.Sprintf(format, args...)}
+}
+
+// read reads all rows: inline first, then the Secrets in order, then the artefact.
 func (v *inventory) read(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 	if o.Spec.Inventory == nil {
 		return
@@ -72,19 +92,38 @@ func (v *inventory) read(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 			v.secret(ref.Name, data)
 		}
 	}
-	for field, set := range map[string]bool{"artifact": o.Spec.Inventory.Artifact != nil, "open": o.Spec.Inventory.Open != nil} {
-		if set {
-			c.invalid(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonDisabled, "spec.inventory."+field,
-				"is not served by this version; put the rows into Secrets (CSV, at most 900 KiB each)")
+	if o.Spec.Inventory.Artifact != nil {
+		if data := artifact(c, s, o); data != nil {
+			v.file(sourceArtifact, data)
 		}
 	}
+}
+
+// sourceArtifact is the source of the rows of an artefact.
+const sourceArtifact = "artifact"
+
+// artifact gives the fleet's artefact, or nil and a problem that heals by itself.
+func artifact(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) []byte {
+	if ref := o.Spec.Inventory.Artifact.SecretRef; ref != nil && secret(c, s, o.Namespace, ref.Name, "spec.inventory.artifact.secretRef.name") == nil {
+		return nil
+	}
+	a := s.Artifacts[types.NamespacedName{Namespace: o.Namespace, Name: o.Name}]
+	switch {
+	case a.Mismatch:
+		c.waiting(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonDigestMismatch, "spec.inventory.artifact.sha256", a.Problem)
+	case a.Problem != "":
+		c.waiting(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonArtifactUnavailable, "spec.inventory.artifact", a.Problem)
+	case a.Data == nil:
+		c.waiting(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonProgressing, "spec.inventory.artifact", "is being fetched")
+	}
+	return a.Data
 }
 
 // row counts a row and hands it on.
 func (v *inventory) row(r row) {
 	v.total++
-	if reason := v.take(r); reason != "" {
-		v.keep(r.rejection(reason))
+	if f := v.take(r); f.code != "" {
+		v.keep(r.rejection(f))
 	}
 }
 
@@ -95,7 +134,7 @@ func (v *inventory) reject(r v1alpha1.RejectedRow) {
 }
 
 func (v *inventory) keep(r v1alpha1.RejectedRow) {
-	v.refused++
+	v.count(r)
 	if len(v.rejected) < maxKept {
 		v.rejected = append(v.rejected, r)
 	}
@@ -104,8 +143,25 @@ func (v *inventory) keep(r v1alpha1.RejectedRow) {
 // end says that a bound was reached, before all other rejections.
 func (v *inventory) end(r v1alpha1.RejectedRow) {
 	v.ended = true
-	v.refused++
+	v.count(r)
 	v.rejected = slices.Insert(v.rejected[:min(len(v.rejected), maxKept-1)], 0, r)
+}
+
+func (v *inventory) count(r v1alpha1.RejectedRow) {
+	v.refused++
+	v.counts[r.Code]++
+	if v.tell != nil {
+		v.tell(r)
+	}
+}
+
+// byCode gives the counts in the order of the codes.
+func (v *inventory) byCode() []v1alpha1.RejectedCount {
+	var out []v1alpha1.RejectedCount
+	for _, code := range slices.Sorted(maps.Keys(v.counts)) {
+		out = append(out, v1alpha1.RejectedCount{Code: code, Rows: v.counts[code]})
+	}
+	return out
 }
 
 // secret reads every CSV of an inventory Secret.
@@ -116,25 +172,40 @@ func (v *inventory) secret(name string, data map[string][]byte) {
 			return
 		}
 		source := "secrets/" + name + "/" + key
-		var raw io.Reader = bytes.NewReader(data[key])
-		switch {
+		switch raw := bytes.NewReader(data[key]); {
 		case strings.HasSuffix(key, inventorySuffixGzip):
-			unpacked, err := gzip.NewReader(raw)
-			if err != nil {
-				v.reject(v1alpha1.RejectedRow{Source: source, Reason: "not gzip: " + err.Error()})
-				found = true
-				continue
-			}
-			raw = unpacked
-		case !strings.HasSuffix(key, inventorySuffix):
+			v.packed(source, raw)
+		case strings.HasSuffix(key, inventorySuffix):
+			v.csv(source, raw)
+		default:
 			continue
 		}
 		found = true
-		v.csv(source, raw)
 	}
 	if !found {
-		v.reject(v1alpha1.RejectedRow{Source: "secrets/" + name, Reason: "has no key that ends in " + inventorySuffix + " or " + inventorySuffixGzip})
+		v.reject(v1alpha1.RejectedRow{
+			Source: "secrets/" + name, Code: v1alpha1.RowUnreadable, Reason: "has no key that ends in " + inventorySuffix + " or " + inventorySuffixGzip,
+		})
 	}
+}
+
+// file reads a CSV that may be gzipped, told by its first bytes.
+func (v *inventory) file(source string, data []byte) {
+	if bytes.HasPrefix(data, []byte("\x1f\x8b")) {
+		v.packed(source, bytes.NewReader(data))
+		return
+	}
+	v.csv(source, bytes.NewReader(data))
+}
+
+// packed reads a gzipped CSV.
+func (v *inventory) packed(source string, raw io.Reader) {
+	unpacked, err := gzip.NewReader(raw)
+	if err != nil {
+		v.reject(v1alpha1.RejectedRow{Source: source, Code: v1alpha1.RowUnreadable, Reason: "not gzip: " + err.Error()})
+		return
+	}
+	v.csv(source, unpacked)
 }
 
 // errTooLarge ends the reading of a fleet's inventory.
@@ -185,18 +256,20 @@ const attributeColumn = "attribute."
 // csv reads an inventory: a header line with column names, then a row a device. A row that cannot be read is rejected with its
 // line; the others go in. Rejections do not repeat what stood in the row.
 func (v *inventory) csv(source string, in io.Reader) {
-	at := func(line int, reason string) v1alpha1.RejectedRow {
-		return v1alpha1.RejectedRow{Source: source, Line: int32(line), Reason: reason}
+	at := func(line int, f fault) v1alpha1.RejectedRow {
+		return v1alpha1.RejectedRow{Source: source, Line: int32(line), Code: f.code, Reason: f.reason}
 	}
+	limit := func(reason string) fault { return fault{v1alpha1.RowLimitExceeded, reason} }
+	unreadable := func(reason string) fault { return fault{v1alpha1.RowUnreadable, reason} }
 	reader := csv.NewReader(withoutMark(&limited{in, &v.left}))
 	reader.FieldsPerRecord, reader.TrimLeadingSpace, reader.Comment = -1, true, '#'
 	header, err := reader.Read()
 	if errors.Is(err, errTooLarge) {
-		v.end(at(1, err.Error()))
+		v.end(at(1, limit(err.Error())))
 		return
 	}
 	if reason := badHeader(header, err); reason != "" {
-		v.reject(at(1, reason))
+		v.reject(at(1, unreadable(reason)))
 		return
 	}
 	reader.ReuseRecord = true
@@ -206,23 +279,23 @@ func (v *inventory) csv(source string, in io.Reader) {
 			return
 		}
 		if v.total >= maxRows {
-			v.end(at(0, fmt.Sprintf("the fleet's inventory has more than %d rows; split the fleet", maxRows)))
+			v.end(at(0, limit(fmt.Sprintf("the fleet's inventory has more than %d rows; split the fleet", maxRows))))
 			return
 		}
 		var wrong *csv.ParseError
 		switch {
 		case errors.As(err, &wrong):
-			v.reject(at(wrong.StartLine, "not CSV: "+wrong.Err.Error()))
+			v.reject(at(wrong.StartLine, unreadable("not CSV: "+wrong.Err.Error())))
 		case errors.Is(err, errTooLarge):
-			v.end(at(0, err.Error()))
+			v.end(at(0, limit(err.Error())))
 			return
 		case err != nil:
-			v.reject(at(0, err.Error()))
+			v.reject(at(0, unreadable(err.Error())))
 			return
 		default:
 			line, _ := reader.FieldPos(0) // it panics where a record could not be read
-			if reason := misshapen(header, record); reason != "" {
-				v.reject(at(line, reason))
+			if f := misshapen(header, record); f.code != "" {
+				v.reject(at(line, f))
 				continue
 			}
 			v.row(row{InventoryRow: fill(header, record), source: source, line: line})
@@ -249,22 +322,26 @@ func badHeader(header []string, err error) string {
 		return fmt.Sprintf("%d columns; at most %d are read", len(header), maxColumns)
 	}
 	for i, name := range header {
-		if columns[name] == nil && !strings.HasPrefix(name, attributeColumn) {
+		attribute, isAttribute := strings.CutPrefix(name, attributeColumn)
+		switch {
+		case columns[name] == nil && !(isAttribute && validAttribute(attribute)):
 			return fmt.Sprintf("the name of column %d is not known; the first line names the columns, such as device,community,grid or %s<name>", i+1, attributeColumn)
+		case slices.Contains(header[:i], name):
+			return fmt.Sprintf("column %d has the name of an earlier one; remove one of the two", i+1)
 		}
 	}
 	return ""
 }
 
 // misshapen says what is wrong with the shape of a row, or nothing.
-func misshapen(header, record []string) string {
+func misshapen(header, record []string) fault {
 	switch {
 	case len(record) != len(header):
-		return fmt.Sprintf("has %d fields, the header has %d", len(record), len(header))
+		return malformed("has %d fields, the header has %d", len(record), len(header))
 	case slices.ContainsFunc(record, func(v string) bool { return len(v) > maxCell }):
-		return fmt.Sprintf("a value is longer than %d bytes", maxCell)
+		return malformed("a value is longer than %d bytes", maxCell)
 	}
-	return ""
+	return fault{}
 }
 
 func fill(header, record []string) v1alpha1.InventoryRow {
@@ -285,8 +362,11 @@ func fill(header, record []string) v1alpha1.InventoryRow {
 // document gives the registry row of an inventory row.
 func (r row) document() contract.Device {
 	d := contract.Device{
-		Community: r.Community, Grid: r.Grid, Compound: r.Compound, Building: r.Building, Unit: r.Unit,
-		Household: r.Household, Via: r.Via,
+		Community: r.Community, Grid: r.Grid, MicroGrid: r.MicroGrid, Compound: r.Compound, Building: r.Building, Unit: r.Unit,
+		Household: r.Household, Via: r.Via, Maintainer: r.Maintainer, InstalledAt: r.InstalledAt, Longitude: r.Longitude, Latitude: r.Latitude,
+	}
+	if r.Longitude != "" {
+		d.CRS = string(cmp.Or(r.CRS, v1alpha1.CRSCGCS2000))
 	}
 	for k, v := range r.Attributes {
 		if d.Attributes == nil {
@@ -297,23 +377,34 @@ func (r row) document() contract.Device {
 	return d
 }
 
-func (r row) rejection(reason string) v1alpha1.RejectedRow {
+func (r row) rejection(f fault) v1alpha1.RejectedRow {
 	device := r.Device
 	if !contract.ValidDevice(device) {
 		device = "" // it may be anything, a name included
 	}
-	return v1alpha1.RejectedRow{Source: r.source, Line: int32(r.line), Device: device, Reason: reason}
+	return v1alpha1.RejectedRow{Source: r.source, Line: int32(r.line), Device: device, Code: f.code, Reason: f.reason}
 }
 
-// CommunitiesNamed gives the names of the communities in a fleet's rows, each once, for gather to read. A name that no object can
-// have is left out: nobody needs to look for it.
-func CommunitiesNamed(s *Snapshot, o *v1alpha1.DeviceFleet) []string {
-	seen := map[string]bool{}
-	newInventory(func(r row) string {
-		if objectName.MatchString(r.Community) {
-			seen[r.Community] = true
-		}
-		return ""
+// NamedInRows are the objects that a fleet's rows name, each once and in order, for gather to read. A name that no object can have is left
+// out: nobody needs to look for it.
+type NamedInRows struct {
+	Communities, Grids, Maintainers []string
+}
+
+// RowsName reads what a fleet's rows name.
+func RowsName(s *Snapshot, o *v1alpha1.DeviceFleet) NamedInRows {
+	communities, grids, maintainers := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	newInventory(func(r row) fault {
+		note(communities, r.Community)
+		note(grids, r.Grid)
+		note(maintainers, r.Maintainer)
+		return fault{}
 	}).read(&problems{}, s, o)
-	return slices.Sorted(maps.Keys(seen))
+	return NamedInRows{slices.Sorted(maps.Keys(communities)), slices.Sorted(maps.Keys(grids)), slices.Sorted(maps.Keys(maintainers))}
+}
+
+func note(set map[string]bool, name string) {
+	if name != "" && !set[name] && objectName.MatchString(name) {
+		set[name] = true
+	}
 }

@@ -38,6 +38,15 @@ type Snapshot struct {
 	Agreements    Named[*v1alpha1.DataSharingAgreement]
 	Edges         Named[*v1alpha1.EdgeNode]
 
+	// GridsThere are names of grids that some Community of the platform has, of those that the rows of a fleet name; Communities that are
+	// in the Snapshot need not be told of here.
+	GridsThere map[string]bool
+	// Artifacts are the inventories that fleets name by address and digest, by the fleet's namespace and name.
+	Artifacts map[types.NamespacedName]Artifact
+	// Claimed tells whether another fleet of the platform holds what a device of the given fleet claims, and which one; nil where nothing
+	// is contested.
+	Claimed func(fleet types.NamespacedName, claim DeviceClaim) (holder types.NamespacedName, lost bool)
+
 	// Secrets by namespace and name; a nil value means that the Secret is not there.
 	Secrets map[types.NamespacedName]map[string][]byte
 	// Generated holds random values for Secrets that are made once, by namespace and name; see GeneratedSecrets.
@@ -48,6 +57,18 @@ type Snapshot struct {
 	Edge EdgeStanding
 	// MissingAPIs are API groups that the cluster does not serve, such as "cert-manager.io".
 	MissingAPIs []string
+}
+
+// Artifact is a file that was fetched, or what keeps it from being fetched; the zero Artifact is on its way.
+type Artifact struct {
+	// Data is the content, which has the digest that the spec names; it may be gzipped.
+	Data []byte
+	// Problem says why there is no content, and what to do. It never holds credentials.
+	Problem string
+	// Mismatch is set when what was fetched has another digest.
+	Mismatch bool
+	// RetryAt is when it is tried again; zero where there is no need to.
+	RetryAt time.Time
 }
 
 // Namespace is what compile needs to know of a namespace.

@@ -40,11 +40,19 @@ func Compile(ctx context.Context, set *Set, o Options) (*Result, error) {
 		}
 		p.Plan, p.Fatal = plan, problems.Fatal()
 		findings = append(findings, p.Object.problems(problems)...)
+		contests(p.Snapshot)
 		for _, m := range p.Members {
 			findings = append(findings, m.compile(ctx, p.Snapshot, guard, set)...)
 		}
 	}
 	return &Result{Platforms: platforms, Findings: sorted(findings)}, nil
+}
+
+// contests works out which fleet holds what more than one of them claims.
+func contests(s *compile.Snapshot) {
+	if len(s.Fleets) > 1 {
+		s.Claimed = compile.Contests(s).Lost
+	}
 }
 
 // compile compiles one member.

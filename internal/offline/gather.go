@@ -114,7 +114,7 @@ func snapshot(o Options, p *v1alpha1.GridPlatform, namespaces map[string]compile
 	}
 	return &compile.Snapshot{
 		Now: o.Now, Platform: p, Namespaces: namespaces, Catalog: o.Catalog, Images: o.Images, Secrets: own, MissingAPIs: o.MissingAPIs,
-		Generated:   map[types.NamespacedName]map[string][]byte{},
+		Generated: map[types.NamespacedName]map[string][]byte{}, Artifacts: map[types.NamespacedName]compile.Artifact{},
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
 		Scenarios: compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
@@ -226,6 +226,7 @@ func (p *Platform) placeholders() {
 			if o.Spec.Inventory == nil {
 				continue
 			}
+			p.artifact(o, stand)
 			for _, ref := range o.Spec.Inventory.Secrets {
 				stand(o.Namespace, ref.Name, notInFiles+"; its rows of DeviceFleet "+o.Name+" were not checked", map[string][]byte{
 					"inventory.csv": []byte("device,community\n"),
@@ -235,4 +236,18 @@ func (p *Platform) placeholders() {
 	}
 	slices.Sort(p.Notes)
 	slices.Sort(p.Missing)
+}
+
+// artifact stands in for the artefact of a fleet, which offline commands do not fetch, and notes it.
+func (p *Platform) artifact(o *v1alpha1.DeviceFleet, stand func(namespace, name, why string, data map[string][]byte)) {
+	a := o.Spec.Inventory.Artifact
+	if a == nil {
+		return
+	}
+	p.Snapshot.Artifacts[types.NamespacedName{Namespace: o.Namespace, Name: o.Name}] = compile.Artifact{Data: []byte("device,community\n")}
+	p.Missing = append(p.Missing, "artefact of DeviceFleet "+o.Name+": not fetched; its rows were not checked. Check the file itself with dizuo fleet check")
+	p.Notes = append(p.Notes, p.Missing[len(p.Missing)-1])
+	if a.SecretRef != nil {
+		stand(o.Namespace, a.SecretRef.Name, notInFiles+"; the credentials for the artefact of DeviceFleet "+o.Name+" are not needed here", map[string][]byte{"token": []byte(placeholder)})
+	}
 }
