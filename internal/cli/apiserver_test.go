@@ -81,6 +81,23 @@ func TestAgainstAPIServer(t *testing.T) {
 		t.Errorf("ready: exit code %d:\n%s%s", r.code, r.out, r.err)
 	}
 
+	// What `fleet verify` reads: the count of violations, and the engine where the platform may be read.
+	fleet.Status.Violations, fleet.Status.Platform = 7, &v1alpha1.PlatformReference{Namespace: "qi", Name: "qi"}
+	if err := c.Status().Update(ctx, fleet); err != nil {
+		t.Fatal(err)
+	}
+	v := verification{kube: kubeFlags{kubeconfig: kubeconfig}, fleetStatus: "vendor/smoke"}
+	counter, err := v.counter("smoke")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := counter.Violations(ctx); n != 7 || err != nil || counter.Engine(ctx) != "NATS" {
+		t.Errorf("%d violations, %v, engine %q; want 7 and NATS", n, err, counter.Engine(ctx))
+	}
+	if _, err := v.counter("doors"); err == nil {
+		t.Error("the status of another fleet must not prove anything")
+	}
+
 	cert, key := fleetCA(t, "smoke.qi.dizuo.internal", at.AddDate(0, 0, -1), at.AddDate(1, 0, 0))
 	data := map[string][]byte{}
 	for name, path := range map[string]string{"tls.crt": cert, "tls.key": key} {

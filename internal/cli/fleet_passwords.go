@@ -29,12 +29,12 @@ when it is taken beside the new one (now and --overlap): time for the factory's 
 in previousPasswordHash ends with that: a device has two passwords at most.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if overlap < 0 || overlap > 0 && overlap < time.Second {
+				return usage("--overlap %s: write a positive duration such as 720h, or 0 to end the old passwords at once", overlap)
+			}
 			t, err := readTable(in)
 			if err != nil {
 				return err
-			}
-			if overlap < 0 || overlap > 0 && overlap < time.Second {
-				return usage("--overlap %s: write a positive duration such as 720h, or 0 to end the old passwords at once", overlap)
 			}
 			var until time.Time
 			if overlap > 0 {

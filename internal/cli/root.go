@@ -129,7 +129,7 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 
 const exitCodes = `Exit codes of dizuo:
   0  done; for status: ready
-  1  failed; for render, lint and agreement verify: there are problems
+  1  failed; for render, lint, agreement verify and fleet verify: there are problems
   2  wrong use of the command line; for plan: there is a difference
   3  status: not ready
   4  read: the gateway refused, with its reasons`

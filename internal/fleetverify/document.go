@@ -26,6 +26,9 @@ func (r *Report) Facts(l Language) []Fact {
 	add("Identity", "身份方式", r.Method)
 	add("Broker", "服务端", r.Address)
 	add("Reached at", "实际连接地址", r.Dialled)
+	if r.Offline {
+		add("Connection", "连接", Text{"none was made: what the platform does was not checked", "未建立：未检查平台行为"}.In(l))
+	}
 	if r.Profile != "" {
 		add("Profile", "物模型", fmt.Sprintf("%s, schemaVersion %d", r.Profile, r.SchemaVersion))
 	}

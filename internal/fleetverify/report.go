@@ -114,6 +114,8 @@ type Report struct {
 	// checked against.
 	ServerCertificate string `json:"serverCertificate,omitempty"`
 	BrokerCA          string `json:"brokerCA,omitempty"`
+	// Offline says that no connection was made.
+	Offline bool `json:"offline,omitempty"`
 	// Samples counts the payloads that were checked; Sent what the tool itself published to the device's own topics.
 	Samples int `json:"samples"`
 	Sent    int `json:"sent"`

@@ -53,7 +53,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	r := &run{Options: o, ctx: ctx, verdicts: map[string]verdict{}, blocked: map[Group]Text{}, mark: newMark(), report: &Report{
-		At: o.Now().UTC(), Tool: o.Tool, Samples: len(o.Samples)}}
+		At: o.Now().UTC(), Tool: o.Tool, Offline: o.Offline, Samples: len(o.Samples)}}
 	if c := o.Connection; len(c.CA) > 0 {
 		r.report.Fleet, r.report.Device, r.report.ClientID, r.report.Method = c.Fleet, o.Device.Name, o.clientID(), c.Method
 		r.report.Address, r.report.BrokerCA = net.JoinHostPort(c.Host, c.Port), Fingerprint(c.CA[0])
