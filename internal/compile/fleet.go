@@ -75,6 +75,7 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		Credentials: contract.Credentials{Namespace: o.Namespace, Method: string(o.Spec.Identity.Type), Devices: map[string]contract.Credential{}},
 		Connection:  connection(s, o),
 	}
+	plan.Document.Mapping = mapping(&c, s, o)
 	if o.Spec.Vendor != nil {
 		plan.Document.Vendor = o.Spec.Vendor.Name
 	}
@@ -117,9 +118,6 @@ func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
 	}
 	if o.Spec.Placement == v1alpha1.PlacementEdge {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.placement", "Edge is not served by this version; use Center")
-	}
-	if o.Spec.Mapping != nil {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.mapping", "is not served by this version; send the profile's fields")
 	}
 	if x := o.Spec.Identity.X509; x != nil && x.Mode == v1alpha1.X509VendorCA {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.identity.x509.mode", "VendorCA is not served by this version; use Issued")

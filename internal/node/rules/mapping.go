@@ -26,9 +26,10 @@ import (
 // Mapping is a compiled contract.Mapping: it turns a payload of a vendor's own form into a profile's fields. It is safe for concurrent
 // use.
 type Mapping struct {
-	profile      contract.Profile
 	device, time cel.Program
 	fields       []mappedField
+	// missing are fields that the profile requires and nothing makes.
+	missing []string
 }
 
 type mappedField struct {
@@ -47,7 +48,8 @@ type Mapped struct {
 }
 
 // NewMapping compiles a mapping for devices of a profile. A problem's field is "device", "time" or "fields.<name>", or "fields" where
-// one is missing; with any problem there is no mapping.
+// one is missing. What has no problem is mapped all the same, for a profile may change under its fleets; only without its device
+// there is no mapping.
 //
 // Expressions see `payload` and `topic`. payload is the JSON object or array that was sent: its numbers are doubles, but for whole
 // numbers beyond 2^53, which come as text, for no digit of an id may be lost. What is neither object nor array comes as text in base64.
@@ -64,7 +66,7 @@ func NewMapping(m contract.Mapping, p contract.Profile) (*Mapping, []Problem) {
 		}
 		return program
 	}
-	out := &Mapping{profile: p}
+	out := &Mapping{}
 	if m.Device != "" {
 		out.device = text("device", m.Device, types.StringKind)
 	}
@@ -74,25 +76,28 @@ func NewMapping(m contract.Mapping, p contract.Profile) (*Mapping, []Problem) {
 	for name, source := range m.Fields {
 		f, ok := p.Fields[name]
 		common := !ok && name == FieldID
-		if common {
+		switch {
+		case common:
 			f = contract.Field{Type: "String"}
-		}
-		if !ok && !common {
+		case !ok:
 			problems = append(problems, Problem{Field: "fields." + name, Message: "is not in the profile; its fields are " + fieldNames(p)})
 			continue
 		}
-		out.fields = append(out.fields, mappedField{name, f, common, text("fields."+name, source, kindsOf[f.Type]...)})
+		if program := text("fields."+name, source, kindsOf[f.Type]...); program != nil {
+			out.fields = append(out.fields, mappedField{name, f, common, program})
+		}
 	}
 	for name, f := range p.Fields {
 		if _, mapped := m.Fields[name]; f.Required && !mapped {
+			out.missing = append(out.missing, name)
 			problems = append(problems, Problem{Field: "fields", Message: "the profile requires " + name + "; write an expression for it"})
 		}
 	}
-	if len(problems) > 0 {
-		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Error(), b.Error()) })
+	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Error(), b.Error()) })
+	if m.Device != "" && out.device == nil {
 		return nil, problems
 	}
-	return out, nil
+	return out, problems
 }
 
 // kindsOf are the types that can become a field of a profile.
@@ -246,6 +251,9 @@ func (m *Mapping) Apply(topic string, raw []byte) (Mapped, error) {
 		default:
 			out.set(f, v)
 		}
+	}
+	for _, name := range m.missing {
+		out.Problems = append(out.Problems, FieldProblem{name, "Missing"})
 	}
 	return out, nil
 }
