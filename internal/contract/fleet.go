@@ -68,7 +68,7 @@ type Device struct {
 }
 
 // Credentials is the document below dizuo/credentials/<name> of a ShardCredentials: how the devices of a fleet prove who
-// they are. Only the roles broker and auth read it.
+// they are. Only the roles broker, auth and ingest read it.
 type Credentials struct {
 	// Namespace of the DeviceFleet object.
 	Namespace string `json:"namespace"`

@@ -12,6 +12,7 @@ type metrics struct {
 	deliveries *prometheus.CounterVec
 	overdue    *prometheus.CounterVec
 	sessions   prometheus.Counter
+	compiled   prometheus.Counter
 	batch      prometheus.Histogram
 	pending    prometheus.Gauge
 	working    prometheus.Gauge
@@ -32,7 +33,7 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		return g
 	}
 	m := &metrics{
-		messages:   counter("messages_total", "Device messages by result: taken, unregistered, malformed, repeated, dropped (QoS 0 only).", "result"),
+		messages:   counter("messages_total", "Device messages by result: taken, unregistered, malformed, too_large, limited (more than the fleet allows), repeated, dropped (QoS 0 only).", "result"),
 		fields:     counter("field_problems_total", "Fields that were left out of messages.", "profile", "field", "reason"),
 		alarms:     counter("alarms_total", "What happened to alarms.", "scenario", "kind"),
 		faults:     counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
@@ -45,7 +46,8 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		scenarios:  gauge("scenarios", "Scenarios that run."),
 	}
 	m.sessions = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_sessions_total", Help: "Sessions begun on the ingest log."})
+	m.compiled = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_mappings_compiled_total", Help: "Mappings of fleets that were compiled."})
 	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_grid_batch_seconds", Help: "Time to work off and commit a batch.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
-	reg.MustRegister(m.sessions, m.batch)
+	reg.MustRegister(m.sessions, m.compiled, m.batch)
 	return m
 }

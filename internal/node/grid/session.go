@@ -43,6 +43,9 @@ type session struct {
 	// watermark is a time up to which all messages were taken.
 	watermark time.Time
 	ticked    time.Time
+	// mappings that were compiled, by fleet.
+	mappings map[string]compiled
+	limits   limiter
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.
@@ -51,7 +54,7 @@ func (w *worker) begin(ctx context.Context, b *intake.Bundle) (*session, error) 
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	s := &session{w: w, conn: conn, bundle: b}
+	s := &session{w: w, conn: conn, bundle: b, mappings: map[string]compiled{}}
 	if err := s.load(ctx); err != nil {
 		s.end()
 		return nil, err
