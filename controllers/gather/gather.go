@@ -21,6 +21,9 @@ import (
 // IndexDivision is the field index of Communities by division code.
 const IndexDivision = "spec.division"
 
+// IndexAccessMode is the field index of DeviceFleets by access mode.
+const IndexAccessMode = "spec.accessMode"
+
 // Reader gathers.
 type Reader struct {
 	// Client reads from the caches.

@@ -5,6 +5,7 @@ package kit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -282,7 +283,11 @@ func Applied(r apply.Report) status.Named {
 
 // RegisterIndexes adds the field indexes that gather uses.
 func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
-		return compile.Codes(o.(*v1alpha1.Community))
-	})
+	return errors.Join(
+		indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
+			return compile.Codes(o.(*v1alpha1.Community))
+		}),
+		indexer.IndexField(ctx, &v1alpha1.DeviceFleet{}, gather.IndexAccessMode, func(o client.Object) []string {
+			return []string{string(o.(*v1alpha1.DeviceFleet).Spec.AccessMode)}
+		}))
 }

@@ -52,6 +52,8 @@ type Connection struct {
 	Method string
 	// URIPrefix precedes the device's name in its certificate's URI.
 	URIPrefix string
+	// Messages is the URL to which a cloud posts; empty but for access mode Platform.
+	Messages string
 	// BrokerCA is the PEM certificate by which a device knows the broker; empty until it is issued.
 	BrokerCA []byte
 }
@@ -85,6 +87,9 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	inv := newInventory(registrar(s, o, &plan))
 	inv.read(&c, s, o)
 	plan.Total, plan.Refused, plan.Rejected = inv.total, inv.refused, inv.rejected
+	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
+		plan.Credentials.Limits.MessagesPerMinute = cloudLimit(o, len(plan.Document.Devices))
+	}
 	if plan.Refused > 0 {
 		first := plan.Rejected[0]
 		c.partial(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonInvalidRows, "spec.inventory",
@@ -113,7 +118,7 @@ func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 
 // checkAccess refuses what this version does not serve: better no fleet than one that silently lacks half of it.
 func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
-	if o.Spec.AccessMode != v1alpha1.AccessDevice {
+	if o.Spec.AccessMode == v1alpha1.AccessGateway {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.accessMode", string(o.Spec.AccessMode)+" is not served by this version; use Device")
 	}
 	if o.Spec.Placement == v1alpha1.PlacementEdge {
@@ -127,12 +132,16 @@ func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
 func connection(s *Snapshot, o *v1alpha1.DeviceFleet) Connection {
 	p := s.Platform
 	host, port := MQTTEndpoint(p)
-	return Connection{
+	out := Connection{
 		Secret: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-connection"},
 		Fleet:  o.Name, Host: host, Port: port, Method: string(o.Spec.Identity.Type),
 		URIPrefix: contract.DeviceURI(p.Name, o.Name, ""),
 		BrokerCA:  s.Secrets[types.NamespacedName{Namespace: p.Namespace, Name: SecretBrokerTLS}]["ca.crt"],
 	}
+	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
+		out.Messages = CloudEndpoint(p, o.Name)
+	}
+	return out
 }
 
 // issuers takes the fleet's CA certificate from its Secret into the bundle.

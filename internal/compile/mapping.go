@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -13,10 +14,6 @@ import (
 // mapping gives a fleet's mapping, checked by the engine that will run it; nil where payloads have the profile's fields.
 func mapping(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) *contract.Mapping {
 	m := o.Spec.Mapping
-	if o.Spec.AccessMode == v1alpha1.AccessPlatform && (m == nil || m.Device == "") {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.mapping.device",
-			"one connection speaks for all devices: write the expression that gives the device's id from the payload, such as payload.imei")
-	}
 	if m == nil {
 		return nil
 	}
@@ -33,6 +30,11 @@ func mapping(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) *contract.Mappin
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, mappingPath(m, w.Field), w.Message)
 	}
 	return doc
+}
+
+// cloudLimit gives how many messages a minute the cloud of a fleet may send: what its devices may, added up.
+func cloudLimit(o *v1alpha1.DeviceFleet, devices int) int32 {
+	return int32(min(int64(o.Spec.Limits.MessagesPerMinute)*int64(max(1, devices)), math.MaxInt32))
 }
 
 // mappingPath gives the place in a DeviceFleet of a field of its mapping.

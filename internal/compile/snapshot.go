@@ -43,6 +43,8 @@ type Snapshot struct {
 	Generated map[types.NamespacedName]map[string][]byte
 	// Standing is how much of the platform's stack stands in the cluster; for GridPlatforms only.
 	Standing Standing
+	// Clouds says that the platform has a fleet of access mode Platform; for GridPlatforms only.
+	Clouds bool
 	// MissingAPIs are API groups that the cluster does not serve, such as "cert-manager.io".
 	MissingAPIs []string
 }

@@ -30,5 +30,8 @@ func Fleet(platformNamespace string, owner compile.Owner, plan compile.FleetPlan
 	} else {
 		data["uriPrefix"] = []byte(c.URIPrefix)
 	}
+	if c.Messages != "" {
+		data["messages"] = []byte(c.Messages)
+	}
 	return append(out, corev1ac.Secret(c.Secret.Name, c.Secret.Namespace).WithLabels(labels(owner, "")).WithData(data))
 }

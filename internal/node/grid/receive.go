@@ -42,8 +42,10 @@ func (b *batch) receive(subject string, raw []byte, arrived time.Time) (received
 	case !b.s.limits.allow(d, int64(f.Limits.MessagesPerMinute), arrived):
 		return b.refuse(fleet, "limited")
 	}
-	// An acknowledgement has our own form whoever sends it.
-	if f.Mapping != nil && channel != contract.ChannelAck {
+	if channel == contract.ChannelAck { // it has our own form whoever sends it, and no field of the profile
+		return received{d, row, f.Profile, channel, rules.Payload{}}, true
+	}
+	if f.Mapping != nil {
 		m := b.s.mapping(fleet)
 		if m == nil {
 			return b.refuse(fleet, "malformed")

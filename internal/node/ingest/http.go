@@ -38,6 +38,7 @@ const (
 	reasonNoCertificate = "NoCertificate"
 	reasonNotYourFleet  = "NotYourFleet"
 	reasonStaleBundle   = "StaleBundle"
+	reasonNoMapping     = "NoMapping"
 	reasonBadRequest    = "BadRequest"
 	reasonTooLarge      = "TooLarge"
 	reasonLimited       = "Limited"
@@ -87,8 +88,9 @@ func (d *door) post(w http.ResponseWriter, r *http.Request) {
 
 // results are the labels of answers that are problems; another is "refused".
 var results = map[int]string{
-	http.StatusUnauthorized: "refused", http.StatusForbidden: "refused", http.StatusBadRequest: "refused", http.StatusRequestEntityTooLarge: "too_large",
-	http.StatusTooManyRequests: "limited", http.StatusServiceUnavailable: "failed",
+	http.StatusUnauthorized: "refused", http.StatusForbidden: "refused", http.StatusBadRequest: "refused", http.StatusConflict: "refused",
+	http.StatusRequestEntityTooLarge: "too_large",
+	http.StatusTooManyRequests:       "limited", http.StatusServiceUnavailable: "failed",
 }
 
 // take stores the message of a request, or says why not. The body is passed on as it was sent: the fleet's mapping reads it.
@@ -101,8 +103,15 @@ func (d *door) take(w http.ResponseWriter, r *http.Request) *problem {
 	if !validKey(key) {
 		return refuse(http.StatusBadRequest, reasonBadRequest, "the Idempotency-Key must be at most 255 visible characters of ASCII", 0)
 	}
-	largest, no := d.within(fleet)
-	if no != nil {
+	c := d.credentials(fleet)
+	if len(c.Devices) > 0 {
+		return refuse(http.StatusConflict, reasonNoMapping, "the fleet's mapping does not name the device of a message: write spec.mapping.device, or publish to the topics of the devices over MQTT", 0)
+	}
+	largest := int64(c.Limits.PayloadBytes)
+	if largest <= 0 {
+		largest = maxBody
+	}
+	if no := d.within(fleet, int(c.Limits.MessagesPerMinute)); no != nil {
 		return no
 	}
 	body, no := d.read(w, r, largest)
@@ -144,19 +153,19 @@ func (d *door) speaks(r *http.Request, fleet string) *problem {
 	return nil
 }
 
-// within counts a message against the fleet's limit, which is its devices' added up, and gives the largest body in bytes.
-func (d *door) within(fleet string) (largest int64, no *problem) {
-	var c contract.Credentials
+// credentials gives those of a fleet. A cloud on the topics of its devices has them listed there.
+func (d *door) credentials(fleet string) contract.Credentials {
 	if b := d.in.Current(); b != nil {
-		c = b.Credentials[fleet]
+		return b.Credentials[fleet]
 	}
-	if largest = int64(c.Limits.PayloadBytes); largest <= 0 {
-		largest = maxBody
+	return contract.Credentials{}
+}
+
+// within counts a message against the fleet's limit of a minute; 0 is none.
+func (d *door) within(fleet string, minute int) *problem {
+	if minute <= 0 {
+		return nil
 	}
-	if c.Limits.MessagesPerMinute <= 0 {
-		return largest, nil
-	}
-	minute := int(c.Limits.MessagesPerMinute) * max(1, len(c.Devices))
 	now, limit := d.now(), rate.Limit(float64(minute)/60)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -168,9 +177,9 @@ func (d *door) within(fleet string) (largest int64, no *problem) {
 	if one := l.ReserveN(now, 1); one.DelayFrom(now) > 0 {
 		wait := one.DelayFrom(now)
 		one.CancelAt(now)
-		return largest, refuse(http.StatusTooManyRequests, reasonLimited, "more messages than the devices of the fleet may send", wait)
+		return refuse(http.StatusTooManyRequests, reasonLimited, "more messages than the devices of the fleet may send", wait)
 	}
-	return largest, nil
+	return nil
 }
 
 // read reads a body. The caller releases its room.

@@ -54,11 +54,10 @@ func reached(c *http.Client, url string) error {
 
 // bundle lets in the clouds of smoke and gas. The devices of meters speak for themselves.
 func (w *clouds) bundle() *intake.Bundle {
-	one := map[string]contract.Credential{"d1": {}}
 	return &intake.Bundle{Lease: contract.Lease{Sequence: 7, Revision: "r", ExpiresAt: time.Now().Add(time.Hour)}, Credentials: map[string]contract.Credentials{
-		"smoke":  {Method: "X509", AccessMode: "Platform", Issuers: []string{w.cas["smoke"].PEM}, Devices: one},
-		"gas":    {Method: "X509", AccessMode: "Platform", Issuers: []string{w.cas["gas"].PEM}, Devices: one},
-		"meters": {Method: "X509", Issuers: []string{w.cas["meters"].PEM}, Devices: one},
+		"smoke":  {Method: "X509", AccessMode: "Platform", Issuers: []string{w.cas["smoke"].PEM}},
+		"gas":    {Method: "X509", AccessMode: "Platform", Issuers: []string{w.cas["gas"].PEM}},
+		"meters": {Method: "X509", Issuers: []string{w.cas["meters"].PEM}, Devices: map[string]contract.Credential{"d1": {}}},
 	}}
 }
 
@@ -179,7 +178,7 @@ func TestWhoMaySpeakNoMore(t *testing.T) {
 	for name, change := range map[string]func(*intake.Bundle, *contract.Credentials){
 		"another CA":   func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.Issuers = []string{w.cas["gas"].PEM} },
 		"no CA":        func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.Issuers = nil },
-		"suspended":    func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.Devices = nil },
+		"suspended":    func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.AccessMode = "" },
 		"other mode":   func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.AccessMode = "Device" },
 		"other method": func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.Method = "Password" },
 	} {
@@ -208,7 +207,7 @@ func TestTheRightCountsWhenTheMessageIsStored(t *testing.T) {
 	reader, writer := io.Pipe()
 	go func() {
 		_, _ = writer.Write([]byte("first half"))
-		w.change(func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.Devices = nil })
+		w.change(func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.AccessMode = "" })
 		_, _ = writer.Write([]byte("second half"))
 		_ = writer.Close()
 	}()
@@ -275,8 +274,7 @@ func TestLimitsOfAFleet(t *testing.T) {
 	w := newClouds(t)
 	c := w.cloud("smoke")
 	w.change(func(_ *intake.Bundle, smoke *contract.Credentials) {
-		smoke.Limits = contract.Limits{PayloadBytes: 100, MessagesPerMinute: 2}
-		smoke.Devices = map[string]contract.Credential{"a": {}, "b": {}}
+		smoke.Limits = contract.Limits{PayloadBytes: 100, MessagesPerMinute: 4}
 	})
 	large := bytes.Repeat([]byte("x"), 101)
 	for name, body := range map[string]io.Reader{"told": bytes.NewReader(large), "not told": io.MultiReader(bytes.NewReader(large))} {
@@ -294,6 +292,11 @@ func TestLimitsOfAFleet(t *testing.T) {
 		t.Errorf("%d %s, Retry-After %q", got, why, header.Get("Retry-After"))
 	}
 	w.expect(w.cloud("gas"), "gas", http.StatusAccepted, "")
+	// Nobody could tell whose message it is.
+	w.change(func(_ *intake.Bundle, smoke *contract.Credentials) {
+		smoke.Devices = map[string]contract.Credential{"d1": {Via: "smoke._platform"}}
+	})
+	w.expect(c, "smoke", http.StatusConflict, "NoMapping")
 	for _, key := range []string{strings.Repeat("k", 256), "with space", "\u00fc"} {
 		if got, why, _ := w.post(w.cloud("gas"), "gas", key, strings.NewReader("x")); got != http.StatusBadRequest || why != "BadRequest" {
 			t.Errorf("key %.10q: %d %s", key, got, why)

@@ -39,8 +39,7 @@ func (s speakers) Speaks(chain []*x509.Certificate, fleet string, now time.Time)
 		return stale{err}
 	}
 	c, ok := b.Credentials[fleet]
-	// A fleet that is suspended has no devices here; its cloud has nothing to say then.
-	if !ok || c.AccessMode != "Platform" || c.Method != "X509" || c.Rule != "" || len(c.Devices) == 0 {
+	if !ok || c.AccessMode != "Platform" || c.Method != "X509" || c.Rule != "" {
 		return errSpeaker
 	}
 	return ofCloud(chain, c, contract.DeviceURI(s.platform, fleet, contract.PlatformDevice), now)
