@@ -30,7 +30,8 @@ const (
 	ConditionBrokerReady = "BrokerReady"
 	// ConditionEMQXReady: EMQX takes device connections, with the configuration asked for. Only with engine `EMQX`.
 	ConditionEMQXReady = "EMQXReady"
-	// ConditionIngestReady: the role that keeps what EMQX takes from devices holds its session. Only with engine `EMQX`.
+	// ConditionIngestReady: the role that keeps what EMQX takes from devices holds its session, and with it, or without engine `EMQX`, the
+	// role takes what clouds send. Only with engine `EMQX` or a fleet of access mode `Platform`.
 	ConditionIngestReady = "IngestReady"
 	// ConditionAuthReady: the auth service answers.
 	ConditionAuthReady = "AuthReady"

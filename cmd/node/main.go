@@ -50,7 +50,7 @@ func command() *cobra.Command {
 		{contract.RoleAuth, "say who a device is and what it may do", auth.Run},
 		{contract.RoleGrid, "turn signals into cases and see them handled", grid.Run},
 		{contract.RoleGateway, "give data to who may read it", gateway.Run},
-		{contract.RoleIngest, "keep what EMQX takes from devices, where EMQX is the broker for them", ingest.Run},
+		{contract.RoleIngest, "keep what EMQX takes from devices, and what clouds send over HTTPS", ingest.Run},
 	} {
 		root.AddCommand(&cobra.Command{Use: string(r.name), Short: r.short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			return start(cmd.Context(), *config, r.name, r.run)

@@ -30,6 +30,9 @@ const (
 	IndexPlacement = "spec.placement"
 )
 
+// IndexAccessMode is the field index of DeviceFleets by access mode.
+const IndexAccessMode = "spec.accessMode"
+
 // Reader gathers.
 type Reader struct {
 	// Client reads from the caches.

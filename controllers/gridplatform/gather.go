@@ -28,6 +28,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.GridPlatform) (*com
 	if err := r.secrets(ctx, s); err != nil {
 		return nil, err
 	}
+	if s.Clouds, err = r.clouds(ctx, s); err != nil {
+		return nil, err
+	}
 	if s.Standing, err = r.standing(ctx, o); err != nil {
 		return nil, err
 	}
@@ -77,6 +80,21 @@ func (r *Reconciler) deviceCAs(ctx context.Context, s *compile.Snapshot) error {
 		}
 	}
 	return r.Gather.Secret(ctx, s, ns, compile.SecretDevices)
+}
+
+// clouds says whether the platform has a fleet of access mode Platform. An index knows, so it costs the same with a thousand fleets.
+func (r *Reconciler) clouds(ctx context.Context, s *compile.Snapshot) (bool, error) {
+	for _, member := range r.members(ctx, s, "DeviceFleet") {
+		var one v1alpha1.DeviceFleetList
+		if err := r.Client.List(ctx, &one, client.InNamespace(member), client.MatchingFields{gather.IndexAccessMode: string(v1alpha1.AccessPlatform)},
+			client.Limit(1), client.UnsafeDisableDeepCopy); err != nil {
+			return false, fmt.Errorf("fleets of namespace %s: %w", member, err)
+		}
+		if len(one.Items) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {

@@ -5,6 +5,7 @@ package kit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -308,27 +309,24 @@ func Applied(r apply.Report) status.Named {
 
 // RegisterIndexes adds the field indexes that gather uses.
 func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	if err := indexer.IndexField(ctx, &v1alpha1.EdgeNode{}, gather.IndexServes, func(o client.Object) []string {
-		return o.(*v1alpha1.EdgeNode).Spec.Communities
-	}); err != nil {
-		return err
-	}
-	if err := indexer.IndexField(ctx, &v1alpha1.DeviceFleet{}, gather.IndexPlacement, func(o client.Object) []string {
-		return []string{string(o.(*v1alpha1.DeviceFleet).Spec.Placement)}
-	}); err != nil {
-		return err
-	}
-	err := indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
-		return compile.Codes(o.(*v1alpha1.Community))
-	})
-	if err != nil {
-		return err
-	}
-	return indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexGrid, func(o client.Object) []string {
-		var names []string
-		for _, g := range o.(*v1alpha1.Community).Spec.Grids {
-			names = append(names, g.Name)
-		}
-		return names
-	})
+	return errors.Join(
+		indexer.IndexField(ctx, &v1alpha1.EdgeNode{}, gather.IndexServes, func(o client.Object) []string {
+			return o.(*v1alpha1.EdgeNode).Spec.Communities
+		}),
+		indexer.IndexField(ctx, &v1alpha1.DeviceFleet{}, gather.IndexPlacement, func(o client.Object) []string {
+			return []string{string(o.(*v1alpha1.DeviceFleet).Spec.Placement)}
+		}),
+		indexer.IndexField(ctx, &v1alpha1.DeviceFleet{}, gather.IndexAccessMode, func(o client.Object) []string {
+			return []string{string(o.(*v1alpha1.DeviceFleet).Spec.AccessMode)}
+		}),
+		indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
+			return compile.Codes(o.(*v1alpha1.Community))
+		}),
+		indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexGrid, func(o client.Object) []string {
+			var names []string
+			for _, g := range o.(*v1alpha1.Community).Spec.Grids {
+				names = append(names, g.Name)
+			}
+			return names
+		}))
 }

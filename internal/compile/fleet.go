@@ -46,6 +46,8 @@ type Connection struct {
 	Method, AccessMode string
 	// URIPrefix precedes the device's name in its certificate's URI.
 	URIPrefix string
+	// Messages is the URL to which a cloud posts; empty but for access mode Platform.
+	Messages string
 	// BrokerCA is the PEM certificate by which a device knows the broker; empty until it is issued.
 	BrokerCA []byte
 }
@@ -55,7 +57,6 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Fleets)
 	checkProfile(&c, s, o)
-	checkAccess(&c, o)
 	if o.Spec.Vendor != nil {
 		if _, ok := s.Organizations.Get(o.Spec.Vendor.Name); !ok {
 			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, "spec.vendor.name", "Organization "+o.Spec.Vendor.Name+" is not there; create it")
@@ -66,6 +67,7 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		Credentials: contract.Credentials{Namespace: o.Namespace, Method: string(o.Spec.Identity.Type), Devices: map[string]contract.Credential{}},
 		Connection:  connection(s, o),
 	}
+	plan.Document.Mapping = mapping(&c, s, o)
 	if o.Spec.Vendor != nil {
 		plan.Document.Vendor = o.Spec.Vendor.Name
 	}
@@ -83,6 +85,9 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	inv.read(&c, s, o)
 	plan.claims = rows.claims
 	plan.Total, plan.Refused, plan.Rejected, plan.ByCode = inv.total, inv.refused, inv.rejected, inv.byCode()
+	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
+		plan.Credentials.Limits.MessagesPerMinute = cloudLimit(o, len(plan.Document.Devices))
+	}
 	if plan.Refused > 0 {
 		c.partial(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonInvalidRows, "spec.inventory", summary(plan))
 	}
@@ -108,20 +113,17 @@ func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 	}
 }
 
-// checkAccess refuses what this version does not serve: better no fleet than one that silently lacks half of it.
-func checkAccess(c *problems, o *v1alpha1.DeviceFleet) {
-	if o.Spec.Mapping != nil {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.mapping", "is not served by this version; send the profile's fields")
-	}
-}
-
 func connection(s *Snapshot, o *v1alpha1.DeviceFleet) Connection {
 	p := s.Platform
 	host, port := MQTTEndpoint(p)
-	return Connection{
+	out := Connection{
 		Secret: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-connection"},
 		Fleet:  o.Name, Host: host, Port: port, Method: string(o.Spec.Identity.Type), AccessMode: string(o.Spec.AccessMode),
 		URIPrefix: contract.DeviceURI(p.Name, o.Name, ""),
 		BrokerCA:  s.Secrets[types.NamespacedName{Namespace: p.Namespace, Name: SecretBrokerTLS}]["ca.crt"],
 	}
+	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
+		out.Messages = CloudEndpoint(p, o.Name)
+	}
+	return out
 }

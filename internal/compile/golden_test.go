@@ -385,6 +385,7 @@ func (w world) of(set *offline.Set, home *v1alpha1.GridPlatform) *compile.Snapsh
 			s.Profiles.Add(typed)
 		case *v1alpha1.DeviceFleet:
 			s.Fleets.Add(typed)
+			s.Clouds = s.Clouds || typed.Spec.AccessMode == v1alpha1.AccessPlatform
 		case *v1alpha1.EdgeNode:
 			s.Edges.Add(typed)
 		case *v1alpha1.Scenario:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -33,6 +34,8 @@ type PlatformPlan struct {
 	EMQX *EMQXPlan
 	// Edges says that the platform has edge nodes: without one no door is open for them.
 	Edges bool
+	// Clouds says that clouds of vendors or carriers speak for fleets.
+	Clouds bool
 	// BackupPlugin says that CloudNativePG's plugin for backups is installed.
 	BackupPlugin bool
 	// Monitoring says what is made for prometheus-operator.
@@ -43,6 +46,24 @@ type PlatformPlan struct {
 	WebhookSecrets map[string][]byte
 	// TrustPEM are the public keys whose bundles nodes take; empty until cert-manager has issued the signing key.
 	TrustPEM []byte
+}
+
+// Ingests says that messages come in other ways than over NATS, which the role ingest takes.
+func (p PlatformPlan) Ingests() bool { return p.EMQX != nil || p.Clouds }
+
+// CloudPort is where clouds reach the platform, at the host of MQTTEndpoint where it has a name.
+const CloudPort = 8445
+
+// ServiceClouds names the Service in front of what takes messages of clouds.
+const ServiceClouds = "dizuo-clouds"
+
+// CloudEndpoint gives the URL to which the cloud of a fleet posts messages.
+func CloudEndpoint(p *v1alpha1.GridPlatform, fleet string) string {
+	host := ServiceClouds + "." + p.Namespace + ".svc"
+	if len(p.Spec.Broker.Hostnames) > 0 {
+		host = p.Spec.Broker.Hostnames[0]
+	}
+	return fmt.Sprintf("https://%s:%d%s", host, CloudPort, strings.ReplaceAll(contract.IngestPath, "{fleet}", fleet))
 }
 
 // GeneratedSecret is a Secret of random values that is made once: losing it would lose what it opens.
@@ -124,9 +145,9 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.timeZone", fmt.Sprintf("%q is not an IANA time zone such as Asia/Shanghai", o.Spec.TimeZone))
 	}
 	images(&plan.Spec.Images, s.Images)
-	checkReplicas(&c, o)
+	checkReplicas(&c, s)
 	plan.Brokers, plan.Database, plan.Monitoring = brokers(s), database(&c, s), monitoring(&c, s)
-	plan.EMQX, plan.Edges = emqx(&c, s), len(s.Edges) > 0
+	plan.EMQX, plan.Edges, plan.Clouds = emqx(&c, s), len(s.Edges) > 0, s.Clouds
 	plan.BackupPlugin = !slices.Contains(s.MissingAPIs, GroupBarman)
 	plan.Replicas = replicas(s, plan.Database.Moving())
 	catalogue(&c, s, &plan)

@@ -55,6 +55,8 @@ type Snapshot struct {
 	Standing Standing
 	// Edge is what the cluster and the nodes know of the EdgeNode at hand; for EdgeNodes only.
 	Edge EdgeStanding
+	// Clouds says that the platform has a fleet of access mode Platform; for GridPlatforms only.
+	Clouds bool
 	// MissingAPIs are API groups that the cluster does not serve, such as "cert-manager.io".
 	MissingAPIs []string
 }

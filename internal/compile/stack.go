@@ -58,7 +58,7 @@ const replicasHA = 2
 // replicas gives the pods of each service. While the database moves nobody may write to it.
 func replicas(s *Snapshot, moving bool) map[v1alpha1.ComponentName]int32 {
 	out := map[v1alpha1.ComponentName]int32{}
-	for _, name := range services(s.Platform) {
+	for _, name := range services(s) {
 		out[name] = 1
 		if s.Platform.Spec.Profile == v1alpha1.ProfileHighAvailability {
 			out[name] = replicasHA
@@ -76,23 +76,24 @@ func replicas(s *Snapshot, moving bool) map[v1alpha1.ComponentName]int32 {
 }
 
 // services are the components whose number of pods a platform may name.
-func services(p *v1alpha1.GridPlatform) []v1alpha1.ComponentName {
+func services(s *Snapshot) []v1alpha1.ComponentName {
 	out := []v1alpha1.ComponentName{v1alpha1.ComponentAuth, v1alpha1.ComponentGrid, v1alpha1.ComponentGateway}
-	if UsesEMQX(p) {
+	if UsesEMQX(s.Platform) || s.Clouds {
 		out = append(out, v1alpha1.ComponentIngest)
 	}
 	return out
 }
 
 // checkReplicas tells of numbers that mean nothing.
-func checkReplicas(c *problems, o *v1alpha1.GridPlatform) {
+func checkReplicas(c *problems, s *Snapshot) {
+	o := s.Platform
 	for i, r := range o.Spec.Resources {
 		field := fmt.Sprintf("spec.resources[%d].replicas", i)
 		switch {
 		case r.Replicas == nil:
 		case o.Spec.Profile != v1alpha1.ProfileHighAvailability:
 			c.partial(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonInvalidSpec, field, "counts with profile HighAvailability only: leave it out, or write that profile")
-		case !slices.Contains(services(o), r.Name):
+		case !slices.Contains(services(s), r.Name):
 			c.partial(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonInvalidSpec, field, fmt.Sprintf("%s has a number of its own: leave it out", r.Name))
 		}
 	}

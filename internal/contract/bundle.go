@@ -33,7 +33,7 @@ const (
 	ShardRules = "rules"
 	// ShardFleet precedes a fleet's name: its registry rows without secrets.
 	ShardFleet = "fleet."
-	// ShardCredentials precedes a fleet's name: issuers and password hashes, read by the roles broker and auth only.
+	// ShardCredentials precedes a fleet's name: issuers and password hashes, read by the roles broker, auth and ingest only.
 	ShardCredentials = "credentials."
 )
 

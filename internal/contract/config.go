@@ -130,14 +130,30 @@ type EMQXAPI struct {
 	SecretFile string `json:"secretFile"`
 }
 
-// IngestConfig is the role ingest. NodeConfig.NATS is its connection as UserIngest.
+// IngestConfig is the role ingest. It has one way in or both. NodeConfig.NATS is its connection as UserIngest.
 type IngestConfig struct {
-	// HookAddress takes EMQX's ExHook calls, such as ":8444"; EMQX comes with the certificate of UserEMQX.
-	HookAddress string `json:"hookAddress"`
-	// TLS is the server certificate of HookAddress.
+	// Hook is for EMQX; nil where devices connect to NATS.
+	Hook *IngestHook `json:"hook,omitempty"`
+	// HTTP is for the clouds of vendors and carriers; nil where there are none.
+	HTTP *IngestHTTP `json:"http,omitempty"`
+}
+
+// IngestHook is how EMQX and the role ingest reach each other.
+type IngestHook struct {
+	// Address takes EMQX's ExHook calls, such as ":8444"; EMQX comes with the certificate of UserEMQX.
+	Address string `json:"address"`
+	// TLS is the server certificate of Address.
 	TLS TLSFiles `json:"tls"`
 	// MQTT is EMQX's listener for roles, such as "ssl://host:8884", with the certificate of UserIngest.
 	MQTT NATSConfig `json:"mqtt"`
+}
+
+// IngestHTTP takes what clouds send over HTTPS.
+type IngestHTTP struct {
+	// Address to listen on, such as ":8445".
+	Address string `json:"address"`
+	// TLS is the server certificate of Address.
+	TLS TLSFiles `json:"tls"`
 }
 
 // GridConfig is the role grid.

@@ -68,7 +68,7 @@ type Device struct {
 }
 
 // Credentials is the document below dizuo/credentials/<name> of a ShardCredentials: how the devices of a fleet prove who
-// they are. Only the roles broker and auth read it.
+// they are. Only the roles broker, auth and ingest read it.
 type Credentials struct {
 	// Namespace of the DeviceFleet object.
 	Namespace string `json:"namespace"`
@@ -83,7 +83,7 @@ type Credentials struct {
 	PlatformHash string `json:"platformHash,omitempty"`
 	// Open is how many devices that no row names are taken in under the fleet's CA; 0 takes in none.
 	Open int32 `json:"open,omitempty"`
-	// Limits of a connection; zero values take the platform's own.
+	// Limits of a connection; zero values take the platform's own. That of a cloud's messages is what all its devices may send together.
 	Limits Limits `json:"limits,omitzero"`
 	// Issuers are the CA certificates (PEM) under which the fleet's device certificates stand; two during a rotation.
 	Issuers []string `json:"issuers,omitempty"`

@@ -64,3 +64,28 @@ func mustID(t *testing.T, id string) string {
 	}
 	return contract.DeviceID(fleet, device)
 }
+
+// FuzzParsePlatformSubject: what is read names one fleet whose own subject this is, and never a device's.
+func FuzzParsePlatformSubject(f *testing.F) {
+	for _, seed := range []string{
+		"dizuo.v1.p.smoke.up", "$MQTT.msgs.dizuo.v1.p.smoke.up", "$MQTT.msgs.$MQTT.msgs.dizuo.v1.p.a.up", "dizuo.v1.d.smoke.up", "dizuo.v1.p.*.up",
+		"dizuo.v1.p.smoke.>", "dizuo.v1.p..up", "dizuo.v1.p.smoke.", "", "dizuo.v1.p.SMOKE.up", "dizuo.v1.p.smoke.up.more",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		fleet, channel, err := contract.ParsePlatformSubject(subject)
+		if err != nil {
+			return
+		}
+		if !contract.ValidFleet(fleet) {
+			t.Fatalf("%q gives fleet %q", subject, fleet)
+		}
+		if again := contract.PlatformSubject(fleet, channel); again != strings.TrimPrefix(subject, contract.IngestPrefix) {
+			t.Fatalf("%q is read as %q", subject, again)
+		}
+		if _, _, _, err := contract.ParseDeviceSubject(subject); err == nil {
+			t.Fatalf("%q is a device's subject, too", subject)
+		}
+	})
+}

@@ -35,7 +35,8 @@ const (
 	UserGateway = "gateway"
 	// UserBroker is a broker to the others of its platform. It is no user of the client listener.
 	UserBroker = "broker"
-	// UserIngest writes what EMQX took from devices into the ingest log, and hears the commands for them.
+	// UserIngest writes what EMQX took from devices, and what clouds sent over HTTPS, into the ingest log, hears the commands for devices
+	// on EMQX, and reads bundles.
 	UserIngest = "ingest"
 	// UserEMQX asks the roles auth and ingest. It is no user of the broker.
 	UserEMQX = "emqx"
@@ -56,8 +57,9 @@ const (
 	// IngestStream is the stream in which the server stores every MQTT message of QoS 1 before it sends the PUBACK. It is
 	// the ingest log: what is in it was acknowledged, what was acknowledged is in it.
 	IngestStream = "$MQTT_msgs"
-	// IngestFilter selects what devices sent from the ingest log.
-	IngestFilter = "$MQTT.msgs.dizuo.v1.d.>"
+	// IngestFilter selects what devices and clouds sent from the ingest log. It is one filter and not two: only a consumer with one has it
+	// in the subject by which it is made, where a permission can hold it fast.
+	IngestFilter = "$MQTT.msgs.dizuo.v1.>"
 	// IngestPrefix precedes the device subject in the ingest log.
 	IngestPrefix = "$MQTT.msgs."
 	// IngestConsumer is the durable consumer of the grid service on the ingest log.
@@ -81,6 +83,9 @@ const IngestBeat = time.Second
 
 // IngestClientID gives the client id of an instance of the role ingest in EMQX. A device's holds no dot.
 func IngestClientID(instance string) string { return "ingest." + instance }
+
+// IngestPath is the path, with the fleet's name, to which a cloud posts a message for one of the fleet's devices.
+const IngestPath = "/v1/fleets/{fleet}/messages"
 
 // EMQXPath is where EMQX posts to the role auth.
 const EMQXPath = "/emqx/authn"

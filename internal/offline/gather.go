@@ -132,6 +132,7 @@ func add(s *compile.Snapshot, o *Object) {
 		s.Profiles.Add(typed)
 	case *v1alpha1.DeviceFleet:
 		s.Fleets.Add(typed)
+		s.Clouds = s.Clouds || typed.Spec.AccessMode == v1alpha1.AccessPlatform
 	case *v1alpha1.EdgeNode:
 		s.Edges.Add(typed)
 	case *v1alpha1.Scenario:

@@ -45,7 +45,7 @@ func (p platform) spread(component string, spec *corev1ac.PodSpecApplyConfigurat
 func (p platform) disruptionBudgets() []Object {
 	var out []Object
 	components := []string{"broker", "auth", "grid", "gateway"}
-	if p.EMQX != nil {
+	if p.Ingests() {
 		components = append(components, componentIngest)
 	}
 	for _, component := range components {

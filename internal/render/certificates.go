@@ -43,8 +43,11 @@ func (p platform) certificates() []Object {
 	}
 	out = append(out, p.peerCertificate())
 	users := []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator}
+	if p.Ingests() {
+		users = append(users, contract.UserIngest)
+	}
 	if p.EMQX != nil {
-		users = append(users, contract.UserIngest, contract.UserEMQX)
+		users = append(users, contract.UserEMQX)
 	}
 	for _, user := range users {
 		spec := leaf(roleSecret(user), issuerPlatform, quarter).WithURIs(contract.RoleURI(p.Name, user)).WithUsages(cmv1.UsageClientAuth, cmv1.UsageDigitalSignature)
@@ -91,7 +94,14 @@ func (p platform) servers() []server {
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
 	}
 	if p.EMQX != nil {
-		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter}, server{secretIngestTLS, p.hosts("dizuo-ingest"), quarter})
+		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter})
+	}
+	if p.Ingests() {
+		hosts := p.hosts("dizuo-ingest")
+		if p.Clouds {
+			hosts = append(append(hosts, p.hosts(compile.ServiceClouds)[:4]...), p.Spec.Broker.Hostnames...) // localhost is there
+		}
+		out = append(out, server{secretIngestTLS, hosts, quarter})
 	}
 	for _, d := range p.Database.Runs() {
 		switch d.Engine {

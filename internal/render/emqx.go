@@ -99,7 +99,7 @@ var emqxConf string
 
 var emqxConfTemplate = template.Must(template.New("emqx.conf").Parse(emqxConf))
 
-// emqx gives EMQX with what it reads and the Services in front of it, and the role ingest behind it.
+// emqx gives EMQX with what it reads and the Services in front of it; the role ingest is behind it.
 func (p platform) emqx() []Object {
 	if p.EMQX == nil {
 		return nil
@@ -109,10 +109,8 @@ func (p platform) emqx() []Object {
 			servicePort("roles", portRoles), servicePort("api", portDashboard)))
 	out := []Object{
 		p.service("dizuo-auth", "auth", v1alpha1.ServiceClusterIP, nil, portAuth, portAuth, "https"),
-		p.service("dizuo-ingest", componentIngest, v1alpha1.ServiceClusterIP, nil, portHook, portHook, "grpc"),
 		inner,
 	}
-	out = append(out, p.ingest()...)
 	if len(p.EMQX.DeviceCAs) == 0 { // the listener for devices would not start
 		return out
 	}

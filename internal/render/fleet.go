@@ -45,5 +45,8 @@ func Fleet(platformNamespace string, owner compile.Owner, plan compile.FleetPlan
 	default:
 		data["uriPrefix"], data["clientID"] = []byte(c.URIPrefix), []byte(c.Fleet+"_"+device)
 	}
+	if c.Messages != "" {
+		data["messages"] = []byte(c.Messages)
+	}
 	return append(out, corev1ac.Secret(c.Secret.Name, c.Secret.Namespace).WithLabels(labels(owner, "")).WithData(data))
 }

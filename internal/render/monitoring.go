@@ -60,5 +60,9 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 		group.WithRules(rule("DizuoIngestAway", "(sum(dizuo_ingest_session_held"+in+") or vector(0)) < 1", "5m", "critical",
 			"Nothing works off what EMQX acknowledges: it is held in EMQX's memory, and no device is let in.", "EMQX 已确认的消息无人入库：暂存于 EMQX 内存，新设备无法接入。"))
 	}
+	if p.Clouds {
+		group.WithRules(rule("DizuoCloudsShutOut", "(sum(dizuo_ingest_bundle_live"+in+") or vector(0)) < 1", "5m", "critical",
+			"No cloud of a vendor or carrier can be let in: the devices that it speaks for are not heard.", "无法接纳任何厂商或运营商云平台：其代为上报的设备消息无法接入。"))
+	}
 	return group
 }

@@ -30,10 +30,18 @@ func (p platform) networkPolicies() []Object {
 	devices, clients := from(nil, portMQTT), []*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}
 	var out []Object
 	inAuth, outAuth := []*ingress(nil), []*egress{broker}
+	inIngest, outIngest := []*ingress(nil), []*egress{broker}
+	if p.Clouds {
+		inIngest = append(inIngest, from(nil, portDoor))
+	}
 	if p.EMQX != nil {
-		clients = append(clients, peer(componentIngest))
+		inIngest, outIngest = append(inIngest, from(emqxPeers(), portHook)), append(outIngest, to(peer(componentEMQX), portRoles))
 		inAuth, outAuth = []*ingress{from(emqxPeers(), portAuth)}, append(outAuth, to(peer(componentEMQX), portDashboard))
-		out = append(out, p.networkPolicy(componentIngest, []*ingress{from(emqxPeers(), portHook)}, broker, to(peer(componentEMQX), portRoles)), p.emqxPolicy(devices))
+		out = append(out, p.emqxPolicy(devices))
+	}
+	if p.Ingests() {
+		clients = append(clients, peer(componentIngest))
+		out = append(out, p.networkPolicy(componentIngest, inIngest, outIngest...))
 	}
 	inBroker := []*ingress{devices, from(clients, portClient), from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("broker")}, portPeers)}
 	if p.Edges {

@@ -26,6 +26,7 @@ func Platform(plan compile.PlatformPlan) []Object {
 	out = append(out, p.disruptionBudgets()...)
 	out = append(out, p.databases()...)
 	out = append(out, p.broker()...)
+	out = append(out, p.ingest()...)
 	out = append(out, p.emqx()...)
 	out = append(out, p.auth()...)
 	out = append(out, p.grid()...)
@@ -54,8 +55,10 @@ func Components(plan compile.PlatformPlan) []Component {
 		out = append(out, Component{v1alpha1.ComponentPostgres, "StatefulSet", compile.ServicePostgres, 1})
 	}
 	if plan.EMQX != nil {
-		out = append(out, Component{v1alpha1.ComponentEMQX, "EMQX", compile.ObjectEMQX, plan.EMQX.Replicas},
-			Component{v1alpha1.ComponentIngest, "StatefulSet", "dizuo-ingest", plan.Replicas[v1alpha1.ComponentIngest]})
+		out = append(out, Component{v1alpha1.ComponentEMQX, "EMQX", compile.ObjectEMQX, plan.EMQX.Replicas})
+	}
+	if plan.Ingests() {
+		out = append(out, Component{v1alpha1.ComponentIngest, "StatefulSet", "dizuo-ingest", plan.Replicas[v1alpha1.ComponentIngest]})
 	}
 	return append(out,
 		Component{v1alpha1.ComponentBroker, "StatefulSet", "dizuo-broker", plan.Brokers.Pods},

@@ -191,7 +191,7 @@ func admitEMQX(id Identity, now time.Time, jitter float64) emqxAnswer {
 
 var nothingElse = emqxRule{Permission: "deny", Action: "all", Topics: []string{"#"}}
 
-// admitIngest gives the rules of the role ingest: it hears every device and speaks to every device, and cannot speak as one.
+// admitIngest gives the rules of the role ingest: it hears every device and cloud, speaks to each, and cannot speak as one.
 func admitIngest(now time.Time) emqxAnswer {
 	each := func(channels []contract.Channel) (out []string) {
 		for _, c := range channels {
@@ -200,6 +200,6 @@ func admitIngest(now time.Time) emqxAnswer {
 		return out
 	}
 	return emqxAnswer{Result: "allow", ExpireAt: now.Add(connectionLife).Unix(), ClientAttrs: map[string]string{attrUser: userIngest}, ACL: []emqxRule{
-		{Permission: "allow", Action: "subscribe", QoS: []int{1}, Topics: each(contract.UpChannels())},
-		{Permission: "allow", Action: "publish", QoS: []int{0}, Topics: each(contract.DownChannels())}, nothingElse}}
+		{Permission: "allow", Action: "subscribe", QoS: []int{1}, Topics: append(each(contract.UpChannels()), contract.PlatformTopic("+", contract.PlatformUp))},
+		{Permission: "allow", Action: "publish", QoS: []int{0}, Topics: append(each(contract.DownChannels()), contract.PlatformTopic("+", contract.PlatformDown))}, nothingElse}}
 }

@@ -189,8 +189,8 @@ func TestEMQXListenerForRolesIsIngestsAlone(t *testing.T) {
 	}
 	ingest := certificate(t, w.ca, contract.RoleURI(platform, contract.UserIngest))
 	a := ask(role("ingest.dizuo-ingest-0", ingest))
-	want := []emqxRule{{"allow", "subscribe", []int{1}, []string{"dizuo/v1/d/+/+/telemetry", "dizuo/v1/d/+/+/signal", "dizuo/v1/d/+/+/state", "dizuo/v1/d/+/+/ack"}},
-		{"allow", "publish", []int{0}, []string{"dizuo/v1/d/+/+/cmd", "dizuo/v1/d/+/+/desired"}}, {"deny", "all", nil, []string{"#"}}}
+	want := []emqxRule{{"allow", "subscribe", []int{1}, []string{"dizuo/v1/d/+/+/telemetry", "dizuo/v1/d/+/+/signal", "dizuo/v1/d/+/+/state", "dizuo/v1/d/+/+/ack", "dizuo/v1/p/+/up"}},
+		{"allow", "publish", []int{0}, []string{"dizuo/v1/d/+/+/cmd", "dizuo/v1/d/+/+/desired", "dizuo/v1/p/+/down"}}, {"deny", "all", nil, []string{"#"}}}
 	if a.Result != "allow" || !reflect.DeepEqual(a.ACL, want) {
 		t.Errorf("%+v, want %+v", a, want)
 	}

@@ -35,10 +35,13 @@ func users() []user {
 		{name: contract.UserGrid, account: contract.AccountDevices,
 			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>"}, answerEdges(contract.EdgeCommand)),
 			// QoS 0 messages are in no stream: the grid service hears them as they come.
-			subscribe: join([]string{"dizuo.v1.d.>"}, edgeSubjects(edgeOfGrid()...))},
+			subscribe: join([]string{"dizuo.v1.d.>", contract.PlatformSubject("*", contract.PlatformUp)}, edgeSubjects(edgeOfGrid()...))},
 		{name: contract.UserIngest, account: contract.AccountDevices, publish: join(deviceSubjects("", contract.UpChannels()),
-			deviceSubjects(contract.IngestPrefix, contract.UpChannels()), []string{contract.SubjectIngest}),
-			subscribe: deviceSubjects("", contract.DownChannels())},
+			deviceSubjects(contract.IngestPrefix, contract.UpChannels()), []string{contract.SubjectIngest},
+			[]string{contract.PlatformSubject("*", contract.PlatformUp), contract.IngestPrefix + contract.PlatformSubject("*", contract.PlatformUp)},
+			// It lets clouds in by their credentials, and says since when.
+			readBundles(), writeReport(contract.RoleIngest)),
+			subscribe: append(deviceSubjects("", contract.DownChannels()), contract.PlatformSubject("*", contract.PlatformDown))},
 		{name: contract.UserOperator, account: contract.AccountDevices,
 			publish: join(readBundles(), readReports(), []string{
 				"$KV." + contract.LeaseBucket + ".>",

@@ -47,11 +47,11 @@ type batch struct {
 	acks   []ackFrom
 	// stated are devices that said their state.
 	stated map[device]bool
-	// misfits counts messages that did not fit their profile, by fleet.
-	misfits map[string]int64
 	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
 	edges   map[string]edgePosition
 	replies []reply
+	// misfits counts messages that did not fit their profile, by fleet.
+	misfits map[string]int64
 }
 
 // work takes messages and the time, commits what they do, and only then acknowledges.
@@ -61,6 +61,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 		s.w.tellProblems(s.engine.Update(b.Rules))
 		s.w.presence.update(b)
 		s.tellDrained()
+		s.forget()
 	}
 	s.w.metrics.scenarios.Set(float64(s.engine.Loaded()))
 	due := s.watermark.Sub(s.ticked) >= tickEvery
@@ -131,33 +132,23 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 
 // take runs one message through validation and the engine. What is wrong with a message is counted and never stops others.
 func (b *batch) take(subject string, raw []byte, arrived time.Time, id string) {
-	m := b.s.w.metrics
-	fleet, name, channel, err := contract.ParseDeviceSubject(subject)
-	f := b.s.bundle.Fleets[fleet]
-	row, ok := f.Devices[name]
-	if err != nil || !ok || !slices.Contains(contract.UpChannels(), channel) {
-		m.messages.WithLabelValues("unregistered").Inc()
+	in, ok := b.receive(subject, raw, arrived)
+	if !ok {
 		return
 	}
-	b.seen[device{fleet, name}] = later(b.seen[device{fleet, name}], arrived)
-	switch channel {
+	switch in.channel {
 	case contract.ChannelAck:
-		b.takeAck(fleet, name, raw)
+		b.takeAck(in.fleet, in.name, raw)
 		return
 	case contract.ChannelState:
-		b.stated[device{fleet, name}] = true
+		b.stated[in.device] = true
 	}
-	p, err := rules.Decode(b.s.bundle.Rules.Profiles[f.Profile], raw)
-	if err != nil {
-		m.messages.WithLabelValues("malformed").Inc()
-		b.invalid(fleet)
-		return
-	}
+	m, p := b.s.w.metrics, in.payload
 	if len(p.Problems) > 0 {
-		b.invalid(fleet)
+		b.invalid(in.fleet)
 	}
 	for _, x := range p.Problems {
-		m.fields.WithLabelValues(f.Profile, x.Field, x.Reason).Inc()
+		m.fields.WithLabelValues(in.profile, x.Field, x.Reason).Inc()
 	}
 	m.messages.WithLabelValues("taken").Inc()
 	at := arrived
@@ -168,9 +159,9 @@ func (b *batch) take(subject string, raw []byte, arrived time.Time, id string) {
 		id = "id " + p.ID
 	}
 	b.keep(b.s.engine.Step(rules.Message{
-		Time: at, ID: id, Fleet: fleet, Device: name, Row: row, Profile: f.Profile, Channel: channel, Payload: p.Fields,
+		Time: at, ID: id, Fleet: in.fleet, Device: in.name, Row: in.row, Profile: in.profile, Channel: in.channel, Payload: p.Fields,
 	}))
-	b.signal = append(b.signal, enriched{row.Community, row.Grid, fleet, name, channel, at.UTC(), p.Fields})
+	b.signal = append(b.signal, enriched{in.row.Community, in.row.Grid, in.fleet, in.name, in.channel, at.UTC(), p.Fields})
 }
 
 // contentID names a message by what it says.

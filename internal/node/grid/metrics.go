@@ -15,6 +15,7 @@ type metrics struct {
 	sent       *prometheus.CounterVec
 	acks       *prometheus.CounterVec
 	sessions   prometheus.Counter
+	compiled   prometheus.Counter
 
 	edgeMessages *prometheus.CounterVec
 	edgeLost     *prometheus.CounterVec
@@ -39,7 +40,7 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		return g
 	}
 	m := &metrics{
-		messages:     counter("messages_total", "Device messages by result: taken, unregistered, malformed, repeated, dropped (QoS 0 only).", "result"),
+		messages:     counter("messages_total", "Device messages by result: taken, unregistered, unplaced (of a device that no row names), malformed, too_large, limited (more than the fleet allows), repeated, dropped (QoS 0 only).", "result"),
 		fields:       counter("field_problems_total", "Fields that were left out of messages.", "profile", "field", "reason"),
 		alarms:       counter("alarms_total", "What happened to alarms.", "scenario", "kind"),
 		faults:       counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
@@ -57,7 +58,8 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		edgeLost:     counter("edge_lost_total", "Messages that edge nodes acknowledged to devices and lost.", "edge"),
 	}
 	m.sessions = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_sessions_total", Help: "Sessions begun on the ingest log."})
+	m.compiled = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_mappings_compiled_total", Help: "Mappings of fleets that were compiled."})
 	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_grid_batch_seconds", Help: "Time to work off and commit a batch.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
-	reg.MustRegister(m.sessions, m.batch)
+	reg.MustRegister(m.sessions, m.compiled, m.batch)
 	return m
 }

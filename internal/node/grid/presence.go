@@ -306,14 +306,6 @@ func (p *presence) report(b *intake.Bundle, now time.Time, r *contract.Report) {
 	r.Fleets, r.Communities = c.fleets, c.communities
 }
 
-// invalid counts a message that did not fit the profile of its fleet.
-func (b *batch) invalid(fleet string) {
-	if b.misfits == nil {
-		b.misfits = map[string]int64{}
-	}
-	b.misfits[fleet]++
-}
-
 // loadSeen tells presence what the database holds.
 func (s *session) loadSeen(ctx context.Context) error {
 	rows, err := s.conn.Query(ctx, "SELECT fleet, device, last_seen FROM grid.devices_seen")

@@ -48,6 +48,9 @@ type session struct {
 	// served are the edge nodes by community, of the bundle servedOf.
 	served   map[string][]string
 	servedOf *intake.Bundle
+	// mappings that were compiled, by fleet.
+	mappings map[string]compiled
+	limits   limiter
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.
@@ -56,7 +59,7 @@ func (w *worker) begin(ctx context.Context, b *intake.Bundle) (*session, error) 
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	s := &session{w: w, conn: conn, bundle: b}
+	s := &session{w: w, conn: conn, bundle: b, mappings: map[string]compiled{}}
 	if err := s.load(ctx); err != nil {
 		s.end()
 		return nil, err

@@ -38,11 +38,13 @@ type worker struct {
 
 // run keeps a session going until ctx ends.
 func (w *worker) run(ctx context.Context) error {
-	sub, err := w.nc.Subscribe("dizuo.v1.d.>", w.takeLoose)
-	if err != nil {
-		return err
+	for _, subject := range []string{"dizuo.v1.d.>", contract.PlatformSubject("*", contract.PlatformUp)} {
+		sub, err := w.nc.Subscribe(subject, w.takeLoose)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = sub.Unsubscribe() }()
 	}
-	defer func() { _ = sub.Unsubscribe() }()
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 200*time.Millisecond, 5*time.Second
 	for ctx.Err() == nil {

@@ -31,12 +31,12 @@ type hook struct {
 }
 
 // serve answers EMQX, and nobody else, until ctx ends.
-func (h *hook) serve(ctx context.Context, c contract.IngestConfig, platform string) error {
+func (h *hook) serve(ctx context.Context, c contract.IngestHook, platform string) error {
 	tlsConfig, err := process.MutualTLS(c.TLS, contract.RoleURI(platform, contract.UserEMQX), "this platform's EMQX")
 	if err != nil {
 		return err
 	}
-	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.HookAddress)
+	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Address)
 	if err != nil {
 		return err
 	}
@@ -85,9 +85,9 @@ func (h *hook) OnMessagePublish(ctx context.Context, r *exhook.MessagePublishReq
 	return &exhook.ValuedResponse{Type: exhook.ValuedResponse_STOP_AND_RETURN, Message: m}, nil
 }
 
-// upTopics are the topic filters of what devices publish.
+// upTopics are the topic filters of what devices and clouds publish.
 func upTopics() []string {
-	var out []string
+	out := []string{contract.PlatformTopic("+", contract.PlatformUp)}
 	for _, c := range contract.UpChannels() {
 		out = append(out, contract.DeviceTopic("+", "+", c))
 	}

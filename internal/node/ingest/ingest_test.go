@@ -29,6 +29,7 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/broker"
 	"github.com/dizuo/dizuo/internal/node/ingest/exhook"
+	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/process"
 	"github.com/dizuo/dizuo/test/pki"
 )
@@ -44,6 +45,14 @@ type world struct {
 	cfg    contract.NodeConfig
 	emqx   *mochi.Server
 	nats   *broker.Broker
+	// in is nil without the door for clouds.
+	in *intake.Intake
+}
+
+// idle feeds nothing: tests set bundles.
+func idle(ctx context.Context, _ jetstream.JetStream) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func free(t *testing.T) string {
@@ -85,8 +94,8 @@ func newWorld(t *testing.T) *world {
 	w.startNATS()
 	w.cfg = contract.NodeConfig{Platform: "city/" + platform, Role: contract.RoleIngest, HealthAddress: free(t),
 		NATS: &contract.NATSConfig{URL: "tls://" + net.JoinHostPort("127.0.0.1", port), TLS: w.role(contract.UserIngest)},
-		Ingest: &contract.IngestConfig{HookAddress: free(t), TLS: w.ca.Files(t, w.ca.Server(t)),
-			MQTT: contract.NATSConfig{URL: "ssl://" + w.address(), TLS: w.role(contract.UserIngest)}}}
+		Ingest: &contract.IngestConfig{Hook: &contract.IngestHook{Address: free(t), TLS: w.ca.Files(t, w.ca.Server(t)),
+			MQTT: contract.NATSConfig{URL: "ssl://" + w.address(), TLS: w.role(contract.UserIngest)}}}}
 	return w
 }
 
@@ -130,7 +139,8 @@ func (w *world) start() (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, w.cfg, "dizuo-ingest-0", slog.New(slog.NewTextHandler(os.Stderr, nil))) }()
+	r := &role{cfg: w.cfg, instance: "dizuo-ingest-0", in: w.in, feed: idle, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	go func() { ended <- r.run(ctx) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
@@ -166,7 +176,7 @@ func (w *world) hook(user string) exhook.HookProviderClient {
 	if user != "" {
 		c.Certificates = []tls.Certificate{w.ca.Client(w.t, contract.RoleURI(platform, user))}
 	}
-	conn, err := grpc.NewClient(w.cfg.Ingest.HookAddress, grpc.WithTransportCredentials(credentials.NewTLS(c)))
+	conn, err := grpc.NewClient(w.cfg.Ingest.Hook.Address, grpc.WithTransportCredentials(credentials.NewTLS(c)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -224,7 +234,7 @@ func (w *world) stored() map[string][]string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+	for seq := info.State.FirstSeq; info.State.Msgs > 0 && seq <= info.State.LastSeq; seq++ {
 		m, err := s.GetMsg(w.t.Context(), seq)
 		if err != nil {
 			w.t.Fatal(err)
@@ -251,7 +261,7 @@ func (w *world) ready() {
 	w.t.Helper()
 	await(w.t, "the session", func() error {
 		cl, ok := w.emqx.Clients.Get(contract.IngestClientID("dizuo-ingest-0"))
-		if !ok || cl.Closed() || len(cl.State.Subscriptions.GetAll()) != 4 {
+		if !ok || cl.Closed() || len(cl.State.Subscriptions.GetAll()) != 5 {
 			return errors.New("not held")
 		}
 		return nil
@@ -442,8 +452,8 @@ func TestTheRoleIsHeardWhileItHoldsItsSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // a test
-	right := w.cfg.Ingest.MQTT.URL
-	w.cfg.Ingest.MQTT.URL = "ssl://" + free(t)
+	right := w.cfg.Ingest.Hook.MQTT.URL
+	w.cfg.Ingest.Hook.MQTT.URL = "ssl://" + free(t)
 	stop := w.start()
 	w.loaded()
 	<-time.After(2 * contract.IngestBeat) // long enough for a beat, were there one
@@ -451,7 +461,7 @@ func TestTheRoleIsHeardWhileItHoldsItsSession(t *testing.T) {
 		t.Error("the role is heard though nothing holds what EMQX acknowledges")
 	}
 	stop()
-	w.cfg.Ingest.MQTT.URL = right
+	w.cfg.Ingest.Hook.MQTT.URL = right
 	w.start()
 	await(t, "a beat", func() error {
 		if beats.Load() == 0 {
@@ -475,7 +485,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	refused := make(chan error, 16)
 	nc := w.user(contract.UserIngest)
 	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
-	for _, subject := range []string{"dizuo.v1.d.smoke.s1.cmd", "dizuo.v1.c.x.y.z.signal", "$MQTT.msgs.dizuo.v1.d.smoke.s1.cmd", "$JS.API.STREAM.PURGE.$MQTT_msgs", "$KV.dizuo-leases.center", "$MQTT.sess.x"} {
+	for _, subject := range []string{"dizuo.v1.d.smoke.s1.cmd", "dizuo.v1.c.x.y.z.signal", "$MQTT.msgs.dizuo.v1.d.smoke.s1.cmd", "$JS.API.STREAM.PURGE.$MQTT_msgs", "$KV.dizuo-leases.center", "$MQTT.sess.x",
+		"dizuo.v1.p.smoke.down", "$MQTT.msgs.dizuo.v1.p.smoke.down", "$KV.dizuo-reports.grid.x", "$O.dizuo-bundles.C.x"} {
 		if err := nc.Publish(subject, nil); err != nil {
 			t.Fatal(err)
 		}

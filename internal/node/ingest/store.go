@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,7 @@ const qosHeader = "Nmqtt-Pub"
 // storeTimeout bounds one attempt. EMQX waits for a call longer than that; see render.
 const storeTimeout = 5 * time.Second
 
-// message is what a device published.
+// message is what a device or a cloud published.
 type message struct {
 	topic   string
 	qos     byte
@@ -37,14 +38,13 @@ type log struct {
 // store returns nil; QoS 0 to who listens now. A topic that no device can have is an error that no second attempt mends; see
 // permanent.
 func (l log) store(ctx context.Context, m message) error {
-	fleet, device, channel, err := contract.ParseDeviceTopic(m.topic)
+	subject, err := subjectOf(m.topic)
 	if err != nil {
 		return permanent{err}
 	}
 	if !l.nc.IsConnected() { // a publish would wait for its time to run out, and the device for EMQX
 		return nats.ErrDisconnected
 	}
-	subject := contract.DeviceSubject(fleet, device, channel)
 	msg := &nats.Msg{Subject: subject, Data: m.payload, Header: nats.Header{qosHeader: []string{strconv.Itoa(int(m.qos))}}}
 	if m.qos == 0 {
 		return l.nc.PublishMsg(msg)
@@ -56,6 +56,20 @@ func (l log) store(ctx context.Context, m message) error {
 		return fmt.Errorf("ingest log: %w", err)
 	}
 	return nil
+}
+
+// subjectOf gives the subject to which NATS maps what a device or a cloud publishes to.
+func subjectOf(topic string) (string, error) {
+	if !strings.Contains(topic, ".") {
+		if fleet, channel, err := contract.ParsePlatformSubject(strings.ReplaceAll(topic, "/", ".")); err == nil && channel == contract.PlatformUp {
+			return contract.PlatformSubject(fleet, channel), nil
+		}
+	}
+	fleet, device, channel, err := contract.ParseDeviceTopic(topic)
+	if err != nil {
+		return "", err
+	}
+	return contract.DeviceSubject(fleet, device, channel), nil
 }
 
 // permanent is an error that trying again does not mend.

@@ -11,18 +11,23 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// Problem is what keeps a scenario from being loaded. The other scenarios run all the same.
+// Problem is what keeps a scenario from being loaded, or a mapping. The other scenarios run all the same.
 type Problem struct {
-	// Scenario by name.
+	// Scenario by name; empty for a problem of a mapping.
 	Scenario string
-	// Field is the path below the scenario, such as "trigger.when".
+	// Field is the path below the scenario, such as "trigger.when", or below the mapping.
 	Field string
 	// Message says what is wrong and what to write instead.
 	Message string
 }
 
 // Error joins the parts.
-func (p Problem) Error() string { return "scenario " + p.Scenario + ": " + p.Field + ": " + p.Message }
+func (p Problem) Error() string {
+	if p.Scenario == "" {
+		return "mapping: " + p.Field + ": " + p.Message
+	}
+	return "scenario " + p.Scenario + ": " + p.Field + ": " + p.Message
+}
 
 // mode is the kind of a trigger.
 type mode string

@@ -29,7 +29,7 @@ const maxText = 256
 type FieldProblem struct {
 	// Field of the profile.
 	Field string
-	// Reason is "WrongType", "OutOfRange", "Missing" or "Unknown".
+	// Reason is "WrongType", "OutOfRange", "Missing", "Unknown" or, of an expression of a mapping, "Failed".
 	Reason string
 }
 
