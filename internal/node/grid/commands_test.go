@@ -584,6 +584,9 @@ func TestCheckedAgainBeforeItLeaves(t *testing.T) {
 	o.in.Set(&over)
 	o.advance(4 * time.Second)
 	eventually(t, "it waits for a lease", func() bool { return o.state(m.ID).NextSendAt.After(o.now()) })
+	if n := o.state(m.ID).Sent; n != 1 {
+		t.Errorf("sent %d times though the lease is over", n)
+	}
 	o.in.Set(&narrow)
 	o.advance(withheldFor)
 	for got := o.next("it goes on with a lease"); got.ID != m.ID; got = o.next("it goes on with a lease") {
