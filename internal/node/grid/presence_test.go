@@ -127,7 +127,9 @@ func TestPresenceFollowsTheRows(t *testing.T) {
 		t.Errorf("without the row: %+v", c)
 	}
 	p.hears(noon.Add(time.Minute), "f0.d1") // the batch was taken with the rows of before
-	back := with(without, "f0", func(rows map[string]contract.Device) { rows["d1"], rows["d2"] = contract.Device{Community: "c0"}, contract.Device{} })
+	back := with(without, "f0", func(rows map[string]contract.Device) {
+		rows["d1"], rows["d2"] = contract.Device{Community: "c0"}, contract.Device{}
+	})
 	if c := counted(t, p, back, noon.Add(4*time.Minute)); c.fleets["f0"].PresenceReport != (there{Online: 1, Offline: 1, NeverSeen: 1}) ||
 		!maps.Equal(c.communities, map[string]there{"c0": {Online: 1, Offline: 1}}) {
 		t.Errorf("the row is back, and one is in store: %+v", c)
@@ -221,7 +223,9 @@ func TestNothingHeardIsLostWhileRowsChange(t *testing.T) {
 	for i := range 4 {
 		busy.Go(func() {
 			for n := range 50 {
-				p.count(with(b, "f0", func(rows map[string]contract.Device) { rows[fmt.Sprint("d", (i+4*n)%devices)] = contract.Device{Community: "moved"} }), noon)
+				p.count(with(b, "f0", func(rows map[string]contract.Device) {
+					rows[fmt.Sprint("d", (i+4*n)%devices)] = contract.Device{Community: "moved"}
+				}), noon)
 			}
 		})
 	}

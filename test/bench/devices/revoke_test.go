@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -48,6 +49,6 @@ func TestBenchRevoke(t *testing.T) {
 }
 
 func isTimeout(err error) bool {
-	e, ok := err.(net.Error)
+	e, ok := errors.AsType[net.Error](err)
 	return ok && e.Timeout()
 }
