@@ -31,6 +31,7 @@ func TestBenchRevoke(t *testing.T) {
 			return err
 		})
 	}
+	holds(t, s.broker.Process.Pid, idle+victims)
 	var took []float64
 	for i, c := range conns {
 		delete(s.creds["words"].Devices, players[i].name())
@@ -43,6 +44,7 @@ func TestBenchRevoke(t *testing.T) {
 		}
 		took = append(took, float64(time.Since(began).Milliseconds()))
 	}
+	holds(t, s.broker.Process.Pid, idle)
 	slices.Sort(took)
 	record(figure.AtMost("row gone to connection closed, p50", took[len(took)/2], "ms", 0),
 		figure.AtMost("row gone to connection closed, p99", took[len(took)*99/100], "ms", 1000))
