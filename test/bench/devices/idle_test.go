@@ -26,6 +26,7 @@ func TestBenchIdle(t *testing.T) {
 		if got.Failed > 0 {
 			t.Fatalf("%d of %d did not come in", got.Failed, to-from)
 		}
+		holds(t, s.broker.Process.Pid, to-1)
 		from = to
 		at = append(at, resident(t, s.broker.Process.Pid))
 		record(figure.AtMost(fmt.Sprintf("broker with %d idle connections", to), at[len(at)-1]/1024, "MiB", 0))

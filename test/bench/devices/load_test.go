@@ -12,9 +12,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -54,6 +56,10 @@ type result struct {
 	Took   time.Duration
 	Failed int64
 	Why    string
+	// Total is Count and what came before it was counted.
+	Total int64
+	// CPU is the processor time of the players over Total.
+	CPU time.Duration
 }
 
 func (r result) rate() float64 { return float64(r.Count) / r.Took.Seconds() }
@@ -108,22 +114,25 @@ func playDevices(in io.Reader, out io.Writer) error {
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"}
 	var done result
+	var held []net.Conn
 	switch l.Kind {
 	case "publish":
 		done = l.publish(config)
 	default:
-		done = l.connect(config, l.Kind == "hold")
+		done, held = l.connect(config, l.Kind == "hold")
 	}
 	if err := json.NewEncoder(out).Encode(done); err != nil || l.Kind != "hold" {
 		return err
 	}
 	_, err := io.Copy(io.Discard, in)
+	runtime.KeepAlive(held) // a connection that nobody names is closed by the collector
 	return err
 }
 
 // connect connects every player; they stay if hold says so.
-func (l load) connect(config *tls.Config, hold bool) result {
+func (l load) connect(config *tls.Config, hold bool) (out result, held []net.Conn) {
 	var next, good, bad atomic.Int64
+	var mu sync.Mutex
 	var why atomic.Value
 	var workers sync.WaitGroup
 	began := time.Now()
@@ -139,14 +148,18 @@ func (l load) connect(config *tls.Config, hold bool) result {
 				good.Add(1)
 				if !hold {
 					_ = c.Close()
+					continue
 				}
+				mu.Lock()
+				held = append(held, c)
+				mu.Unlock()
 			}
 		})
 	}
 	workers.Wait()
-	out := result{Count: good.Load(), Took: time.Since(began), Failed: bad.Load()}
+	out = result{Count: good.Load(), Took: time.Since(began), Failed: bad.Load()}
 	out.Why, _ = why.Load().(string)
-	return out
+	return out, held
 }
 
 // publish sends from all players as fast as acknowledgements come back, and counts these.
@@ -189,7 +202,11 @@ func (l load) publish(config *tls.Config) result {
 	time.Sleep(l.Warm)
 	before, began := acked.Load(), time.Now()
 	time.Sleep(l.Measure) // what happens in that time is the measurement
-	out := result{Count: acked.Load() - before, Took: time.Since(began), Failed: bad.Load()}
+	out := result{Count: acked.Load() - before, Took: time.Since(began), Failed: bad.Load(), Total: acked.Load()}
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err == nil {
+		out.CPU = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	}
 	out.Why, _ = why.Load().(string)
 	return out
 }
@@ -251,6 +268,34 @@ func (p player) connect(address string, config *tls.Config) (net.Conn, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, c.SetDeadline(time.Time{})
+}
+
+// receives comes back to a session that stayed and gives how many messages of n come within a time.
+func (p player) receives(address string, config *tls.Config, n int, within time.Duration) (got int, err error) {
+	p.Stay = true
+	c, err := p.connect(address, config)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return 0, err
+	}
+	for in := bufio.NewReader(c); got < n; {
+		kind, body, err := readPacket(in)
+		if err != nil {
+			return got, err
+		}
+		if kind != 0x30 {
+			continue
+		}
+		got++
+		id := 2 + int(binary.BigEndian.Uint16(body)) // behind the topic
+		if _, err := c.Write([]byte{0x40, 2, body[id], body[id+1]}); err != nil {
+			return got, err
+		}
+	}
+	return got, nil
 }
 
 // subscribeAndLeave makes a session that stays, for which the broker keeps what comes.

@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -30,6 +31,7 @@ func TestBenchRevoke(t *testing.T) {
 			return err
 		})
 	}
+	holds(t, s.broker.Process.Pid, idle+victims)
 	var took []float64
 	for i, c := range conns {
 		delete(s.creds["words"].Devices, players[i].name())
@@ -42,12 +44,13 @@ func TestBenchRevoke(t *testing.T) {
 		}
 		took = append(took, float64(time.Since(began).Milliseconds()))
 	}
+	holds(t, s.broker.Process.Pid, idle)
 	slices.Sort(took)
 	record(figure.AtMost("row gone to connection closed, p50", took[len(took)/2], "ms", 0),
 		figure.AtMost("row gone to connection closed, p99", took[len(took)*99/100], "ms", 1000))
 }
 
 func isTimeout(err error) bool {
-	e, ok := err.(net.Error)
+	e, ok := errors.AsType[net.Error](err)
 	return ok && e.Timeout()
 }
