@@ -245,7 +245,7 @@ func results(t *testing.T, set *offline.Set, text string) []member {
 		case *v1alpha1.GridPlatform:
 			out = append(out, platformResult(world{shared}.of(set, typed), typed, strings.Contains(text, "# show: GridPlatform")))
 		default:
-			out = append(out, memberResult(t, ctx, shared, set, o, guard))
+			out = append(out, memberResult(ctx, t, shared, set, o, guard))
 		}
 	}
 	slices.SortFunc(out, func(a, b member) int { return cmp.Compare(a.Object, b.Object) })
@@ -268,7 +268,7 @@ func platformResult(s *compile.Snapshot, o *v1alpha1.GridPlatform, show bool) me
 	return m
 }
 
-func memberResult(t *testing.T, ctx context.Context, w *compile.Snapshot, set *offline.Set, o *offline.Object, guard *policies.Guard) member {
+func memberResult(ctx context.Context, t *testing.T, w *compile.Snapshot, set *offline.Set, o *offline.Object, guard *policies.Guard) member {
 	home, problems := compile.Membership(w, o.Kind, o.GetNamespace())
 	if problems.Fatal() {
 		return result(o.Kind, o.Object, home, problems, nil)

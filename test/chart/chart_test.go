@@ -183,7 +183,7 @@ func TestDefaults(t *testing.T) {
 	objects := mustParse(t, mustTemplate(t, ""))
 	judge(t, objects)
 	for _, want := range []string{"Deployment/dizuo-operator", "Service/dizuo-operator-metrics", "PodDisruptionBudget/dizuo-operator", "NetworkPolicy/dizuo-operator",
-		"ClusterRole/dizuo-operator", "ClusterRole/dizuo-namespace", "ClusterRole/dizuo-workspace-admin", "ValidatingAdmissionPolicy/dizuo-deletion-protection"} {
+		"ClusterRole/dizuo-operator", "ClusterRole/dizuo-namespace", "ClusterRole/dizuo-workspace-admin", "ValidatingAdmissionPolicy/dizuo-deletion-protection", "ValidatingAdmissionPolicy/dizuo-edge-approval"} {
 		if !slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return id(o) == want }) {
 			t.Errorf("%s is missing", want)
 		}

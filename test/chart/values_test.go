@@ -61,7 +61,7 @@ var values = []struct {
 	{leaf: "prometheusRule.enabled", set: "true", want: "kind: PrometheusRule"},
 	{leaf: "prometheusRule.labels", set: "{release: prometheus}", with: "prometheusRule: {enabled: true}", want: "release: prometheus"},
 	{leaf: "peopleRoles.create", set: "false", gone: "name: dizuo-county-admin"},
-	{leaf: "deletionProtection.create", set: "false", gone: "kind: ValidatingAdmissionPolicy"},
+	{leaf: "deletionProtection.create", set: "false", gone: "name: dizuo-deletion-protection"},
 }
 
 // leaves lists the leaves of values by their paths. An empty map is a leaf: it stands for a map of the user's.

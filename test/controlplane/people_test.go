@@ -235,10 +235,10 @@ func TestTheOwnerOfANamespaceAdmits(t *testing.T) {
 
 // A key is approved by who holds the verb approve, and by nobody else who may write the object; what is not an approval is not asked about.
 func TestEdgeNodesAreApprovedByTheVerb(t *testing.T) {
-	create(t, namespace("v-home", ""), binding("v-home", "dizuo-county-admin", "gus"), binding("v-home", "dizuo-edge-approver", "hal"))
+	create(t, namespace("va-home", ""), binding("va-home", "dizuo-county-admin", "gus"), binding("va-home", "dizuo-edge-approver", "hal"))
 	const key = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	writer, approver := as(t, "gus"), as(t, "hal")
-	o := edgeNode("v-home", "box", "c")
+	o := edgeNode("va-home", "box", "c")
 	eventually(t, "who writes edge nodes creates one", func() error { return client.IgnoreAlreadyExists(writer.Create(t.Context(), o)) })
 	change := func(c client.Client, with func(*v1alpha1.EdgeNodeSpec)) error {
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
@@ -270,7 +270,7 @@ func TestEdgeNodesAreApprovedByTheVerb(t *testing.T) {
 			})
 		}
 	}
-	born := edgeNode("v-home", "born", "c")
+	born := edgeNode("va-home", "born", "c")
 	born.Spec.Approved = new(true)
 	if err := writer.Create(t.Context(), born); !apierrors.IsForbidden(err) {
 		t.Errorf("created as approved: %v", err)
