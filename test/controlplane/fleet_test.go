@@ -3,6 +3,7 @@
 package controlplane
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -82,10 +83,11 @@ func TestRotationOfAFleetsCA(t *testing.T) {
 	issue(t, ns, "fleet-smoke-ca-2")
 	stands(2, 0, "fleet-smoke-ca-2", "fleet-smoke-ca-2")
 	eventually(t, "the old CA's key to be gone", func() error {
-		if err := c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "fleet-smoke-ca"}, &corev1.Secret{}); client.IgnoreNotFound(err) != nil || err == nil {
-			return fmt.Errorf("it is there: %v", err)
+		err := c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "fleet-smoke-ca"}, &corev1.Secret{})
+		if err == nil {
+			return errors.New("it is there")
 		}
-		return nil
+		return client.IgnoreNotFound(err)
 	})
 }
 
