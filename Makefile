@@ -13,7 +13,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 CACHE := $(or $(DIZUO_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dizuo)
 TOOLS := $(CACHE)/bin
 KIT := hack/cluster.sh
-BINARIES := operator node dizuo
+BINARIES := operator node edge dizuo
 # Packages with unit tests: all but those that need a cluster or an API server, which carry build tags.
 UNIT ?= ./...
 # Packages with tests that need a real API server.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,11 +121,20 @@ func (b *edgeBook) page(edge string) *edgePage {
 	return p
 }
 
-// forget drops nodes that are registered no more.
-func (b *edgeBook) forget(registered func(edge string) bool) {
+// follow drops nodes that are registered no more, and requests that were made under a token that has been made anew since: nobody may
+// approve a key that the old token brought.
+func (b *edgeBook) follow(edges map[string]*edgeEntry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.pages, func(edge string, _ *edgePage) bool { return !registered(edge) })
+	for name, p := range b.pages {
+		e := edges[name]
+		switch {
+		case e == nil:
+			delete(b.pages, name)
+		case e.TokenHash != "" && p.first.Token != contract.Digest([]byte(e.TokenHash)) && !slices.Contains(e.KeyDigests, p.first.Key):
+			p.asked = time.Time{}
+		}
+	}
 }
 
 // keep writes the first keys, where they changed. The caller holds the lock.

@@ -317,7 +317,7 @@ func (d *desk) ask(_ context.Context, edge string, _ *edgeEntry, _ []byte) ([]by
 // report adds what edge nodes said to the report of auth.
 func (d *desk) report(r *contract.Report) {
 	if p := d.present(); p != nil {
-		d.book.forget(func(edge string) bool { return p.edges[edge] != nil })
+		d.book.follow(p.edges)
 	}
 	d.book.report(r, d.now())
 }

@@ -21,7 +21,6 @@ import (
 	"os"
 	"path"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -38,6 +37,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/edge/uplink"
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/process"
+	"github.com/dizuo/dizuo/internal/node/report"
 )
 
 const (
@@ -212,10 +212,7 @@ func (n *node) tell(ctx context.Context, nc *nats.Conn, up *uplink.Uplink) error
 }
 
 func (n *node) report(ctx context.Context, up *uplink.Uplink) contract.Report {
-	r := contract.Report{Role: contract.RoleEdge, Instance: n.cfg.Edge, At: time.Now().UTC(), Version: "unknown"}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		r.Version = info.Main.Version
-	}
+	r := contract.Report{Role: contract.RoleEdge, Instance: n.cfg.Edge, At: time.Now().UTC(), Version: report.Version()}
 	r.Sequence, r.Revision, r.EffectiveAt = n.auth.Applied()
 	if err := n.in.Problem(); err != nil {
 		r.Problem = err.Error()
