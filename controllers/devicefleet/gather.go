@@ -132,7 +132,7 @@ func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot, o *v1alph
 	if err := r.Gather.Admission(ctx, s, o.Namespace); err != nil {
 		return err
 	}
-	for _, name := range append(compile.FleetCANames(o, s.Now), compile.SecretBrokerTLS, compile.SecretDevices) {
+	for _, name := range append(compile.FleetCANames(o, s.Now), compile.SecretBrokerTLS, compile.SecretDevices, compile.SecretEdges) {
 		if err := r.Gather.Secret(ctx, s, s.Platform.Namespace, name); err != nil {
 			return err
 		}

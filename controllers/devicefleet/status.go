@@ -54,6 +54,8 @@ func credentials(plan compile.FleetPlan) status.Named {
 	switch {
 	case plan.CAPending:
 		return status.Waiting(v1alpha1.ConditionCredentialsReady, v1alpha1.ReasonCertificatePending, "waits for cert-manager to issue the fleet's CA")
+	case len(plan.Connection.BrokerCA) == 0 && plan.Connection.Host == "":
+		return status.Waiting(v1alpha1.ConditionCredentialsReady, v1alpha1.ReasonCertificatePending, "waits for the CA of edge nodes, which is made for the first EdgeNode of the platform")
 	case len(plan.Connection.BrokerCA) == 0:
 		return status.Waiting(v1alpha1.ConditionCredentialsReady, v1alpha1.ReasonCertificatePending, "waits for cert-manager to issue the broker's certificate")
 	}

@@ -39,7 +39,7 @@ type FleetPlan struct {
 type Connection struct {
 	Secret types.NamespacedName
 	Fleet  string
-	// Host and Port of the MQTT listener.
+	// Host and Port of the MQTT listener; empty where devices connect to the edge node of their community.
 	Host string
 	Port int32
 	// Method is "X509" or "Password", AccessMode "Device", "Gateway" or "Platform".
@@ -48,7 +48,7 @@ type Connection struct {
 	URIPrefix string
 	// Messages is the URL to which a cloud posts; empty but for access mode Platform.
 	Messages string
-	// BrokerCA is the PEM certificate by which a device knows the broker; empty until it is issued.
+	// BrokerCA is the PEM certificate by which a device knows the broker, or its edge node; empty until it is issued.
 	BrokerCA []byte
 }
 
@@ -124,6 +124,9 @@ func connection(s *Snapshot, o *v1alpha1.DeviceFleet) Connection {
 	}
 	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
 		out.Messages = CloudEndpoint(p, o.Name)
+	}
+	if o.Spec.Placement == v1alpha1.PlacementEdge {
+		out.Host, out.Port, out.BrokerCA = "", 0, issuedCA(s, p.Namespace, SecretEdges)
 	}
 	return out
 }

@@ -25,9 +25,9 @@ func Fleet(platformNamespace string, owner compile.Owner, plan compile.FleetPlan
 	if len(c.BrokerCA) == 0 {
 		return out
 	}
-	data := map[string][]byte{
-		"ca.crt": c.BrokerCA, "host": []byte(c.Host), "port": []byte(strconv.Itoa(int(c.Port))), "method": []byte(c.Method),
-		"topicPrefix": []byte("dizuo/v1/d/" + c.Fleet + "/"),
+	data := map[string][]byte{"ca.crt": c.BrokerCA, "method": []byte(c.Method), "topicPrefix": []byte("dizuo/v1/d/" + c.Fleet + "/")}
+	if c.Host != "" {
+		data["host"], data["port"] = []byte(c.Host), []byte(strconv.Itoa(int(c.Port)))
 	}
 	device := "<device>"
 	switch c.AccessMode {
