@@ -266,7 +266,9 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 		{com, func() { com.Spec.Division = "420103014006" }, func() { com.Spec.Division = "410103014006" }, v1alpha1.ReasonDivisionOutsidePlatform, v1alpha1.ReasonPlatformNotReady},
 		{org, func() { org.Spec.Jurisdiction = []string{"42"} }, func() { org.Spec.Jurisdiction = []string{"41"} }, v1alpha1.ReasonDivisionOutsidePlatform, v1alpha1.ReasonPlatformNotReady},
 		{prof, nil, nil, "", v1alpha1.ReasonPlatformNotReady}, // what would be wrong with it the API server refuses
-		{f, func() { f.Spec.AccessMode = v1alpha1.AccessPlatform }, func() { f.Spec.AccessMode = v1alpha1.AccessDevice }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
+		{f, func() {
+			f.Spec.Mapping = &v1alpha1.PayloadMapping{Fields: []v1alpha1.FieldMapping{{Name: "nothing", Expression: "payload."}}}
+		}, func() { f.Spec.Mapping = nil }, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonPlatformNotReady},
 		{scn, func() { scn.Spec.Trigger.When = "msg.nothing == 1" }, func() { scn.Spec.Trigger.When = "msg.smoke == true" }, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonPlatformNotReady},
 		{set, func() { set.Spec.Source.Schema = "elsewhere" }, func() { set.Spec.Source.Schema = "datasets" }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
 		{dsa, func() { dsa.Spec.CaseNumber = "1" }, func() { dsa.Spec.CaseNumber = "" }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
