@@ -142,7 +142,7 @@ type compiled struct {
 // the profile does, and not with every bundle.
 func (s *session) mapping(fleet string) *rules.Mapping {
 	was, ok := s.mappings[fleet]
-	if false {
+	if ok && was.bundle == s.bundle {
 		return was.mapping
 	}
 	f := s.bundle.Fleets[fleet]

@@ -3,15 +3,21 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -201,21 +207,60 @@ func TestWhoMaySpeakNoMore(t *testing.T) {
 	}
 }
 
+// once lets speak until it is asked again.
+type once struct{ asked int }
+
+func (o *once) Speaks([]*x509.Certificate, string, time.Time) error {
+	if o.asked++; o.asked > 1 {
+		return errSpeaker
+	}
+	return nil
+}
+
 // Who loses the right while the body is on its way is refused all the same.
 func TestTheRightCountsWhenTheMessageIsStored(t *testing.T) {
-	w := newClouds(t)
-	reader, writer := io.Pipe()
-	go func() {
-		_, _ = writer.Write([]byte("first half"))
-		w.change(func(_ *intake.Bundle, smoke *contract.Credentials) { smoke.AccessMode = "" })
-		_, _ = writer.Write([]byte("second half"))
-		_ = writer.Close()
-	}()
-	if got, why, _ := w.post(w.cloud("smoke"), "smoke", "", reader); got != http.StatusForbidden {
-		t.Errorf("%d %s", got, why)
+	d := newDoor(&once{}, intake.NewStatic(nil), func(context.Context, message) error {
+		t.Error("the message is stored")
+		return nil
+	}, newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if no := d.take(httptest.NewRecorder(), request(t, "x")); no == nil || no.Status != http.StatusForbidden {
+		t.Errorf("%+v", no)
 	}
-	if got := w.stored(); len(got) != 0 {
-		t.Errorf("the log holds %v", got)
+}
+
+// A certificate that the fleet's CA made for a server is not that of a cloud, though it bears the right name.
+func TestTheCertificateIsAClients(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri, err := url.Parse(contract.DeviceURI(platform, "smoke", contract.PlatformDevice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(template, parent *x509.Certificate) *x509.Certificate {
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	root := &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	ca := sign(root, root)
+	c := contract.Credentials{Issuers: []string{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))}}
+	for usage, want := range map[x509.ExtKeyUsage]bool{x509.ExtKeyUsageClientAuth: true, x509.ExtKeyUsageServerAuth: false} {
+		leaf := sign(&x509.Certificate{URIs: []*url.URL{uri}, ExtKeyUsage: []x509.ExtKeyUsage{usage}}, ca)
+		if err := ofCloud([]*x509.Certificate{leaf}, c, uri.String(), time.Now()); (err == nil) != want {
+			t.Errorf("usage %d: %v", usage, err)
+		}
+		if err := ofCloud([]*x509.Certificate{leaf}, c, uri.String(), time.Now().Add(2*time.Hour)); err == nil {
+			t.Errorf("usage %d: taken after its end", usage)
+		}
 	}
 }
 

@@ -1,0 +1,210 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/test/e2e/story"
+)
+
+const waysSpace = "ways"
+
+// ways is a platform with devices that do not connect to it themselves.
+type ways struct {
+	*testing.T
+	story.Env
+	dir string
+}
+
+// TestWaysIn: a gateway speaks for door sensors, a carrier's cloud posts what a detector sent through it, and a detector at an edge node is
+// heard through that. Each opens its case, once; and none of them may do more.
+func TestWaysIn(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer cancel()
+	w := ways{t, local(t), t.TempDir()}
+	file := filepath.Join(w.Root, "test", "e2e", "testdata", "ways.yaml")
+	w.kubectl(ctx, "apply", "-f", file)
+	t.Cleanup(func() {
+		w.kubectl(context.WithoutCancel(ctx), "delete", "--ignore-not-found", "edgenode,devicefleet,scenario,community", "--all", "-n", waysSpace)
+		w.kubectl(context.WithoutCancel(ctx), "delete", "--ignore-not-found", "namespace", waysSpace)
+	})
+	w.kubectl(ctx, "wait", "--timeout=180s", "--for=condition=Ready", "-n", waysSpace, "gridplatform,devicefleet", "--all")
+	for fleet, more := range map[string][]string{"gateways": {"--device", "gw-1"}, "nb-smoke": {"--platform-client"}, "at-edge": {"--device", "e-1"}} {
+		w.run(ctx, w.Dizuo, append([]string{"fleet", "enroll", "--secret", waysSpace + "/" + fleet + "-ca", "--fleet", fleet, "--platform", waysSpace, "--out", filepath.Join(w.dir, fleet)}, more...)...)
+	}
+	w.secret(ctx, "gateways-connection", "ca.crt", "broker-ca.crt")
+
+	w.gateway(ctx)
+	w.cloud(ctx)
+	w.edge(ctx)
+	// Nobody holds a post there, so each is filed and waits for somebody to be sent.
+	w.eventually("a case of each", func() error {
+		out := w.kubectl(ctx, "exec", "-n", waysSpace, "dizuo-postgres-0", "--", "psql", "-X", "-At", "-U", "dizuo", "-d", "dizuo", "-c",
+			"SELECT string_agg(fleet || '.' || device || ' ' || state || ' ' || signals, ', ' ORDER BY fleet, device) FROM grid.cases")
+		if want := "at-edge.e-1 Filed 1, doors.door-1 Filed 1, nb-smoke.861234567890123 Filed 1"; strings.TrimSpace(out) != want {
+			return fmt.Errorf("cases %s, want %s", out, want)
+		}
+		return nil
+	})
+}
+
+// gateway speaks for a door, and tries to speak for a device that is not behind it.
+func (w ways) gateway(ctx context.Context) {
+	w.Helper()
+	broker, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-broker", "8883")
+	w.must(err)
+	defer broker.Close()
+	for _, topic := range []string{contract.DeviceTopic("doors", "door-1", contract.ChannelSignal), contract.DeviceTopic("at-edge", "e-1", contract.ChannelSignal)} {
+		w.run(ctx, "mosquitto_pub", w.device(broker.Port, "gateways", "gw-1", "broker-ca.crt", topic, `{"event":"opened","smoke":true}`)...)
+	}
+	if out, err := exec.CommandContext(ctx, "mosquitto_pub", w.device(broker.Port, "at-edge", "e-1", "broker-ca.crt", contract.DeviceTopic("at-edge", "e-1", contract.ChannelSignal), `{"smoke":true}`)...).CombinedOutput(); err == nil {
+		w.Errorf("the centre lets in a device of an edge node: %s", out)
+	}
+}
+
+// cloud posts what a carrier pushes, the same thing twice, and tries another fleet.
+func (w ways) cloud(ctx context.Context) {
+	w.Helper()
+	door, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-clouds", "8445")
+	w.must(err)
+	defer door.Close()
+	dir := filepath.Join(w.dir, "nb-smoke", contract.PlatformDevice)
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
+	w.must(err)
+	ca, err := os.ReadFile(filepath.Join(w.dir, "broker-ca.crt"))
+	w.must(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{cert}}}}
+	body := fmt.Sprintf(`{"messageType":"dataReport","IMEI":"861234567890123","upDataSN":77,"timestamp":%d,"payload":{"APPdata":"AQ=="}}`, time.Now().UnixMilli())
+	post := func(fleet string) int {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, door.URL()+"/v1/fleets/"+fleet+"/messages", strings.NewReader(body))
+		w.must(err)
+		req.Header.Set("Idempotency-Key", "push-77")
+		resp, err := client.Do(req)
+		w.must(err)
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, tc := range []struct {
+		fleet string
+		want  int
+	}{{"nb-smoke", http.StatusAccepted}, {"nb-smoke", http.StatusAccepted}, {"at-edge", http.StatusForbidden}, {"nothing", http.StatusForbidden}} {
+		if got := post(tc.fleet); got != tc.want {
+			w.Errorf("post for %s: %d, want %d", tc.fleet, got, tc.want)
+		}
+	}
+}
+
+// edge takes a machine in, as its guide says, and lets a detector speak to it.
+func (w ways) edge(ctx context.Context) {
+	w.Helper()
+	hub, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-edge", "7422")
+	w.must(err)
+	w.Cleanup(hub.Close)
+	w.eventually("the node's token", func() error {
+		return exec.CommandContext(ctx, w.Kubectl, "get", "secret", "-n", waysSpace, "box-enrolment").Run()
+	})
+	w.secret(ctx, "box-enrolment", "token", "token")
+	w.secret(ctx, "box-enrolment", "ca.crt", "hub-ca.crt")
+	w.secret(ctx, "at-edge-connection", "ca.crt", "edge-ca.crt")
+	port := free(w.T)
+	config, err := json.Marshal(contract.EdgeConfig{Platform: waysSpace + "/" + waysSpace, Edge: "box", Hub: "wss://localhost:" + hub.Port, HubCAFile: filepath.Join(w.dir, "hub-ca.crt"),
+		TokenFile: filepath.Join(w.dir, "token"), StateDir: filepath.Join(w.dir, "state"), StorageBytes: 64 << 20, Host: "127.0.0.1", MQTTPort: port, Hostnames: []string{"127.0.0.1"}})
+	w.must(err)
+	w.must(os.WriteFile(filepath.Join(w.dir, "edge.yaml"), config, 0o600))
+	binary := filepath.Join(w.Root, "bin", "edge")
+	key := strings.TrimSpace(w.run(ctx, binary, "key", "--config", filepath.Join(w.dir, "edge.yaml")))
+	var log bytes.Buffer
+	node := exec.CommandContext(ctx, binary, "run", "--config", filepath.Join(w.dir, "edge.yaml"))
+	node.Stderr = &log
+	w.must(node.Start())
+	w.Cleanup(func() {
+		_ = node.Process.Kill()
+		_ = node.Wait()
+		if w.Failed() {
+			w.Logf("edge node:\n%s", log.String())
+		}
+	})
+	w.kubectl(ctx, "patch", "edgenode", "-n", waysSpace, "box", "--type", "merge", "-p", `{"spec":{"keyFingerprint":"`+key+`"}}`)
+	w.kubectl(ctx, "wait", "--timeout=90s", "--for=condition=Connected", "-n", waysSpace, "edgenode/box")
+	w.run(ctx, "mosquitto_pub", w.device(fmt.Sprint(port), "at-edge", "e-1", "edge-ca.crt", contract.DeviceTopic("at-edge", "e-1", contract.ChannelSignal), `{"smoke":true}`)...)
+}
+
+// device gives the arguments of mosquitto_pub with which a device publishes at QoS 1.
+func (w ways) device(port, fleet, device, ca, topic, payload string) []string {
+	dir := filepath.Join(w.dir, fleet, device)
+	host := "localhost"
+	if ca == "edge-ca.crt" {
+		host = "127.0.0.1"
+	}
+	return []string{"-h", host, "-p", port, "-V", "mqttv311", "--cafile", filepath.Join(w.dir, ca), "--cert", filepath.Join(dir, "tls.crt"), "--key", filepath.Join(dir, "tls.key"),
+		"-i", contract.ClientID(fleet, device), "-q", "1", "-t", topic, "-m", payload}
+}
+
+// secret writes a value of a Secret to a file.
+func (w ways) secret(ctx context.Context, name, key, file string) {
+	w.Helper()
+	out := w.kubectl(ctx, "get", "secret", "-n", waysSpace, name, "-o", fmt.Sprintf(`go-template={{index .data %q | base64decode}}`, key))
+	w.must(os.WriteFile(filepath.Join(w.dir, file), []byte(out), 0o600))
+}
+
+func (w ways) kubectl(ctx context.Context, args ...string) string {
+	w.Helper()
+	return w.run(ctx, w.Kubectl, args...)
+}
+
+func (w ways) run(ctx context.Context, name string, args ...string) string {
+	w.Helper()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		w.Fatalf("%s %s: %v\n%s%s", filepath.Base(name), strings.Join(args, " "), err, errs.String(), out.String())
+	}
+	return out.String()
+}
+
+func (w ways) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w ways) eventually(what string, check func() error) {
+	w.Helper()
+	var err error
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	w.Fatalf("%s: %v", what, err)
+}
+
+// free gives a port of the loopback interface that nobody listens on.
+func free(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // a test
+	return l.Addr().(*net.TCPAddr).Port
+}
