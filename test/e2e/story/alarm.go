@@ -227,19 +227,19 @@ func (t *teller) traces(ctx context.Context) (string, error) {
 		doorDevice, otherDevice))
 }
 
-// settled sends a message of the device's own and waits until it was worked off: all that was stored before it was, too.
+// settled sends a signal of the device's own and waits until its case counts it: all that was stored before it was worked off, too.
 func (t *teller) settled(ctx context.Context, clientID string) error {
-	const seen = "SELECT coalesce(max(last_seen)::text, 'never') FROM grid.devices_seen WHERE device = '%s'"
-	before, err := t.sql(ctx, fmt.Sprintf(seen, t.device))
+	count := fmt.Sprintf("SELECT coalesce(sum(signals), 0) FROM grid.cases WHERE device = '%s'", t.device)
+	before, err := t.sql(ctx, count)
 	if err != nil {
 		return err
 	}
 	if _, err := t.run(ctx, "mosquitto_pub", t.mosquitto(t.device, clientID,
-		contract.DeviceTopic(smokeFleet, t.device, contract.ChannelTelemetry), `{"battery":93}`)...); err != nil {
+		contract.DeviceTopic(smokeFleet, t.device, contract.ChannelSignal), `{"smoke":true}`)...); err != nil {
 		return err
 	}
 	_, err = until(ctx, 20*time.Second, 50*time.Millisecond, func() (bool, string, error) {
-		after, err := t.sql(ctx, fmt.Sprintf(seen, t.device))
+		after, err := t.sql(ctx, count)
 		return after != before, "the device's own message was not worked off", err
 	})
 	return err
