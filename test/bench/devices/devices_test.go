@@ -53,6 +53,7 @@ type world struct {
 	fleets   []*v1alpha1.DeviceFleet
 	parts    bundle.Parts
 	memo     bundle.Memo
+	claims   *compile.DeviceClaims
 	// sent are the digests of shards that were opened, to be signed and sent.
 	sent map[string]bool
 }
@@ -64,6 +65,10 @@ func newWorld(t *testing.T, devices int) *world {
 	w := &world{parts: bundle.NewParts(), sent: map[string]bool{}, snapshot: &compile.Snapshot{Now: time.Now(), Platform: p, Platforms: []*v1alpha1.GridPlatform{p},
 		Namespaces: map[string]compile.Namespace{"p": {}}, Communities: compile.Named[*v1alpha1.Community]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Secrets: map[types.NamespacedName]map[string][]byte{}}}
+	maintainer := &v1alpha1.Organization{}
+	maintainer.Name, maintainer.Namespace = "fire", "p"
+	w.snapshot.Organizations = compile.Named[*v1alpha1.Organization]{}
+	w.snapshot.Organizations.Add(maintainer)
 	profile := &v1alpha1.DeviceProfile{}
 	profile.Name, profile.Namespace, profile.Spec.SchemaVersion = "smoke", "p", 1
 	w.snapshot.Profiles.Add(profile)
@@ -81,18 +86,21 @@ func newWorld(t *testing.T, devices int) *world {
 		for from := 0; from < min(fleetRows, devices-f*fleetRows); from += secretRows {
 			name := fmt.Sprintf("%s-%d", o.Name, from)
 			o.Spec.Inventory.Secrets = append(o.Spec.Inventory.Secrets, v1alpha1.SecretRef{Name: name})
-			w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: name}] = inventory(t, from, min(from+secretRows, devices-f*fleetRows), "")
+			w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: name}] = inventory(t, o.Name, from, min(from+secretRows, devices-f*fleetRows), "")
 		}
 		w.fleets = append(w.fleets, o)
 		w.snapshot.Fleets.Add(o)
 	}
+	w.claims = compile.NewDeviceClaims()
+	w.claims.Know(w.fleets)
+	w.snapshot.Claimed = w.claims.Lost
 	return w
 }
 
 func community(i int) string { return fmt.Sprint("c", i%communities) }
 
 // inventory gives rows as a vendor writes them; building is that of the first.
-func inventory(t *testing.T, from, to int, building string) map[string][]byte {
+func inventory(t *testing.T, fleet string, from, to int, building string) map[string][]byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -102,7 +110,7 @@ func inventory(t *testing.T, from, to int, building string) map[string][]byte {
 		if i == from && building != "" {
 			b = building
 		}
-		fmt.Fprintf(z, "sd-%06d,%s,%s,%d,SN%09d,fire\n", i, community(i), b, i%6, i)
+		fmt.Fprintf(z, "sd-%06d,%s,%s,%d,%s-%09d,fire\n", i, community(i), b, i%6, fleet, i)
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
@@ -124,7 +132,7 @@ func (w *world) measure(t *testing.T) (whole, change time.Duration, peak float64
 	w.publish(t)
 	whole = time.Since(began)
 	o := w.fleets[0]
-	w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: o.Spec.Inventory.Secrets[0].Name}] = inventory(t, 0, min(secretRows, len(w.parts.Fleets[o.Name].Devices)), "moved")
+	w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: o.Spec.Inventory.Secrets[0].Name}] = inventory(t, o.Name, 0, min(secretRows, len(w.parts.Fleets[o.Name].Devices)), "moved")
 	began = time.Now()
 	w.compile(t, o)
 	w.publish(t)
@@ -134,9 +142,14 @@ func (w *world) measure(t *testing.T) (whole, change time.Duration, peak float64
 // compile does for a fleet what its controller does, but for what it writes.
 func (w *world) compile(t *testing.T, o *v1alpha1.DeviceFleet) {
 	t.Helper()
+	at := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
+	turns := w.claims.Turns(at)
 	plan, problems := compile.Fleet(w.snapshot, o)
 	if problems.Fatal() || plan.Refused > 0 || len(plan.Document.Devices) == 0 {
-		t.Fatalf("%s: %v, %d rows refused: %v", o.Name, problems, plan.Refused, plan.Rejected)
+		t.Fatalf("%s: %v, %d rows refused", o.Name, problems, plan.Refused)
+	}
+	if again, _ := w.claims.Set(at, plan.Claims(), turns); again {
+		t.Fatalf("%s: verdicts on its claims changed", o.Name)
 	}
 	version := kit.Digest(o.Name, plan.Document, plan.Credentials)
 	w.parts.Fleets[o.Name], w.parts.Credentials[o.Name], w.parts.Versions[o.Name] = plan.Document, plan.Credentials, version
