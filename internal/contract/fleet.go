@@ -103,4 +103,6 @@ type Credential struct {
 	PreviousUntil int64  `json:"previousUntil,omitempty"`
 	// Via is the device whose connection speaks for this one, which then has none of its own.
 	Via string `json:"via,omitempty"`
+	// Stored says that the device is in store: known, and not admitted. Only in fleets that take in devices that no row names.
+	Stored bool `json:"stored,omitempty"`
 }

@@ -268,7 +268,7 @@ func (r *Registry) lookup(fleet, device string) (*fleetEntry, contract.Credentia
 	if c, ok := f.credential(device); ok {
 		return f, c, nil
 	}
-	if _, ok := f.Devices[device]; ok {
+	if c, ok := f.Devices[device]; ok && !c.Stored {
 		return nil, none, &Refusal{ReasonSpokenFor, fleet, device}
 	}
 	return nil, none, &Refusal{Reason: ReasonNoDevice, Fleet: fleet}

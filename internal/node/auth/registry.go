@@ -64,7 +64,7 @@ func (f *fleetEntry) credential(device string) (contract.Credential, bool) {
 	if !ok { // open enrolment, under the fleet's own CA alone
 		return c, f.Open > 0 && f.Method == methodX509 && f.Rule == "" && f.AccessMode == "" && contract.ValidDevice(device)
 	}
-	return c, c.Via == "" && f.AccessMode != modePlatform
+	return c, c.Via == "" && !c.Stored && f.AccessMode != modePlatform
 }
 
 // NewRegistry reads the credentials of a bundle for the platform of that name. A fleet with an issuer that cannot be read
@@ -104,16 +104,27 @@ func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
 	return f, problems
 }
 
-// speakers fills via. A row whose speaker is not there has none, and nobody speaks for it.
+// speakers fills via. A row whose speaker is not there has none, and nobody speaks for it; nor does a device of another namespace, whose
+// fleet may have taken the name of the one that the row meant.
 func (r *Registry) speakers() []error {
+	var problems []error
 	for name, f := range r.fleets {
+		strangers := map[string]bool{}
 		for device, c := range f.Devices {
-			if c.Via != "" {
-				r.via[c.Via] = append(r.via[c.Via], Prefix{name, device})
+			if c.Via == "" {
+				continue
 			}
+			fleet, _, _ := contract.ParseDeviceID(c.Via)
+			if g := r.fleets[fleet]; g != nil && g.Namespace != f.Namespace {
+				strangers[fleet] = true
+				continue
+			}
+			r.via[c.Via] = append(r.via[c.Via], Prefix{name, device})
+		}
+		for fleet := range strangers {
+			problems = append(problems, fmt.Errorf("fleet %s: its rows name gateways of fleet %s, which is of another namespace; name one of its own", name, fleet))
 		}
 	}
-	var problems []error
 	for speaker, rows := range r.via {
 		slices.SortFunc(rows, func(a, b Prefix) int { return strings.Compare(a.Fleet+"."+a.Device, b.Fleet+"."+b.Device) })
 		if len(rows) > maxVia {
