@@ -152,6 +152,12 @@ func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan)
 		old := authority(s, o, p.Generation)
 		if len(old.Issued) > 0 {
 			plan.Credentials.Issuers = append(plan.Credentials.Issuers, string(old.Issued["tls.crt"]))
+			if !plan.CAPending { // nodes heed the end, also while the fleet is held back by something else
+				if plan.Credentials.IssuersUntil == nil {
+					plan.Credentials.IssuersUntil = []int64{0} // the present one
+				}
+				plan.Credentials.IssuersUntil = append(plan.Credentials.IssuersUntil, p.Until.Unix())
+			}
 		}
 		plan.PreviousCAs = append(plan.PreviousCAs, old)
 		plan.Previous = append(plan.Previous, p)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/certrule"
@@ -49,8 +50,18 @@ type fleetEntry struct {
 	// roots and issuers are the same CAs, as a pool and by key.
 	roots   *x509.CertPool
 	issuers []issuerKey
+	// ends of those issuers that have one.
+	ends map[issuerKey]time.Time
 	// rule reads a device from a certificate of a vendor's own CA; nil where the certificate has the device's URI.
 	rule *certrule.Rule
+}
+
+// until gives when a connection ends that rests on a certificate and its issuer: with the first of the two.
+func (f *fleetEntry) until(leaf *x509.Certificate, issuer issuerKey) time.Time {
+	if end, ok := f.ends[issuer]; ok && end.Before(leaf.NotAfter) {
+		return end
+	}
+	return leaf.NotAfter
 }
 
 func (f *fleetEntry) lists(k issuerKey) bool { return slices.Contains(f.issuers, k) }
@@ -82,7 +93,7 @@ func NewRegistry(platform string, credentials map[string]contract.Credentials) (
 }
 
 func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
-	f := &fleetEntry{Credentials: c, roots: x509.NewCertPool()}
+	f := &fleetEntry{Credentials: c, roots: x509.NewCertPool(), ends: map[issuerKey]time.Time{}}
 	var problems []error
 	for n, text := range c.Issuers {
 		certs, err := parsePEM(text)
@@ -91,7 +102,11 @@ func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
 		}
 		for _, cert := range certs {
 			f.roots.AddCert(cert)
-			f.issuers = append(f.issuers, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
+			key := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+			f.issuers = append(f.issuers, key)
+			if end, ok := c.EndOfIssuer(n); ok {
+				f.ends[key] = end
+			}
 		}
 	}
 	if c.Rule != "" {

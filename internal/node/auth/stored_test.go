@@ -1,8 +1,10 @@
 package auth
 
 import (
+	"crypto/x509"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -50,6 +52,39 @@ func TestGatewayOfAnotherNamespace(t *testing.T) {
 		})
 		if got := r.prefixes("gw", "g"); len(got) != want || len(problems) != 2-want {
 			t.Errorf("gateway in namespace %s speaks for %v, problems %v", namespace, got, problems)
+		}
+	}
+}
+
+// TestIssuerEnds: what stands under the CA before a rotation ends with its overlap, whether or not a newer bundle comes.
+func TestIssuerEnds(t *testing.T) {
+	former, present := newCA(t, "former"), newCA(t, "present")
+	now := time.Now()
+	end := now.Add(30 * time.Minute).Truncate(time.Second)
+	r, problems := NewRegistry(platform, map[string]contract.Credentials{"f": {Method: methodX509, Issuers: []string{present.pem, former.pem},
+		IssuersUntil: []int64{0, end.Unix()}, Devices: map[string]contract.Credential{"d": {}}}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, tc := range []struct {
+		by    ca
+		at    time.Time
+		want  Reason
+		until time.Time
+	}{
+		{present, now, "", time.Time{}}, {present, end.Add(time.Second), "", time.Time{}},
+		{former, now, "", end}, {former, end.Add(time.Second), ReasonBadIssuer, end},
+	} {
+		leaf := tc.by.client(t, contract.DeviceURI(platform, "f", "d")).Leaf
+		if tc.until.IsZero() {
+			tc.until = leaf.NotAfter
+		}
+		id, no := r.Identify(Request{Type: "mqtt", ClientID: "f_d", Chain: []*x509.Certificate{leaf}}, tc.at, nil)
+		switch {
+		case tc.want == "" && (no != nil || !id.Until.Equal(tc.until)):
+			t.Errorf("under %s: %v, until %v, want %v", tc.by.cert.Subject, no, id.Until, tc.until)
+		case tc.want != "" && (no == nil || no.Reason != tc.want):
+			t.Errorf("under %s at %v: %v, want %s", tc.by.cert.Subject, tc.at, no, tc.want)
 		}
 	}
 }
