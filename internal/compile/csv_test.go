@@ -105,6 +105,16 @@ func TestInventoryIsBounded(t *testing.T) {
 	}
 }
 
+// The longest names that a Secret and its key may have fit into a status.
+func TestSourceFitsTheStatus(t *testing.T) {
+	long := strings.Repeat("s", 253)
+	for _, r := range compile.ReadInventoryOf(long, map[string][]byte{long[4:] + ".csv": []byte("x")}).Rejected {
+		if len(r.Source) > 512 {
+			t.Errorf("source has %d characters", len(r.Source))
+		}
+	}
+}
+
 // FuzzReadCSV: whatever a vendor uploads, reading ends, every line is there, and nothing of a row is repeated that a person
 // may have written into it.
 func FuzzReadCSV(f *testing.F) {

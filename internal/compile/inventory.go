@@ -36,6 +36,8 @@ const (
 	maxInventoryBytes = 64 << 20
 	// maxRows are read, rejected ones included.
 	maxRows = 250_000
+	// maxSource characters say where a row is: the status takes no more, and names of 253 would be.
+	maxSource = 512
 	// maxKept rejections are kept; they are all counted.
 	maxKept = 1_000
 	// maxColumns of a CSV, and maxCell bytes of a value.
@@ -174,6 +176,7 @@ func (v *inventory) secret(name string, data map[string][]byte) {
 			return
 		}
 		source := "secrets/" + name + "/" + key
+		source = source[:min(len(source), maxSource)]
 		switch raw := bytes.NewReader(data[key]); {
 		case strings.HasSuffix(key, inventorySuffixGzip):
 			v.packed(source, raw)
