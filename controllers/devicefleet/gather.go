@@ -15,6 +15,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/artifact"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/shelf"
 )
 
 // gather reads profile, vendor, communities and inventories that a fleet names, and its CA.
@@ -37,10 +38,10 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DeviceFleet) (*comp
 	if err := r.secrets(ctx, s, o); err != nil {
 		return nil, nil, err
 	}
-	if err := r.gateways(ctx, s, o); err != nil {
+	if err := r.artifact(ctx, s, o, kit.Key(kind, o)); err != nil {
 		return nil, nil, err
 	}
-	if err := r.artifact(ctx, s, o); err != nil {
+	if err := r.gateways(ctx, s, o); err != nil {
 		return nil, nil, err
 	}
 	if err := r.named(ctx, s, o); err != nil {
@@ -98,8 +99,8 @@ func (r *Reconciler) rivals(ctx context.Context, s *compile.Snapshot) error {
 	return nil
 }
 
-// artifact takes the fleet's artefact from the store, which fetches what it has not and then calls the fleet again.
-func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
+// artifact takes a fleet's artefact from the store, which fetches what it has not and then calls the fleet of that key again.
+func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, key shelf.Key) error {
 	if o.Spec.Inventory == nil || o.Spec.Inventory.Artifact == nil {
 		return nil
 	}
@@ -115,13 +116,15 @@ func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alp
 		}
 		ref.Credentials = artifact.Credentials{Token: text(data["token"]), Username: text(data["username"]), Password: text(data["password"])}
 	}
-	key := kit.Key(kind, o)
-	got := r.Artifacts.Get(o.Namespace, ref, o.Name, func() { r.Wakes.Wake(key) })
+	got := r.Artifacts.Get(o.Namespace, ref, key.Name, func() { r.Wakes.Wake(key) })
 	out := compile.Artifact{Data: got.Data, Mismatch: errors.Is(got.Err, artifact.ErrDigest), RetryAt: got.RetryAt}
 	if got.Err != nil {
 		out.Problem = got.Err.Error()
 	}
-	s.Artifacts = map[types.NamespacedName]compile.Artifact{client.ObjectKeyFromObject(o): out}
+	if s.Artifacts == nil {
+		s.Artifacts = map[types.NamespacedName]compile.Artifact{}
+	}
+	s.Artifacts[client.ObjectKeyFromObject(o)] = out
 	return nil
 }
 
@@ -164,6 +167,9 @@ func (r *Reconciler) gateways(ctx context.Context, s *compile.Snapshot, o *v1alp
 			continue
 		}
 		if err := r.inventory(ctx, s, f); err != nil {
+			return err
+		}
+		if err := r.artifact(ctx, s, f, kit.Key(kind, o)); err != nil {
 			return err
 		}
 	}

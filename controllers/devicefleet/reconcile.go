@@ -8,7 +8,6 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
@@ -72,7 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.WriteStatus(ctx, before, o); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: soonest(wake(plan, s.Now), retry(s, o))}, report.Err
+	return ctrl.Result{RequeueAfter: soonest(wake(plan, s.Now), retry(s))}, report.Err
 }
 
 // soonest gives the smaller of two times to wait; 0 is never.
@@ -83,13 +82,14 @@ func soonest(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// retry gives the time until the artefact of a fleet is fetched again; 0 for never.
-func retry(s *compile.Snapshot, o *v1alpha1.DeviceFleet) time.Duration {
-	at := s.Artifacts[client.ObjectKeyFromObject(o)].RetryAt
-	if at.IsZero() {
-		return 0
+// retry gives the time until an artefact that the fleet waits for, its own or that of its gateways, is fetched again; 0 for never.
+func retry(s *compile.Snapshot) (wait time.Duration) {
+	for _, a := range s.Artifacts {
+		if !a.RetryAt.IsZero() {
+			wait = soonest(wait, max(time.Second, a.RetryAt.Sub(s.Now)))
+		}
 	}
-	return max(time.Second, at.Sub(s.Now))
+	return wait
 }
 
 func (r *Reconciler) apply(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan compile.FleetPlan, problems compile.Problems) (apply.Report, error) {

@@ -122,6 +122,18 @@ func TestFetchRefuses(t *testing.T) {
 			slow.patience = 50 * time.Millisecond
 			*f = &slow
 		}, "in time"},
+		"breaks off": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(rows))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}), nil, "broke off"},
+		"OCI, answers something else": {http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("sig") == "" {
+				http.Redirect(w, r, "/elsewhere?sig=secret", http.StatusTemporaryRedirect)
+				return
+			}
+			w.Header().Set("Docker-Content-Digest", "sha256:nonsense")
+		}), func(r *Ref, _ **Fetcher) { r.URL = strings.Replace(r.URL, "https", "oci", 1) + "/devices" }, "cannot be used"},
 		"OCI, no repository": {file(nil), func(r *Ref, _ **Fetcher) { r.URL = "oci://host" }, "oci://host/repository"},
 		"OCI, not there":     {status(404), func(r *Ref, _ **Fetcher) { r.URL = strings.Replace(r.URL, "https", "oci", 1) + "/devices" }, "no layer"},
 		"OCI, forbidden":     {status(403), func(r *Ref, _ **Fetcher) { r.URL = strings.Replace(r.URL, "https", "oci", 1) + "/devices" }, "403"},

@@ -5,6 +5,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -111,7 +112,10 @@ func (f *Fetcher) layer(ctx context.Context, name string, ref Ref) (io.ReadClose
 	})}
 	repo := &remote.Repository{Client: client, Reference: at, MaxMetadataBytes: 1 << 20}
 	_, body, err := repo.Blobs().FetchReference(ctx, "sha256:"+ref.SHA256)
-	return body, err
+	if err != nil {
+		return nil, cmp.Or(known(err), errors.New("the registry's answer cannot be used")) // others hold the address that it sent us to
+	}
+	return body, nil
 }
 
 // read takes the content in, within its bound, and checks the digest.
@@ -123,7 +127,7 @@ func read(body io.Reader, want string) ([]byte, error) {
 	case counted.N <= 0:
 		return nil, fmt.Errorf("is larger than %d MiB; gzip it, or split the fleet", MaxBytes>>20)
 	case err != nil:
-		return nil, plain(err)
+		return nil, cmp.Or(known(err), errors.New("the host's answer broke off"))
 	case digest(sum) != want:
 		return nil, ErrDigest
 	}
@@ -165,7 +169,10 @@ func answered(status int) error {
 }
 
 // plain takes from an error what may hold a signed address or an answer of the host, and gives the same text for the same cause.
-func plain(err error) error {
+func plain(err error) error { return cmp.Or(known(err), err) }
+
+// known gives the text for a cause that has one, or nil.
+func known(err error) error {
 	var refused *refusedError
 	var unsafe *redirectError
 	var answer *errcode.ErrorResponse
@@ -189,5 +196,5 @@ func plain(err error) error {
 	if errors.As(err, &wrapped) {
 		return certificate(wrapped.Err)
 	}
-	return err
+	return nil
 }

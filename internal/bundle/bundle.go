@@ -77,7 +77,7 @@ func shards(p Parts) []contract.Shard {
 	}
 	for name, c := range p.Credentials {
 		if p.Fleets[name].Placement == placementEdge { // its devices are admitted at their edge node, and nowhere else
-			c.Devices = map[string]contract.Credential{}
+			c.Devices, c.Open = map[string]contract.Credential{}, 0
 		}
 		out = append(out, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
 			Data: under("credentials", map[string]any{name: c})})

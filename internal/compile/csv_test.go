@@ -67,8 +67,10 @@ func TestInventoryIsBounded(t *testing.T) {
 	}{
 		"rows that are all wrong": {1, "device\n", "a,b\n", 300_000, "more than 250000 rows"},
 		"many files":              {20, "device\n", "d\n", 249_990, "more than 250000 rows"},
-		"one endless value":       {1, "device\n\"", "a", 80 << 20, "larger than 64 MiB"},
-		"an endless header":       {1, "device", ",device", 12 << 20, "larger than 64 MiB"},
+		"one endless value":       {1, "device\n\"", "a", 80 << 20, "longer than 256 KiB"},
+		"an endless header":       {1, "device", ",device", 12 << 20, "longer than 256 KiB"},
+		"an endless row":          {1, "device\n", ",", 80 << 20, "longer than 256 KiB"},
+		"rows within a quote":     {1, "device\n", ",,,,,,,\"\n\",", 8 << 20, "longer than 256 KiB"},
 		"many columns":            {1, "device", ",device", 1000, "1001 columns; at most 64"},
 		"long values":             {1, "device,attribute.x\n", "d," + strings.Repeat("x", 1000) + "\n", 70_000, "larger than 64 MiB"},
 	} {
@@ -84,6 +86,10 @@ func TestInventoryIsBounded(t *testing.T) {
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			v := compile.ReadInventory(data)
+			runtime.ReadMemStats(&after)
+			if grown := int64(after.Sys) - int64(before.Sys); grown > 128<<20 {
+				t.Errorf("%d MiB are taken while it is read", grown>>20)
+			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
@@ -96,6 +102,16 @@ func TestInventoryIsBounded(t *testing.T) {
 				t.Errorf("the first rejection says %q, want %q", first, c.says)
 			}
 		})
+	}
+}
+
+// The longest names that a Secret and its key may have fit into a status.
+func TestSourceFitsTheStatus(t *testing.T) {
+	long := strings.Repeat("s", 253)
+	for _, r := range compile.ReadInventoryOf(long, map[string][]byte{long[4:] + ".csv": []byte("x")}).Rejected {
+		if len(r.Source) > 512 {
+			t.Errorf("source has %d characters", len(r.Source))
+		}
 	}
 }
 

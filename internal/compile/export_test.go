@@ -23,8 +23,11 @@ type Bounded struct {
 }
 
 // ReadInventory reads the data of one inventory Secret, and takes no row.
-func ReadInventory(data map[string][]byte) Bounded {
+func ReadInventory(data map[string][]byte) Bounded { return ReadInventoryOf("s", data) }
+
+// ReadInventoryOf reads the data of an inventory Secret of that name.
+func ReadInventoryOf(name string, data map[string][]byte) Bounded {
 	v := newInventory(func(row) fault { return fault{} })
-	v.secret("s", data)
+	v.secret(name, data)
 	return Bounded{Total: v.total, Refused: v.refused, Rejected: v.rejected}
 }

@@ -78,11 +78,13 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		plan.Document.Placement = string(v1alpha1.PlacementEdge)
 	}
 	if inv := o.Spec.Inventory; inv != nil && inv.Open != nil {
+		checkOpen(&c, o)
 		plan.Document.Open, plan.Credentials.Open = true, inv.Open.Max
 	}
 	rows := newChecker(s, o)
 	inv := newInventory(registrar(rows, &plan))
 	inv.read(&c, s, o)
+	rows.speakers.waits(&c)
 	plan.claims = rows.claims
 	plan.Total, plan.Refused, plan.Rejected, plan.ByCode = inv.total, inv.refused, inv.rejected, inv.byCode()
 	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
@@ -96,6 +98,17 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		plan.Credentials.AccessMode, plan.Credentials.PlatformHash, plan.Credentials.Open = "", "", 0
 	}
 	return plan, c.list
+}
+
+// checkOpen refuses open enrolment where nobody would be let in by it.
+func checkOpen(c *problems, o *v1alpha1.DeviceFleet) {
+	const at = "spec.inventory.open"
+	switch {
+	case vendorCA(o) != nil:
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at, "trusts the fleet's own CA, and mode VendorCA has none; write mode Issued, or list the devices")
+	case o.Spec.Placement == v1alpha1.PlacementEdge:
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at, "with placement Edge nothing says at which edge node a device comes in; write placement Center, or list the devices")
+	}
 }
 
 func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {

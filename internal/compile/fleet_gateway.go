@@ -35,10 +35,20 @@ type speakers struct {
 	devices map[string]map[string]bool
 	// rows counts those of each speaker.
 	rows map[string]int
+	// unread are gateway fleets whose inventories are not all there: which devices they have is not known.
+	unread map[string]Problem
 }
 
 func newSpeakers(s *Snapshot, o *v1alpha1.DeviceFleet) *speakers {
-	return &speakers{s, o, map[string]map[string]bool{}, map[string]int{}}
+	return &speakers{s, o, map[string]map[string]bool{}, map[string]int{}, map[string]Problem{}}
+}
+
+// waits makes the fleet wait for the inventories of its gateways: without them rows that are good would lose their speaker.
+func (v *speakers) waits(c *problems) {
+	for _, fleet := range slices.Sorted(maps.Keys(v.unread)) {
+		p := v.unread[fleet]
+		c.waiting(p.Condition, p.Reason, "spec.inventory", "the gateways of DeviceFleet "+fleet+" are not known: "+p.Text())
+	}
 }
 
 // of gives the device whose connection speaks for a row: empty where it speaks for itself, or the topic of its cloud names it.
@@ -95,7 +105,9 @@ func (v *speakers) gateway(id string) fault {
 		devices = v.gateways(fleet)
 		v.devices[fleet] = devices
 	}
+	_, unread := v.unread[fleet]
 	switch {
+	case unread: // waits says so
 	case devices == nil:
 		return fault{v1alpha1.RowUnknownGateway, "via: no DeviceFleet " + quoted(fleet) + " with accessMode Device in namespace " + v.o.Namespace}
 	case !devices[device]:
@@ -109,10 +121,13 @@ func (v *speakers) gateways(fleet string) map[string]bool {
 	if !ok || f.Namespace != v.o.Namespace || (f.Spec.AccessMode != v1alpha1.AccessDevice && f.Spec.AccessMode != "") {
 		return nil
 	}
-	out := map[string]bool{}
+	out, c := map[string]bool{}, problems{}
 	newInventory(func(r row) fault {
 		out[r.Device] = true
 		return fault{}
-	}).read(&problems{}, v.s, f)
+	}).read(&c, v.s, f)
+	if len(c.list) > 0 {
+		v.unread[fleet] = c.list[0]
+	}
 	return out
 }

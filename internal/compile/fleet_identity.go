@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,8 +37,12 @@ type FleetCA struct {
 	Issued map[string][]byte
 }
 
-// maxVendorCAs bounds the certificates of a vendor's own bundle.
-const maxVendorCAs = 8
+const (
+	// maxVendorCAs bounds the certificates of a vendor's own bundle.
+	maxVendorCAs = 8
+	// maxPreviousCAs bounds the CAs that are taken beside the present one: the status has room for eight fingerprints.
+	maxPreviousCAs = 7
+)
 
 // FleetCAName names the Certificate of a generation of a fleet's CA, and its Secret, in the platform's namespace.
 func FleetCAName(fleet string, generation int32) string {
@@ -84,7 +89,8 @@ func previousCAs(o *v1alpha1.DeviceFleet, now time.Time) []v1alpha1.PreviousCA {
 		list = append(list, v1alpha1.PreviousCA{Generation: was, Until: until})
 	}
 	slices.SortFunc(list, func(a, b v1alpha1.PreviousCA) int { return int(b.Generation) - int(a.Generation) })
-	return slices.DeleteFunc(list, func(p v1alpha1.PreviousCA) bool { return p.Generation == present })
+	list = slices.DeleteFunc(list, func(p v1alpha1.PreviousCA) bool { return p.Generation == present })
+	return list[:min(len(list), maxPreviousCAs)]
 }
 
 // identity fills in how the devices of a fleet prove who they are.
@@ -146,6 +152,12 @@ func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan)
 		old := authority(s, o, p.Generation)
 		if len(old.Issued) > 0 {
 			plan.Credentials.Issuers = append(plan.Credentials.Issuers, string(old.Issued["tls.crt"]))
+			if !plan.CAPending { // nodes heed the end, also while the fleet is held back by something else
+				if plan.Credentials.IssuersUntil == nil {
+					plan.Credentials.IssuersUntil = []int64{0} // the present one
+				}
+				plan.Credentials.IssuersUntil = append(plan.Credentials.IssuersUntil, p.Until.Unix())
+			}
 		}
 		plan.PreviousCAs = append(plan.PreviousCAs, old)
 		plan.Previous = append(plan.Previous, p)
@@ -175,7 +187,11 @@ func vendorIssuers(c *problems, s *Snapshot, v v1alpha1.VendorCA, plan *FleetPla
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+"caBundle", fmt.Sprintf("holds %d certificates; write 1 to %d (PEM)", len(list), maxVendorCAs))
 		return
 	}
-	valid := 0
+	if strings.Count(v.CABundle, "-----BEGIN") != len(list) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+"caBundle", "holds something else than certificates, or one that is broken; write certificates alone (PEM), and never a key")
+		return
+	}
+	valid, bundle := 0, ""
 	for i, der := range list {
 		cert, err := x509.ParseCertificate(der)
 		reason := ""
@@ -191,11 +207,12 @@ func vendorIssuers(c *problems, s *Snapshot, v v1alpha1.VendorCA, plan *FleetPla
 		if s.Now.Before(cert.NotAfter) {
 			valid++
 		}
+		bundle += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) // and nothing that stands around it
 	}
 	if valid == 0 {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+"caBundle", "every certificate in it has ended; write the CA that signs devices now")
 	}
-	plan.Credentials.Issuers, plan.Credentials.Rule = []string{v.CABundle}, v.Rule
+	plan.Credentials.Issuers, plan.Credentials.Rule = []string{bundle}, v.Rule
 }
 
 // unfitCA says why a certificate may not sign devices, or nothing.

@@ -36,11 +36,15 @@ const (
 	maxInventoryBytes = 64 << 20
 	// maxRows are read, rejected ones included.
 	maxRows = 250_000
+	// maxSource characters say where a row is: the status takes no more, and names of 253 would be.
+	maxSource = 512
 	// maxKept rejections are kept; they are all counted.
 	maxKept = 1_000
 	// maxColumns of a CSV, and maxCell bytes of a value.
 	maxColumns = 64
 	maxCell    = 256
+	// maxRecord bytes may stand between two rows: a row of nothing but commas takes forty times its size while it is read.
+	maxRecord = 256 << 10
 )
 
 // row is an inventory row with the place it came from.
@@ -93,7 +97,7 @@ func (v *inventory) read(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
 		}
 	}
 	if o.Spec.Inventory.Artifact != nil {
-		if data := artifact(c, s, o); data != nil {
+		if data := artifact(c, s, o); data != nil && !v.ended {
 			v.file(sourceArtifact, data)
 		}
 	}
@@ -172,6 +176,7 @@ func (v *inventory) secret(name string, data map[string][]byte) {
 			return
 		}
 		source := "secrets/" + name + "/" + key
+		source = source[:min(len(source), maxSource)]
 		switch raw := bytes.NewReader(data[key]); {
 		case strings.HasSuffix(key, inventorySuffixGzip):
 			v.packed(source, raw)
@@ -211,19 +216,28 @@ func (v *inventory) packed(source string, raw io.Reader) {
 // errTooLarge ends the reading of a fleet's inventory.
 var errTooLarge = fmt.Errorf("the fleet's inventory is larger than %d MiB of CSV; split the fleet", maxInventoryBytes>>20)
 
-// Read gives the bytes of in, until the fleet's allowance is used up.
+// errRecord ends the reading of a file: where its next row begins cannot be known.
+var errRecord = fmt.Errorf("a row is longer than %d KiB, maybe because of a quote that is never closed; correct it: the rest of the file is not read", maxRecord>>10)
+
+// Read gives the bytes of in, until the fleet's allowance is used up, or that of one row.
 func (l *limited) Read(p []byte) (int, error) {
-	if *l.left <= 0 {
+	switch {
+	case *l.left <= 0:
 		return 0, errTooLarge
+	case l.record >= maxRecord:
+		return 0, errRecord
 	}
 	n, err := l.in.Read(p[:min(int64(len(p)), *l.left)])
 	*l.left -= int64(n)
+	l.record += n
 	return n, err
 }
 
 type limited struct {
 	in   io.Reader
 	left *int64
+	// record counts the bytes since it was set to 0, which is before each row.
+	record int
 }
 
 // columns of an inventory CSV. Further columns named attribute.<name> become attributes.
@@ -261,11 +275,16 @@ func (v *inventory) csv(source string, in io.Reader) {
 	}
 	limit := func(reason string) fault { return fault{v1alpha1.RowLimitExceeded, reason} }
 	unreadable := func(reason string) fault { return fault{v1alpha1.RowUnreadable, reason} }
-	reader := csv.NewReader(withoutMark(&limited{in, &v.left}))
+	bounded := &limited{in: in, left: &v.left}
+	reader := csv.NewReader(withoutMark(bounded))
 	reader.FieldsPerRecord, reader.TrimLeadingSpace, reader.Comment = -1, true, '#'
 	header, err := reader.Read()
 	if errors.Is(err, errTooLarge) {
 		v.end(at(1, limit(err.Error())))
+		return
+	}
+	if errors.Is(err, errRecord) {
+		v.reject(at(1, unreadable(err.Error())))
 		return
 	}
 	if reason := badHeader(header, err); reason != "" {
@@ -274,6 +293,7 @@ func (v *inventory) csv(source string, in io.Reader) {
 	}
 	reader.ReuseRecord = true
 	for {
+		bounded.record = 0
 		record, err := reader.Read()
 		if errors.Is(err, io.EOF) {
 			return

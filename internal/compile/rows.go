@@ -37,6 +37,9 @@ func registrar(k *checker, plan *FleetPlan) func(row) fault {
 		}
 		plan.Document.Devices[r.Device] = r.document()
 		if r.Community == "" { // in store: known, and not admitted before it hangs somewhere
+			if plan.Credentials.Open > 0 { // else it would be taken in as one that no row names
+				plan.Credentials.Devices[r.Device] = contract.Credential{Stored: true}
+			}
 			return fault{}
 		}
 		if k.via != "" || k.fleet.Spec.AccessMode != v1alpha1.AccessPlatform { // else the payload of the cloud names it

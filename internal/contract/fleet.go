@@ -1,5 +1,7 @@
 package contract
 
+import "time"
+
 // Fleet is the document below dizuo/fleets/<name> of a ShardFleet: the registry rows of one vendor's devices.
 type Fleet struct {
 	// Namespace of the DeviceFleet object.
@@ -87,6 +89,8 @@ type Credentials struct {
 	Limits Limits `json:"limits,omitzero"`
 	// Issuers are the CA certificates (PEM) under which the fleet's device certificates stand; two during a rotation.
 	Issuers []string `json:"issuers,omitempty"`
+	// IssuersUntil are the ends of Issuers by their place, in Unix seconds; 0, or none at that place, has no end.
+	IssuersUntil []int64 `json:"issuersUntil,omitempty"`
 	// Devices by name; a device that is not here is not admitted.
 	Devices map[string]Credential `json:"devices"`
 }
@@ -103,4 +107,14 @@ type Credential struct {
 	PreviousUntil int64  `json:"previousUntil,omitempty"`
 	// Via is the device whose connection speaks for this one, which then has none of its own.
 	Via string `json:"via,omitempty"`
+	// Stored says that the device is in store: known, and not admitted. Only in fleets that take in devices that no row names.
+	Stored bool `json:"stored,omitempty"`
+}
+
+// EndOfIssuer gives when the issuer at a place of Issuers is taken no more, beside its own end; ok is false for never.
+func (c Credentials) EndOfIssuer(n int) (end time.Time, ok bool) {
+	if n >= len(c.IssuersUntil) || c.IssuersUntil[n] == 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(c.IssuersUntil[n], 0), true
 }

@@ -215,8 +215,8 @@ func (r *Registry) underCA(req Request, f *fleetEntry, fleet, device string, now
 	}
 	for _, chain := range chains {
 		issuer := sha256.Sum256(chain[len(chain)-1].RawSubjectPublicKeyInfo)
-		if f.lists(issuer) {
-			return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, issuer, ""), Until: req.Chain[0].NotAfter}, nil
+		if until := f.until(req.Chain[0], issuer); f.lists(issuer) && !now.After(until) {
+			return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, issuer, ""), Until: until}, nil
 		}
 	}
 	return Identity{}, &Refusal{ReasonBadIssuer, fleet, device}
@@ -268,7 +268,7 @@ func (r *Registry) lookup(fleet, device string) (*fleetEntry, contract.Credentia
 	if c, ok := f.credential(device); ok {
 		return f, c, nil
 	}
-	if _, ok := f.Devices[device]; ok {
+	if c, ok := f.Devices[device]; ok && !c.Stored {
 		return nil, none, &Refusal{ReasonSpokenFor, fleet, device}
 	}
 	return nil, none, &Refusal{Reason: ReasonNoDevice, Fleet: fleet}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/certrule"
@@ -49,8 +50,18 @@ type fleetEntry struct {
 	// roots and issuers are the same CAs, as a pool and by key.
 	roots   *x509.CertPool
 	issuers []issuerKey
+	// ends of those issuers that have one.
+	ends map[issuerKey]time.Time
 	// rule reads a device from a certificate of a vendor's own CA; nil where the certificate has the device's URI.
 	rule *certrule.Rule
+}
+
+// until gives when a connection ends that rests on a certificate and its issuer: with the first of the two.
+func (f *fleetEntry) until(leaf *x509.Certificate, issuer issuerKey) time.Time {
+	if end, ok := f.ends[issuer]; ok && end.Before(leaf.NotAfter) {
+		return end
+	}
+	return leaf.NotAfter
 }
 
 func (f *fleetEntry) lists(k issuerKey) bool { return slices.Contains(f.issuers, k) }
@@ -64,7 +75,7 @@ func (f *fleetEntry) credential(device string) (contract.Credential, bool) {
 	if !ok { // open enrolment, under the fleet's own CA alone
 		return c, f.Open > 0 && f.Method == methodX509 && f.Rule == "" && f.AccessMode == "" && contract.ValidDevice(device)
 	}
-	return c, c.Via == "" && f.AccessMode != modePlatform
+	return c, c.Via == "" && !c.Stored && f.AccessMode != modePlatform
 }
 
 // NewRegistry reads the credentials of a bundle for the platform of that name. A fleet with an issuer that cannot be read
@@ -82,7 +93,7 @@ func NewRegistry(platform string, credentials map[string]contract.Credentials) (
 }
 
 func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
-	f := &fleetEntry{Credentials: c, roots: x509.NewCertPool()}
+	f := &fleetEntry{Credentials: c, roots: x509.NewCertPool(), ends: map[issuerKey]time.Time{}}
 	var problems []error
 	for n, text := range c.Issuers {
 		certs, err := parsePEM(text)
@@ -91,7 +102,11 @@ func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
 		}
 		for _, cert := range certs {
 			f.roots.AddCert(cert)
-			f.issuers = append(f.issuers, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
+			key := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+			f.issuers = append(f.issuers, key)
+			if end, ok := c.EndOfIssuer(n); ok {
+				f.ends[key] = end
+			}
 		}
 	}
 	if c.Rule != "" {
@@ -104,16 +119,27 @@ func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
 	return f, problems
 }
 
-// speakers fills via. A row whose speaker is not there has none, and nobody speaks for it.
+// speakers fills via. A row whose speaker is not there has none, and nobody speaks for it; nor does a device of another namespace, whose
+// fleet may have taken the name of the one that the row meant.
 func (r *Registry) speakers() []error {
+	var problems []error
 	for name, f := range r.fleets {
+		strangers := map[string]bool{}
 		for device, c := range f.Devices {
-			if c.Via != "" {
-				r.via[c.Via] = append(r.via[c.Via], Prefix{name, device})
+			if c.Via == "" {
+				continue
 			}
+			fleet, _, _ := contract.ParseDeviceID(c.Via)
+			if g := r.fleets[fleet]; g != nil && g.Namespace != f.Namespace {
+				strangers[fleet] = true
+				continue
+			}
+			r.via[c.Via] = append(r.via[c.Via], Prefix{name, device})
+		}
+		for fleet := range strangers {
+			problems = append(problems, fmt.Errorf("fleet %s: its rows name gateways of fleet %s, which is of another namespace; name one of its own", name, fleet))
 		}
 	}
-	var problems []error
 	for speaker, rows := range r.via {
 		slices.SortFunc(rows, func(a, b Prefix) int { return strings.Compare(a.Fleet+"."+a.Device, b.Fleet+"."+b.Device) })
 		if len(rows) > maxVia {

@@ -73,6 +73,14 @@ func Gone(old, next *Registry) iter.Seq[string] {
 					return
 				}
 			}
+			if was.Open == 0 || is == nil {
+				continue
+			}
+			for device, c := range is.Devices { // it may have come in before a row named it
+				if _, named := was.Devices[device]; !named && c.Stored && !yield(old.clientID(name, device)) {
+					return
+				}
+			}
 		}
 	}
 }
@@ -85,7 +93,7 @@ func (f *fleetEntry) connecting() iter.Seq[string] {
 			return
 		}
 		for device, c := range f.Devices {
-			if c.Via == "" && !yield(device) {
+			if c.Via == "" && !c.Stored && !yield(device) {
 				return
 			}
 		}

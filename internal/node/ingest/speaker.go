@@ -52,7 +52,10 @@ func ofCloud(chain []*x509.Certificate, c contract.Credentials, uri string, now 
 		return errSpeaker
 	}
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
-	for _, issuer := range c.Issuers {
+	for n, issuer := range c.Issuers {
+		if end, ok := c.EndOfIssuer(n); ok && now.After(end) {
+			continue
+		}
 		if !roots.AppendCertsFromPEM([]byte(issuer)) {
 			return fmt.Errorf("%w: its CA cannot be read", errSpeaker)
 		}
