@@ -102,11 +102,16 @@ func (m *commander) lateAck(ctx context.Context, tx pgx.Tx, c *Command, a ackFro
 	return recordCommand(ctx, tx, c, "LateAcknowledge", c.State, deviceActor, now, detail{"result": a.Result})
 }
 
+// acknowledgeDesired is acknowledge for a desired state. One goes again to a device whenever that comes back or says its state; the same
+// answer each time does not fill the history.
 func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) error {
 	var version int
-	err := tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + 1
-		WHERE id = $1 AND fleet = $2 AND device = $3 AND state IN ('Pending', 'Received') AND state <> $4 RETURNING version`,
-		a.ID, a.fleet, a.name, string(a.Result), a.Detail, now).Scan(&version)
+	var same bool
+	err := tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + CASE WHEN h.same THEN 0 ELSE 1 END
+		FROM (SELECT coalesce((SELECT id = $1 AND detail->>'result' = $4 FROM grid.desired_history
+			WHERE fleet = $2 AND device = $3 ORDER BY n DESC LIMIT 1), false) AS same) h
+		WHERE id = $1 AND fleet = $2 AND device = $3 AND state IN ('Pending', 'Received') AND state <> $4 RETURNING version, h.same`,
+		a.ID, a.fleet, a.name, string(a.Result), a.Detail, now).Scan(&version, &same)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		m.metrics.acks.WithLabelValues("unmatched").Inc() // of another device, of a former desired state, repeated, or of nothing at all
@@ -115,6 +120,9 @@ func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom
 		return fmt.Errorf("desired state: %w", err)
 	}
 	m.metrics.acks.WithLabelValues(string(a.Result)).Inc()
+	if same {
+		return nil
+	}
 	return recordDesired(ctx, tx, a.fleet, a.name, version, a.ID, "Acknowledge", "", deviceActor, now, detail{"result": a.Result})
 }
 

@@ -686,7 +686,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if actions, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || strings.Join(actions, " ") != "Set Acknowledge Acknowledge Set Acknowledge Drop" {
+	if actions, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || strings.Join(actions, " ") != "Set Acknowledge Set Acknowledge Drop" {
 		t.Errorf("%v, %v", actions, err)
 	}
 

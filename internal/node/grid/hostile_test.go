@@ -217,3 +217,25 @@ func TestMisfitsAtQoSZeroAreCounted(t *testing.T) {
 		t.Errorf("%d invalid messages are counted, want 1", n)
 	}
 }
+
+// A device that answers the same to the same desired state, again and again, fills no history; another answer stands there.
+func TestTheSameAckFillsNoHistory(t *testing.T) {
+	o := newOrders(t, func(*intake.Bundle) {})
+	var v DesiredView
+	if got := o.call("PUT", "/v1/devices/pumps.p1/desired/lamp", o.boss(), map[string]any{"arguments": map[string]any{"on": true}}, &v); got != 200 {
+		t.Fatalf("desired: %d", got)
+	}
+	for _, result := range []string{"Done", "Done", "Done", "Failed", "Failed", "Done"} {
+		o.next("desired")
+		o.say("p1", contract.ChannelAck, fmt.Sprintf(`{"id":%q,"result":%q}`, v.ID, result))
+		eventually(t, result, func() bool {
+			return number(t, o.pool, "SELECT count(*) FROM grid.desired WHERE state = $1", result) == 1
+		})
+		o.advance(2 * time.Minute)
+		o.say("p1", contract.ChannelState, `{"level":1}`)
+	}
+	o.next("desired")
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.desired_history HAVING max(n) = count(*)"); n != 1+3 {
+		t.Errorf("%d lines of history, want Set, Done, Failed, Done", n)
+	}
+}
