@@ -197,11 +197,15 @@ func (b *batch) up(name string, m *nats.Msg) contract.EdgeBatchReply {
 		return contract.EdgeBatchReply{Mark: p.sequence, Again: true}
 	}
 	err := b.follow(name, edge, &p, in)
-	if err == nil && in.DrainedTo.After(p.drainedTo) {
-		p.drainedTo = in.DrainedTo
-		if p.drainedTo.After(b.now) { // a clock that is ahead must not make anybody believe what has not happened yet
-			p.drainedTo = b.now
+	if at := in.DrainedTo; err == nil {
+		// A clock that is ahead must not make anybody believe what has not happened yet, nor that what waits in the outbox has come.
+		if at.After(b.now) {
+			at = b.now
+			if in.Last > p.sequence {
+				at = time.Time{}
+			}
 		}
+		p.drainedTo = later(p.drainedTo, at)
 	}
 	b.edges[name] = p
 	out := contract.EdgeBatchReply{Mark: p.sequence}

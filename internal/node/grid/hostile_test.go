@@ -239,3 +239,24 @@ func TestTheSameAckFillsNoHistory(t *testing.T) {
 		t.Errorf("%d lines of history, want Set, Done, Failed, Done", n)
 	}
 }
+
+// By a clock that is ahead, what an edge node's batch goes up to may be later than now. That says nothing of what waits behind it.
+func TestAnEdgeWhoseClockIsAheadHidesNoBacklog(t *testing.T) {
+	w := newWorldWith(t, limited(0), func(*service) {})
+	nc, _ := connect(t, w.broker.ClientURL())
+	defer nc.Close()
+	ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a"})
+	drained := func(sequence, last uint64) int64 {
+		b := contract.EdgeBatch{Incarnation: "a", Messages: []contract.EdgeMessage{signal(sequence, "s1")}, Last: last, DrainedTo: time.Now().Add(3 * time.Hour)}
+		if r := ask[contract.EdgeBatchReply](t, nc, "e1", contract.EdgeUp, b); r.Mark != sequence || r.Error != "" {
+			t.Fatalf("%+v", r)
+		}
+		return number(t, w.pool, "SELECT count(*) FROM grid.edge_position WHERE edge = 'e1' AND drained_to <= now()")
+	}
+	if drained(1, 2) != 0 {
+		t.Error("one more message waits, and everything counts as known")
+	}
+	if drained(2, 2) != 1 {
+		t.Error("nothing waits, and nothing is known")
+	}
+}
