@@ -94,11 +94,11 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 		if err != nil {
 			return fmt.Errorf("message: %w", err)
 		}
-		b.take(m.Subject(), m.Data(), meta.Timestamp, fmt.Sprint(meta.Sequence.Stream))
+		b.take(m.Subject(), m.Data(), meta.Timestamp, meta.Timestamp, fmt.Sprint(meta.Sequence.Stream))
 		last = meta.Sequence.Stream
 	}
 	for i, m := range loose {
-		b.take(m.Subject, m.Data, b.now, fmt.Sprintf("%d-%d", b.now.UnixNano(), i))
+		b.take(m.Subject, m.Data, b.now, b.now, fmt.Sprintf("%d-%d", b.now.UnixNano(), i))
 	}
 	for _, m := range fromEdges {
 		b.takeEdge(m)
@@ -111,7 +111,7 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	if len(stored)+len(b.seen)+len(b.events)+len(states)+len(b.edges) == 0 {
+	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges) == 0 {
 		return nil
 	}
 	if err := b.commit(ctx, states, last); err != nil {
@@ -130,9 +130,10 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	return nil
 }
 
-// take runs one message through validation and the engine. What is wrong with a message is counted and never stops others.
-func (b *batch) take(subject string, raw []byte, arrived time.Time, id string) {
-	in, ok := b.receive(subject, raw, arrived)
+// take runs one message through validation and the engine. What is wrong with a message is counted and never stops others. paced is as in
+// receive.
+func (b *batch) take(subject string, raw []byte, arrived, paced time.Time, id string) {
+	in, ok := b.receive(subject, raw, arrived, paced)
 	if !ok {
 		return
 	}

@@ -102,11 +102,16 @@ func (m *commander) lateAck(ctx context.Context, tx pgx.Tx, c *Command, a ackFro
 	return recordCommand(ctx, tx, c, "LateAcknowledge", c.State, deviceActor, now, detail{"result": a.Result})
 }
 
+// acknowledgeDesired is acknowledge for a desired state. One goes again to a device whenever that comes back or says its state; the same
+// answer each time does not fill the history.
 func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) error {
 	var version int
-	err := tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + 1
-		WHERE id = $1 AND fleet = $2 AND device = $3 AND state IN ('Pending', 'Received') AND state <> $4 RETURNING version`,
-		a.ID, a.fleet, a.name, string(a.Result), a.Detail, now).Scan(&version)
+	var same bool
+	err := tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + CASE WHEN h.same THEN 0 ELSE 1 END
+		FROM (SELECT coalesce((SELECT id = $1 AND detail->>'result' = $4 FROM grid.desired_history
+			WHERE fleet = $2 AND device = $3 ORDER BY n DESC LIMIT 1), false) AS same) h
+		WHERE id = $1 AND fleet = $2 AND device = $3 AND state IN ('Pending', 'Received') AND state <> $4 RETURNING version, h.same`,
+		a.ID, a.fleet, a.name, string(a.Result), a.Detail, now).Scan(&version, &same)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		m.metrics.acks.WithLabelValues("unmatched").Inc() // of another device, of a former desired state, repeated, or of nothing at all
@@ -115,23 +120,22 @@ func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom
 		return fmt.Errorf("desired state: %w", err)
 	}
 	m.metrics.acks.WithLabelValues(string(a.Result)).Inc()
+	if same {
+		return nil
+	}
 	return recordDesired(ctx, tx, a.fleet, a.name, version, a.ID, "Acknowledge", "", deviceActor, now, detail{"result": a.Result})
 }
 
-// spoken brings forward what waits for devices that were just heard: they are there. It must run before the batch writes when they were
-// seen, because a desired state goes again to who was silent for as long as makes a device offline, or says its state.
+// spoken brings forward what waits for devices that were just heard: they are there. It must run before presence hears of the batch, because
+// a desired state goes again to who was silent for as long as makes a device offline, or says its state.
 func (b *batch) spoken(ctx context.Context, tx pgx.Tx, now time.Time) error {
 	if len(b.seen) == 0 {
 		return nil
 	}
 	var fleets, names []string
-	var at []time.Time
-	var silence []int64
-	var stated []bool
+	var back []bool
 	for _, d := range slices.SortedFunc(maps.Keys(b.seen), compareDevices) {
-		profile := b.s.bundle.Rules.Profiles[b.s.bundle.Fleets[d.fleet].Profile]
-		fleets, names, at = append(fleets, d.fleet), append(names, d.name), append(at, b.seen[d])
-		silence, stated = append(silence, profile.OfflineSeconds()), append(stated, b.stated[d])
+		fleets, names, back = append(fleets, d.fleet), append(names, d.name), append(back, b.stated[d] || b.cameBack(d))
 	}
 	soon := now.Add(-command.FirstPause)
 	for _, table := range []string{"commands", "desired"} {
@@ -142,14 +146,19 @@ func (b *batch) spoken(ctx context.Context, tx pgx.Tx, now time.Time) error {
 		}
 	}
 	if _, err := tx.Exec(ctx, `UPDATE grid.desired c SET state = 'Pending', sent = 0, next_send_at = $1
-		FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::bigint[], $7::boolean[]) x (fleet, device, at, silence, stated)
-		LEFT JOIN grid.devices_seen s ON s.fleet = x.fleet AND s.device = x.device
-		WHERE c.state IN ('Received', 'Done', 'Failed') AND c.fleet = x.fleet AND c.device = x.device AND c.last_sent_at <= $2
-		AND (x.stated OR s.last_seen IS NULL OR x.silence > 0 AND s.last_seen < x.at - x.silence * interval '1 second')`,
-		now, now.Add(-stateFloor), fleets, names, at, silence, stated); err != nil {
+		FROM unnest($3::text[], $4::text[], $5::boolean[]) x (fleet, device, back)
+		WHERE c.state IN ('Received', 'Done', 'Failed') AND c.fleet = x.fleet AND c.device = x.device AND x.back AND c.last_sent_at <= $2`,
+		now, now.Add(-stateFloor), fleets, names, back); err != nil {
 		return fmt.Errorf("desired states of devices that came back: %w", err)
 	}
 	return nil
+}
+
+// cameBack says whether a device of the batch was never heard before, or was silent for as long as makes it offline.
+func (b *batch) cameBack(d device) bool {
+	last := b.s.w.presence.lastHeard(d)
+	silence := b.s.bundle.Rules.Profiles[b.s.bundle.Fleets[d.fleet].Profile].OfflineSeconds()
+	return last == 0 || silence > 0 && int64(last) < b.seen[d].Unix()-silence
 }
 
 func compareDevices(a, b device) int {

@@ -21,6 +21,8 @@ const (
 	maxEdgeRequests = 64
 	// maxEdgeWork bounds the messages from edge nodes in one transaction.
 	maxEdgeWork = 8 * contract.MaxEdgeBatch
+	// maxPaced bounds a time by an edge node's clock that limits go by, in Unix milliseconds: the year 2255, which fits nanoseconds.
+	maxPaced = 9_000_000_000_000
 	// maxFormer bounds the outboxes that a node may lose.
 	maxFormer = 64
 	// edgeWait is fetchWait while edge nodes bring something: they wait for each answer.
@@ -159,8 +161,8 @@ func (b *batch) hello(name string, m *nats.Msg) contract.HelloReply {
 	}
 	p, known := b.edge(name)
 	switch {
-	case h.Incarnation == "" || len(h.Incarnation) > 64:
-		return no("incarnation %.80q: want 1 to 64 characters", h.Incarnation)
+	case !contract.ValidDevice(h.Incarnation):
+		return no("incarnation %.80q: want 1 to 64 letters, digits, _ or -", h.Incarnation)
 	case h.Base > math.MaxInt64:
 		return no("base %d is too large", h.Base)
 	case known && h.Incarnation == p.incarnation:
@@ -195,11 +197,15 @@ func (b *batch) up(name string, m *nats.Msg) contract.EdgeBatchReply {
 		return contract.EdgeBatchReply{Mark: p.sequence, Again: true}
 	}
 	err := b.follow(name, edge, &p, in)
-	if err == nil && in.DrainedTo.After(p.drainedTo) {
-		p.drainedTo = in.DrainedTo
-		if p.drainedTo.After(b.now) { // a clock that is ahead must not make anybody believe what has not happened yet
-			p.drainedTo = b.now
+	if at := in.DrainedTo; err == nil {
+		// A clock that is ahead must not make anybody believe what has not happened yet, nor that what waits in the outbox has come.
+		if at.After(b.now) {
+			at = b.now
+			if in.Last > p.sequence {
+				at = time.Time{}
+			}
 		}
+		p.drainedTo = later(p.drainedTo, at)
 	}
 	b.edges[name] = p
 	out := contract.EdgeBatchReply{Mark: p.sequence}
@@ -228,8 +234,11 @@ func (b *batch) follow(name string, edge contract.Edge, p *edgePosition, in cont
 			results["repeated"]++
 			continue
 		}
+		if m.Sequence > math.MaxInt64 { // before anything moves there: the database could not hold it
+			return fmt.Errorf("message %d has too large a sequence", m.Sequence)
+		}
 		b.stepOver(name, p, in.Lost, m.Sequence-1)
-		if m.Sequence != p.sequence+1 || m.Sequence > math.MaxInt64 {
+		if m.Sequence != p.sequence+1 {
 			return fmt.Errorf("message %d does not follow %d, and what is between is not declared lost", m.Sequence, p.sequence)
 		}
 		p.sequence = m.Sequence
@@ -266,10 +275,11 @@ func (b *batch) takeFrom(name string, edge contract.Edge, incarnation string, m 
 		return "violation"
 	}
 	at := time.UnixMilli(m.At).UTC()
+	paced := time.UnixMilli(min(max(m.At, 0), maxPaced))
 	if at.After(b.now.Add(clockSkew)) || at.Before(b.now.Add(-oldest)) {
 		at = b.now
 	}
-	b.take(contract.DeviceSubject(m.Fleet, m.Device, m.Channel), m.Payload, at, fmt.Sprintf("%s/%s/%d", name, incarnation, m.Sequence))
+	b.take(contract.DeviceSubject(m.Fleet, m.Device, m.Channel), m.Payload, at, paced, fmt.Sprintf("%s/%s/%d", name, incarnation, m.Sequence))
 	if !ok {
 		return "unregistered" // a row that went while its device's messages waited
 	}

@@ -201,13 +201,19 @@ func edgeWorld(t *testing.T) *world {
 	b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
 	w.bundle = &b
 	w.in.Set(&b)
-	nc, _ := connect(t, w.broker.ClientURL())
+	w.listens()
+	return w
+}
+
+// listens waits until a session answers edge nodes. One that begins behind another waits for the lock, and counts as ready meanwhile.
+func (w *world) listens() {
+	w.t.Helper()
+	nc, _ := connect(w.t, w.broker.ClientURL())
 	defer nc.Close()
-	eventually(t, "the session listens to edge nodes", func() bool {
+	eventually(w.t, "the session listens to edge nodes", func() bool {
 		_, err := nc.Request(contract.EdgeSubject("nobody", contract.EdgeHello), []byte("{}"), time.Second)
 		return err == nil
 	})
-	return w
 }
 
 // edgeDevice connects to an edge node, or gives nil where it does not let anybody in.
@@ -636,6 +642,7 @@ func TestHubFollowsAnOutbox(t *testing.T) {
 	}
 	w.stop()
 	w.begin()
+	w.listens()
 	if r := hello("e1", "a", 7); r.Error == "" {
 		t.Errorf("the former outbox came back after a restart: %+v", r)
 	}

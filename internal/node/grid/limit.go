@@ -7,40 +7,52 @@ import "time"
 const maxLimited = 1 << 17
 
 // limiter lets each device send so many messages a minute on average, and a whole minute's at once (the generic cell rate algorithm of
-// ITU-T I.371). It goes by the time of arrival: a backlog is judged as if it had been worked off as it came.
+// ITU-T I.371). It goes by the time of arrival: a backlog is judged as if it had been worked off as it came. Times of arrival may go back,
+// as where an edge node's clock was set, or what comes now is taken among what waited: then the device goes on from there with what it had
+// left, for what it was told is kept may not be dropped because of another's clock.
 type limiter struct {
-	// next is when a device that sends evenly would send next, in Unix nanoseconds.
-	next  map[device]int64
+	paces map[device]pace
 	swept int64
 }
 
-// allow says whether a message that arrived then is within the limit, and counts it if it is. No limit is 0.
-func (l *limiter) allow(d device, perMinute int64, at time.Time) bool {
+// pace of a device, in Unix nanoseconds.
+type pace struct {
+	// next is when a device that sends evenly would send next, last when its last message arrived, both by the clock of who took them.
+	next, last int64
+	// heard is when that was, by our own clock.
+	heard int64
+}
+
+// allow says whether a message that arrived at a time is within the limit, and counts it if it is. now is our own clock's. No limit is 0.
+func (l *limiter) allow(d device, perMinute int64, at, now time.Time) bool {
 	if perMinute <= 0 {
 		return true
 	}
-	now, every := at.UnixNano(), max(1, int64(time.Minute)/perMinute)
-	l.sweep(now)
-	next := max(l.next[d], now)
-	if next-now > int64(time.Minute)-every {
-		return false
+	l.sweep(now.UnixNano())
+	arrived, every := at.UnixNano(), max(1, int64(time.Minute)/perMinute)
+	p := l.paces[d]
+	p.next = max(p.next-max(0, p.last-arrived), arrived)
+	p.last, p.heard = arrived, now.UnixNano()
+	ok := p.next-arrived <= int64(time.Minute)-every
+	if ok {
+		p.next += every
 	}
-	l.next[d] = next + every
-	return true
+	l.paces[d] = p
+	return ok
 }
 
-// sweep forgets who is within the limit again. Beyond the bound it forgets everybody: who was limited then gets a new minute.
+// sweep forgets who is within the limit again. If too many are left it forgets everybody: who was limited then gets a new minute.
 func (l *limiter) sweep(now int64) {
-	if now-l.swept < int64(time.Minute) && len(l.next) < maxLimited {
+	if now-l.swept < int64(time.Minute) && len(l.paces) < maxLimited {
 		return
 	}
-	l.swept = max(l.swept, now)
-	for d, next := range l.next {
-		if next <= now {
-			delete(l.next, d)
+	l.swept = now
+	for d, p := range l.paces {
+		if p.next-p.last <= now-p.heard {
+			delete(l.paces, d)
 		}
 	}
-	if l.next == nil || len(l.next) >= maxLimited {
-		l.next = map[device]int64{}
+	if l.paces == nil || len(l.paces) > maxLimited/2 { // half is free, or the next message would sweep again
+		l.paces = map[device]pace{}
 	}
 }

@@ -215,6 +215,20 @@ func (p *presence) heard(batch map[device]time.Time, invalid map[string]int64) {
 	}
 }
 
+// lastHeard gives when a device was last heard by what heard was told, in Unix seconds; 0 is never. The database knows the minute alone.
+func (p *presence) lastHeard(d device) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rolls := p.rolls.Load(); rolls != nil {
+		if r := (*rolls)[d.fleet]; r != nil {
+			if i, ok := r.places[d.name]; ok {
+				return r.last[i].Load()
+			}
+		}
+	}
+	return p.absent[d]
+}
+
 // news gives what the database does not know of a batch: devices that were not heard in that minute before. A device that sends
 // all the time is written once a minute.
 func (p *presence) news(batch map[device]time.Time) map[device]time.Time {

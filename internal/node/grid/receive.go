@@ -23,8 +23,8 @@ type received struct {
 }
 
 // receive finds out whose message it is and reads it. What it refuses it counts, by result and for the fleet; a device that was heard was
-// heard even if what it said is refused.
-func (b *batch) receive(subject string, raw []byte, arrived time.Time) (received, bool) {
+// heard even if what it said is refused. paced is the time of arrival by the clock of who took it, wrong as that may be: limits go by it.
+func (b *batch) receive(subject string, raw []byte, arrived, paced time.Time) (received, bool) {
 	if fleet, channel, err := contract.ParsePlatformSubject(subject); err == nil {
 		return b.fromCloud(fleet, channel, raw, arrived)
 	}
@@ -43,7 +43,7 @@ func (b *batch) receive(subject string, raw []byte, arrived time.Time) (received
 	switch {
 	case tooLarge(f, raw):
 		return b.refuse(fleet, "too_large")
-	case !b.s.limits.allow(d, int64(f.Limits.MessagesPerMinute), arrived):
+	case !b.s.limits.allow(d, int64(f.Limits.MessagesPerMinute), paced, b.now):
 		return b.refuse(fleet, "limited")
 	}
 	if channel == contract.ChannelAck { // it has our own form whoever sends it, and no field of the profile
@@ -79,7 +79,7 @@ func (b *batch) fromCloud(fleet string, channel contract.PlatformChannel, raw []
 	}
 	// The whole fleet first: an expression costs time, and who floods us need not name a device.
 	perMinute := int64(f.Limits.MessagesPerMinute)
-	if !b.s.limits.allow(device{fleet: fleet}, perMinute*int64(max(1, len(f.Devices))), arrived) {
+	if !b.s.limits.allow(device{fleet: fleet}, perMinute*int64(max(1, len(f.Devices))), arrived, b.now) {
 		return b.refuse(fleet, "limited")
 	}
 	if f.Mapping == nil || f.Mapping.Device == "" {
@@ -99,7 +99,7 @@ func (b *batch) fromCloud(fleet string, channel contract.PlatformChannel, raw []
 	}
 	d := device{fleet, got.Device}
 	b.heard(d, arrived)
-	if !b.s.limits.allow(d, perMinute, arrived) {
+	if !b.s.limits.allow(d, perMinute, arrived, b.now) {
 		return b.refuse(fleet, "limited")
 	}
 	return received{d, row, f.Profile, contract.ChannelTelemetry, got.Payload}, true

@@ -112,7 +112,11 @@ func (s *session) lock(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("lock of the working replica: %w", err)
 		}
+		if s.w.another = s.w.another || !mine; s.w.another {
+			s.w.passOver()
+		}
 		if mine {
+			s.w.another = false
 			s.bundle = s.w.in.Current() // it may have waited for days
 			return nil
 		}

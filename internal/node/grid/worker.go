@@ -34,6 +34,8 @@ type worker struct {
 	ready func(error)
 	// loose are messages of QoS 0.
 	loose chan *nats.Msg
+	// another says that another replica worked since this one did.
+	another bool
 }
 
 // run keeps a session going until ctx ends.
@@ -133,6 +135,12 @@ func (w *worker) drainLoose() (out []*nats.Msg) {
 		}
 	}
 	return out
+}
+
+// passOver drops the messages of QoS 0 that wait: whoever worked meanwhile has heard them, too.
+func (w *worker) passOver() {
+	for len(w.drainLoose()) > 0 {
+	}
 }
 
 func (w *worker) engineOptions() rules.Options {

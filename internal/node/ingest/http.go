@@ -27,6 +27,8 @@ const (
 	maxBody = 64 << 10
 	// bodies bounds what all requests hold in memory at once, in bytes.
 	bodies = 16 << 20
+	// bodiesOfFleet bounds what the requests of one fleet hold of it: a cloud that sends slowly must not shut the others out.
+	bodiesOfFleet = bodies / 4
 	// maxKey bounds an Idempotency-Key.
 	maxKey = 255
 	// retryAfter is when a cloud may try again while the broker or the bundle is away.
@@ -56,12 +58,14 @@ type door struct {
 	room    *semaphore.Weighted
 
 	mu sync.Mutex
-	// rates by fleet; only fleets whose cloud proved who it is.
+	// rates by fleet, and rooms, what each holds of room; only fleets whose cloud proved who it is.
 	rates map[string]*rate.Limiter
+	rooms map[string]*semaphore.Weighted
 }
 
 func newDoor(s Speaker, in *intake.Intake, store func(context.Context, message) error, m *metrics, log *slog.Logger) *door {
-	return &door{speaker: s, in: in, store: store, log: log, metrics: m, now: time.Now, room: semaphore.NewWeighted(bodies), rates: map[string]*rate.Limiter{}}
+	return &door{speaker: s, in: in, store: store, log: log, metrics: m, now: time.Now, room: semaphore.NewWeighted(bodies), rates: map[string]*rate.Limiter{},
+		rooms: map[string]*semaphore.Weighted{}}
 }
 
 // serve answers until ctx ends. Anybody may connect: who shows no certificate, or the wrong one, is told so in an answer.
@@ -114,11 +118,11 @@ func (d *door) take(w http.ResponseWriter, r *http.Request) *problem {
 	if no := d.within(fleet, int(c.Limits.MessagesPerMinute)); no != nil {
 		return no
 	}
-	body, no := d.read(w, r, largest)
+	body, release, no := d.read(w, r, fleet, largest)
 	if no != nil {
 		return no
 	}
-	defer d.room.Release(largest)
+	defer release()
 	if no := d.speaks(r, fleet); no != nil { // a body may be long in coming, and what counts is who may speak when it is stored
 		return no
 	}
@@ -182,24 +186,50 @@ func (d *door) within(fleet string, minute int) *problem {
 	return nil
 }
 
-// read reads a body. The caller releases its room.
-func (d *door) read(w http.ResponseWriter, r *http.Request, largest int64) ([]byte, *problem) {
+// read reads a body. The caller gives its room back by release.
+func (d *door) read(w http.ResponseWriter, r *http.Request, fleet string, largest int64) (body []byte, release func(), no *problem) {
 	if r.ContentLength > largest {
-		return nil, tooLarge(largest)
+		return nil, nil, tooLarge(largest)
 	}
-	if !d.room.TryAcquire(largest) {
-		return nil, refuse(http.StatusServiceUnavailable, reasonUnavailable, "too many messages at once", time.Second)
+	size := largest
+	if r.ContentLength >= 0 { // the server reads no further
+		size = r.ContentLength
+	}
+	if release = d.hold(fleet, size); release == nil {
+		return nil, nil, refuse(http.StatusServiceUnavailable, reasonUnavailable, "too many messages at once", time.Second)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largest))
 	if err == nil {
-		return body, nil
+		return body, release, nil
 	}
-	d.room.Release(largest)
+	release()
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
-		return nil, tooLarge(largest)
+		return nil, nil, tooLarge(largest)
 	}
-	return nil, refuse(http.StatusBadRequest, reasonBadRequest, "the body could not be read", 0)
+	return nil, nil, refuse(http.StatusBadRequest, reasonBadRequest, "the body could not be read", 0)
+}
+
+// hold takes room for a body of a fleet, in bytes, and gives what gives it back; nil if there is none.
+func (d *door) hold(fleet string, size int64) (release func()) {
+	d.mu.Lock()
+	own := d.rooms[fleet]
+	if own == nil {
+		own = semaphore.NewWeighted(bodiesOfFleet)
+		d.rooms[fleet] = own
+	}
+	d.mu.Unlock()
+	if !own.TryAcquire(size) {
+		return nil
+	}
+	if !d.room.TryAcquire(size) {
+		own.Release(size)
+		return nil
+	}
+	return func() {
+		d.room.Release(size)
+		own.Release(size)
+	}
 }
 
 func tooLarge(largest int64) *problem {

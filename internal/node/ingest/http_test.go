@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -297,9 +298,41 @@ func TestWhatTheLogRefusesIsNotAcknowledged(t *testing.T) {
 	if no := d.take(nil, request(t, "x")); no == nil || no.Status != http.StatusServiceUnavailable {
 		t.Errorf("%+v", no)
 	}
-	d.room.TryAcquire(bodies - 1)
+	d.room.TryAcquire(bodies)
 	if no := d.take(nil, request(t, "x")); no == nil || no.Status != http.StatusServiceUnavailable || no.retryAfter == 0 {
 		t.Errorf("without room: %+v", no)
+	}
+}
+
+// A cloud that sends slowly holds its own fleet's room and no other's; what a body is said to have is all that is held for it.
+func TestASlowCloudShutsNoOtherOut(t *testing.T) {
+	d := newDoor(everybody{}, intake.NewStatic(nil), func(context.Context, message) error { return nil }, newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	open := make(chan struct{})
+	var slow sync.WaitGroup
+	for range bodiesOfFleet / maxBody {
+		reader, writer := io.Pipe()
+		r := request(t, "")
+		r.Body, r.ContentLength = reader, -1
+		slow.Go(func() {
+			if no := d.take(nil, r); no != nil {
+				t.Errorf("slow: %+v", no)
+			}
+		})
+		_, _ = writer.Write([]byte("x")) // it is being read, so it has its room
+		go func() { <-open; _ = writer.Close() }()
+	}
+	if no := d.take(nil, request(t, "x")); no == nil || no.Status != http.StatusServiceUnavailable {
+		t.Errorf("one more of the slow fleet: %+v", no)
+	}
+	other := request(t, "x")
+	other.SetPathValue("fleet", "gas")
+	if no := d.take(nil, other); no != nil {
+		t.Errorf("another fleet: %+v", no)
+	}
+	close(open)
+	slow.Wait()
+	if !d.room.TryAcquire(bodies) || !d.rooms["smoke"].TryAcquire(bodiesOfFleet) {
+		t.Error("room was not given back")
 	}
 }
 
