@@ -308,6 +308,7 @@ func newCloudWorld(t *testing.T) *world {
 	w := newWorld(t)
 	withClouds(w.bundle)
 	w.stop()
+	w.tune = func(s *service) { s.worker.burst = time.Minute }
 	w.begin()
 	return w
 }
@@ -357,13 +358,15 @@ func TestOwnFormAndLimits(t *testing.T) {
 	if n := testutil.ToFloat64(w.svc.worker.metrics.compiled); n != 1 {
 		t.Errorf("the mapping was compiled %v times", n)
 	}
-	send("o1", contract.ChannelSignal, `{"alarm":1}`) // the fourth of a minute
+	send("o1", contract.ChannelSignal, `{"alarm":1}`)
+	send("o1", contract.ChannelSignal, `{"alarm":1}`)    // the fourth of a minute
+	send("o1", contract.ChannelTelemetry, `{"alarm":0}`) // counted by itself
 	send("o2", contract.ChannelSignal, `{"alarm":1,"x":"`+strings.Repeat("x", 100)+`"}`)
 	eventually(t, "refused", func() bool { return w.counted("limited") == 1 && w.counted("too_large") == 1 })
 	eventually(t, "both heard", func() bool {
 		return number(t, w.pool, "SELECT count(*) FROM grid.devices_seen WHERE fleet = 'own-form'") == 2
 	})
-	if n := number(t, w.pool, "SELECT max(signals) FROM grid.cases"); n != 2 {
+	if n := number(t, w.pool, "SELECT max(signals) FROM grid.cases"); n != 3 {
 		t.Errorf("the case has %d signals, want 2", n)
 	}
 	send("o2", contract.ChannelSignal, `{"alarm":1}`)
@@ -374,7 +377,7 @@ func TestOwnFormAndLimits(t *testing.T) {
 type live struct{ limiter }
 
 func (l *live) allow(d device, perMinute int64, at time.Time) bool {
-	return l.limiter.allow(d, perMinute, at, at)
+	return l.limiter.allow(d, perMinute, time.Minute, at, at)
 }
 
 func TestLimiter(t *testing.T) {

@@ -23,11 +23,11 @@ func TestLimiterWhoseClocksGoBack(t *testing.T) {
 		"an edge node's clock that was ahead": now.Add(2 * time.Hour), "a message of now among what waited": now, "a clock that begins in 1970": time.Unix(0, 0),
 	} {
 		var l limiter
-		if !l.allow(d, 2, begin, now) {
+		if !l.allow(d, 2, time.Minute, begin, now) {
 			t.Fatal("the first is refused")
 		}
 		for i := range 120 {
-			if at := now.Add(-3*time.Hour + time.Duration(i)*time.Minute); !l.allow(d, 2, at, now) {
+			if at := now.Add(-3*time.Hour + time.Duration(i)*time.Minute); !l.allow(d, 2, time.Minute, at, now) {
 				t.Errorf("%s: message %d, one a minute, is refused", what, i)
 				break
 			}
@@ -35,16 +35,16 @@ func TestLimiterWhoseClocksGoBack(t *testing.T) {
 	}
 	var l limiter
 	for i := range 4 {
-		if at := now.Add(-time.Duration(i) * time.Hour); l.allow(d, 2, at, now) != (i < 2) {
+		if at := now.Add(-time.Duration(i) * time.Hour); l.allow(d, 2, time.Minute, at, now) != (i < 2) {
 			t.Errorf("message %d: going back alone gives nothing", i)
 		}
 	}
 	for i := range 3 { // no clock of an edge node makes others' limits be forgotten
 		e := device{"f", "e"}
-		if l.allow(e, 2, now, now) != (i < 2) {
+		if l.allow(e, 2, time.Minute, now, now) != (i < 2) {
 			t.Errorf("message %d of a minute of two", i)
 		}
-		l.allow(d, 2, time.UnixMilli(maxPaced), now)
+		l.allow(d, 2, time.Minute, time.UnixMilli(maxPaced), now)
 	}
 }
 
@@ -60,7 +60,7 @@ func limited(perMinute int32) func(*intake.Bundle) {
 // What an edge node acknowledged while the line was cut is taken whatever its clock says: one without a battery begins in 1970, and is set
 // once the line is back. A message each minute is within the limit, though all of it comes in one batch.
 func TestBacklogOfAnEdgeWithAWrongClockIsTaken(t *testing.T) {
-	w := newWorldWith(t, limited(2), func(*service) {})
+	w := newWorldWith(t, limited(2), func(s *service) { s.worker.burst = time.Minute })
 	nc, _ := connect(t, w.broker.ClientURL())
 	defer nc.Close()
 	ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a"})
@@ -90,6 +90,7 @@ func TestBacklogOfAnEdgeWithAWrongClockIsTaken(t *testing.T) {
 // What waits in the ingest log is judged by when it came there, also if a message of QoS 0 of the same device came by since.
 func TestQoSZeroDoesNotLimitWhatWaits(t *testing.T) {
 	w := newWorldWith(t, limited(2), func(s *service) {
+		s.worker.burst = time.Minute
 		s.worker.now = func() time.Time { return time.Now().Add(2 * time.Hour) } // as if the log were worked off two hours later
 	})
 	w.send("s1", 0, `{"smoke":true}`)

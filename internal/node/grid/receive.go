@@ -43,7 +43,7 @@ func (b *batch) receive(subject string, raw []byte, arrived, paced time.Time) (r
 	switch {
 	case tooLarge(f, raw):
 		return b.refuse(fleet, "too_large")
-	case !b.s.limits.allow(d, int64(f.Limits.MessagesPerMinute), paced, b.now):
+	case !b.s.limiterOf(channel).allow(d, int64(f.Limits.MessagesPerMinute), b.s.w.burst, paced, b.now):
 		return b.refuse(fleet, "limited")
 	}
 	if channel == contract.ChannelAck { // it has our own form whoever sends it, and no field of the profile
@@ -79,7 +79,7 @@ func (b *batch) fromCloud(fleet string, channel contract.PlatformChannel, raw []
 	}
 	// The whole fleet first: an expression costs time, and who floods us need not name a device.
 	perMinute := int64(f.Limits.MessagesPerMinute)
-	if !b.s.limits.allow(device{fleet: fleet}, perMinute*int64(max(1, len(f.Devices))), arrived, b.now) {
+	if !b.s.limits.allow(device{fleet: fleet}, perMinute*int64(max(1, len(f.Devices))), cloudBurst, arrived, b.now) {
 		return b.refuse(fleet, "limited")
 	}
 	if f.Mapping == nil || f.Mapping.Device == "" {
@@ -99,10 +99,18 @@ func (b *batch) fromCloud(fleet string, channel contract.PlatformChannel, raw []
 	}
 	d := device{fleet, got.Device}
 	b.heard(d, arrived)
-	if !b.s.limits.allow(d, perMinute, arrived, b.now) {
+	if !b.s.limits.allow(d, perMinute, b.s.w.burst, arrived, b.now) {
 		return b.refuse(fleet, "limited")
 	}
 	return received{d, row, f.Profile, contract.ChannelTelemetry, got.Payload}, true
+}
+
+// limiterOf gives the limiter of a channel. Signals have one of their own: readings without end must not silence an alarm.
+func (s *session) limiterOf(channel contract.Channel) *limiter {
+	if channel == contract.ChannelSignal {
+		return &s.signals
+	}
+	return &s.limits
 }
 
 func tooLarge(f contract.Fleet, raw []byte) bool {

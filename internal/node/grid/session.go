@@ -50,7 +50,8 @@ type session struct {
 	servedOf *intake.Bundle
 	// mappings that were compiled, by fleet.
 	mappings map[string]compiled
-	limits   limiter
+	// limits of devices, and of the signals that they send.
+	limits, signals limiter
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.

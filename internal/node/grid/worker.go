@@ -32,6 +32,8 @@ type worker struct {
 	now       func() time.Time
 	// ready hears nil when a session runs and the fault when one ends.
 	ready func(error)
+	// burst is how long a device may send at once what its limit gives for that time.
+	burst time.Duration
 	// loose are messages of QoS 0.
 	loose chan *nats.Msg
 	// another says that another replica worked since this one did.
