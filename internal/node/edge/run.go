@@ -112,7 +112,7 @@ func (n *node) prepare(ctx context.Context) error {
 	if n.outbox, err = outbox.Open(ctx, js, n.cfg.StateDir, n.log); err != nil {
 		return err
 	}
-	n.auth, err = auth.NewLocal(path.Base(n.cfg.Platform), n.in, n.broker.CalloutKey, n.broker.Auth, n.broker.System, n.reg, n.log)
+	n.auth, err = auth.NewLocal(path.Base(n.cfg.Platform), n.cfg.StateDir, n.in, n.broker.CalloutKey, n.broker.Auth, n.broker.System, n.reg, n.log)
 	return err
 }
 

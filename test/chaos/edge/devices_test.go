@@ -70,8 +70,8 @@ func (l *ledger) counts() (acked, arrived int) {
 	return l.acked, l.arrived
 }
 
-// check holds what arrived against what was acknowledged.
-func (l *ledger) check(t *testing.T) {
+// check holds what arrived against what was acknowledged, and gives how many of these were counted.
+func (l *ledger) check(t *testing.T) (counted int) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +90,9 @@ func (l *ledger) check(t *testing.T) {
 		if len(lost) > 0 {
 			t.Errorf("%s: %d messages were acknowledged and never came: %v", name, len(lost), lost)
 		}
+		counted += len(a.acked) - len(lost)
 	}
+	return counted
 }
 
 // load is devices that publish.
