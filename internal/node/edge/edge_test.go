@@ -580,6 +580,23 @@ func TestFullDiskShutsTheDoor(t *testing.T) {
 	}
 }
 
+// TestExampleIsTaken: what config/edge ships fits together.
+func TestExampleIsTaken(t *testing.T) {
+	c, err := Load("../../../config/edge/edge.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := os.ReadFile("../../../config/edge/dizuo-edge.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"StateDirectory=" + filepath.Base(c.StateDir), "LoadCredential=" + filepath.Base(c.TokenFile) + ":", "edge run --config /etc/dizuo/edge.yaml"} {
+		if !strings.Contains(string(unit), line) {
+			t.Errorf("dizuo-edge.service has no %q", line)
+		}
+	}
+}
+
 func TestConfigurationSaysWhatIsWrong(t *testing.T) {
 	good := contract.EdgeConfig{Platform: "a/b", Edge: "e", Hub: "wss://h:1", StateDir: "/x", StorageBytes: 1 << 30, Hostnames: []string{"h"}}
 	if err := check(good); err != nil {
