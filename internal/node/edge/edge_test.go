@@ -434,6 +434,32 @@ func TestLeaseEndsWhileTheHubIsAway(t *testing.T) {
 	eventually(t, "new device under the new lease", func() bool { _, err := h.device(c, "d2"); return err == nil })
 }
 
+// TestNothingWaitsForTheLine: a request that is made while the line is cut is not sent later.
+func TestNothingWaitsForTheLine(t *testing.T) {
+	ca := pki.New(t, "hub")
+	cert := ca.Server(t)
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the hub's broker does not start")
+	}
+	nc, err := connect(t.Context(), contract.NATSConfig{URL: s.WebsocketURL(), TLS: ca.Files(t, ca.Client(t, contract.EdgeURI("henan", testEdge)))}, testEdge, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	s.Shutdown()
+	s.WaitForShutdown()
+	eventually(t, "line is cut", func() bool { return !nc.IsConnected() })
+	if err := nc.Publish(contract.EdgeSubject(testEdge, contract.EdgeTell), []byte("{}")); !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		t.Errorf("said while the line is cut: %v, want %v", err, nats.ErrReconnectBufExceeded)
+	}
+}
+
 // TestEnrolmentRefused ends the node with the reason.
 func TestEnrolmentRefused(t *testing.T) {
 	h := newHub(t)
