@@ -14,9 +14,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +46,12 @@ type Options struct {
 	Credentials map[string]contract.Credentials
 	// Open answers the callout with everything for everybody, in place of the role auth: a platform that is broken.
 	Open bool
+	// Host is an address of this machine at which it is reached, beside the loopback interface.
+	Host string
+	// Shards of the centre's bundle, beside the credentials.
+	Shards []contract.Shard
+	// Edges open the door for edge nodes, by name.
+	Edges map[string]contract.EdgeCredential
 }
 
 // World is a running data plane.
@@ -56,15 +65,19 @@ type World struct {
 	t       testing.TB
 	cfg     contract.NodeConfig
 	key     nkeys.KeyPair
+	host    string
 	broker  *broker.Broker
 	metrics *prometheus.Registry
+	signer  *seal.Signer
+	// sequence of the last lease.
+	sequence int64
 }
 
 // Start runs a data plane until the test ends. It returns when devices are let in.
 func Start(t testing.TB, o Options) *World {
 	t.Helper()
 	w := &World{t: t, CA: pki.New(t, "platform"), metrics: prometheus.NewRegistry()}
-	w.configure(o.Platform)
+	w.configure(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	var err error
@@ -74,14 +87,15 @@ func Start(t testing.TB, o Options) *World {
 	t.Cleanup(w.broker.Stop)
 	w.Address = w.broker.MQTTAddress()
 	w.broker.Update(o.Credentials)
+	w.broker.UpdateEdges(o.Edges)
 	for _, c := range []*contract.NATSConfig{w.cfg.NATS, &w.cfg.Auth.Callout, &w.cfg.Auth.System} {
-		c.URL = w.broker.ClientURL()
+		c.URL = w.clientURL()
 	}
 	if o.Open {
 		w.admitAll(ctx)
 		return w
 	}
-	w.publish(ctx, o.Credentials)
+	w.publish(o)
 	done := make(chan error, 1)
 	go func() { done <- auth.Run(ctx, w.cfg, Logger()) }()
 	t.Cleanup(func() {
@@ -102,19 +116,23 @@ func Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func (w *World) configure(platform string) {
+func (w *World) configure(o Options) {
 	w.t.Helper()
 	key, err := nkeys.CreateAccount()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.key, w.TLS = key, w.CA.Files(w.t, w.CA.Server(w.t))
+	platform, host := o.Platform, "127.0.0.1"
+	w.key, w.host, w.TLS = key, host, w.CA.Files(w.t, w.CA.Server(w.t))
+	if o.Host != "" {
+		host, w.host, w.TLS = "0.0.0.0", o.Host, w.CA.Files(w.t, w.CA.ServerAt(w.t, o.Host))
+	}
 	public, _ := key.PublicKey()
 	seed, _ := key.Seed()
 	dir := w.t.TempDir()
 	w.cfg = contract.NodeConfig{Platform: "city/" + platform, Scope: contract.ScopeCenter, StateDir: filepath.Join(dir, "state"), HealthAddress: "127.0.0.1:0",
 		TrustFile: filepath.Join(dir, "trust.pem"),
-		Broker: &contract.BrokerConfig{ServerName: "broker-0", StoreDir: filepath.Join(dir, "store"), Host: "127.0.0.1", TLS: w.TLS,
+		Broker: &contract.BrokerConfig{ServerName: "broker-0", StoreDir: filepath.Join(dir, "store"), Host: host, TLS: w.TLS,
 			CalloutKeyFile: w.write(filepath.Join(dir, "callout.pub"), public), SyncInterval: "10s",
 			Ingest: contract.IngestLog{MaxAgeSeconds: 3600, MaxBytes: 64 << 20}, Replicas: 1,
 			Peers:   []contract.PeerConfig{{Name: "broker-0", Route: "127.0.0.1:1"}},
@@ -122,11 +140,44 @@ func (w *World) configure(platform string) {
 		NATS: &contract.NATSConfig{TLS: w.role(platform, contract.UserAuthBundle)},
 		Auth: &contract.AuthConfig{Callout: contract.NATSConfig{TLS: w.role(platform, contract.UserAuth)},
 			System: contract.NATSConfig{TLS: w.role(platform, contract.UserAuthSystem)}, CalloutSeedFile: w.write(filepath.Join(dir, "callout.seed"), string(seed))}}
+	if o.Edges != nil {
+		w.cfg.Broker.Edge = &contract.EdgeListener{TLS: w.TLS}
+	}
 }
 
 func (w *World) role(platform, user string) contract.TLSFiles {
 	return w.CA.Files(w.t, w.CA.Client(w.t, contract.RoleURI(platform, user)))
 }
+
+// Role gives the configuration of a role of this platform that connects as a user. Its own section is the caller's to add.
+func (w *World) Role(r contract.Role, user string) contract.NodeConfig {
+	w.t.Helper()
+	return contract.NodeConfig{Platform: w.cfg.Platform, Role: r, Scope: contract.ScopeCenter, StateDir: w.t.TempDir(), TrustFile: w.cfg.TrustFile,
+		HealthAddress: "127.0.0.1:0", NATS: &contract.NATSConfig{URL: w.clientURL(), TLS: w.role(w.Platform(), user)}}
+}
+
+// Server gives TLS files for a server on this machine, under the platform's CA.
+func (w *World) Server() contract.TLSFiles { return w.CA.Files(w.t, w.CA.Server(w.t)) }
+
+// EdgeURL is where edge nodes connect.
+func (w *World) EdgeURL() string { return w.at(w.broker.EdgeURL()) }
+
+// clientURL is where roles connect.
+func (w *World) clientURL() string { return w.at(w.broker.ClientURL()) }
+
+// at gives the URL of a listener by the address at which it is reached.
+func (w *World) at(listener string) string {
+	w.t.Helper()
+	u := must(url.Parse(listener))(w.t)
+	u.Host = net.JoinHostPort(w.host, u.Port())
+	return u.String()
+}
+
+// TrustFile holds the key by which bundles are verified.
+func (w *World) TrustFile() string { return w.cfg.TrustFile }
+
+// JetStream gives the broker's own connection to the account of devices.
+func (w *World) JetStream() jetstream.JetStream { return w.broker.JetStream() }
 
 func (w *World) write(file, text string) string {
 	w.t.Helper()
@@ -136,35 +187,57 @@ func (w *World) write(file, text string) string {
 	return file
 }
 
-// publish signs the credentials and puts them where the roles look: shards, index, then the lease.
-func (w *World) publish(ctx context.Context, credentials map[string]contract.Credentials) {
+// publish makes the key that signs, and publishes the centre's bundle.
+func (w *World) publish(o Options) {
 	w.t.Helper()
 	key, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	der, err2 := x509.MarshalPKCS8PrivateKey(key)
-	signer, err3 := seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err1, err2); err != nil {
 		w.t.Fatal(err)
 	}
-	w.write(w.cfg.TrustFile, string(must(signer.Public())(w.t)))
-	js := w.broker.JetStream()
+	w.signer = must(seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))(w.t)
+	w.write(w.cfg.TrustFile, string(must(w.signer.Public())(w.t)))
+	shards := slices.Clone(o.Shards)
+	for name, c := range o.Credentials {
+		shards = append(shards, Shard(w.t, contract.ShardCredentials+name, c, "credentials", name))
+	}
+	if o.Edges != nil {
+		shards = append(shards, Shard(w.t, contract.ShardEdgeCredentials, o.Edges, "edgeCredentials"))
+	}
+	w.Publish(contract.ScopeCenter, time.Hour, shards...)
+}
+
+// Shard makes one whose document stands at a path below "dizuo".
+func Shard(t testing.TB, name string, document any, path ...string) contract.Shard {
+	t.Helper()
+	var doc any
+	if err := json.Unmarshal(must(json.Marshal(document))(t), &doc); err != nil {
+		t.Fatal(err)
+	}
+	path = append([]string{"dizuo"}, path...)
+	for n := len(path) - 1; n >= 0; n-- {
+		doc = map[string]any{path[n]: doc}
+	}
+	return must(seal.Normalize(contract.Shard{Name: name, Roots: []string{strings.Join(path, "/")}, Data: doc.(map[string]any)}))(t)
+}
+
+// Publish signs a bundle and puts it where the roles look: shards, index, then the lease of a scope, which ends after life.
+func (w *World) Publish(scope string, life time.Duration, shards ...contract.Shard) {
+	w.t.Helper()
+	ctx, js := context.Background(), w.broker.JetStream()
 	store := must(js.ObjectStore(ctx, contract.BundleStore))(w.t)
 	var index contract.Index
-	for name, c := range credentials {
-		var doc map[string]any
-		if err := json.Unmarshal(must(json.Marshal(c))(w.t), &doc); err != nil {
-			w.t.Fatal(err)
-		}
-		shard := must(seal.Normalize(contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
-			Data: map[string]any{"dizuo": map[string]any{"credentials": map[string]any{name: doc}}}}))(w.t)
+	for _, shard := range shards {
 		digest := must(shard.ContentDigest())(w.t)
 		index.Shards = append(index.Shards, contract.ShardRef{Name: shard.Name, Digest: digest})
-		must(store.PutBytes(ctx, contract.ObjectName("shard", digest), must(signer.Shard(shard))(w.t)))(w.t)
+		must(store.PutBytes(ctx, contract.ObjectName("shard", digest), must(w.signer.Shard(shard))(w.t)))(w.t)
 	}
 	must(store.PutBytes(ctx, contract.ObjectName("index", index.Revision()), must(json.Marshal(index))(w.t)))(w.t)
-	lease := must(signer.Lease(contract.Lease{Platform: w.cfg.Platform, Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: 1,
-		IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}))(w.t)
+	w.sequence++
+	lease := must(w.signer.Lease(contract.Lease{Platform: w.cfg.Platform, Scope: scope, Revision: index.Revision(), Sequence: w.sequence,
+		IssuedAt: time.Now(), ExpiresAt: time.Now().Add(life)}))(w.t)
 	leases := must(js.KeyValue(ctx, contract.LeaseBucket))(w.t)
-	must(leases.PutString(ctx, contract.ScopeCenter, lease))(w.t)
+	must(leases.PutString(ctx, scope, lease))(w.t)
 }
 
 // ready waits for auth's report, which it writes when it enforces the first bundle.

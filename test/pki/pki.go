@@ -50,6 +50,13 @@ func (c CA) Server(t testing.TB) tls.Certificate {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 }
 
+// ServerAt gives a certificate of a server at an address, and on this machine.
+func (c CA) ServerAt(t testing.TB, address string) tls.Certificate {
+	t.Helper()
+	return issue(t, &c, x509.Certificate{DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(address)},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+}
+
 // ServerUntil gives one that began a while before it ended, or ends.
 func (c CA) ServerUntil(t testing.TB, end time.Time) tls.Certificate {
 	t.Helper()

@@ -127,13 +127,16 @@ func (r *responder) handle(ctx context.Context, m *nats.Msg) {
 func (r *responder) decide(ctx context.Context, req Request, admit func(Identity) error) (Identity, *Refusal) {
 	verify := func(h password.Hash, plain string) (bool, bool) { return r.verify(ctx, h, plain) }
 	for {
-		registry, err := r.enforce.live(r.now())
+		registry, again, err := r.enforce.door(r.now())
 		if err != nil {
 			return Identity{}, &Refusal{Reason: ReasonNoBundle}
 		}
 		id, no := registry.Identify(req, r.now(), verify)
 		if no != nil {
 			return id, no
+		}
+		if again && !r.enforce.returning.knows(id) {
+			return id, &Refusal{ReasonNoBundle, id.Fleet, id.Device}
 		}
 		if no := r.enrol(ctx, registry, id); no != nil {
 			return id, no
@@ -144,6 +147,9 @@ func (r *responder) decide(ctx context.Context, req Request, admit func(Identity
 		case err != nil:
 			r.log.Warn("auth callout: answer not sent", "err", err)
 			return id, &Refusal{ReasonBadRequest, id.Fleet, id.Device}
+		}
+		if !again {
+			r.enforce.returning.note(id)
 		}
 		return id, nil
 	}

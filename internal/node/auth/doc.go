@@ -8,6 +8,8 @@
 //	kick.go        lists connections and cuts those that may not stay
 //	enforce.go     new bundle -> new Registry -> cut -> applied
 //	run.go         the role
+//	local.go       the role inside an edge node
+//	returning.go   whom an edge node let in, for when its lease has ended
 //
 //	edge_identity.go pure: which edge node a connection speaks for, its permissions, whether it stays
 //	edge_csr.go      pure: may an edge node ask for this certificate

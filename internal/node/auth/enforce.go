@@ -41,6 +41,8 @@ type enforcer struct {
 	log      *slog.Logger
 	stats    *stats
 	admitted *admitted
+	// returning are whom a live lease let in, at an edge node; nil at the centre.
+	returning *returning
 
 	// switching is held for reading while an answer is sent, for writing while the registry changes.
 	switching sync.RWMutex
@@ -84,6 +86,18 @@ func (e *enforcer) live(now time.Time) (*Registry, error) {
 	return e.registry, nil
 }
 
+// door gives the registry to decide by. Where the lease has run out and this is an edge node, again says that only those may come in who
+// were in before.
+func (e *enforcer) door(now time.Time) (r *Registry, again bool, err error) {
+	if r, err = e.live(now); err == nil || e.returning == nil {
+		return r, false, err
+	}
+	if r = e.present(); r == nil {
+		return nil, false, err
+	}
+	return r, true, nil
+}
+
 // while runs f if r is still the registry, and keeps it so until f is done.
 func (e *enforcer) while(r *Registry, f func() error) error {
 	e.switching.RLock()
@@ -106,7 +120,10 @@ func (e *enforcer) Run(ctx context.Context) error {
 			return ctx.Err()
 		case b := <-bundles:
 			if !b.Lease.ExpiresAt.After(e.now()) {
-				continue // kept from before and out of date: good neither for letting in nor for cutting off
+				if e.returning != nil && e.registry == nil {
+					e.take(b) // who was in before may come back by it
+				}
+				continue // kept from before and out of date: good neither for letting in anew nor for cutting off
 			}
 			latest = b
 			dirty = e.take(b) || dirty
@@ -151,6 +168,7 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 	defer e.switching.Unlock()
 	e.registry, e.made = next, b.Lease.Revision
 	e.admitted.begin()
+	e.returning.retain(next.Stays)
 	return dirty
 }
 

@@ -61,15 +61,18 @@ type hub struct {
 	objects  map[string][]byte
 	lease    string
 	sequence int64
-	mark     uint64
-	inc      string
-	got      []contract.EdgeMessage
-	reports  []contract.Report
+	// lasts is how long a lease does.
+	lasts   time.Duration
+	hashes  map[string]string
+	mark    uint64
+	inc     string
+	got     []contract.EdgeMessage
+	reports []contract.Report
 }
 
 func newHub(t *testing.T) *hub {
 	t.Helper()
-	h := &hub{t: t, ca: pki.New(t, "hub"), signer: newSigner(t), objects: map[string][]byte{}, life: time.Hour}
+	h := &hub{t: t, ca: pki.New(t, "hub"), signer: newSigner(t), objects: map[string][]byte{}, hashes: map[string]string{}, life: time.Hour, lasts: time.Hour}
 	cert := h.ca.Server(t)
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 1 << 20,
 		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT,
@@ -215,11 +218,14 @@ func (h *hub) publish(devices ...string) {
 	defer h.mu.Unlock()
 	c := contract.Credentials{Method: "Password", Devices: map[string]contract.Credential{}}
 	for _, d := range devices {
-		hash, err := password.HashGenerated(devicePassword, rand.Reader)
-		if err != nil {
-			h.t.Fatal(err)
+		if h.hashes[d] == "" { // once: another hash is another credential
+			hash, err := password.HashGenerated(devicePassword, rand.Reader)
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			h.hashes[d] = hash
 		}
-		c.Devices[d] = contract.Credential{PasswordHash: hash}
+		c.Devices[d] = contract.Credential{PasswordHash: h.hashes[d]}
 	}
 	sh, err := seal.Normalize(contract.Shard{Name: contract.ShardCredentials + "smokes", Roots: []string{"dizuo/credentials/smokes"},
 		Data: map[string]any{"dizuo": map[string]any{"credentials": map[string]any{"smokes": c}}}})
@@ -240,7 +246,7 @@ func (h *hub) publish(devices ...string) {
 	h.sequence++
 	now := time.Now().UTC()
 	if h.lease, err = h.signer.Lease(contract.Lease{Platform: testPlatform, Scope: contract.ScopeEdge(testEdge), Revision: index.Revision(), Sequence: h.sequence,
-		IssuedAt: now, ExpiresAt: now.Add(time.Hour)}); err != nil {
+		IssuedAt: now, ExpiresAt: now.Add(h.lasts)}); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := h.nc.Publish(contract.EdgeSubject(testEdge, contract.EdgeLease), []byte(h.lease)); err != nil {
@@ -379,6 +385,78 @@ func TestEdgeNode(t *testing.T) {
 	eventually(t, "device that was revoked is cut", func() bool { return !d1.IsConnected() })
 	if _, err := h.device(c, "d1"); err == nil {
 		t.Error("a device that was revoked was let in")
+	}
+}
+
+// TestLeaseEndsWhileTheHubIsAway: the node starts with a lease that has ended, lets a device in that was in before, and takes what it
+// sends; a device that was not is refused.
+func TestLeaseEndsWhileTheHubIsAway(t *testing.T) {
+	h := newHub(t)
+	h.publish("d1", "d2")
+	c := h.config()
+	stop := h.start(c)
+	eventually(t, "device is let in under the lease", func() bool { _, err := h.device(c, "d1"); return err == nil })
+	h.lasts = 2 * time.Second
+	h.publish("d1", "d2")
+	ends := time.Now().Add(h.lasts)
+	eventually(t, "report of the short lease", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.reports) > 0 && h.reports[len(h.reports)-1].Sequence == h.sequence
+	})
+	stop()
+	eventually(t, "the lease ends", func() bool { return time.Now().After(ends) })
+	away := c
+	away.Hub = "wss://127.0.0.1:1"
+	stop = h.start(away)
+	var d1 mqtt.Client
+	eventually(t, "device that was in before is let in again", func() bool {
+		var err error
+		d1, err = h.device(c, "d1")
+		return err == nil
+	})
+	if _, err := h.device(c, "d2"); err == nil {
+		t.Error("a device that was never in was let in after the lease")
+	}
+	token := d1.Publish(contract.DeviceTopic("smokes", "d1", contract.ChannelSignal), 1, false, `{"n":1}`)
+	if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	stop()
+	h.start(c)
+	eventually(t, "report says that the lease has ended, and the message comes", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.got) == 1 && strings.Contains(h.reports[len(h.reports)-1].Problem, "expired")
+	})
+	h.lasts = time.Hour
+	h.publish("d1", "d2")
+	eventually(t, "new device under the new lease", func() bool { _, err := h.device(c, "d2"); return err == nil })
+}
+
+// TestNothingWaitsForTheLine: a request that is made while the line is cut is not sent later.
+func TestNothingWaitsForTheLine(t *testing.T) {
+	ca := pki.New(t, "hub")
+	cert := ca.Server(t)
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the hub's broker does not start")
+	}
+	nc, err := connect(t.Context(), contract.NATSConfig{URL: s.WebsocketURL(), TLS: ca.Files(t, ca.Client(t, contract.EdgeURI("henan", testEdge)))}, testEdge, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	s.Shutdown()
+	s.WaitForShutdown()
+	eventually(t, "line is cut", func() bool { return !nc.IsConnected() })
+	if err := nc.Publish(contract.EdgeSubject(testEdge, contract.EdgeTell), []byte("{}")); !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		t.Errorf("said while the line is cut: %v, want %v", err, nats.ErrReconnectBufExceeded)
 	}
 }
 
@@ -525,6 +603,23 @@ func TestFullDiskShutsTheDoor(t *testing.T) {
 	}
 	if err := roomFor(f.dir, 1<<30, func(string) (int64, error) { return 1<<30 + reserve - ballastBytes, nil }); err != nil {
 		t.Errorf("what the node itself has on the disk counts: %v", err)
+	}
+}
+
+// TestExampleIsTaken: what config/edge ships fits together.
+func TestExampleIsTaken(t *testing.T) {
+	c, err := Load("../../../config/edge/edge.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := os.ReadFile("../../../config/edge/dizuo-edge.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"StateDirectory=" + filepath.Base(c.StateDir), "LoadCredential=" + filepath.Base(c.TokenFile) + ":", "edge run --config /etc/dizuo/edge.yaml"} {
+		if !strings.Contains(string(unit), line) {
+			t.Errorf("dizuo-edge.service has no %q", line)
+		}
 	}
 }
 

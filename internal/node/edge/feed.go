@@ -67,7 +67,7 @@ func (f feed) Leases(ctx context.Context, scope string) (<-chan string, error) {
 		tick := time.NewTicker(askEvery)
 		defer tick.Stop()
 		last := ""
-		for ask := true; ; {
+		for ask := f.nc.IsConnected(); ; { // with the line cut, back says when
 			var jws string
 			if ask {
 				raw, err := f.request(ctx, contract.EdgeAsk, nil)

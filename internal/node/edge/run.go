@@ -112,7 +112,7 @@ func (n *node) prepare(ctx context.Context) error {
 	if n.outbox, err = outbox.Open(ctx, js, n.cfg.StateDir, n.log); err != nil {
 		return err
 	}
-	n.auth, err = auth.NewLocal(path.Base(n.cfg.Platform), n.in, n.broker.CalloutKey, n.broker.Auth, n.broker.System, n.reg, n.log)
+	n.auth, err = auth.NewLocal(path.Base(n.cfg.Platform), n.cfg.StateDir, n.in, n.broker.CalloutKey, n.broker.Auth, n.broker.System, n.reg, n.log)
 	return err
 }
 
@@ -153,26 +153,33 @@ func (n *node) follow(ctx context.Context) error {
 	}
 }
 
+// connect opens the connection to the hub. What is said while the line is cut fails at once: by default it would wait in memory, up to
+// 8 MiB, and the requests of days would then use up the node's pace at the hub before the ones that count.
+func connect(ctx context.Context, c contract.NATSConfig, name string, log *slog.Logger) (*nats.Conn, error) {
+	return process.Connect(ctx, c, name, log, nats.ReconnectBufSize(-1))
+}
+
 // reach does all that needs the hub. It waits for the hub as long as it takes.
 func (n *node) reach(ctx context.Context) error {
-	tls := n.files.client(n.cfg.HubCAFile)
-	nc, err := process.Connect(ctx, contract.NATSConfig{URL: n.cfg.Hub, TLS: tls}, n.cfg.Edge, n.log)
+	nc, err := connect(ctx, contract.NATSConfig{URL: n.cfg.Hub, TLS: n.files.client(n.cfg.HubCAFile)}, n.cfg.Edge, n.log)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	back := make(chan struct{}, 1)
+	back, upBack := make(chan struct{}, 1), make(chan struct{}, 1)
 	nc.SetReconnectHandler(func(*nats.Conn) {
 		n.log.Info("hub connected again")
-		select {
-		case back <- struct{}{}:
-		default:
+		for _, waits := range []chan struct{}{back, upBack} {
+			select {
+			case waits <- struct{}{}:
+			default:
+			}
 		}
 	})
 	if _, err := nc.Subscribe(contract.EdgeSubject(n.cfg.Edge, contract.EdgeCommand), n.pass); err != nil {
 		return err
 	}
-	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log}
+	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log, Back: upBack}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return up.Run(ctx) })
 	g.Go(func() error { return n.in.Follow(ctx, feed{n.cfg.Edge, nc, back}) })

@@ -135,12 +135,12 @@ func ServeHTTP(ctx context.Context, s *http.Server) error {
 }
 
 // Connect opens a connection to the broker as the user name, which the certificate in c must name too. It reconnects for ever and reads its certificate again each time. It waits
-// until the broker is there or ctx ends.
-func Connect(ctx context.Context, c contract.NATSConfig, name string, log *slog.Logger) (*nats.Conn, error) {
+// until the broker is there or ctx ends. more options come after these.
+func Connect(ctx context.Context, c contract.NATSConfig, name string, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
 	connected := make(chan struct{})
 	var once sync.Once
-	nc, err := nats.Connect(c.URL,
-		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(500*time.Millisecond), nats.RetryOnFailedConnect(true),
+	nc, err := nats.Connect(c.URL, append([]nats.Option{
+		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(500 * time.Millisecond), nats.RetryOnFailedConnect(true),
 		nats.ClientTLSConfig(
 			func() (tls.Certificate, error) { return tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile) },
 			func() (*x509.CertPool, error) { return ReadPool(c.TLS.CAFile) }),
@@ -149,7 +149,7 @@ func Connect(ctx context.Context, c contract.NATSConfig, name string, log *slog.
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("broker connected again") }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("broker connection lost", "err", err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("broker", "err", err) }),
-	)
+	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("broker %s: %w", c.URL, err)
 	}

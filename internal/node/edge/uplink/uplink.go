@@ -51,6 +51,8 @@ type Uplink struct {
 	Outbox Outbox
 	Conn   Conn
 	Log    *slog.Logger
+	// Back says that the line came back, which ends a pause; nil says nothing.
+	Back <-chan struct{}
 	// ReplyWait is replyWait if zero.
 	ReplyWait time.Duration
 
@@ -82,6 +84,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-u.Back:
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
