@@ -153,7 +153,7 @@ type EdgeNodeStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	AppliedSequence int64 `json:"appliedSequence,omitempty"`
-	// leaseExpiresAt is when that lease ends. After it the node keeps sensing and local safety actions and opens nothing new.
+	// leaseExpiresAt is when that lease ends. After it the node keeps sensing, lets only devices in that were in before, and opens nothing new.
 	// +optional
 	LeaseExpiresAt *metav1.Time `json:"leaseExpiresAt,omitempty"`
 	// backlog is what waits in the outbox.
