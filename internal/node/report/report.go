@@ -88,6 +88,7 @@ func withdraw(ctx context.Context, js jetstream.JetStream, role contract.Role, i
 	}
 }
 
+// Version gives the version of this binary.
 func Version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
