@@ -60,6 +60,7 @@ const (
 )
 
 // DeviceProfileSpec is what a kind of device says and may be told.
+// +kubebuilder:validation:XValidation:rule="self.schemaVersion > oldSelf.schemaVersion || (oldSelf.fields.all(f, self.fields.exists(g, g.name == f.name && g.type == f.type && has(g.unit) == has(f.unit) && (!has(f.unit) || g.unit == f.unit) && has(g.min) == has(f.min) && (!has(f.min) || g.min == f.min) && has(g.max) == has(f.max) && (!has(f.max) || g.max == f.max) && has(g.enum) == has(f.enum) && (!has(f.enum) || g.enum == f.enum) && has(g.required) == has(f.required) && (!has(f.required) || g.required == f.required))) && self.fields.all(g, oldSelf.fields.exists(f, f.name == g.name) || !has(g.required) || !g.required))",message="only an optional field may be added within a schemaVersion, because devices of this version are in the field: raise schemaVersion, or leave the fields as they were"
 type DeviceProfileSpec struct {
 	// displayName is the name people read, e.g. `独立式烟感`. Unset: the object's name.
 	// +optional

@@ -54,6 +54,7 @@ func TestAPI(t *testing.T) {
 	t.Run("samples", func(t *testing.T) { testSamples(t, c, samples) })
 	t.Run("invalid", func(t *testing.T) { testInvalid(t, c) })
 	t.Run("immutable", func(t *testing.T) { testImmutable(t, c) })
+	t.Run("fields of a profile", func(t *testing.T) { testProfileFields(t, c) })
 	t.Run("digest", func(t *testing.T) { testDigest(t, c, samples) })
 }
 
@@ -181,6 +182,50 @@ func testImmutable(t *testing.T, c client.Client) {
 	o.Spec.Type = "Police"
 	if err := c.Update(ctx, o); err == nil || !strings.Contains(err.Error(), "make a new Organization with the other type") {
 		t.Errorf("type of an Organization changed, or was refused in other words: %v", err)
+	}
+}
+
+// testProfileFields: within a schemaVersion an optional field may be added and nothing else may change: devices of it are in the field.
+func testProfileFields(t *testing.T, c client.Client) {
+	ctx, no := context.Background(), false
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.DeviceProfileSpec)
+		ok     bool
+	}{
+		"an optional field": {func(s *v1alpha1.DeviceProfileSpec) {
+			s.Fields = append(s.Fields, v1alpha1.ProfileField{Name: "tilt", Type: v1alpha1.FieldBoolean, Required: &no})
+		}, true},
+		"what people read": {func(s *v1alpha1.DeviceProfileSpec) { s.Fields[0].DisplayName = "温度" }, true},
+		"the heartbeat":    {func(s *v1alpha1.DeviceProfileSpec) { s.MissedHeartbeats = 5 }, true},
+		"a required field": {func(s *v1alpha1.DeviceProfileSpec) {
+			yes := true
+			s.Fields = append(s.Fields, v1alpha1.ProfileField{Name: "tilt", Type: v1alpha1.FieldBoolean, Required: &yes})
+		}, false},
+		"a field less":   {func(s *v1alpha1.DeviceProfileSpec) { s.Fields = s.Fields[:1] }, false},
+		"another type":   {func(s *v1alpha1.DeviceProfileSpec) { s.Fields[1].Type = v1alpha1.FieldString; s.Fields[1].Enum = nil }, false},
+		"another unit":   {func(s *v1alpha1.DeviceProfileSpec) { s.Fields[0].Unit = "K" }, false},
+		"another bound":  {func(s *v1alpha1.DeviceProfileSpec) { s.Fields[0].Max = "90" }, false},
+		"one value more": {func(s *v1alpha1.DeviceProfileSpec) { s.Fields[1].Enum = append(s.Fields[1].Enum, "c") }, false},
+		"a new version":  {func(s *v1alpha1.DeviceProfileSpec) { s.SchemaVersion, s.Fields = 2, s.Fields[:1] }, true},
+		"a version less": {func(s *v1alpha1.DeviceProfileSpec) { s.SchemaVersion = 0 }, true}, // the default again: 1
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &v1alpha1.DeviceProfile{}
+			o.GenerateName, o.Namespace = "p-", "default"
+			o.Spec = v1alpha1.DeviceProfileSpec{Category: "Own", SchemaVersion: 1, Fields: []v1alpha1.ProfileField{
+				{Name: "temperature", Type: v1alpha1.FieldNumber, Unit: "Cel", Min: "-40", Max: "85"}, {Name: "mode", Type: v1alpha1.FieldEnum, Enum: []string{"a", "b"}}}}
+			if err := c.Create(ctx, o); err != nil {
+				t.Fatal(err)
+			}
+			tc.change(&o.Spec)
+			err := c.Update(ctx, o)
+			if tc.ok && err != nil {
+				t.Error(err)
+			}
+			if !tc.ok && (err == nil || !strings.Contains(err.Error(), "raise schemaVersion")) {
+				t.Errorf("taken, or refused in other words: %v", err)
+			}
+		})
 	}
 }
 
