@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +18,9 @@ import (
 )
 
 const (
-	// maxEdgeRequests bounds the requests of edge nodes that wait, and so their memory: some 20 MiB.
-	maxEdgeRequests = 64
+	// maxEdgeRequests bounds the requests of edge nodes that wait, and so their memory: some 20 MiB. maxOfOneEdge bounds those of one node, which
+	// waits for each answer: nobody takes the room of the others.
+	maxEdgeRequests, maxOfOneEdge = 64, 2
 	// maxEdgeWork bounds the messages from edge nodes in one transaction.
 	maxEdgeWork = 8 * contract.MaxEdgeBatch
 	// maxPaced bounds a time by an edge node's clock that limits go by, in Unix milliseconds: the year 2255, which fits nanoseconds.
@@ -42,15 +44,19 @@ type edgePosition struct {
 
 // edges is what a session knows of the edge nodes. Requests come in by hear; everything else belongs to the session alone.
 type edges struct {
-	subs      []*nats.Subscription
-	requests  chan *nats.Msg
+	subs     []*nats.Subscription
+	requests chan *nats.Msg
+	mu       sync.Mutex
+	// waiting counts the requests that wait, by subject, which names the node.
+	waiting map[string]int
+
 	positions map[string]edgePosition
 	last      time.Time
 }
 
 // loadEdges reads the positions and begins to listen. Only the replica that holds the lock answers edge nodes.
 func (s *session) loadEdges(ctx context.Context) error {
-	s.edges = &edges{requests: make(chan *nats.Msg, maxEdgeRequests), positions: map[string]edgePosition{}}
+	s.edges = &edges{requests: make(chan *nats.Msg, maxEdgeRequests), waiting: map[string]int{}, positions: map[string]edgePosition{}}
 	rows, err := s.conn.Query(ctx, "SELECT edge, incarnation, former, sequence, drained_to, lost FROM grid.edge_position")
 	if err != nil {
 		return fmt.Errorf("edge positions: %w", err)
@@ -82,10 +88,33 @@ func (s *session) loadEdges(ctx context.Context) error {
 
 // hear takes a request, or says at once that there is no room: the node tries again.
 func (e *edges) hear(m *nats.Msg) {
-	select {
-	case e.requests <- m:
-	default:
-		answer(m, contract.EdgeBatchReply{Again: true, Error: "busy"})
+	if e.wait(m) {
+		select {
+		case e.requests <- m:
+			return
+		default:
+			e.done(m)
+		}
+	}
+	answer(m, contract.EdgeBatchReply{Again: true, Error: "busy"})
+}
+
+// wait counts a request of a node, if it has not too many.
+func (e *edges) wait(m *nats.Msg) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiting[m.Subject] >= maxOfOneEdge {
+		return false
+	}
+	e.waiting[m.Subject]++
+	return true
+}
+
+func (e *edges) done(m *nats.Msg) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiting[m.Subject]--; e.waiting[m.Subject] == 0 {
+		delete(e.waiting, m.Subject)
 	}
 }
 
@@ -104,6 +133,7 @@ func (e *edges) drain(now time.Time) (out []*nats.Msg) {
 	for len(out) < maxEdgeWork/contract.MaxEdgeBatch {
 		select {
 		case m := <-e.requests:
+			e.done(m)
 			out, e.last = append(out, m), now
 		default:
 			return out

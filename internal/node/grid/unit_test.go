@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
@@ -239,5 +240,26 @@ func TestRouteToAnEdge(t *testing.T) {
 		if len(out) != 1 || out[0].Subject != tc.subject || (tc.fleet == "there") != (out[0].Header.Get(contract.EdgeSubjectHeader) == subject) {
 			t.Errorf("%s.%s: %+v", tc.fleet, tc.device, out)
 		}
+	}
+}
+
+// TestOneEdgeTakesNobodysRoom: a node that asks without waiting for an answer is told that it is too much; others are heard.
+func TestOneEdgeTakesNobodysRoom(t *testing.T) {
+	e := &edges{requests: make(chan *nats.Msg, maxEdgeRequests), waiting: map[string]int{}}
+	hear := func(edge string) { e.hear(&nats.Msg{Subject: contract.EdgeSubject(edge, contract.EdgeUp)}) }
+	for range 3 * maxEdgeRequests {
+		hear("loud")
+	}
+	hear("quiet")
+	var heard []string
+	for _, m := range append(e.drain(time.Now()), e.drain(time.Now())...) {
+		heard = append(heard, m.Subject)
+	}
+	loud, quiet := contract.EdgeSubject("loud", contract.EdgeUp), contract.EdgeSubject("quiet", contract.EdgeUp)
+	if !slices.Equal(heard, []string{loud, loud, quiet}) {
+		t.Errorf("heard %v", heard)
+	}
+	if hear("loud"); len(e.drain(time.Now())) != 1 || len(e.waiting) != 0 {
+		t.Errorf("a node is not heard again, or %v are remembered", e.waiting)
 	}
 }
