@@ -37,7 +37,9 @@ func (r *Reconciler) standing(ctx context.Context, o *v1alpha1.GridPlatform) (co
 	out.Running = brokers.Status.Replicas
 	report := r.firstBroker(o)
 	out.Joinable = rolledOut(brokers) && report != nil
-	out.Gathered = updated(brokers) && report != nil && report.Gathered
+	// The first broker is told last, and says so only when it is alone: what becomes of the others, and whether they were ever seen ready since,
+	// says nothing. They are out of the cluster, and a rollout that waits for them would wait for ever.
+	out.Gathered = report != nil && report.Gathered
 	if out.EMQX, err = r.devicesOnEMQX(ctx, o); err != nil {
 		return out, err
 	}
@@ -57,12 +59,6 @@ func (r *Reconciler) set(ctx context.Context, namespace, name string) (*appsv1.S
 // rolledOut says that every pod runs what the StatefulSet says now.
 func rolledOut(s *appsv1.StatefulSet) bool {
 	return s.Status.ObservedGeneration == s.Generation && s.Status.CurrentRevision == s.Status.UpdateRevision && s.Spec.Replicas != nil && s.Status.ReadyReplicas == *s.Spec.Replicas
-}
-
-// updated says that every pod is of the StatefulSet as it stands now, ready or not: a broker that was taken out of the cluster is not, and may
-// have been before anybody saw all of them ready.
-func updated(s *appsv1.StatefulSet) bool {
-	return s.Status.ObservedGeneration == s.Generation && s.Spec.Replicas != nil && s.Status.Replicas == *s.Spec.Replicas && s.Status.UpdatedReplicas == *s.Spec.Replicas
 }
 
 // firstBroker gives what the first broker reports; nil while it does not.

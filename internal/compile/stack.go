@@ -16,7 +16,7 @@ type Standing struct {
 	Running int32
 	// Joinable says that the rollout of the brokers is over and that they report as a cluster: others may join.
 	Joinable bool
-	// Gathered says that the rollout of the brokers is over and that the first of them, told to gather, holds every stream alone.
+	// Gathered says that the first of the brokers, told to gather, holds every stream alone and is the cluster alone.
 	Gathered bool
 	// EMQX says that EMQX takes connections and that what it acknowledges is held, or that devices are led there already.
 	EMQX bool
