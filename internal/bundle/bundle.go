@@ -76,7 +76,7 @@ func shards(p Parts) []contract.Shard {
 			Data: under("fleets", map[string]any{name: f})})
 	}
 	for name, c := range p.Credentials {
-		if p.Fleets[name].Placement == placementEdge { // its devices are admitted at their edge node, and nowhere else
+		if p.Fleets[name].Placement == contract.PlacementEdge { // its devices are admitted at their edge node, and nowhere else
 			c.Devices, c.Open = map[string]contract.Credential{}, 0
 		}
 		out = append(out, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},

@@ -11,9 +11,6 @@ import (
 	"github.com/dizuo/dizuo/internal/contract/seal"
 )
 
-// placementEdge is contract.Fleet.Placement of fleets whose devices connect to the edge node of their community.
-const placementEdge = "Edge"
-
 // Cut is the bundle of one edge node: of the platform's documents only what concerns its communities. It has no grants, no datasets, no
 // organisations, no keys of anybody but its own devices.
 //
@@ -96,7 +93,7 @@ func (c *Cuts) Make(p Parts) ([]Cut, error) {
 func (c *Cuts) part(p Parts) error {
 	next := map[string]partition{}
 	for name, f := range p.Fleets {
-		if f.Placement != placementEdge {
+		if f.Placement != contract.PlacementEdge {
 			continue
 		}
 		version := p.Versions[name]

@@ -9,9 +9,6 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// maxVia bounds the devices that one connection speaks for: their topics stand in its permissions one by one.
-const maxVia = 500
-
 // GatewaysNamed gives the names of the fleets that a fleet's rows name as gateways, each once, for gather to read.
 func GatewaysNamed(s *Snapshot, o *v1alpha1.DeviceFleet) []string {
 	if o.Spec.AccessMode != v1alpha1.AccessGateway {
@@ -72,11 +69,11 @@ func (v *speakers) of(r row) (via string, f fault) {
 	if f := alone(r); f.code != "" {
 		return "", f
 	}
-	if v.rows[via] == maxVia {
+	if v.rows[via] == contract.MaxVia {
 		if v.o.Spec.AccessMode == v1alpha1.AccessPlatform {
-			return "", fault{v1alpha1.RowLimitExceeded, fmt.Sprintf("the fleet has more than %d devices on topics of their own; write spec.mapping.device, and the cloud sends all to one topic", maxVia)}
+			return "", fault{v1alpha1.RowLimitExceeded, fmt.Sprintf("the fleet has more than %d devices on topics of their own; write spec.mapping.device, and the cloud sends all to one topic", contract.MaxVia)}
 		}
-		return "", fault{v1alpha1.RowLimitExceeded, fmt.Sprintf("via: a gateway speaks for at most %d devices; share them among more gateways", maxVia)}
+		return "", fault{v1alpha1.RowLimitExceeded, fmt.Sprintf("via: a gateway speaks for at most %d devices; share them among more gateways", contract.MaxVia)}
 	}
 	v.rows[via]++
 	return via, fault{}

@@ -2,6 +2,16 @@ package contract
 
 import "time"
 
+// Words of a fleet that roles act on.
+const (
+	// AccessPlatform is the access mode of a fleet for which a vendor's or carrier's cloud speaks.
+	AccessPlatform = "Platform"
+	// PlacementEdge is the placement of a fleet whose devices connect to the edge node of their community.
+	PlacementEdge = "Edge"
+	// MaxVia bounds the devices that one connection speaks for: their topics stand in its permissions one by one.
+	MaxVia = 500
+)
+
 // Fleet is the document below dizuo/fleets/<name> of a ShardFleet: the registry rows of one vendor's devices.
 type Fleet struct {
 	// Namespace of the DeviceFleet object.

@@ -34,7 +34,7 @@ func Fleet(platformNamespace string, owner compile.Owner, plan compile.FleetPlan
 	case "Gateway": // another fleet's devices connect
 		data["method"] = []byte(c.AccessMode)
 		device = ""
-	case "Platform":
+	case contract.AccessPlatform:
 		device = contract.PlatformDevice
 		data["topicUp"], data["topicDown"] = []byte(contract.PlatformTopic(c.Fleet, contract.PlatformUp)), []byte(contract.PlatformTopic(c.Fleet, contract.PlatformDown))
 	}

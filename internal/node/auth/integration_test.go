@@ -361,7 +361,7 @@ func TestCloudOnTheBroker(t *testing.T) {
 	w := newWorld(t)
 	hash := w.creds["door"].Devices["d1"].PasswordHash
 	for _, fleet := range []string{"meter", "lamp"} {
-		w.creds[fleet] = contract.Credentials{Method: "Password", AccessMode: modePlatform, PlatformHash: hash, Devices: map[string]contract.Credential{"m1": {PasswordHash: hash}}}
+		w.creds[fleet] = contract.Credentials{Method: "Password", AccessMode: contract.AccessPlatform, PlatformHash: hash, Devices: map[string]contract.Credential{"m1": {PasswordHash: hash}}}
 	}
 	w.start()
 	if _, err := w.dial(w.broker.MQTTAddress(), withPassword("meter", "m1", door1)); !errors.As(err, new(errRefused)) {

@@ -72,9 +72,9 @@ func newCrowd(t *testing.T) *crowd {
 	c := &crowd{world: w, shown: map[string]device{}}
 	for fleet, credentials := range w.creds {
 		for name, row := range credentials.Devices {
-			c.rows = append(c.rows, prose.Row{Fleet: fleet, Device: name, ClientID: row.ClientID, Via: row.Via, Silent: credentials.AccessMode == modePlatform})
+			c.rows = append(c.rows, prose.Row{Fleet: fleet, Device: name, ClientID: row.ClientID, Via: row.Via, Silent: credentials.AccessMode == contract.AccessPlatform})
 		}
-		if credentials.AccessMode == modePlatform {
+		if credentials.AccessMode == contract.AccessPlatform {
 			c.rows = append(c.rows, prose.Row{Fleet: fleet, Device: contract.PlatformDevice, Cloud: true})
 		}
 	}

@@ -19,7 +19,6 @@ import (
 const (
 	methodX509     = "X509"
 	methodPassword = "Password"
-	modePlatform   = "Platform"
 )
 
 // issuerKey is the SHA-256 of the public key (SPKI) of a CA.
@@ -27,9 +26,6 @@ type issuerKey = [sha256.Size]byte
 
 // noIssuer stands where no certificate was shown.
 var noIssuer issuerKey
-
-// maxVia bounds the devices that one connection speaks for: their topics stand in its permissions one by one.
-const maxVia = 500
 
 // Registry says who may connect. It is made from one bundle and never changes.
 type Registry struct {
@@ -69,13 +65,13 @@ func (f *fleetEntry) lists(k issuerKey) bool { return slices.Contains(f.issuers,
 // credential gives what a device proves itself by; false for one that has no connection of its own.
 func (f *fleetEntry) credential(device string) (contract.Credential, bool) {
 	if device == contract.PlatformDevice {
-		return contract.Credential{PasswordHash: f.PlatformHash}, f.AccessMode == modePlatform
+		return contract.Credential{PasswordHash: f.PlatformHash}, f.AccessMode == contract.AccessPlatform
 	}
 	c, ok := f.Devices[device]
 	if !ok { // open enrolment, under the fleet's own CA alone
 		return c, f.Open > 0 && f.Method == methodX509 && f.Rule == "" && f.AccessMode == "" && contract.ValidDevice(device)
 	}
-	return c, c.Via == "" && !c.Stored && f.AccessMode != modePlatform
+	return c, c.Via == "" && !c.Stored && f.AccessMode != contract.AccessPlatform
 }
 
 // NewRegistry reads the credentials of a bundle for the platform of that name. A fleet with an issuer that cannot be read
@@ -142,9 +138,9 @@ func (r *Registry) speakers() []error {
 	}
 	for speaker, rows := range r.via {
 		slices.SortFunc(rows, func(a, b Prefix) int { return strings.Compare(a.Fleet+"."+a.Device, b.Fleet+"."+b.Device) })
-		if len(rows) > maxVia {
-			problems = append(problems, fmt.Errorf("device %s: speaks for %d devices, at most %d are served; share them among more gateways", speaker, len(rows), maxVia))
-			r.via[speaker] = rows[:maxVia]
+		if len(rows) > contract.MaxVia {
+			problems = append(problems, fmt.Errorf("device %s: speaks for %d devices, at most %d are served; share them among more gateways", speaker, len(rows), contract.MaxVia))
+			r.via[speaker] = rows[:contract.MaxVia]
 		}
 	}
 	return problems

@@ -44,7 +44,7 @@ func TestStaysAndRevokesAgree(t *testing.T) {
 		return map[string]contract.Credentials{
 			"f": {Method: methodPassword, Devices: map[string]contract.Credential{"d": {PasswordHash: "h1"}}},
 			"s": {Method: methodX509, AccessMode: "Gateway", Devices: map[string]contract.Credential{"s1": {Via: "f.d"}}},
-			"p": {Method: methodPassword, AccessMode: modePlatform, PlatformHash: "h1"},
+			"p": {Method: methodPassword, AccessMode: contract.AccessPlatform, PlatformHash: "h1"},
 		}
 	}
 	row := func(f string, d string, c contract.Credential) func(map[string]contract.Credentials) {
@@ -71,7 +71,7 @@ func TestStaysAndRevokesAgree(t *testing.T) {
 		"sensor added":       {row("s", "s2", contract.Credential{Via: "f.d"}), false, true},
 		"sensor elsewhere":   {row("s", "s2", contract.Credential{Via: "f.x"}), true, true},
 		"sensor removed":     {func(c map[string]contract.Credentials) { delete(c["s"].Devices, "s1") }, false, true},
-		"mode changed":       {fleet("f", func(c *contract.Credentials) { c.AccessMode = modePlatform }), false, true},
+		"mode changed":       {fleet("f", func(c *contract.Credentials) { c.AccessMode = contract.AccessPlatform }), false, true},
 		"cloud's password":   {fleet("p", func(c *contract.Credentials) { c.PlatformHash = "h2" }), true, false},
 		"cloud's mode":       {fleet("p", func(c *contract.Credentials) { c.AccessMode = "Device" }), true, false},
 		"cloud's devices":    {fleet("p", func(c *contract.Credentials) { c.Devices = map[string]contract.Credential{"x": {}} }), true, true},

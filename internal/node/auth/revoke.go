@@ -88,7 +88,7 @@ func Gone(old, next *Registry) iter.Seq[string] {
 // connecting gives the devices of a fleet that have a connection of their own.
 func (f *fleetEntry) connecting() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		if f.AccessMode == modePlatform {
+		if f.AccessMode == contract.AccessPlatform {
 			yield(contract.PlatformDevice)
 			return
 		}

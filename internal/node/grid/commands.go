@@ -262,13 +262,13 @@ func unsendable(b *intake.Bundle, c *Command) string {
 // reachable says whether this version carries commands to the devices of a fleet: to all that have topics of their own. What a cloud tells
 // apart by its payload has none.
 func reachable(f contract.Fleet) bool {
-	return f.AccessMode != "Platform" || f.Mapping == nil || f.Mapping.Device == ""
+	return f.AccessMode != contract.AccessPlatform || f.Mapping == nil || f.Mapping.Device == ""
 }
 
 // route gives the messages by which something reaches a device: one on its own subject, or one to each edge node of its community.
 func route(b *intake.Bundle, o outgoing) []*nats.Msg {
 	fleet, name, _, err := contract.ParseDeviceSubject(o.subject)
-	if err != nil || b.Fleets[fleet].Placement != placementEdge {
+	if err != nil || b.Fleets[fleet].Placement != contract.PlacementEdge {
 		return []*nats.Msg{{Subject: o.subject, Data: o.payload}}
 	}
 	var out []*nats.Msg

@@ -356,7 +356,7 @@ var errBehind = errors.New("the database is further than this session")
 // until says up to when everything is known that a device sent; ok is false for one that reaches the platform without an edge node.
 // Silence of a device after that time proves nothing: what it said may lie in an outbox behind a cut line.
 func (s *session) until(fleet, community string) (at time.Time, ok bool) {
-	if s.bundle.Fleets[fleet].Placement != placementEdge {
+	if s.bundle.Fleets[fleet].Placement != contract.PlacementEdge {
 		return time.Time{}, false
 	}
 	for _, name := range s.serving(community) {

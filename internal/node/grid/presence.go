@@ -18,9 +18,6 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// placementEdge is the placement of fleets whose devices connect to the edge node of their community.
-const placementEdge = "Edge"
-
 // presence knows when each device was last heard, to the second, and counts who is there. A session fills it from the database and
 // tells it what it hears; between sessions it knows nothing. To count reads atomics alone: a million devices never keep a message
 // waiting.
@@ -279,7 +276,7 @@ func (p *presence) count(b *intake.Bundle, now time.Time) (out census, ok bool) 
 		since, sum := onlineSince(b.Rules.Profiles[f.Profile], now), contract.PresenceReport{}
 		for _, s := range r.communities {
 			n := r.count(s, since)
-			if f.Placement == placementEdge && !p.heardEdge(s.community, now) {
+			if f.Placement == contract.PlacementEdge && !p.heardEdge(s.community, now) {
 				n = contract.PresenceReport{Unknown: int64(s.to - s.from)}
 			}
 			sum = plus(sum, n)

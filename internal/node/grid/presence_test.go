@@ -148,7 +148,7 @@ func TestPresenceFollowsTheRows(t *testing.T) {
 func TestPresenceBehindAnEdge(t *testing.T) {
 	b := crowd(2, 4, 2)
 	f := b.Fleets["f1"]
-	f.Placement = placementEdge
+	f.Placement = contract.PlacementEdge
 	b.Fleets["f1"] = f
 	p := began(b)
 	p.hears(noon, "f0.d0", "f1.d0", "f1.d1")

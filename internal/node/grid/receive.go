@@ -10,9 +10,6 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
-// accessPlatform is the access mode of a fleet for which a vendor's or carrier's cloud speaks.
-const accessPlatform = "Platform"
-
 // received is a message of a registered device, read in the terms of its profile.
 type received struct {
 	device
@@ -71,7 +68,7 @@ func (b *batch) receive(subject string, raw []byte, arrived, paced time.Time) (r
 // in no other: a cloud says what it likes.
 func (b *batch) fromCloud(fleet string, channel contract.PlatformChannel, raw []byte, arrived time.Time) (received, bool) {
 	f := b.s.bundle.Fleets[fleet]
-	if f.AccessMode != accessPlatform || channel != contract.PlatformUp {
+	if f.AccessMode != contract.AccessPlatform || channel != contract.PlatformUp {
 		return b.refuse(fleet, "unregistered")
 	}
 	if tooLarge(f, raw) {

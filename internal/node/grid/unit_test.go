@@ -222,7 +222,7 @@ func TestRouteToAnEdge(t *testing.T) {
 	b := &intake.Bundle{
 		Fleets: map[string]contract.Fleet{
 			"here":  {Devices: map[string]contract.Device{"d": {Community: "c1"}}},
-			"there": {Placement: placementEdge, Devices: map[string]contract.Device{"d": {Community: "c1"}, "lost": {Community: "c9"}}},
+			"there": {Placement: contract.PlacementEdge, Devices: map[string]contract.Device{"d": {Community: "c1"}, "lost": {Community: "c9"}}},
 		},
 		Edges: map[string]contract.Edge{"e1": {Communities: []string{"c1", "c2"}}, "e2": {Communities: []string{"c3"}}},
 	}

@@ -39,7 +39,7 @@ func (s speakers) Speaks(chain []*x509.Certificate, fleet string, now time.Time)
 		return stale{err}
 	}
 	c, ok := b.Credentials[fleet]
-	if !ok || c.AccessMode != "Platform" || c.Method != "X509" || c.Rule != "" {
+	if !ok || c.AccessMode != contract.AccessPlatform || c.Method != "X509" || c.Rule != "" {
 		return errSpeaker
 	}
 	return ofCloud(chain, c, contract.DeviceURI(s.platform, fleet, contract.PlatformDevice), now)
