@@ -67,7 +67,9 @@ func (k *Kill) prepare(ctx context.Context) error {
 	if err := k.waitReady(ctx); err != nil {
 		return err
 	}
-	patch, enrol := []map[string]any{}, []string{"fleet", "enroll", "--secret", smokeSpace + "/smoke-ca", "--fleet", smokeFleet, "--platform", platform, "--out", k.certs()}
+	// The load is far above what a detector may send: without a limit of its own it would be dropped after the burst of an hour.
+	patch := []map[string]any{{"op": "add", "path": "/spec/limits", "value": map[string]int{"messagesPerMinute": 60_000}}}
+	enrol := []string{"fleet", "enroll", "--secret", smokeSpace + "/smoke-ca", "--fleet", smokeFleet, "--platform", platform, "--out", k.certs()}
 	for i := range kills + 1 {
 		name := fmt.Sprintf("sd-kill-%s-%d", k.run, i)
 		k.devices = append(k.devices, name)
