@@ -118,6 +118,7 @@ func port(t testing.TB, address string) int {
 // TestKilledBrokerKeepsWhatItAcknowledged publishes at QoS 1 while the broker is killed again and again, and compares what
 // was acknowledged with what is in the ingest log. auth is one process throughout: it finds the broker again by itself.
 func TestKilledBrokerKeepsWhatItAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cmd, _, address := w.spawnAll()
 
