@@ -203,6 +203,7 @@ func (o *orders) ended(id uuid.UUID, want command.State, reason string) {
 func minutes(n any) map[string]any { return map[string]any{"minutes": n} }
 
 func TestOnlyWhatTheProfileDeclaresLeaves(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		b.Fleets["cloud"] = contract.Fleet{Profile: "pump", AccessMode: "Platform", Mapping: &contract.Mapping{Device: "payload.id"}, Devices: map[string]contract.Device{"c1": {Community: "jinghu"}}}
 	})
@@ -249,6 +250,7 @@ func TestOnlyWhatTheProfileDeclaresLeaves(t *testing.T) {
 }
 
 func TestWhoMayCommand(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	worker := o.as("committee", "p-1", RoleGridWorker)
 	technician, rival := o.as("vendor", "t-1", RoleTechnician), o.as("rival", "t-1", RoleTechnician)
@@ -313,6 +315,7 @@ func TestWhoMayCommand(t *testing.T) {
 }
 
 func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	heard := make(chan string, 100)
 	client := mqttClient(t, o.broker, "pumps_p1")
@@ -388,6 +391,7 @@ func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
 }
 
 func TestExpiryAndWithdrawalSendTheSafeStateOnce(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	d := o.given(o.boss(), "pumps.p1", "run", minutes(3))
 	o.next("run")
@@ -451,6 +455,7 @@ func TestExpiryAndWithdrawalSendTheSafeStateOnce(t *testing.T) {
 }
 
 func TestWithdrawingAnOlderCommandLeavesTheNewerOne(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	old := o.given(o.boss(), "pumps.p1", "run", minutes(3))
 	o.next("run")
@@ -465,6 +470,7 @@ func TestWithdrawingAnOlderCommandLeavesTheNewerOne(t *testing.T) {
 }
 
 func TestADeviceThatSpeaksGetsWhatWaits(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	d := o.given(o.boss(), "pumps.p1", "run", minutes(3))
 	o.next("run")
@@ -485,6 +491,7 @@ func TestADeviceThatSpeaksGetsWhatWaits(t *testing.T) {
 
 // TestRestartNeitherLosesNorDoublesACommand stops the service at each step of a command's life.
 func TestRestartNeitherLosesNorDoublesACommand(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	restart := func() { o.stop(); o.begin() }
 	d := o.given(o.boss(), "pumps.p1", "run", minutes(3))
@@ -517,6 +524,7 @@ func TestRestartNeitherLosesNorDoublesACommand(t *testing.T) {
 
 // TestCheckedAgainBeforeItLeaves gives commands that were right under a former bundle.
 func TestCheckedAgainBeforeItLeaves(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		p := b.Rules.Profiles["pump"]
 		p.Commands = maps.Clone(p.Commands)
@@ -600,6 +608,7 @@ func TestCheckedAgainBeforeItLeaves(t *testing.T) {
 }
 
 func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	put := func(token string, on bool) (v DesiredView) {
 		t.Helper()
@@ -708,6 +717,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 }
 
 func TestAlarmSendsItsCommandsOnce(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		b.Rules.Scenarios["flood"] = contract.Scenario{Profile: "pump", DataClass: "C0", CaseClass: "flood", Severity: contract.SeverityHigh, Title: "积水",
 			Trigger: contract.Trigger{When: "msg.level > 80.0", Clear: "msg.level < 50.0", DedupSeconds: 600},

@@ -275,6 +275,7 @@ dizuo_grid_invalid_messages_total{fleet="f0"} 3
 
 // What a session wrote, the next one knows: when devices were heard, and how many messages did not fit.
 func TestPresenceOverSessions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.send("s1", 1, `{"smoke":false}`)
 	w.send("s2", 1, `{"smoke":`)                     // malformed
