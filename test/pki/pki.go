@@ -115,7 +115,7 @@ func issue(t testing.TB, parent *CA, template x509.Certificate) tls.Certificate 
 		template.NotBefore = time.Now().Add(-time.Hour)
 	}
 	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(time.Hour)
+		template.NotAfter = time.Now().Add(12 * time.Hour)
 	}
 	issuer, signer := &template, crypto.Signer(key)
 	if parent != nil {

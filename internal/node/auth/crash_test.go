@@ -31,7 +31,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(founded.dir)
+	os.Exit(code)
 }
 
 // setup is what a child reads.

@@ -174,10 +174,19 @@ func (o *orders) say(device string, c contract.Channel, payload string) {
 	client.Disconnect(100)
 }
 
-// worked waits until everything that was said is worked off.
-func (o *orders) worked(want float64) {
+// worked waits until everything that was said is worked off and committed.
+func (o *orders) worked() {
 	o.t.Helper()
-	eventually(o.t, "messages worked off", func() bool { return testutil.ToFloat64(o.svc.worker.metrics.messages.WithLabelValues("taken")) >= want })
+	nc, js := connect(o.t, o.broker.ClientURL())
+	defer nc.Close()
+	stream, err := js.Stream(o.t.Context(), contract.IngestStream)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	last := int64(stream.CachedInfo().State.LastSeq)
+	eventually(o.t, "messages worked off", func() bool {
+		return number(o.t, o.pool, "SELECT coalesce(max(sequence), 0) FROM grid.ingest_position") >= last
+	})
 }
 
 func (o *orders) state(id uuid.UUID) *Command {
@@ -356,13 +365,12 @@ func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
 		}
 	}
 	// What is no ack of this command stops nothing.
-	taken := testutil.ToFloat64(o.svc.worker.metrics.messages.WithLabelValues("taken"))
 	for _, payload := range []string{"garbage", fmt.Sprintf(`{"id":%q,"result":"Maybe"}`, d.ID), fmt.Sprintf(`{"id":%q,"result":"Done"}`, uuid.New())} {
 		o.say("p2", contract.ChannelAck, payload)
 	}
 	o.say("p2", contract.ChannelAck, fmt.Sprintf(`{"id":%q,"result":"Done"}`, d.ID)) // of another device
 	o.say("p2", contract.ChannelTelemetry, `{"level":1}`)
-	o.worked(taken + 1)
+	o.worked()
 	for result, n := range map[string]float64{"malformed": 1, "unknown": 1, "unmatched": 2} {
 		if got := testutil.ToFloat64(o.svc.worker.metrics.acks.WithLabelValues(result)); got != n {
 			t.Errorf("%v acks are %s, want %v", got, result, n)
@@ -480,7 +488,7 @@ func TestADeviceThatSpeaksGetsWhatWaits(t *testing.T) {
 	}
 	o.advance(time.Second)
 	o.say("p1", contract.ChannelTelemetry, `{"level":1}`)
-	o.worked(1)
+	o.worked()
 	o.nothing("a device that has just been told")
 	o.advance(time.Second)
 	o.say("p1", contract.ChannelTelemetry, `{"level":1}`)
@@ -641,7 +649,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 	o.advance(time.Hour / 2)
 	o.nothing("after the ack")
 	o.say("p1", contract.ChannelTelemetry, `{"level":1}`)
-	o.worked(1)
+	o.worked()
 	o.nothing("a device that was never away")
 
 	// It was silent for as long as makes it offline, and speaks.
@@ -656,7 +664,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 	acked(*v.ID, "Done")
 	o.advance(59 * time.Second)
 	o.say("p1", contract.ChannelState, `{"level":1}`) // as devices answer a desired state
-	o.worked(3)
+	o.worked()
 	o.nothing("a state within the minute")
 	o.advance(time.Second)
 	o.say("p1", contract.ChannelState, `{"level":1}`)
@@ -738,7 +746,7 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 		t.Errorf("%v refused, want the lamp", n)
 	}
 	o.say("p2", contract.ChannelSignal, `{"level":91}`)
-	o.worked(2)
+	o.worked()
 	o.nothing("a signal that joins")
 	c := o.state(a.ID)
 	var d CaseDetail
@@ -761,7 +769,7 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 		}
 	}
 	o.begin()
-	o.worked(2)
+	o.worked()
 	o.nothing("a replay")
 	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE scenario = 'flood'"); n != 2 {
 		t.Errorf("%d commands", n)

@@ -191,7 +191,7 @@ func TestDesiredStateOfADeviceThatNeverWasAway(t *testing.T) {
 		client := mqttClient(t, o.broker, contract.ClientID("pumps", "p1"))
 		wait(t, client.Publish(contract.DeviceTopic("pumps", "p1", contract.ChannelTelemetry), 0, false, `{"level":1}`))
 		client.Disconnect(100)
-		o.worked(n)
+		eventually(t, "the device is heard", func() bool { return o.counted("taken") >= n })
 	}
 	say(1, 1)
 	var v DesiredView
@@ -213,6 +213,7 @@ func TestDesiredStateOfADeviceThatNeverWasAway(t *testing.T) {
 
 // What a cloud says at QoS 0 that nobody can read is counted for its fleet as well.
 func TestMisfitsAtQoSZeroAreCounted(t *testing.T) {
+	t.Parallel()
 	w := newCloudWorld(t)
 	c := mqttClient(t, w.broker, "cloud")
 	wait(t, c.Publish(contract.PlatformTopic("nb-smoke", contract.PlatformUp), 0, false, "garbage"))
