@@ -126,10 +126,7 @@ func TestFleetCheckOfYAML(t *testing.T) {
 		return "\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: rows, namespace: henan}\nstringData:\n  " + key + ": |\n    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") + "\n"
 	}
 	fleet := "apiVersion: dizuo.io/v1alpha1\nkind: DeviceFleet\nmetadata: {name: smoke, namespace: henan}\nspec: {profileRef: {name: smoke-detector}, inventory: {secrets: [{name: rows}]}}\n"
-	long := "device,attribute.a,attribute.b\n"
-	for i := range 5000 {
-		long += fmt.Sprintf("d%d,%s,%s\n", i, strings.Repeat("x", 100), strings.Repeat("y", 100))
-	}
+	long := "device,attribute.a,attribute.b,attribute.c,attribute.d\n" + strings.Repeat("d"+strings.Repeat(","+strings.Repeat("x", 250), 4)+"\n", 950)
 	for name, c := range map[string]struct {
 		yaml, says string
 		code       int

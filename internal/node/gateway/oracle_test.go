@@ -211,7 +211,7 @@ func TestDecisionsAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	worlds, requests := 150, 200
 	if testing.Short() {
-		worlds = 20
+		worlds = 8
 	}
 	allowed := 0
 	for range worlds {
