@@ -104,7 +104,7 @@ test: lint verify test-unit test-envtest test-e2e ## All of it: lint, generated 
 
 .PHONY: test-unit
 test-unit: ## Unit, golden and Rego tests with real NATS and PostgreSQL, under the race detector
-	$(GO) test -race -shuffle=on -short -timeout 10m $(UNIT)
+	$(GO) test -race -shuffle=on -short -timeout 10m -parallel 6 $(UNIT)
 
 .PHONY: test-envtest
 test-envtest: ## Tests against a real kube-apiserver
@@ -116,10 +116,10 @@ test-e2e: install ## The story and the killing of pods, on the local cluster (ro
 	eval "$$($(KIT) env)"; $(GO) test -tags e2e -count=1 -v -timeout 20m -skip 'ProfilesChange|Upgrade' ./test/e2e/...
 
 # FAULT_RUN selects the fault tests; FAULT_COUNT repeats them, each time with other moments of the crash.
-FAULT_RUN ?= Crash|Kill|Oracle|Bounded|LostVolume
+FAULT_RUN ?= Crash|Kill|Oracle|Bounded|LostVolume|Disorder|Million|LetThrough|Remember
 FAULT_COUNT ?= 1
 FAULT_CRASH ?= Killed|Lagging
-FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./controllers/...
+FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./internal/bundle/... ./internal/cli/... ./controllers/...
 # UPGRADE_FROM is the commit to upgrade from.
 UPGRADE_FROM ?= HEAD^
 .PHONY: test-change

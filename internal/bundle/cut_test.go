@@ -113,7 +113,11 @@ func TestCutsRememberRightly(t *testing.T) {
 	p, random := county(), rand.New(rand.NewPCG(1, 2))
 	p.Versions["smoke"] = "first"
 	before := made(t, &cuts, p)
-	for step := range 300 {
+	steps := 300
+	if testing.Short() {
+		steps = 60
+	}
+	for step := range steps {
 		next := county()
 		next.Fleets["smoke"] = p.Fleets["smoke"]
 		next.Credentials["smoke"] = p.Credentials["smoke"]

@@ -149,12 +149,17 @@ func TestGoldenHasEveryReason(t *testing.T) {
 // golden compiles a text twice, the second time with the objects in another order, and gives what comes out as YAML.
 func golden(t *testing.T, text string) []byte {
 	t.Helper()
-	set, untouched := load(t, signed(t, text)), load(t, signed(t, text))
+	set := load(t, signed(t, text))
+	reversed := &offline.Set{}
+	for _, o := range set.Objects {
+		another := *o
+		another.Object = o.Object.DeepCopyObject().(client.Object)
+		reversed.Objects = append(reversed.Objects, &another)
+	}
 	out := encode(t, results(t, set, text))
-	if diff := gocmp.Diff(untouched.Objects, set.Objects, cmpopts.IgnoreFields(offline.Object{}, "Document")); diff != "" {
+	if diff := gocmp.Diff(reversed.Objects, set.Objects, cmpopts.IgnoreFields(offline.Object{}, "Document")); diff != "" {
 		t.Errorf("compile changed its input:\n%s", diff)
 	}
-	reversed := load(t, signed(t, text))
 	slices.Reverse(reversed.Objects)
 	if diff := gocmp.Diff(string(out), string(encode(t, results(t, reversed, text)))); diff != "" {
 		t.Errorf("the order of objects changes what they compile to:\n%s", diff)
@@ -442,6 +447,9 @@ func signed(t *testing.T, text string) string {
 	text = markKey.ReplaceAllStringFunc(text, func(m string) string { return publicKey(t, markKey.FindStringSubmatch(m)[1]) })
 	text = markEdge.ReplaceAllStringFunc(text, func(m string) string { return fingerprint(t, markEdge.FindStringSubmatch(m)[1]) })
 	text = markGzip.ReplaceAllStringFunc(text, func(m string) string { return gzipped(t, markGzip.FindStringSubmatch(m)[1]) })
+	if !markSign.MatchString(text) {
+		return text
+	}
 	digests := map[string]string{}
 	for _, o := range load(t, markSign.ReplaceAllString(text, "AAAA..AAAA")).Objects {
 		if a, ok := o.Object.(*v1alpha1.DataSharingAgreement); ok {

@@ -152,6 +152,7 @@ func of(method string, groups ...string) (out []string) {
 }
 
 func TestGoodPlatform(t *testing.T) {
+	t.Parallel()
 	f := newField(t, false)
 	t.Run("certificate", func(t *testing.T) {
 		f := field{t, f.w, f.ca}
@@ -208,6 +209,7 @@ func TestGoodPlatform(t *testing.T) {
 
 // TestOpenPlatform runs against a callout that admits everybody to everything.
 func TestOpenPlatform(t *testing.T) {
+	t.Parallel()
 	f := newField(t, true)
 	open := []string{"connect.without-credential", "connect.other-client-id", "publish.own-commands", "publish.wrong-topics",
 		"subscribe.qos-1", "subscribe.wildcards", "subscribe.other-device", "subscribe.other-fleet", "subscribe.shared", "subscribe.system", "subscribe.community"}
@@ -221,6 +223,7 @@ func TestOpenPlatform(t *testing.T) {
 
 // TestBadFront runs against what some put before a broker.
 func TestBadFront(t *testing.T) {
+	t.Parallel()
 	f := newField(t, false)
 	ended := f.w.CA.ServerUntil(t, time.Now().Add(-time.Minute))
 	foreign := pki.New(t, "somebody").Server(t)

@@ -55,6 +55,7 @@ func sloppy(conn net.Conn) {
 
 // TestSloppyBroker sees the checks fail that a real broker passes whatever is configured.
 func TestSloppyBroker(t *testing.T) {
+	t.Parallel()
 	ca := pki.New(t, "platform")
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{ca.Server(t)}})
 	if err != nil {

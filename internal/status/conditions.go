@@ -3,10 +3,10 @@
 package status
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -158,11 +158,11 @@ func bounded(message string) string {
 	if len(message) <= maxMessage {
 		return message
 	}
-	runes := []rune(message)
-	for len(string(runes)) > maxMessage-4 {
-		runes = runes[:len(runes)-8]
+	end := maxMessage - len(" ...")
+	for !utf8.RuneStart(message[end]) {
+		end--
 	}
-	return fmt.Sprintf("%s ...", string(runes))
+	return message[:end] + " ..."
 }
 
 // IsTrue reports whether a condition is True for the generation.

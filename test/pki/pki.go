@@ -37,10 +37,14 @@ func New(t testing.TB, name string) CA {
 	return CA{Cert: cert.Leaf, PEM: string(block("CERTIFICATE", cert.Leaf.Raw)), key: cert.PrivateKey.(crypto.Signer)}
 }
 
-// Client gives a client certificate that bears a URI.
-func (c CA) Client(t testing.TB, uri string) tls.Certificate {
+// Client gives a client certificate that bears a URI. change may alter what is signed.
+func (c CA) Client(t testing.TB, uri string, change ...func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
-	return issue(t, &c, x509.Certificate{URIs: parse(t, uri), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	template := x509.Certificate{URIs: parse(t, uri), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	for _, f := range change {
+		f(&template)
+	}
+	return issue(t, &c, template)
 }
 
 // Server gives a certificate of a server on this machine.
@@ -107,8 +111,11 @@ func issue(t testing.TB, parent *CA, template x509.Certificate) tls.Certificate 
 	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
 		t.Fatal(err)
 	}
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-time.Hour)
+	}
 	if template.NotAfter.IsZero() {
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		template.NotAfter = time.Now().Add(12 * time.Hour)
 	}
 	issuer, signer := &template, crypto.Signer(key)
 	if parent != nil {

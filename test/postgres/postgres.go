@@ -1,9 +1,11 @@
-// Package postgres runs a PostgreSQL server for tests of what is built from several parts. It takes TLS connections alone.
+// Package postgres runs a PostgreSQL server for tests. It takes TLS connections with a password alone, so that a client that forgot
+// one of them fails here and not only in production.
 package postgres
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,126 +14,175 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/dizuo/dizuo/internal/contract"
-	"github.com/dizuo/dizuo/internal/node/grid"
-	"github.com/dizuo/dizuo/test/dataplane"
 	"github.com/dizuo/dizuo/test/pki"
 )
 
 // Password of every user of the server.
 const Password = "synthetic-password"
 
-// Grid starts a server until the test ends, makes the tables of the grid service, and gives how the service and the owner reach them.
-func Grid(t testing.TB) (service, owner contract.DatabaseConfig) {
-	t.Helper()
-	bin, err := binaries()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := pki.New(t, "database")
-	files := ca.Files(t, ca.Server(t))
-	dir, err := os.MkdirTemp("", "dizuo-pg") // the user postgres cannot reach the test's own folder
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	at := func(name string) string { return filepath.Join(dir, name) }
-	for name, from := range map[string]string{"server.crt": files.CertFile, "server.key": files.KeyFile, "ca.crt": files.CAFile} {
-		raw, err := os.ReadFile(from)
-		if err == nil {
-			err = os.WriteFile(at(name), raw, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(at("password"), []byte(Password), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	start(t, bin, dir)
-	owner = contract.DatabaseConfig{Host: "127.0.0.1", Port: port(t, dir), Name: "postgres", User: "dizuo", PasswordFile: at("password"), CAFile: at("ca.crt")}
-	service = owner
-	service.User = contract.DatabaseUserGrid
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := grid.Migrate(ctx, owner, Password, Password, dataplane.Logger()); err != nil {
-		t.Fatal(err)
-	}
-	return service, owner
+// Server is a running one.
+type Server struct {
+	dir   string
+	port  int
+	cmd   *exec.Cmd
+	logs  bytes.Buffer
+	ended chan struct{}
 }
 
-// start makes a cluster in dir and runs it; it waits until the server says that it is ready.
-func start(t testing.TB, bin, dir string) {
+var shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+// Shared gives the one server of a package's tests; whoever asks first starts it, and Stop ends it. Without PostgreSQL a test is skipped
+// on a person's machine and fails in CI.
+func Shared(t testing.TB) *Server {
 	t.Helper()
-	cred, err := handOver(dir)
+	shared.once.Do(func() { shared.server, shared.err = start(t) })
+	if shared.err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(shared.err)
+		}
+		t.Skip(shared.err)
+	}
+	return shared.server
+}
+
+// Stop ends the server if there is one. It is for TestMain, behind all tests.
+func Stop() {
+	if s := shared.server; s != nil {
+		s.stop()
+	}
+}
+
+// Owner says how the superuser reaches a database; "postgres" is always there.
+func (s *Server) Owner(database string) contract.DatabaseConfig {
+	return contract.DatabaseConfig{Host: "127.0.0.1", Port: s.port, Name: database, User: "dizuo", PasswordFile: s.at("password"), CAFile: s.at("ca.crt")}
+}
+
+// Exec runs statements as the superuser. With arguments there may be one alone.
+func (s *Server) Exec(t testing.TB, database, sql string, args ...any) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), DSN(s.Owner(database)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(name string, args ...string) *exec.Cmd {
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// DSN gives the connection string of a configuration.
+func DSN(c contract.DatabaseConfig) string {
+	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s password=%s sslmode=verify-full sslrootcert=%s", c.Host, c.Port, c.Name, c.User, Password, c.CAFile)
+}
+
+func (s *Server) at(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *Server) stop() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGINT) // fast shutdown
+		<-s.ended
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+func start(t testing.TB) (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "dizuo-pg") // the user postgres cannot reach a test's own folder, which also ends with its test
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, ended: make(chan struct{})}
+	if err := s.run(t, bin); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// run makes a cluster and serves it; it waits until the server says that it is ready.
+func (s *Server) run(t testing.TB, bin string) error {
+	if err := s.write(t); err != nil {
+		return err
+	}
+	cred, err := handOver(s.dir)
+	if err != nil {
+		return err
+	}
+	command := func(name string, args ...string) *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bin, name), args...)
-		cmd.Dir = dir
+		cmd.Dir = s.dir
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGQUIT}
 		return cmd
 	}
-	data := filepath.Join(dir, "data")
-	if out, err := run("initdb", "-D", data, "-U", "dizuo", "-A", "scram-sha-256", "--pwfile", filepath.Join(dir, "password"), "-N", "-E", "UTF8", "--locale", "C").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v: %s", err, out)
+	data := s.at("data")
+	if out, err := command("initdb", "-D", data, "-U", "dizuo", "-A", "scram-sha-256", "--pwfile", s.at("password"), "-N", "-E", "UTF8", "--locale", "C").CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte("hostssl all all 127.0.0.1/32 scram-sha-256\n"), 0o600); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	server := run("postgres", "-D", data, "-p", strconv.Itoa(freePort(t)), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "ssl=on",
-		"-c", "ssl_cert_file="+filepath.Join(dir, "server.crt"), "-c", "ssl_key_file="+filepath.Join(dir, "server.key"), "-c", "fsync=off")
-	var logs bytes.Buffer
-	server.Stderr = &logs
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
+	if s.port, err = freePort(); err != nil {
+		return err
 	}
-	ended := make(chan struct{})
-	go func() { _ = server.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGINT) // fast shutdown
-		<-ended
-	})
+	cmd := command("postgres", "-D", data, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "ssl=on",
+		"-c", "ssl_cert_file="+s.at("server.crt"), "-c", "ssl_key_file="+s.at("server.key"), "-c", "fsync=off")
+	cmd.Stderr = &s.logs
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.cmd = cmd
+	go func() { _ = cmd.Wait(); close(s.ended) }()
 	for range 600 {
 		select {
-		case <-ended:
-			t.Fatalf("PostgreSQL: %s", logs.String())
+		case <-s.ended:
+			return fmt.Errorf("PostgreSQL: %s", s.logs.String())
 		case <-time.After(50 * time.Millisecond):
 		}
 		if pid, err := os.ReadFile(filepath.Join(data, "postmaster.pid")); err == nil && strings.Contains(string(pid), "ready") {
-			return
+			return nil
 		}
 	}
-	t.Fatal("PostgreSQL does not start")
+	return errors.New("PostgreSQL does not start")
 }
 
-// port reads the port from the file of the running server.
-func port(t testing.TB, dir string) int {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
-	if err != nil {
-		t.Fatal(err)
+// write puts certificate, key, CA and password into the server's folder.
+func (s *Server) write(t testing.TB) error {
+	ca := pki.New(t, "database")
+	files := ca.Files(t, ca.Server(t))
+	for name, from := range map[string]string{"server.crt": files.CertFile, "server.key": files.KeyFile, "ca.crt": files.CAFile} {
+		raw, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(s.at(name), raw, 0o600)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	n, err := strconv.Atoi(strings.Split(string(raw), "\n")[3])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return os.WriteFile(s.at("password"), []byte(Password), 0o600)
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
+func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func binaries() (string, error) {

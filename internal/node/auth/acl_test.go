@@ -78,10 +78,14 @@ func randomSubject(r *rand.Rand, fleet, device string) string {
 func TestPermissionsAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(20240806, 1))
 	var allowed, checked int
+	each := 4000
+	if testing.Short() {
+		each = 500
+	}
 	for _, fleet := range fleetNames {
 		for _, device := range deviceNames {
 			p := Permissions(Identity{Prefixes: []Prefix{{fleet, device}}})
-			for range 4000 {
+			for range each {
 				subject := randomSubject(r, fleet, device)
 				for _, publish := range []bool{true, false} {
 					list, deny := p.Sub.Allow, p.Sub.Deny
@@ -108,6 +112,7 @@ func TestPermissionsAgainstOracle(t *testing.T) {
 
 // TestBrokerAgainstOracle asks the running broker the same for a sample: what is stored and what may be subscribed to.
 func TestBrokerAgainstOracle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, fleet := range []string{"a", "a-b", "d"} {
 		devices := map[string]contract.Credential{}

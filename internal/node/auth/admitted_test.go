@@ -8,6 +8,7 @@ import (
 
 // TestKnownConnectionsAreCutByName: whom a revocation names is cut without a look, one connection of it, and not what was let in since.
 func TestKnownConnectionsAreCutByName(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	known := &admitted{}
 	sweep := sweeper{w.user(contract.UserAuthSystem), known}

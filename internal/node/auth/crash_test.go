@@ -31,7 +31,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(founded.dir)
+	os.Exit(code)
 }
 
 // setup is what a child reads.
@@ -118,6 +120,7 @@ func port(t testing.TB, address string) int {
 // TestKilledBrokerKeepsWhatItAcknowledged publishes at QoS 1 while the broker is killed again and again, and compares what
 // was acknowledged with what is in the ingest log. auth is one process throughout: it finds the broker again by itself.
 func TestKilledBrokerKeepsWhatItAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cmd, _, address := w.spawnAll()
 

@@ -61,6 +61,7 @@ func allAccounts() []string {
 
 // TestHostileEdgeNode has a certificate that is in order and tries everything else. A tap in every account counts what arrives.
 func TestHostileEdgeNode(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).openTapped()
 	nc, refused := w.mustNode("north")
 
@@ -144,6 +145,7 @@ func TestHostileEdgeNode(t *testing.T) {
 // TestAnswersCannotBeMisled asks with reply subjects that are not the asker's: an answer must neither reach another node as if it were
 // pushed to it, nor become a request in its name, nor enter the devices' account.
 func TestAnswersCannotBeMisled(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).openTapped()
 	north, refused := w.mustNode("north")
 	south, _ := w.mustNode("south")
@@ -221,6 +223,7 @@ func TestAnswersCannotBeMisled(t *testing.T) {
 
 // TestHostileFrames sends what no library would: protocols of servers, users of roles, subjects that are none.
 func TestHostileFrames(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).openTapped()
 	cert := w.certs["north"]
 	north := device{cert: &cert}
@@ -303,6 +306,7 @@ func second[T any](_ T, err error) error { return err }
 
 // TestOtherDoorsForEdgeNodes takes credentials to the listener that is not theirs, and other protocols to this one.
 func TestOtherDoorsForEdgeNodes(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	north := w.certs["north"]
 	t.Run("leaf node over WebSocket", func(t *testing.T) {
@@ -423,6 +427,7 @@ func (w *edgeWorld) leaf(cert tls.Certificate) error {
 
 // TestHostileEdgeNodeIsBounded: what a node may do without end costs its own connection and nobody else's.
 func TestHostileEdgeNodeIsBounded(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	north, _ := w.mustNode("north")
 	south, _ := w.mustNode("south")
@@ -455,6 +460,7 @@ func TestHostileEdgeNodeIsBounded(t *testing.T) {
 // TestEdgeNodeIsCut takes away what a node's admission rests on: it loses its connection before auth says that the bundle is in force,
 // and stays out. Its neighbour notices nothing.
 func TestEdgeNodeIsCut(t *testing.T) {
+	t.Parallel()
 	for name, revoke := range map[string]func(w *edgeWorld){
 		"the node is gone": func(w *edgeWorld) { delete(w.edges, "north") },
 		"its key is gone":  func(w *edgeWorld) { w.edges["north"] = contract.EdgeCredential{Issuers: []string{w.root.pem}} },
@@ -466,6 +472,7 @@ func TestEdgeNodeIsCut(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newEdgeWorld(t).open()
 			north, _ := w.mustNode("north")
 			south, _ := w.mustNode("south")
@@ -487,6 +494,7 @@ func TestEdgeNodeIsCut(t *testing.T) {
 
 // TestEdgeNodeStays: what changes nothing for a node does not cut it.
 func TestEdgeNodeStays(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	north, _ := w.mustNode("north")
 	c := w.edges["north"]

@@ -203,6 +203,7 @@ func (w *edgeWorld) issued(edge string, key *ecdsa.PrivateKey) tls.Certificate {
 
 // TestEnrolment walks a node from its token to its certificate, and past a thief.
 func TestEnrolment(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	west, refused, err := w.byToken("west", westToken)
 	if err != nil {
@@ -326,6 +327,7 @@ func TestFirstKeyOutlivesARestart(t *testing.T) {
 
 // TestBundleOfAnEdgeNode: a node gets its own lease and what that names, and nothing else that is in the store.
 func TestBundleOfAnEdgeNode(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	north, _ := w.mustNode("north")
 	south, _ := w.mustNode("south")
@@ -397,6 +399,7 @@ func TestBundleOfAnEdgeNode(t *testing.T) {
 
 // TestReportsOfEdgeNodes: what a node tells stands under its own name, whatever it says of itself, and within bounds.
 func TestReportsOfEdgeNodes(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	north, _ := w.mustNode("north")
 	tell := func(r contract.Report) string {
@@ -478,6 +481,7 @@ func TestReportOfAuthStaysAMessage(t *testing.T) {
 
 // TestRolesServeEdgeNodes: what auth and grid do for edge nodes is allowed to them, and no more of it.
 func TestRolesServeEdgeNodes(t *testing.T) {
+	t.Parallel()
 	w := newEdgeWorld(t).open()
 	grid, violations := w.watched(contract.UserGrid)
 	for _, v := range []contract.EdgeVerb{contract.EdgeHello, contract.EdgeUp} {

@@ -107,6 +107,7 @@ func (a *emqxAPI) connected() (ids []string) {
 // A row is taken away: by the time that the bundle is reported in force EMQX holds nobody who may not be there, and everybody else
 // stays, the role ingest with them.
 func TestARevocationCutsConnectionsOfEMQX(t *testing.T) {
+	t.Parallel()
 	w, api, raw, beat := emqxWorld(t)
 	beat()
 	ask := asker(t, w, raw, beat)
@@ -131,6 +132,7 @@ func TestARevocationCutsConnectionsOfEMQX(t *testing.T) {
 
 // Between the answer and the registration of a session EMQX neither lists nor cuts it: a sweep waits until none can be on its way.
 func TestASweepWaitsForWhoIsOnTheWay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	api := newEMQXAPI(t, w)
 	stays := func(user, _ string) bool { return user != "gone" }
@@ -172,6 +174,7 @@ func TestAYoungLedgerWaits(t *testing.T) {
 
 // A list in pages, taken while devices come and go, may miss a connection: whom the bundle names as gone is cut unseen.
 func TestWhoIsNamedIsCutUnseen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	api := newEMQXAPI(t, w)
 	api.connect("smoke_s1", "unseen")
@@ -185,6 +188,7 @@ func TestWhoIsNamedIsCutUnseen(t *testing.T) {
 
 // An API that cannot be asked leaves the revocation open; it is never taken as done.
 func TestASweepOfEMQXFailsAloud(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	api := newEMQXAPI(t, w)
 	for name, c := range map[string]contract.EMQXAPI{

@@ -92,6 +92,7 @@ func emqxConnect(clientID, username, password, cert string) map[string]string {
 
 // The request and the answer are as EMQX documents them; who is let in, as whom and for which topics is what the auth callout says.
 func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
+	t.Parallel()
 	w, _, raw, beat := emqxWorld(t)
 	request := emqxConnect
 	certificate := func(by ca, fleet, device string) string {
@@ -182,6 +183,7 @@ func TestEMQXIsAnsweredLikeTheBroker(t *testing.T) {
 
 // On the listener for roles the role ingest comes in and nobody else, with a live bundle or without one.
 func TestEMQXListenerForRolesIsIngestsAlone(t *testing.T) {
+	t.Parallel()
 	w, _, raw, _ := emqxWorld(t)
 	ask := asker(t, w, raw, func() {})
 	role := func(clientID, cert string) map[string]string {

@@ -24,6 +24,7 @@ func (w *world) enrolled(now func() time.Time) *enrolled {
 
 // TestEnrolmentHasAnExactBound: two replicas take in devices at once, some of them twice; never one more than the limit, and not one less.
 func TestEnrolmentHasAnExactBound(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	const limit, devices = 40, 60
 	replicas := []*enrolled{w.enrolled(time.Now), w.enrolled(time.Now)}
@@ -58,6 +59,7 @@ func TestEnrolmentHasAnExactBound(t *testing.T) {
 
 // TestARecountHealsAndForgetsRows: a count that a crash left too high comes down, and a device that has a row by now gives up its place.
 func TestARecountHealsAndForgetsRows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	at := time.Now()
 	e := w.enrolled(func() time.Time { return at })
@@ -93,6 +95,7 @@ func TestARecountHealsAndForgetsRows(t *testing.T) {
 
 // TestOpenEnrolment: a device that no row names comes in under the fleet's own CA, up to the limit, and goes when the fleet closes.
 func TestOpenEnrolment(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	smoke := w.creds["smoke"]
 	smoke.Open = 1

@@ -15,6 +15,7 @@ import (
 )
 
 func TestDevicesComeInAndArriveInTheIngestLog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	bound := w.x509("smoke", "s3")
 	bound.clientID = "IMEI-866123"
@@ -50,6 +51,7 @@ func TestDevicesComeInAndArriveInTheIngestLog(t *testing.T) {
 }
 
 func TestStockClients(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	if out, err := w.mosquitto("mosquitto_pub", w.x509("smoke", "s1"), "-q", "1", "-t", contract.DeviceTopic("smoke", "s1", contract.ChannelSignal), "-m", `{"smoke":true}`); err != nil {
 		t.Fatalf("mosquitto_pub: %v: %s", err, out)
@@ -88,6 +90,7 @@ func TestStockClients(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	both := w.x509("smoke", "s1")
 	both.username, both.password = "door.d1", door1
@@ -126,6 +129,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestClientIDOfAnotherDeviceDoesNotCutOffItsHolder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	holder := w.connect(w.x509("smoke", "s1"))
 	thief := w.x509("smoke", "s2")
@@ -149,6 +153,7 @@ func TestClientIDOfAnotherDeviceDoesNotCutOffItsHolder(t *testing.T) {
 }
 
 func TestPublishAsAnotherIsDroppedAndCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	s := w.connect(w.x509("smoke", "s1"))
 	for i, topic := range []string{
@@ -204,6 +209,7 @@ func metric(t *testing.T, w *world, name string, labels map[string]string) float
 }
 
 func TestSubscribeElsewhereIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	s := w.connect(w.x509("smoke", "s1"))
 	for i, topic := range []string{"#", "+/+/+/+/+/+", "dizuo/v1/d/smoke/+/cmd", "dizuo/v1/d/smoke/s1/+", "dizuo/v1/d/smoke/s1/#",
@@ -237,6 +243,7 @@ func TestSubscribeElsewhereIsRefused(t *testing.T) {
 }
 
 func TestRevocationCutsAndRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	gone, stays := w.connect(w.x509("smoke", "s1")), w.connect(w.x509("smoke", "s2"))
 	delete(w.creds["smoke"].Devices, "s1")
@@ -291,6 +298,7 @@ func (w *world) report(role contract.Role) (contract.Report, error) {
 }
 
 func TestChangesThatCut(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(*world)
 		cut    bool
@@ -316,6 +324,7 @@ func TestChangesThatCut(t *testing.T) {
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t).start()
 			s := w.connect(w.x509("smoke", "s1"))
 			tc.change(w)
@@ -328,6 +337,7 @@ func TestChangesThatCut(t *testing.T) {
 }
 
 func TestExpiredLeaseAdmitsNobodyNew(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	s := w.connect(w.x509("smoke", "s1"))
 	b := w.bundle()
@@ -344,6 +354,7 @@ func TestExpiredLeaseAdmitsNobodyNew(t *testing.T) {
 }
 
 func TestNewIssuerNeedsNoRestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	next := newCA(t, "next")
 	if _, err := w.dial(w.broker.MQTTAddress(), w.x509By(next, "smoke", "s1")); err == nil {
@@ -358,6 +369,7 @@ func TestNewIssuerNeedsNoRestart(t *testing.T) {
 
 // TestCloudOnTheBroker: a carrier's cloud has its fleet's topics and nothing of its devices, of another fleet's or of the broker's.
 func TestCloudOnTheBroker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hash := w.creds["door"].Devices["d1"].PasswordHash
 	for _, fleet := range []string{"meter", "lamp"} {
@@ -387,6 +399,7 @@ func TestCloudOnTheBroker(t *testing.T) {
 
 // TestGatewayOnTheBroker: a gateway that gets a sensor more connects anew and may then speak for it; nobody else is disturbed.
 func TestGatewayOnTheBroker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.creds["sensor"] = contract.Credentials{Method: "X509", AccessMode: "Gateway", Devices: map[string]contract.Credential{"a": {Via: "smoke.s1"}}}
 	w.start()

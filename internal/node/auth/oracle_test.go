@@ -135,6 +135,7 @@ func (c *crowd) admit(r *Registry, id prose.Identity) rights {
 }
 
 func TestTriplesAgainstOracle(t *testing.T) {
+	t.Parallel()
 	c, seed := newCrowd(t), oracleSeed(t)
 	registry, problems := NewRegistry(platform, c.creds)
 	if len(problems) > 0 {
@@ -273,6 +274,7 @@ type stage struct {
 }
 
 func TestTriplesOnTheBrokerAgainstOracle(t *testing.T) {
+	t.Parallel()
 	c, seed := newCrowd(t), oracleSeed(t)
 	c.start()
 	s := &stage{crowd: c, t: t, open: map[prose.Identity]*session{}, grid: c.user(contract.UserGrid), own: c.broker.JetStream().Conn()}

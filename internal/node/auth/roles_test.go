@@ -16,6 +16,7 @@ import (
 
 // TestRolesCanDoTheirWork walks through what each role really does over the broker, with real clients of the libraries.
 func TestRolesCanDoTheirWork(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
@@ -96,6 +97,7 @@ func TestRolesCanDoTheirWork(t *testing.T) {
 
 // TestRolesCannotDoOthersWork tries, for each role, what belongs to another.
 func TestRolesCannotDoOthersWork(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	lease := "$KV." + contract.LeaseBucket + ".center"
 	signal := contract.DeviceSubject("smoke", "s1", contract.ChannelSignal)
@@ -145,6 +147,7 @@ func TestRolesCannotDoOthersWork(t *testing.T) {
 
 // TestStrangersOnTheClientListener tries to come in beside the platform's roles.
 func TestStrangersOnTheClientListener(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	foreign := w.cas["smoke"].client(t, contract.DeviceURI(platform, "smoke", "s1"))
 	organization := w.ca.client(t, contract.OrganizationURI(platform, "fire", "id"))

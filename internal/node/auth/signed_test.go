@@ -28,6 +28,7 @@ import (
 // TestSignedBundleEndToEnd runs both roles as a process would, and the operator publishes signed bundles: a device is
 // admitted, revoked, and cut, and both roles report the sequence that they enforce.
 func TestSignedBundleEndToEnd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	key, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	der, err2 := x509.MarshalPKCS8PrivateKey(key)
@@ -146,6 +147,7 @@ func freePort(t *testing.T) int {
 
 // TestFullIngestLogLosesNothingSilently fills the log: what does not fit is not acknowledged.
 func TestFullIngestLogLosesNothingSilently(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Broker.Ingest.MaxBytes = 1 << 20
 	w.start()
@@ -164,6 +166,7 @@ func TestFullIngestLogLosesNothingSilently(t *testing.T) {
 
 // TestQoS2IsRefused: the server would store such a message before it looks at the permission to publish it.
 func TestQoS2IsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t).start()
 	s := w.connect(w.x509("smoke", "s1"))
 	if err := s.send(0x34, append(append(field(contract.DeviceTopic("smoke", "s2", contract.ChannelSignal)), 0, 1), "forged"...)); err != nil {

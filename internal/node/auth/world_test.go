@@ -153,21 +153,27 @@ const (
 	door1, door2 = "generated-0123456789ab", "chosen by a vendor"
 )
 
+// doors are the hashes of both. The second takes long to make, so all worlds share it.
+var doors = sync.OnceValues(func() ([2]string, error) {
+	hash1, err1 := password.HashGenerated(door1, rand.Reader)
+	hash2, err2 := password.HashChosen(door2, rand.Reader)
+	return [2]string{hash1, hash2}, errors.Join(err1, err2)
+})
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	dir := t.TempDir()
 	w := &world{t: t, dir: dir, ca: newCA(t, "platform"), cas: map[string]ca{"smoke": newCA(t, "smoke"), "other": newCA(t, "other")}}
-	hash1, err1 := password.HashGenerated(door1, rand.Reader)
-	hash2, err2 := password.HashChosen(door2, rand.Reader)
-	key, err3 := nkeys.CreateAccount()
-	if err := errors.Join(err1, err2, err3); err != nil {
+	hashes, err1 := doors()
+	key, err2 := nkeys.CreateAccount()
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
 	w.creds = map[string]contract.Credentials{
 		"smoke": {Method: "X509", Issuers: []string{w.cas["smoke"].pem}, Devices: map[string]contract.Credential{
 			"s1": {}, "s2": {}, "s3": {ClientID: "IMEI-866123"}}},
 		"other": {Method: "X509", Issuers: []string{w.cas["other"].pem}, Devices: map[string]contract.Credential{"o1": {}}},
-		"door":  {Method: "Password", Devices: map[string]contract.Credential{"d1": {PasswordHash: hash1}, "d2": {PasswordHash: hash2}}},
+		"door":  {Method: "Password", Devices: map[string]contract.Credential{"d1": {PasswordHash: hashes[0]}, "d2": {PasswordHash: hashes[1]}}},
 	}
 	public, _ := key.PublicKey()
 	seed, _ := key.Seed()
@@ -264,8 +270,36 @@ func (w *world) start() *world {
 	return w
 }
 
+// founded is the store of a broker that has served nobody. Every world begins with a copy: to found a cluster of one takes longer than
+// most tests, and is what the tests of broker are about.
+var founded struct {
+	once sync.Once
+	dir  string
+}
+
+func (w *world) found(ctx context.Context) error {
+	store, err := w.cfg.Broker.StoreDir, error(nil)
+	founded.once.Do(func() {
+		var b *broker.Broker
+		if b, err = broker.Start(ctx, w.cfg, prometheus.NewRegistry(), logger()); err != nil {
+			return
+		}
+		b.Stop()
+		if founded.dir, err = os.MkdirTemp("", "dizuo-founded"); err == nil {
+			err = errors.Join(os.CopyFS(founded.dir, os.DirFS(store)), os.RemoveAll(store))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return os.CopyFS(store, os.DirFS(founded.dir))
+}
+
 func (w *world) startBroker(ctx context.Context) {
 	w.t.Helper()
+	if err := w.found(ctx); err != nil {
+		w.t.Fatal(err)
+	}
 	var err error
 	w.reg = prometheus.NewRegistry()
 	if w.broker, err = broker.Start(ctx, w.cfg, w.reg, logger()); err != nil {

@@ -100,6 +100,7 @@ func stream(t *testing.T, b *Broker, name string) jetstream.StreamConfig {
 }
 
 func TestStreamsAreThereBeforeAnybody(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	b := start(t, cfg)
 	log := stream(t, b, contract.IngestStream)
@@ -118,6 +119,7 @@ func TestStreamsAreThereBeforeAnybody(t *testing.T) {
 
 // The bound of the ingest log may go up and down by any amount, and going down costs no message.
 func TestIngestLogIsResized(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Broker.Ingest.MaxBytes = 8 << 30
 	b := start(t, cfg)
@@ -138,6 +140,7 @@ func TestIngestLogIsResized(t *testing.T) {
 }
 
 func TestChangedConfigurationTakesEffect(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	b := start(t, cfg)
 	js := b.JetStream()
@@ -157,6 +160,7 @@ func TestChangedConfigurationTakesEffect(t *testing.T) {
 }
 
 func TestOnlyDEVHasJetStream(t *testing.T) {
+	t.Parallel()
 	b := start(t, config(t))
 	for name, want := range map[string]bool{contract.AccountDevices: true, contract.AccountEdge: false, contract.AccountAuth: false, contract.AccountSystem: false} {
 		account, err := b.server.LookupAccount(name)
@@ -170,6 +174,7 @@ func TestOnlyDEVHasJetStream(t *testing.T) {
 }
 
 func TestListenersShutWithoutAuth(t *testing.T) {
+	t.Parallel()
 	b := start(t, config(t))
 	conn, err := tls.Dial("tcp", b.MQTTAddress(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only the handshake counts
 	if err == nil {
@@ -192,6 +197,7 @@ func TestListenersShutWithoutAuth(t *testing.T) {
 }
 
 func TestServerCertificateIsReadAgain(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	b := start(t, cfg)
 	b.gate.answering = func() bool { return true }
@@ -223,6 +229,7 @@ func TestServerCertificateIsReadAgain(t *testing.T) {
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(*contract.NodeConfig)
 		want   string
@@ -273,6 +280,7 @@ func TestViolationsAreCountedByFleet(t *testing.T) {
 
 // A broker whose disk fails goes on without JetStream, and acknowledges nothing: that must be seen.
 func TestABrokerWithoutItsStoreIsNotReady(t *testing.T) {
+	t.Parallel()
 	b := start(t, config(t))
 	health := &process.Health{}
 	health.Check("server", b.Err)

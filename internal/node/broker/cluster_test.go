@@ -209,6 +209,7 @@ func (r *rig) holds(by, n int) {
 
 // One broker becomes three while it serves, the loss of any one of them loses nothing, and three become one again.
 func TestOneToThreeAndBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3)
 	r.start(0, 1, 1)
 	r.ready(0)
@@ -247,6 +248,7 @@ func TestOneToThreeAndBack(t *testing.T) {
 // Three that start at once with empty stores become one cluster; and one of them, even the first, that lost its volume comes
 // back into it and founds none of its own.
 func TestThreeFromNothingAndALostVolume(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("long: make test-fault runs it")
 	}
@@ -269,6 +271,7 @@ func TestThreeFromNothingAndALostVolume(t *testing.T) {
 
 // A server without a cluster left its streams behind, as brokers did before they were clusters.
 func TestStreamsOfAServerWithoutAClusterAreTakenOver(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	raw, err := json.Marshal(map[string]any{"server_name": "broker-0", "host": loopback, "port": server.RANDOM_PORT, "system_account": contract.AccountSystem,
 		"accounts":  map[string]any{contract.AccountSystem: map[string]any{}, contract.AccountDevices: map[string]any{"jetstream": "enabled", "users": []any{map[string]any{"user": "u", "password": "p"}}}},
@@ -314,6 +317,7 @@ func TestStreamsOfAServerWithoutAClusterAreTakenOver(t *testing.T) {
 
 // Whoever holds a certificate of the platform's CA but not the broker's own is no broker.
 func TestAStrangerIsNoBroker(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.start(0, 1, 1)
 	r.ready(0)

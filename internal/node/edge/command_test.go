@@ -12,6 +12,7 @@ import (
 
 // TestCommandsReachTheirDevice: what the hub says to a device of the node arrives; what is for nobody here, or is no command, goes nowhere.
 func TestCommandsReachTheirDevice(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	h.publish("d1", "d2")
 	c := h.config()

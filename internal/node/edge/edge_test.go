@@ -321,6 +321,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 // TestEdgeNode enrols, takes its bundle, lets in whom it names, keeps what they send while the hub is away, over a restart, and brings it.
 func TestEdgeNode(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	h.publish("d1", "d2")
 	c := h.config()
@@ -391,12 +392,13 @@ func TestEdgeNode(t *testing.T) {
 // TestLeaseEndsWhileTheHubIsAway: the node starts with a lease that has ended, lets a device in that was in before, and takes what it
 // sends; a device that was not is refused.
 func TestLeaseEndsWhileTheHubIsAway(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	h.publish("d1", "d2")
 	c := h.config()
 	stop := h.start(c)
 	eventually(t, "device is let in under the lease", func() bool { _, err := h.device(c, "d1"); return err == nil })
-	h.lasts = 2 * time.Second
+	h.lasts = 5 * time.Second
 	h.publish("d1", "d2")
 	ends := time.Now().Add(h.lasts)
 	eventually(t, "report of the short lease", func() bool {
@@ -462,6 +464,7 @@ func TestNothingWaitsForTheLine(t *testing.T) {
 
 // TestEnrolmentRefused ends the node with the reason.
 func TestEnrolmentRefused(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	c := h.config()
 	no := func(context.Context, string, []byte) (*nats.Msg, error) {
@@ -485,6 +488,7 @@ func (r requests) RequestWithContext(ctx context.Context, subject string, data [
 
 // TestRenewalKeepsTheKeyAndWaitsForANewerCertificate: the hub gives the old one until the new one is issued.
 func TestRenewalKeepsTheKeyAndWaitsForANewerCertificate(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	c := h.config()
 	every := func(*x509.Certificate) bool { return true }
@@ -529,6 +533,7 @@ func TestRenewalKeepsTheKeyAndWaitsForANewerCertificate(t *testing.T) {
 
 // TestForeignCertificateIsNotKept: a certificate over another key is of no use and would lock the node out.
 func TestForeignCertificateIsNotKept(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	c, other := h.config(), h.config()
 	theirs, err := request(other)

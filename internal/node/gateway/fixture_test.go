@@ -7,29 +7,20 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -37,23 +28,9 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/person"
 	"github.com/dizuo/dizuo/policies"
+	"github.com/dizuo/dizuo/test/pki"
+	"github.com/dizuo/dizuo/test/postgres"
 )
-
-// authority is a certificate authority made for one test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t testing.TB) authority {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	return authority{sign(t, template, template, key.Public(), key), key}
-}
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
@@ -62,185 +39,6 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 		t.Fatal(err)
 	}
 	return key
-}
-
-func sign(t testing.TB, template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) *x509.Certificate {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-// issue makes a certificate with a URI, for a client or (without one) for a server on loopback.
-func (a authority) issue(t testing.TB, uri string, change ...func(*x509.Certificate)) tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(12 * time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	if uri == "" {
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-		template.IPAddresses, template.DNSNames = []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"localhost"}
-	} else {
-		u, err := url.Parse(uri)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template.URIs = []*url.URL{u}
-	}
-	for _, c := range change {
-		c(template)
-	}
-	leaf := sign(t, template, a.cert, key.Public(), a.key)
-	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
-}
-
-func writePEM(t testing.TB, path, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// files writes the authority's certificate and a server certificate into dir.
-func (a authority) files(t testing.TB, dir string) contract.TLSFiles {
-	t.Helper()
-	f := contract.TLSFiles{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), CAFile: filepath.Join(dir, "ca.crt")}
-	c := a.issue(t, "")
-	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, f.CertFile, "CERTIFICATE", c.Certificate[0])
-	writePEM(t, f.KeyFile, "PRIVATE KEY", der)
-	writePEM(t, f.CAFile, "CERTIFICATE", a.cert.Raw)
-	return f
-}
-
-// postgres is a real server, started once for all tests of the package.
-type postgres struct {
-	config contract.DatabaseConfig
-	socket string
-	stop   func()
-}
-
-var (
-	postgresOnce sync.Once
-	postgresHere *postgres
-	postgresErr  error
-	caHere       authority
-)
-
-// startPostgres gives the running server. Without PostgreSQL a test is skipped on a person's machine and fails in CI.
-func startPostgres(t testing.TB) *postgres {
-	t.Helper()
-	postgresOnce.Do(func() {
-		caHere = newAuthority(t)
-		postgresHere, postgresErr = runPostgres(t, caHere)
-	})
-	if postgresErr != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(postgresErr)
-		}
-		t.Skip(postgresErr)
-	}
-	return postgresHere
-}
-
-func binaries() (string, error) {
-	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
-		if dir := strings.TrimSpace(string(out)); exists(filepath.Join(dir, "initdb")) {
-			return dir, nil
-		}
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if len(found) == 0 {
-		return "", fmt.Errorf("PostgreSQL is not installed: install the package postgresql")
-	}
-	return filepath.Dir(found[len(found)-1]), nil
-}
-
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }
-
-// asPostgres makes a command run as the user postgres when the test runs as root, which PostgreSQL refuses.
-func asPostgres(cmd *exec.Cmd, dir string) error {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		return err
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	cmd.Dir = dir
-	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Chown(path, uid, gid)
-	})
-}
-
-func runPostgres(t testing.TB, ca authority) (*postgres, error) {
-	bin, err := binaries()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "dizuo-gateway-pg-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, err
-	}
-	files := ca.files(t, dir)
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
-	if err := asPostgres(initdb, dir); err != nil {
-		return nil, err
-	}
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	hba := "local all postgres trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
-	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba), 0o644); err != nil {
-		return nil, err
-	}
-	port := freePort(t)
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port), "-k", dir, "-c", "listen_addresses=127.0.0.1",
-		"-c", "ssl=on", "-c", "ssl_cert_file="+files.CertFile, "-c", "ssl_key_file="+files.KeyFile, "-c", "fsync=off")
-	if err := asPostgres(server, dir); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(files.CAFile, 0o644); err != nil {
-		return nil, err
-	}
-	if err := server.Start(); err != nil {
-		return nil, err
-	}
-	password := filepath.Join(dir, "password")
-	if err := os.WriteFile(password, []byte("s3cret-of-the-test\n"), 0o600); err != nil {
-		return nil, err
-	}
-	p := &postgres{
-		socket: fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", dir, port),
-		config: contract.DatabaseConfig{Host: "127.0.0.1", Port: port, Name: "postgres", User: contract.DatabaseUserGateway, PasswordFile: password, CAFile: files.CAFile},
-		stop: func() {
-			_ = server.Process.Signal(syscall.SIGINT)
-			_ = server.Wait()
-			_ = os.RemoveAll(dir)
-		},
-	}
-	return p, p.prepare(t)
 }
 
 func freePort(t testing.TB) int {
@@ -253,40 +51,24 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// prepare waits for the server and makes what the grid service's migrations make.
-func (p *postgres) prepare(t testing.TB) error {
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		conn, err := pgx.Connect(t.Context(), p.socket)
-		if err == nil {
-			_ = conn.Close(t.Context())
-			break
-		}
-		if time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	p.exec(t, `CREATE ROLE dizuo_gateway LOGIN PASSWORD 's3cret-of-the-test';
-		CREATE SCHEMA datasets; CREATE SCHEMA grid;
-		GRANT USAGE ON SCHEMA datasets, grid TO dizuo_gateway;
-		ALTER DEFAULT PRIVILEGES IN SCHEMA datasets GRANT SELECT ON TABLES TO dizuo_gateway;
-		CREATE TABLE grid.consents (subject text, scope text, given_at timestamptz NOT NULL DEFAULT now(), withdrawn_at timestamptz);
-		GRANT SELECT ON grid.consents TO dizuo_gateway;`)
-	return nil
-}
+// schemas are made once, as the grid service's migrations make them.
+var schemas sync.Once
 
-// exec runs SQL as the database's owner.
-func (p *postgres) exec(t testing.TB, sql string, args ...any) {
+// tables gives how the gateway reaches the database of the tests, and a function that runs SQL as its owner.
+func tables(t testing.TB) (config contract.DatabaseConfig, exec func(sql string, args ...any)) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), p.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }()
-	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
+	server := postgres.Shared(t)
+	schemas.Do(func() {
+		server.Exec(t, "postgres", `CREATE ROLE dizuo_gateway LOGIN PASSWORD '`+postgres.Password+`';
+			CREATE SCHEMA datasets; CREATE SCHEMA grid;
+			GRANT USAGE ON SCHEMA datasets, grid TO dizuo_gateway;
+			ALTER DEFAULT PRIVILEGES IN SCHEMA datasets GRANT SELECT ON TABLES TO dizuo_gateway;
+			CREATE TABLE grid.consents (subject text, scope text, given_at timestamptz NOT NULL DEFAULT now(), withdrawn_at timestamptz);
+			GRANT SELECT ON grid.consents TO dizuo_gateway;`)
+	})
+	config = server.Owner("postgres")
+	config.User = contract.DatabaseUserGateway
+	return config, func(sql string, args ...any) { t.Helper(); server.Exec(t, "postgres", sql, args...) }
 }
 
 // Communities of the tests.
@@ -301,8 +83,8 @@ const zone = "Asia/Shanghai"
 // world is a gateway with its surroundings.
 type world struct {
 	t      testing.TB
-	pg     *postgres
-	ca     authority
+	exec   func(sql string, args ...any)
+	ca     pki.CA
 	server *server
 	http   *httptest.Server
 	logDir string
@@ -354,15 +136,16 @@ func visits() contract.Grant {
 // access document before it is applied.
 func newWorld(t testing.TB, change ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, pg: startPostgres(t), ca: caHere, certs: map[string]tls.Certificate{}, now: time.Now}
+	w := &world{t: t, ca: pki.New(t, "platform"), certs: map[string]tls.Certificate{}, now: time.Now}
+	w.config.Database, w.exec = tables(t)
 	table := fmt.Sprintf("elders_%d", time.Now().UnixNano())
-	w.pg.exec(t, `CREATE TABLE datasets.`+table+` (id bigint PRIMARY KEY, community char(12), subject text, phone text, "full name" text,
+	w.exec(`CREATE TABLE datasets.` + table + ` (id bigint PRIMARY KEY, community char(12), subject text, phone text, "full name" text,
 		born date, seen timestamptz, level int, health text)`)
-	w.pg.exec(t, `INSERT INTO datasets.`+table+` VALUES
-		(1,'`+jinghu+`','s1','13800000001','张一','1941-05-06','2026-03-01T17:00:00Z',47,'h1'),
-		(2,'`+jinghu+`','s2','123','李二','1942-05-06','2026-03-01T15:00:00Z',-3,'h2'),
-		(3,'`+old+`','s3',NULL,'王三','1943-05-06',NULL,NULL,'h3'),
-		(4,'`+east+`','s4','13800000004','赵四','1944-05-06','2026-03-01T17:00:00Z',50,'h4'),
+	w.exec(`INSERT INTO datasets.` + table + ` VALUES
+		(1,'` + jinghu + `','s1','13800000001','张一','1941-05-06','2026-03-01T17:00:00Z',47,'h1'),
+		(2,'` + jinghu + `','s2','123','李二','1942-05-06','2026-03-01T15:00:00Z',-3,'h2'),
+		(3,'` + old + `','s3',NULL,'王三','1943-05-06',NULL,NULL,'h3'),
+		(4,'` + east + `','s4','13800000004','赵四','1944-05-06','2026-03-01T17:00:00Z',50,'h4'),
 		(5,NULL,'s5','13800000005','钱五','1945-05-06','2026-03-01T17:00:00Z',50,'h5')`)
 	w.bundle = intake.Bundle{
 		Lease:     contract.Lease{Platform: "dizuo-henan/henan", Scope: contract.ScopeCenter, Revision: "sha256:r1", Sequence: 1, IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)},
@@ -374,10 +157,10 @@ func newWorld(t testing.TB, change ...func(*world)) *world {
 	}
 	for _, name := range []string{"town", "health"} {
 		uri := contract.OrganizationURI("henan", name, "id")
-		w.certs[name] = w.ca.issue(t, uri)
+		w.certs[name] = w.ca.Client(t, uri)
 		w.bundle.Directory.Organizations[name] = contract.Organization{Type: "Township", URIs: []string{uri}}
 	}
-	self := newAuthority(t).issue(t, "spiffe://elsewhere.example/property")
+	self := pki.New(t, "somebody").Client(t, "spiffe://elsewhere.example/property")
 	w.certs["property"] = self
 	w.bundle.Directory.Organizations["property"] = contract.Organization{Type: "PropertyCompany", KeyDigests: []string{contract.Digest(self.Leaf.RawSubjectPublicKeyInfo)}}
 	for _, c := range change {
@@ -395,7 +178,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.logDir = filepath.Join(dir, "log")
-	w.config = contract.GatewayConfig{TLS: w.ca.files(w.t, dir), Database: w.pg.config, LogDir: w.logDir, PseudonymKeyFile: key}
+	w.config = contract.GatewayConfig{TLS: w.ca.Files(w.t, w.ca.Server(w.t)), Database: w.config.Database, LogDir: w.logDir, PseudonymKeyFile: key}
 	w.open()
 }
 
@@ -443,9 +226,7 @@ func (w *world) next() {
 }
 
 func (w *world) client(organization string) *http.Client {
-	roots := x509.NewCertPool()
-	roots.AddCert(w.ca.cert)
-	cfg := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	cfg := &tls.Config{RootCAs: w.ca.Pool(), MinVersion: tls.VersionTLS12}
 	if cert, ok := w.certs[organization]; ok {
 		cfg.Certificates = []tls.Certificate{cert}
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/test/pki"
 )
 
 func TestReadsMaskedRowsOfItsCommunities(t *testing.T) {
@@ -143,11 +144,11 @@ func TestRefusals(t *testing.T) {
 func TestUnknownCertificates(t *testing.T) {
 	w := newWorld(t)
 	town := contract.OrganizationURI("henan", "town", "id")
-	w.certs["stranger"] = newAuthority(t).issue(t, town)
-	w.certs["expired"] = w.ca.issue(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-	w.certs["server"] = w.ca.issue(t, town, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
-	w.certs["other"] = w.ca.issue(t, contract.OrganizationURI("henan", "nobody", "id"))
-	pinned := newAuthority(t).issue(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	w.certs["stranger"] = pki.New(t, "somebody").Client(t, town)
+	w.certs["expired"] = w.ca.Client(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	w.certs["server"] = w.ca.Client(t, town, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	w.certs["other"] = w.ca.Client(t, contract.OrganizationURI("henan", "nobody", "id"))
+	pinned := pki.New(t, "somebody").Client(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	w.certs["pinned and expired"] = pinned
 	w.bundle.Directory.Organizations["pinned"] = contract.Organization{KeyDigests: []string{contract.Digest(pinned.Leaf.RawSubjectPublicKeyInfo)}}
 	w.next()
@@ -272,14 +273,14 @@ func TestConsent(t *testing.T) {
 		d.ConsentScope = scope
 		w.bundle.Access.Datasets["elders"] = d
 	})
-	w.pg.exec(t, `INSERT INTO grid.consents VALUES ('s1', $1, now() - interval '1 day', NULL), ('s2', $1, now() - interval '1 day', now()), ('s3', 'other', now(), NULL), ('s4', $1, now(), NULL)`, scope)
+	w.exec(`INSERT INTO grid.consents VALUES ('s1', $1, now() - interval '1 day', NULL), ('s2', $1, now() - interval '1 day', now()), ('s3', 'other', now(), NULL), ('s4', $1, now(), NULL)`, scope)
 	names := func() int {
 		return len(w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits").Records)
 	}
 	if got := names(); got != 1 {
 		t.Errorf("%d records, want the one of s1", got)
 	}
-	w.pg.exec(t, `UPDATE grid.consents SET withdrawn_at = now() WHERE scope = $1`, scope)
+	w.exec(`UPDATE grid.consents SET withdrawn_at = now() WHERE scope = $1`, scope)
 	if got := names(); got != 0 {
 		t.Errorf("%d records after withdrawal", got)
 	}
@@ -292,10 +293,10 @@ func TestPaging(t *testing.T) {
 			w := newWorld(t)
 			table := w.bundle.Access.Datasets["elders"].Source.Table
 			if key == "no" {
-				w.pg.exec(t, `ALTER TABLE datasets.`+table+` DROP CONSTRAINT `+table+`_pkey`)
-				w.pg.exec(t, `INSERT INTO datasets.`+table+` SELECT 7,'`+jinghu+`','s7','1','x','1950-01-01',NULL,7,'h' FROM generate_series(1,11)`)
+				w.exec(`ALTER TABLE datasets.` + table + ` DROP CONSTRAINT ` + table + `_pkey`)
+				w.exec(`INSERT INTO datasets.` + table + ` SELECT 7,'` + jinghu + `','s7','1','x','1950-01-01',NULL,7,'h' FROM generate_series(1,11)`)
 			} else {
-				w.pg.exec(t, `INSERT INTO datasets.`+table+` SELECT i,'`+jinghu+`','s7','1','x','1950-01-01',NULL,7,'h' FROM generate_series(10,20) i`)
+				w.exec(`INSERT INTO datasets.` + table + ` SELECT i,'` + jinghu + `','s7','1','x','1950-01-01',NULL,7,'h' FROM generate_series(10,20) i`)
 			}
 			token, cursor, total := w.token("town", "GridWorker"), "", 0
 			for range 20 {

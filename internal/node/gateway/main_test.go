@@ -3,6 +3,8 @@ package gateway
 import (
 	"os"
 	"testing"
+
+	"github.com/dizuo/dizuo/test/postgres"
 )
 
 // TestMain stops PostgreSQL after the tests, and turns the test binary into the gateway that TestKill kills.
@@ -12,8 +14,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if postgresHere != nil {
-		postgresHere.stop()
-	}
+	postgres.Stop()
 	os.Exit(code)
 }

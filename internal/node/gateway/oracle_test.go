@@ -17,6 +17,7 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/policies"
+	"github.com/dizuo/dizuo/test/postgres"
 )
 
 // The oracle is written from the words of the design and shares no code with the policy or the query builder. It is slow
@@ -210,7 +211,7 @@ func TestDecisionsAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	worlds, requests := 150, 200
 	if testing.Short() {
-		worlds = 20
+		worlds = 8
 	}
 	allowed := 0
 	for range worlds {
@@ -308,12 +309,12 @@ func maybe[T any](r *rand.Rand, v T) *T {
 // TestRowsAgainstOracle holds random row scopes, on a real PostgreSQL with NULLs, Unicode and injection attempts among the
 // values, against an evaluation row by row.
 func TestRowsAgainstOracle(t *testing.T) {
-	pg := startPostgres(t)
+	config, exec := tables(t)
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 2))
 	table := fmt.Sprintf("oracle_%d", seed)
-	pg.exec(t, `CREATE TABLE datasets.`+table+` (id int PRIMARY KEY, community char(12), subject text, phone text, "full name" text, born date, level int, health text)`)
-	conn, err := pgx.Connect(t.Context(), pg.socket)
+	exec(`CREATE TABLE datasets.` + table + ` (id int PRIMARY KEY, community char(12), subject text, phone text, "full name" text, born date, level int, health text)`)
+	conn, err := pgx.Connect(t.Context(), postgres.DSN(postgres.Shared(t).Owner("postgres")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +327,7 @@ func TestRowsAgainstOracle(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	db, err := openDatabase(t.Context(), pg.config)
+	db, err := openDatabase(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

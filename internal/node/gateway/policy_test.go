@@ -40,7 +40,7 @@ func TestStoreAgreesWithStockOPA(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	worlds := 20
 	if testing.Short() {
-		worlds = 5
+		worlds = 2
 	}
 	for range worlds {
 		a := randomAccess(r, "x")

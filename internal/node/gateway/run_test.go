@@ -26,16 +26,9 @@ import (
 // broker is a real nats-server with mutual TLS, and the buckets that the platform makes.
 func (w *world) broker(dir string) (url string, js jetstream.JetStream, files contract.TLSFiles) {
 	w.t.Helper()
-	files = w.ca.files(w.t, dir)
-	roots := x509.NewCertPool()
-	roots.AddCert(w.ca.cert)
-	server, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	s, err := natsserver.NewServer(&natsserver.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(dir, "js"), NoLog: true, NoSigs: true, TLS: true, TLSTimeout: 5,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12},
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{w.ca.Server(w.t)}, ClientCAs: w.ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -45,14 +38,7 @@ func (w *world) broker(dir string) (url string, js jetstream.JetStream, files co
 	if !s.ReadyForConnections(20 * time.Second) {
 		w.t.Fatal("nats-server did not start")
 	}
-	user := w.ca.issue(w.t, contract.RoleURI("henan", contract.UserGateway))
-	der, err := x509.MarshalPKCS8PrivateKey(user.PrivateKey)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	files.CertFile, files.KeyFile = filepath.Join(dir, "user.crt"), filepath.Join(dir, "user.key")
-	writePEM(w.t, files.CertFile, "CERTIFICATE", user.Certificate[0])
-	writePEM(w.t, files.KeyFile, "PRIVATE KEY", der)
+	files = w.ca.Files(w.t, w.ca.Client(w.t, contract.RoleURI("henan", contract.UserGateway)))
 	nc, err := nats.Connect(s.ClientURL(), nats.ClientCert(files.CertFile, files.KeyFile), nats.RootCAs(files.CAFile))
 	if err != nil {
 		w.t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 // TestFireThatFlaresUpAgainOpensACase: people closed the case, and within the dedup time the same detector signals again.
 func TestFireThatFlaresUpAgainOpensACase(t *testing.T) {
+	t.Parallel()
 	cfg, _ := database(t)
 	pool := poolOf(t, cfg)
 	b := testBundle("", "")

@@ -254,6 +254,7 @@ func (p *platformOf) cloud(of string) func(fleet, key, body string) int {
 // A carrier's cloud speaks for detectors that know nothing of this platform: its push opens a case, says the same again without a second
 // signal, and moves nothing of another fleet. While the broker is away nothing is acknowledged.
 func TestACarriersCloudOpensACase(t *testing.T) {
+	t.Parallel()
 	p := newPlatform(t)
 	at := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
 	smoke, other := p.cloud("nb-smoke"), p.cloud("nb-other")
@@ -315,6 +316,7 @@ func newCloudWorld(t *testing.T) *world {
 
 // Over MQTT at QoS 1 and 0 a cloud's word counts as over HTTPS, and only for rows of its own fleet.
 func TestACloudSpeaksForItsOwnFleet(t *testing.T) {
+	t.Parallel()
 	w := newCloudWorld(t)
 	at := time.Now().Truncate(time.Millisecond)
 	c := mqttClient(t, w.broker, "cloud")
@@ -344,6 +346,7 @@ func TestACloudSpeaksForItsOwnFleet(t *testing.T) {
 // A device's own form is mapped, acknowledgements are not; what goes beyond the limits of a fleet is dropped and counted, and the device
 // was heard all the same. A mapping is compiled once, not with every bundle.
 func TestOwnFormAndLimits(t *testing.T) {
+	t.Parallel()
 	w := newCloudWorld(t)
 	c := mqttClient(t, w.broker, "own-form_o1")
 	send := func(device string, channel contract.Channel, payload string) {

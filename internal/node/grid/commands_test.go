@@ -174,10 +174,19 @@ func (o *orders) say(device string, c contract.Channel, payload string) {
 	client.Disconnect(100)
 }
 
-// worked waits until everything that was said is worked off.
-func (o *orders) worked(want float64) {
+// worked waits until everything that was said is worked off and committed.
+func (o *orders) worked() {
 	o.t.Helper()
-	eventually(o.t, "messages worked off", func() bool { return testutil.ToFloat64(o.svc.worker.metrics.messages.WithLabelValues("taken")) >= want })
+	nc, js := connect(o.t, o.broker.ClientURL())
+	defer nc.Close()
+	stream, err := js.Stream(o.t.Context(), contract.IngestStream)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	last := int64(stream.CachedInfo().State.LastSeq)
+	eventually(o.t, "messages worked off", func() bool {
+		return number(o.t, o.pool, "SELECT coalesce(max(sequence), 0) FROM grid.ingest_position") >= last
+	})
 }
 
 func (o *orders) state(id uuid.UUID) *Command {
@@ -203,6 +212,7 @@ func (o *orders) ended(id uuid.UUID, want command.State, reason string) {
 func minutes(n any) map[string]any { return map[string]any{"minutes": n} }
 
 func TestOnlyWhatTheProfileDeclaresLeaves(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		b.Fleets["cloud"] = contract.Fleet{Profile: "pump", AccessMode: "Platform", Mapping: &contract.Mapping{Device: "payload.id"}, Devices: map[string]contract.Device{"c1": {Community: "jinghu"}}}
 	})
@@ -249,6 +259,7 @@ func TestOnlyWhatTheProfileDeclaresLeaves(t *testing.T) {
 }
 
 func TestWhoMayCommand(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	worker := o.as("committee", "p-1", RoleGridWorker)
 	technician, rival := o.as("vendor", "t-1", RoleTechnician), o.as("rival", "t-1", RoleTechnician)
@@ -313,6 +324,7 @@ func TestWhoMayCommand(t *testing.T) {
 }
 
 func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	heard := make(chan string, 100)
 	client := mqttClient(t, o.broker, "pumps_p1")
@@ -353,13 +365,12 @@ func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
 		}
 	}
 	// What is no ack of this command stops nothing.
-	taken := testutil.ToFloat64(o.svc.worker.metrics.messages.WithLabelValues("taken"))
 	for _, payload := range []string{"garbage", fmt.Sprintf(`{"id":%q,"result":"Maybe"}`, d.ID), fmt.Sprintf(`{"id":%q,"result":"Done"}`, uuid.New())} {
 		o.say("p2", contract.ChannelAck, payload)
 	}
 	o.say("p2", contract.ChannelAck, fmt.Sprintf(`{"id":%q,"result":"Done"}`, d.ID)) // of another device
 	o.say("p2", contract.ChannelTelemetry, `{"level":1}`)
-	o.worked(taken + 1)
+	o.worked()
 	for result, n := range map[string]float64{"malformed": 1, "unknown": 1, "unmatched": 2} {
 		if got := testutil.ToFloat64(o.svc.worker.metrics.acks.WithLabelValues(result)); got != n {
 			t.Errorf("%v acks are %s, want %v", got, result, n)
@@ -388,6 +399,7 @@ func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
 }
 
 func TestExpiryAndWithdrawalSendTheSafeStateOnce(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	d := o.given(o.boss(), "pumps.p1", "run", minutes(3))
 	o.next("run")
@@ -451,6 +463,7 @@ func TestExpiryAndWithdrawalSendTheSafeStateOnce(t *testing.T) {
 }
 
 func TestWithdrawingAnOlderCommandLeavesTheNewerOne(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	old := o.given(o.boss(), "pumps.p1", "run", minutes(3))
 	o.next("run")
@@ -465,6 +478,7 @@ func TestWithdrawingAnOlderCommandLeavesTheNewerOne(t *testing.T) {
 }
 
 func TestADeviceThatSpeaksGetsWhatWaits(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	d := o.given(o.boss(), "pumps.p1", "run", minutes(3))
 	o.next("run")
@@ -474,7 +488,7 @@ func TestADeviceThatSpeaksGetsWhatWaits(t *testing.T) {
 	}
 	o.advance(time.Second)
 	o.say("p1", contract.ChannelTelemetry, `{"level":1}`)
-	o.worked(1)
+	o.worked()
 	o.nothing("a device that has just been told")
 	o.advance(time.Second)
 	o.say("p1", contract.ChannelTelemetry, `{"level":1}`)
@@ -485,6 +499,7 @@ func TestADeviceThatSpeaksGetsWhatWaits(t *testing.T) {
 
 // TestRestartNeitherLosesNorDoublesACommand stops the service at each step of a command's life.
 func TestRestartNeitherLosesNorDoublesACommand(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	restart := func() { o.stop(); o.begin() }
 	d := o.given(o.boss(), "pumps.p1", "run", minutes(3))
@@ -517,6 +532,7 @@ func TestRestartNeitherLosesNorDoublesACommand(t *testing.T) {
 
 // TestCheckedAgainBeforeItLeaves gives commands that were right under a former bundle.
 func TestCheckedAgainBeforeItLeaves(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		p := b.Rules.Profiles["pump"]
 		p.Commands = maps.Clone(p.Commands)
@@ -600,6 +616,7 @@ func TestCheckedAgainBeforeItLeaves(t *testing.T) {
 }
 
 func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	put := func(token string, on bool) (v DesiredView) {
 		t.Helper()
@@ -632,7 +649,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 	o.advance(time.Hour / 2)
 	o.nothing("after the ack")
 	o.say("p1", contract.ChannelTelemetry, `{"level":1}`)
-	o.worked(1)
+	o.worked()
 	o.nothing("a device that was never away")
 
 	// It was silent for as long as makes it offline, and speaks.
@@ -647,7 +664,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 	acked(*v.ID, "Done")
 	o.advance(59 * time.Second)
 	o.say("p1", contract.ChannelState, `{"level":1}`) // as devices answer a desired state
-	o.worked(3)
+	o.worked()
 	o.nothing("a state within the minute")
 	o.advance(time.Second)
 	o.say("p1", contract.ChannelState, `{"level":1}`)
@@ -708,6 +725,7 @@ func TestDesiredStateComesBackWithTheDevice(t *testing.T) {
 }
 
 func TestAlarmSendsItsCommandsOnce(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		b.Rules.Scenarios["flood"] = contract.Scenario{Profile: "pump", DataClass: "C0", CaseClass: "flood", Severity: contract.SeverityHigh, Title: "积水",
 			Trigger: contract.Trigger{When: "msg.level > 80.0", Clear: "msg.level < 50.0", DedupSeconds: 600},
@@ -728,7 +746,7 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 		t.Errorf("%v refused, want the lamp", n)
 	}
 	o.say("p2", contract.ChannelSignal, `{"level":91}`)
-	o.worked(2)
+	o.worked()
 	o.nothing("a signal that joins")
 	c := o.state(a.ID)
 	var d CaseDetail
@@ -751,7 +769,7 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 		}
 	}
 	o.begin()
-	o.worked(2)
+	o.worked()
 	o.nothing("a replay")
 	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE scenario = 'flood'"); n != 2 {
 		t.Errorf("%d commands", n)

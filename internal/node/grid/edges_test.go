@@ -258,6 +258,7 @@ func (d *deaf) RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Ms
 
 // TestEverythingAcknowledgedAtAnEdgeIsCountedOnce cuts the line, loses answers and changes the working replica while devices publish.
 func TestEverythingAcknowledgedAtAnEdgeIsCountedOnce(t *testing.T) {
+	t.Parallel()
 	w := edgeWorld(t)
 	cable, hub := line(t, w.broker)
 	seed := uint64(time.Now().UnixNano())
@@ -356,6 +357,7 @@ func (cfg edgeConfig) child(t *testing.T) (kill func()) {
 
 // TestKilledEdge kills an edge node again and again while devices publish.
 func TestKilledEdge(t *testing.T) {
+	t.Parallel()
 	w := edgeWorld(t)
 	cable, hub := line(t, w.broker)
 	cfg := edgeConfig{Hub: hub, Dir: t.TempDir(), Port: freePort(t), MaxBytes: 64 << 20}
@@ -475,9 +477,11 @@ func flip(t *testing.T, block string) {
 // TestDamagedOutbox damages the store of a dead edge node, with and without the hub having heard what is in it. What comes after must
 // count in full though the server gives sequences out anew; what is lost must be said.
 func TestDamagedOutbox(t *testing.T) {
+	t.Parallel()
 	for name, hurt := range damage {
 		for _, heard := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, heard %v", name, heard), func(t *testing.T) {
+				t.Parallel()
 				w := edgeWorld(t)
 				cable, hub := line(t, w.broker)
 				if !heard {
@@ -522,6 +526,7 @@ func TestDamagedOutbox(t *testing.T) {
 
 // TestFullOutboxAcknowledgesNothing fills an outbox behind a cut line.
 func TestFullOutboxAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
 	w := edgeWorld(t)
 	cable, hub := line(t, w.broker)
 	cable.cut()
@@ -584,6 +589,7 @@ func signal(sequence uint64, device string) contract.EdgeMessage {
 // TestHubFollowsAnOutbox speaks to the hub by hand: what is known is ignored, a gap stops, a declared one does not, an outbox that was
 // replaced does not come back, and a node speaks for its own communities alone.
 func TestHubFollowsAnOutbox(t *testing.T) {
+	t.Parallel()
 	w := edgeWorld(t)
 	nc, _ := connect(t, w.broker.ClientURL())
 	defer nc.Close()

@@ -60,6 +60,7 @@ func limited(perMinute int32) func(*intake.Bundle) {
 // What an edge node acknowledged while the line was cut is taken whatever its clock says: one without a battery begins in 1970, and is set
 // once the line is back. A message each minute is within the limit, though all of it comes in one batch.
 func TestBacklogOfAnEdgeWithAWrongClockIsTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorldWith(t, limited(2), func(s *service) { s.worker.burst = time.Minute })
 	nc, _ := connect(t, w.broker.ClientURL())
 	defer nc.Close()
@@ -89,6 +90,7 @@ func TestBacklogOfAnEdgeWithAWrongClockIsTaken(t *testing.T) {
 
 // What waits in the ingest log is judged by when it came there, also if a message of QoS 0 of the same device came by since.
 func TestQoSZeroDoesNotLimitWhatWaits(t *testing.T) {
+	t.Parallel()
 	w := newWorldWith(t, limited(2), func(s *service) {
 		s.worker.burst = time.Minute
 		s.worker.now = func() time.Time { return time.Now().Add(2 * time.Hour) } // as if the log were worked off two hours later
@@ -104,6 +106,7 @@ func TestQoSZeroDoesNotLimitWhatWaits(t *testing.T) {
 
 // Nothing that one edge node says ends the session of all.
 func TestNoEdgeEndsTheSession(t *testing.T) {
+	t.Parallel()
 	w := newWorldWith(t, limited(0), func(*service) {})
 	nc, _ := connect(t, w.broker.ClientURL())
 	defer nc.Close()
@@ -138,6 +141,7 @@ func TestNoEdgeEndsTheSession(t *testing.T) {
 
 // A replica that waits hears QoS 0, too. When its turn comes it does not take again what the other one took.
 func TestWaitingReplicaTakesNoQoSZeroAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	nc, js := connect(t, w.broker.ClientURL())
 	defer nc.Close()
@@ -166,6 +170,7 @@ func TestWaitingReplicaTakesNoQoSZeroAgain(t *testing.T) {
 // The database knows to the minute when a device was heard. One that says something every few seconds was not away because of that, and
 // is not sent its desired state again.
 func TestDesiredStateOfADeviceThatNeverWasAway(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		p := b.Rules.Profiles["pump"]
 		p.HeartbeatSeconds = 5
@@ -186,7 +191,7 @@ func TestDesiredStateOfADeviceThatNeverWasAway(t *testing.T) {
 		client := mqttClient(t, o.broker, contract.ClientID("pumps", "p1"))
 		wait(t, client.Publish(contract.DeviceTopic("pumps", "p1", contract.ChannelTelemetry), 0, false, `{"level":1}`))
 		client.Disconnect(100)
-		o.worked(n)
+		eventually(t, "the device is heard", func() bool { return o.counted("taken") >= n })
 	}
 	say(1, 1)
 	var v DesiredView
@@ -208,6 +213,7 @@ func TestDesiredStateOfADeviceThatNeverWasAway(t *testing.T) {
 
 // What a cloud says at QoS 0 that nobody can read is counted for its fleet as well.
 func TestMisfitsAtQoSZeroAreCounted(t *testing.T) {
+	t.Parallel()
 	w := newCloudWorld(t)
 	c := mqttClient(t, w.broker, "cloud")
 	wait(t, c.Publish(contract.PlatformTopic("nb-smoke", contract.PlatformUp), 0, false, "garbage"))
@@ -221,6 +227,7 @@ func TestMisfitsAtQoSZeroAreCounted(t *testing.T) {
 
 // A device that answers the same to the same desired state, again and again, fills no history; another answer stands there.
 func TestTheSameAckFillsNoHistory(t *testing.T) {
+	t.Parallel()
 	o := newOrders(t, func(*intake.Bundle) {})
 	var v DesiredView
 	if got := o.call("PUT", "/v1/devices/pumps.p1/desired/lamp", o.boss(), map[string]any{"arguments": map[string]any{"on": true}}, &v); got != 200 {
@@ -243,6 +250,7 @@ func TestTheSameAckFillsNoHistory(t *testing.T) {
 
 // By a clock that is ahead, what an edge node's batch goes up to may be later than now. That says nothing of what waits behind it.
 func TestAnEdgeWhoseClockIsAheadHidesNoBacklog(t *testing.T) {
+	t.Parallel()
 	w := newWorldWith(t, limited(0), func(*service) {})
 	nc, _ := connect(t, w.broker.ClientURL())
 	defer nc.Close()

@@ -19,6 +19,7 @@ import (
 // TestNoCaseOfAnotherJurisdictionIsVisible compares what a scope finds in PostgreSQL with a plain reading of the rules, over
 // random communities, jurisdictions, rosters and cases.
 func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
+	t.Parallel()
 	cfg, _ := database(t)
 	pool := poolOf(t, cfg)
 	roles := []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor, RoleResident, "Mayor", ""}
@@ -144,6 +145,7 @@ func randomDirectory(r *rand.Rand) *intake.Bundle {
 // TestJurisdictionOverTheAPI asks for one case as people of other organisations: it is not there, for reading and acting
 // alike.
 func TestJurisdictionOverTheAPI(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.send("s1", 1, `{"smoke":true}`)
 	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })

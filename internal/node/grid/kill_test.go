@@ -59,6 +59,7 @@ func must(err error) {
 // TestKilledAtAnyTime kills the service again and again while devices publish, and compares what was acknowledged with what
 // is stored: one case for each device, one signal for each acknowledged message, one message to each responder.
 func TestKilledAtAnyTime(t *testing.T) {
+	t.Parallel()
 	cfg, _ := database(t)
 	pool, b := poolOf(t, cfg), broker(t)
 	raw, err := json.Marshal(childConfig{cfg, b.ClientURL()})

@@ -31,6 +31,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/person"
 	"github.com/dizuo/dizuo/internal/node/process"
+	"github.com/dizuo/dizuo/test/postgres"
 )
 
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLBQ3" // synthetic
@@ -141,7 +142,7 @@ func (w *world) begin() {
 	}
 	nc, js := connect(w.t, w.broker.ClientURL())
 	w.reg = prometheus.NewRegistry()
-	cfg := contract.NodeConfig{Grid: &contract.GridConfig{WebhookSecretDir: secrets, PlainWebhooks: true, TLS: contract.TLSFiles{CAFile: filepath.Join(postgres.dir, "ca.pem")}}}
+	cfg := contract.NodeConfig{Grid: &contract.GridConfig{WebhookSecretDir: secrets, PlainWebhooks: true, TLS: contract.TLSFiles{CAFile: postgres.Shared(w.t).Owner("").CAFile}}}
 	w.svc = newService(cfg, w.pool, w.in, nc, js, w.reg, quiet())
 	w.tune(w.svc)
 	w.api = httptest.NewServer(newAPI(w.svc.api))
@@ -224,6 +225,7 @@ func (w *world) cases(state string) int64 {
 }
 
 func TestSmokeBecomesACaseAndIsClosed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.hooks.mu.Lock()
 	w.hooks.failures = 1 // the first delivery fails, so the second must bear the same id
@@ -312,6 +314,7 @@ func TestSmokeBecomesACaseAndIsClosed(t *testing.T) {
 }
 
 func TestQoSZeroIsTakenOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.send("s1", 0, `{"smoke":true}`)
 	w.send("s2", 1, `{"smoke":true}`)
@@ -337,6 +340,7 @@ func TestQoSZeroIsTakenOnce(t *testing.T) {
 }
 
 func TestBadMessagesHurtNobody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, payload := range []string{"", "garbage", "[]", `{"smoke":"yes"}`, `{"smoke":1e999}`, strings.Repeat("{", 10000), `{"smoke":true}`} {
 		w.send("s1", 1, payload)
@@ -350,6 +354,7 @@ func TestBadMessagesHurtNobody(t *testing.T) {
 }
 
 func TestRestartGoesOnBehindWhatIsCommitted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.send("s1", 1, `{"smoke":true}`)
 	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })
@@ -367,6 +372,7 @@ func TestRestartGoesOnBehindWhatIsCommitted(t *testing.T) {
 
 // TestTwoReplicasDoNotDoubleRun starts a second replica beside the first; it waits, and takes over when the first ends.
 func TestTwoReplicasDoNotDoubleRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	nc, js := connect(t, w.broker.ClientURL())
 	defer nc.Close()
@@ -391,6 +397,7 @@ func TestTwoReplicasDoNotDoubleRun(t *testing.T) {
 }
 
 func TestLostDatabaseConnectionLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	killer, err := w.pool.Acquire(t.Context()) // always the same: another one of the pool may be among the killed
 	if err != nil {
@@ -415,6 +422,7 @@ func TestLostDatabaseConnectionLosesNothing(t *testing.T) {
 }
 
 func TestReportIsIdempotent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	resident := w.token("committee", "r-1", RoleResident)
 	report := NewCase{Community: "jinghu", Class: "sanitation", Severity: contract.SeverityLow, Title: "synthetic report", Source: SourceResident, Note: "by the gate"}
@@ -455,6 +463,7 @@ func TestReportIsIdempotent(t *testing.T) {
 }
 
 func TestMissedTimeIsMarkedOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.send("s1", 1, `{"smoke":true}`)
 	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })
@@ -475,6 +484,7 @@ func TestMissedTimeIsMarkedOnce(t *testing.T) {
 }
 
 func TestAPIRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if got := w.call("GET", "/v1/cases", "", nil, nil); got != 401 {
 		t.Errorf("no token: %d", got)
@@ -500,6 +510,7 @@ func TestAPIRefuses(t *testing.T) {
 }
 
 func TestDatabaseRights(t *testing.T) {
+	t.Parallel()
 	cfg, owner := database(t)
 	gateway := cfg
 	gateway.User = contract.DatabaseUserGateway
@@ -523,7 +534,7 @@ func TestDatabaseRights(t *testing.T) {
 			t.Errorf("%s: %s: %v", c.who.User, c.statement, err)
 		}
 	}
-	if err := Migrate(t.Context(), owner, testPassword, testPassword, quiet()); err != nil {
+	if err := Migrate(t.Context(), owner, postgres.Password, postgres.Password, quiet()); err != nil {
 		t.Errorf("a second migration must be harmless: %v", err)
 	}
 }

@@ -130,6 +130,7 @@ func (w *clouds) expect(c *http.Client, fleet string, status int, reason string)
 
 // What a cloud posts lies in the ingest log as if it had published it over MQTT, and the same message sent again lies there once.
 func TestWhatACloudPostsIsStored(t *testing.T) {
+	t.Parallel()
 	w := newClouds(t)
 	smoke, gas := w.cloud("smoke"), w.cloud("gas")
 	for _, m := range []struct {
@@ -148,6 +149,7 @@ func TestWhatACloudPostsIsStored(t *testing.T) {
 }
 
 func TestWhoMaySpeakForAFleet(t *testing.T) {
+	t.Parallel()
 	w := newClouds(t)
 	uri := contract.DeviceURI(platform, "smoke", contract.PlatformDevice)
 	by := func(ca, uri string) *http.Client {
@@ -180,6 +182,7 @@ func TestWhoMaySpeakForAFleet(t *testing.T) {
 
 // A connection stays open; what it may do does not.
 func TestWhoMaySpeakNoMore(t *testing.T) {
+	t.Parallel()
 	w := newClouds(t)
 	c := w.cloud("smoke")
 	for name, change := range map[string]func(*intake.Bundle, *contract.Credentials){
@@ -267,6 +270,7 @@ func TestTheCertificateIsAClients(t *testing.T) {
 
 // While the broker is away nothing is acknowledged; what was sent again with its key lies there once.
 func TestWithoutTheBrokerNothingIsAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newClouds(t)
 	c := w.cloud("smoke")
 	w.nats.Stop()
@@ -349,6 +353,7 @@ func request(t *testing.T, body string) *http.Request {
 }
 
 func TestLimitsOfAFleet(t *testing.T) {
+	t.Parallel()
 	w := newClouds(t)
 	c := w.cloud("smoke")
 	w.change(func(_ *intake.Bundle, smoke *contract.Credentials) {
@@ -384,6 +389,7 @@ func TestLimitsOfAFleet(t *testing.T) {
 
 // The role tells which bundle says who may speak.
 func TestTheDoorReportsWhatItEnforces(t *testing.T) {
+	t.Parallel()
 	w := newClouds(t)
 	await(t, "a report", func() error {
 		kv, err := w.nats.JetStream().KeyValue(t.Context(), contract.ReportBucket)

@@ -279,6 +279,7 @@ func (w *world) user(name string) *nats.Conn {
 }
 
 func TestWhatEMQXAcknowledgesIsStored(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.ready()
@@ -326,6 +327,7 @@ func TestWhatEMQXAcknowledgesIsStored(t *testing.T) {
 // While NATS is away every call fails: EMQX routes and acknowledges, and the session keeps it. Nothing of it is lost, and nothing
 // is there twice, also when the role dies meanwhile.
 func TestTheSessionHoldsWhatCannotBeStored(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	stop := w.start()
 	w.ready()
@@ -413,6 +415,7 @@ func TestTheReaderNeverWaits(t *testing.T) {
 }
 
 func TestCommandsReachDevicesOnEMQX(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.ready()
@@ -445,6 +448,7 @@ func TestCommandsReachDevicesOnEMQX(t *testing.T) {
 
 // auth hears the role while it holds its session, and not before.
 func TestTheRoleIsHeardWhileItHoldsItsSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var beats atomic.Int64
 	sub, err := w.user(contract.UserAuthBundle).Subscribe(contract.SubjectIngest, func(*nats.Msg) { beats.Add(1) })
@@ -473,6 +477,7 @@ func TestTheRoleIsHeardWhileItHoldsItsSession(t *testing.T) {
 
 // Only EMQX is answered, and the role may do in NATS what it is for.
 func TestWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.ready()

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -49,7 +48,13 @@ type files = contract.TLSFiles
 // newHub starts one that serves a fleet of so many devices behind an edge node.
 func newHub(t *testing.T, devices int) *hub {
 	t.Helper()
-	service, owner := postgres.Grid(t)
+	owner := postgres.Shared(t).Owner("postgres")
+	t.Cleanup(postgres.Stop)
+	if err := grid.Migrate(t.Context(), owner, postgres.Password, postgres.Password, dataplane.Logger()); err != nil {
+		t.Fatal(err)
+	}
+	service := owner
+	service.User = contract.DatabaseUserGrid
 	h := &hub{t: t, edges: pki.New(t, "edges"), ledger: newLedger(devices)}
 	cert := h.edges.Client(t, contract.EdgeURI(platform, edgeName))
 	h.key = h.edges.Files(t, cert)
@@ -75,15 +80,11 @@ func newHub(t *testing.T, devices int) *hub {
 	h.Publish(contract.ScopeEdge(edgeName), 24*time.Hour, dataplane.Shard(t, contract.ShardCredentials+fleet, credentials, "credentials", fleet))
 	h.listen()
 	h.grid(service)
-	if h.pool, err = pgxpool.New(t.Context(), dsn(owner)); err != nil {
+	if h.pool, err = pgxpool.New(t.Context(), postgres.DSN(owner)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.pool.Close)
 	return h
-}
-
-func dsn(c contract.DatabaseConfig) string {
-	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s password=%s sslmode=verify-full sslrootcert=%s", c.Host, c.Port, c.Name, c.User, postgres.Password, c.CAFile)
 }
 
 // grid runs the role grid until the test ends.
