@@ -173,7 +173,7 @@ func admitEMQX(id Identity, now time.Time, jitter float64) emqxAnswer {
 		for _, c := range contract.UpChannels() {
 			up = append(up, "eq "+contract.DeviceTopic(p.Fleet, p.Device, c))
 		}
-		for _, c := range contract.DownChannels() {
+		for _, c := range id.down() {
 			down = append(down, "eq "+contract.DeviceTopic(p.Fleet, p.Device, c))
 		}
 	}
