@@ -423,6 +423,14 @@ type OpenEnrolment struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Max int32 `json:"max"`
+	// refused are device ids that are kept out, and cut off if they are in, whatever their certificate and whatever a row says of them.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z0-9_-]+$`
+	Refused []string `json:"refused,omitempty"`
 }
 
 // PayloadMapping turns a payload of the vendor's own form into the profile's fields.
@@ -476,7 +484,8 @@ type FleetLimits struct {
 	// +kubebuilder:validation:Minimum=16
 	// +kubebuilder:validation:Maximum=1048576
 	PayloadBytes int32 `json:"payloadBytes,omitempty"`
-	// subscriptions is how many subscriptions a connection may hold. Default: 8.
+	// subscriptions is how many of its own topics a device may subscribe to. It has two, `cmd` and `desired`, and may subscribe to
+	// nothing else: 1 leaves it `cmd`, and 2 or more, or 0, both. Default: 8.
 	// +optional
 	// +kubebuilder:default=8
 	// +kubebuilder:validation:Minimum=0

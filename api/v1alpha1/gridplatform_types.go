@@ -806,7 +806,7 @@ type RetentionSpec struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$`
 	Signals metav1.Duration `json:"signals,omitzero"`
-	// cases is how long closed cases are kept, with their history. Default: 26280h, three years.
+	// cases is how long closed cases are kept, with their history, and commands that are over, with theirs. Default: 26280h, three years.
 	// +optional
 	// +kubebuilder:default="26280h"
 	// +kubebuilder:validation:Type=string
@@ -861,7 +861,7 @@ type ClassRetention struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$`
 	Signals *metav1.Duration `json:"signals,omitempty"`
-	// cases is how long closed cases of this class are kept.
+	// cases is how long closed cases of this class are kept, and commands that an alarm of this class gave.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2

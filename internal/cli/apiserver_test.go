@@ -4,10 +4,12 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -67,6 +69,7 @@ func TestAgainstAPIServer(t *testing.T) {
 	create(platform)
 	fleet := &v1alpha1.DeviceFleet{ObjectMeta: metav1.ObjectMeta{Name: "smoke", Namespace: "vendor"}}
 	fleet.Spec.ProfileRef.Name = "smoke-detector"
+	fleet.Spec.Identity.X509 = &v1alpha1.FleetX509{CertificateDuration: metav1.Duration{Duration: 240 * time.Hour}}
 	create(fleet)
 	if r := dizuo("status", "-n", "qi"); r.code != ExitNotReady || !strings.Contains(r.out, "vendor/smoke: has no status yet") {
 		t.Errorf("no status: exit code %d:\n%s%s", r.code, r.out, r.err)
@@ -106,8 +109,12 @@ func TestAgainstAPIServer(t *testing.T) {
 		}
 	}
 	create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "smoke-ca", Namespace: "vendor"}, Data: data})
-	if r := dizuo("fleet", "enroll", "--secret", "vendor/smoke-ca", "--fleet", "smoke", "--platform", "qi", "--device", "d", "--out", t.TempDir()); r.code != ExitOK {
+	out := t.TempDir()
+	if r := dizuo("fleet", "enroll", "--secret", "vendor/smoke-ca", "--fleet", "smoke", "--platform", "qi", "--device", "d", "--out", out); r.code != ExitOK || strings.Contains(r.err, "# ") {
 		t.Errorf("enroll: %s", r.err)
+	}
+	if pair, err := tls.LoadX509KeyPair(filepath.Join(out, "d", "tls.crt"), filepath.Join(out, "d", "tls.key")); err != nil || !pair.Leaf.NotAfter.Equal(at.Add(240*time.Hour)) {
+		t.Errorf("%v; it lasts until %v, want what the fleet says", err, pair.Leaf.NotAfter)
 	}
 
 	var binding rbacv1.RoleBinding

@@ -27,6 +27,7 @@ const backdate = 5 * time.Minute
 
 type enrollment struct {
 	kube            kubeFlags
+	files           fileFlags
 	caCert, caKey   string
 	secret          string
 	fleet, platform string
@@ -46,6 +47,9 @@ func (a *app) enrollCommand() *cobra.Command {
 the fleet's namespace. A device gets a folder DIR/<device> with tls.key (mode 0600), tls.crt and issuer.crt. The certificate
 names the device in its URI, spiffe://<fleet>.<platform>.dizuo.internal/<device>, and is good for a client only. It never
 outlives its CA, and must stand under the CA's name constraints. Where the device will hang need not be known.
+
+It lasts for spec.identity.x509.certificateDuration of the fleet, which is read from the files of -f, else from the cluster where --secret
+is. --validity goes before that; that it is shorter or longer is said.
 
 With --csr the keys stay where they were made: each certificate request (PKCS #10; a file, or a folder with *.csr) becomes tls.crt and
 issuer.crt in DIR/<device>. The device is named by the request's URI, else by the file's name. The request must be signed by its own key,
@@ -68,7 +72,8 @@ With --platform-client one certificate is made, for the vendor's cloud that spea
 	flags.StringArrayVar(&e.csrs, "csr", nil, "certificate request, or folder with *.csr; may be repeated")
 	flags.BoolVar(&e.platformClient, "platform-client", false, "make the certificate of the cloud that speaks for the fleet")
 	flags.StringVar(&e.out, "out", "", "folder to write to")
-	flags.DurationVar(&e.validity, "validity", 87600*time.Hour, "life of the certificates; the CA's end bounds it")
+	flags.DurationVar(&e.validity, "validity", 0, "life of the certificates instead of the fleet's certificateDuration; the CA's end bounds it")
+	flags.StringArrayVarP(&e.files.paths, "filename", "f", nil, "file or folder with the DeviceFleet; may be repeated")
 	flags.BoolVar(&e.force, "force", false, "overwrite keys that are there")
 	for _, name := range []string{"fleet", "platform", "out"} {
 		_ = cmd.MarkFlagRequired(name)
@@ -92,6 +97,9 @@ func (a *app) enroll(ctx context.Context, e *enrollment) error {
 	}
 	ca, err := a.readCA(ctx, e)
 	if err != nil {
+		return err
+	}
+	if e.validity, err = a.life(ctx, e, ca); err != nil {
 		return err
 	}
 	if len(e.csrs) > 0 {

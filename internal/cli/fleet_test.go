@@ -95,6 +95,51 @@ func TestEnroll(t *testing.T) {
 	}
 }
 
+// TestEnrollLife: certificates last as the fleet says, and what differs is said.
+func TestEnrollLife(t *testing.T) {
+	cert, key := fleetCA(t, contract.FleetDomain("smoke", "qi"), at.Add(-time.Hour), at.Add(50_000*time.Hour))
+	yaml := filepath.Join(t.TempDir(), "fleet.yaml")
+	text := "apiVersion: dizuo.io/v1alpha1\nkind: DeviceFleet\nmetadata: {name: smoke}\nspec:\n  profileRef: {name: smoke-detector}\n" +
+		"  vendor: {name: v}\n  identity: {x509: {certificateDuration: 240h}}\n"
+	if err := os.WriteFile(yaml, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		life time.Duration
+		says string
+	}{
+		"the fleet's":           {[]string{"-f", yaml}, 240 * time.Hour, ""},
+		"the default":           {nil, 43800 * time.Hour, "not known here; taken is its default, 43800h"},
+		"given":                 {[]string{"--validity", "24h"}, 24 * time.Hour, ""},
+		"given, as the fleet's": {[]string{"-f", yaml, "--validity", "240h"}, 240 * time.Hour, ""},
+		"shorter":               {[]string{"-f", yaml, "--validity", "24h"}, 24 * time.Hour, "24h is shorter than certificateDuration of DeviceFleet smoke, 240h"},
+		"longer":                {[]string{"-f", yaml, "--validity", "300h"}, 300 * time.Hour, "300h is longer than certificateDuration of DeviceFleet smoke, 240h"},
+		"longer than the CA":    {[]string{"--validity", "60000h"}, 50_000 * time.Hour, "the CA ends at "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := t.TempDir()
+			r := enroll(t, cert, key, out, append([]string{"--device", "sd-1"}, tc.args...)...)
+			if r.code != ExitOK {
+				t.Fatal(r.err)
+			}
+			pair, err := tls.LoadX509KeyPair(filepath.Join(out, "sd-1", "tls.crt"), filepath.Join(out, "sd-1", "tls.key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !pair.Leaf.NotAfter.Equal(at.Add(tc.life)) {
+				t.Errorf("lasts %s, want %s", pair.Leaf.NotAfter.Sub(at), tc.life)
+			}
+			if !strings.Contains(r.err, tc.says) || (tc.says == "") != !strings.Contains(r.err, "# ") {
+				t.Errorf("says %q, want %q", r.err, tc.says)
+			}
+		})
+	}
+	if r := enroll(t, cert, key, t.TempDir(), "--device", "sd-1", "-f", yaml, "--fleet", "doors"); r.code != ExitFailed || !strings.Contains(r.err, "no DeviceFleet doors") {
+		t.Errorf("another fleet's file: %q", r.err)
+	}
+}
+
 func TestEnrollRefuses(t *testing.T) {
 	from, to := at.Add(-time.Hour), at.Add(time.Hour)
 	mine, mineKey := fleetCA(t, contract.FleetDomain("smoke", "qi"), from, to)

@@ -95,6 +95,14 @@ func agreementDatasets(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreemen
 				c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonFieldNotFound, fmt.Sprintf("%s.fields[%d]", at, j), "Dataset "+want.Name+" has no field "+name)
 			}
 		}
+		if want.Rows != nil {
+			for j, r := range want.Rows.Requirements {
+				if fieldOf(d, r.Column) == nil {
+					c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonFieldNotFound, fmt.Sprintf("%s.rows.requirements[%d].column", at, j),
+						"Dataset "+want.Name+" has no field "+r.Column+"; write one of "+strings.Join(fieldNames(d), ", "))
+				}
+			}
+		}
 		for j, m := range want.Masks {
 			if !slices.Contains(want.Fields, m.Field) {
 				c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonFieldNotFound, fmt.Sprintf("%s.masks[%d].field", at, j), m.Field+" is not among the fields given")
@@ -102,6 +110,13 @@ func agreementDatasets(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreemen
 		}
 	}
 	return found
+}
+
+func fieldNames(d *v1alpha1.Dataset) (out []string) {
+	for _, f := range d.Spec.Fields {
+		out = append(out, f.Name)
+	}
+	return out
 }
 
 func fieldOf(d *v1alpha1.Dataset, name string) *v1alpha1.DatasetField {

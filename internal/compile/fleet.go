@@ -85,6 +85,11 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	inv := newInventory(registrar(rows, &plan))
 	inv.read(&c, s, o)
 	rows.speakers.waits(&c)
+	if plan.Credentials.Open > 0 {
+		for _, device := range o.Spec.Inventory.Open.Refused { // known, and not admitted, as one in store
+			plan.Credentials.Devices[device] = contract.Credential{Stored: true}
+		}
+	}
 	plan.claims = rows.claims
 	plan.Total, plan.Refused, plan.Rejected, plan.ByCode = inv.total, inv.refused, inv.rejected, inv.byCode()
 	if o.Spec.AccessMode == v1alpha1.AccessPlatform {

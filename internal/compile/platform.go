@@ -138,7 +138,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	checkAdmission(&c, s)
 	plan := PlatformPlan{
 		Name: o.Name, Namespace: o.Namespace, Spec: *o.Spec.DeepCopy(),
-		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o)},
+		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention)},
 		Profiles: map[string]contract.Profile{}, Scenarios: map[string]contract.Scenario{}, WebhookSecrets: map[string][]byte{},
 	}
 	if _, err := time.LoadLocation(o.Spec.TimeZone); err != nil {
@@ -201,6 +201,21 @@ func checkAdmission(c *problems, s *Snapshot) {
 			fmt.Sprintf("Dizuo may not keep Secrets in namespace %s: its owner admits it with `dizuo admit %s`", ns, ns))
 	}
 	c.requires(s, GroupCertManager, "", "which issues every certificate")
+}
+
+// retention gives what services need of it: commands are kept as cases are.
+func retention(r v1alpha1.RetentionSpec) contract.Retention {
+	out := contract.Retention{CommandSeconds: int64(r.Cases.Seconds())}
+	for _, c := range r.Classes {
+		if c.Cases == nil {
+			continue
+		}
+		if out.CommandClasses == nil {
+			out.CommandClasses = map[string]int64{}
+		}
+		out.CommandClasses[string(c.Class)] = int64(c.Cases.Seconds())
+	}
+	return out
 }
 
 func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {

@@ -45,6 +45,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	if ok {
 		doc.Profile = o.Spec.ProfileRef.Name
 	}
+	checkTitle(&c, o)
 	if ok && !c.list.Fatal() {
 		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(wrong.Field), wrong.Message)
@@ -61,6 +62,18 @@ func specPath(field string) string {
 		return "spec.subject.appliesTo"
 	}
 	return "spec." + field
+}
+
+// checkTitle refuses what nothing would fill in: it would stand in every case as it is written.
+func checkTitle(c *problems, o *v1alpha1.Scenario) {
+	if o.Spec.Case == nil {
+		return
+	}
+	for _, title := range []struct{ field, text string }{{"spec.case.title", o.Spec.Case.Title}, {"spec.case.titleEN", o.Spec.Case.TitleEN}} {
+		for _, unknown := range contract.UnknownInTitle(title.text) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, title.field, fmt.Sprintf("%s is filled in by nothing; write ${%s}", unknown, strings.Join(contract.TitleParts(), "}, ${")))
+		}
+	}
 }
 
 // checkServed refuses parts of the scenario language that this version does not run: a scenario that silently lost half of
@@ -125,11 +138,11 @@ func profileNamed(c *problems, s *Snapshot, field, name string) (contract.Profil
 
 // parameters gives the values that CEL sees, and their texts: the scenario's defaults under what the platform sets.
 func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (values map[string]any, texts map[string]string) {
-	texts = map[string]string{}
-	for _, q := range o.Spec.Parameters {
-		texts[q.Name] = q.Default
+	texts, source := map[string]string{}, map[string]string{}
+	for i, q := range o.Spec.Parameters {
+		texts[q.Name], source[q.Name] = q.Default, fmt.Sprintf("spec.parameters[%d].default", i)
 	}
-	for _, sel := range p.Spec.Scenarios {
+	for i, sel := range p.Spec.Scenarios {
 		if sel.Name != o.Name {
 			continue
 		}
@@ -139,7 +152,7 @@ func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (va
 					fmt.Sprintf("GridPlatform %s sets parameter %q, which this scenario does not declare", p.Name, name))
 				continue
 			}
-			texts[name] = string(sel.Parameters[name])
+			texts[name], source[name] = string(sel.Parameters[name]), fmt.Sprintf("GridPlatform %s: spec.scenarios[%d].parameters.%s", p.Name, i, name)
 		}
 	}
 	values = map[string]any{}
@@ -150,8 +163,36 @@ func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (va
 			continue
 		}
 		values[q.Name] = v
+		if bounds := outside(q, v); bounds != "" {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.parameters", fmt.Sprintf("%s: %s is out of bounds; write %s", source[q.Name], texts[q.Name], bounds))
+		}
 	}
 	return values, texts
+}
+
+// outside gives the bounds of a number that lies outside them, or nothing.
+func outside(q v1alpha1.ScenarioParameter, value any) string {
+	var v float64
+	switch typed := value.(type) {
+	case float64:
+		v = typed
+	case int64:
+		v = float64(typed)
+	}
+	if q.Type != v1alpha1.ParameterNumber && q.Type != v1alpha1.ParameterInteger {
+		return ""
+	}
+	least, err1 := strconv.ParseFloat(q.Min, 64)
+	most, err2 := strconv.ParseFloat(q.Max, 64)
+	switch below, above := err1 == nil && !(v >= least), err2 == nil && !(v <= most); { // NaN is in no bounds
+	case !below && !above:
+		return ""
+	case q.Min == "":
+		return "at most " + q.Max
+	case q.Max == "":
+		return "at least " + q.Min
+	}
+	return q.Min + " to " + q.Max
 }
 
 // parameterValue reads a parameter; a duration becomes seconds.

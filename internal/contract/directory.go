@@ -27,6 +27,16 @@ type Platform struct {
 	TimeZone string `json:"timeZone"`
 	// SLA by severity.
 	SLA map[Severity]SLA `json:"sla"`
+	// Retention of what services keep; zero values keep it for ever.
+	Retention Retention `json:"retention,omitzero"`
+}
+
+// Retention says how long what is over is kept.
+type Retention struct {
+	// CommandSeconds keeps a command, with its history, after it is over.
+	CommandSeconds int64 `json:"commandSeconds,omitempty"`
+	// CommandClasses go before it, by the data class of the alarm that gave the command.
+	CommandClasses map[string]int64 `json:"commandClasses,omitempty"`
 }
 
 // Severity of an alarm and of the case that it opens.

@@ -40,7 +40,7 @@ type Limits struct {
 	MessagesPerMinute int32 `json:"messagesPerMinute,omitempty"`
 	// PayloadBytes of one message.
 	PayloadBytes int32 `json:"payloadBytes,omitempty"`
-	// Subscriptions of one connection.
+	// Subscriptions of one device, among its own topics.
 	Subscriptions int32 `json:"subscriptions,omitempty"`
 }
 
@@ -117,7 +117,7 @@ type Credential struct {
 	PreviousUntil int64  `json:"previousUntil,omitempty"`
 	// Via is the device whose connection speaks for this one, which then has none of its own.
 	Via string `json:"via,omitempty"`
-	// Stored says that the device is in store: known, and not admitted. Only in fleets that take in devices that no row names.
+	// Stored says that the device is in store, or refused: known, and not admitted. Only in fleets that take in devices that no row names.
 	Stored bool `json:"stored,omitempty"`
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/dizuo/dizuo/internal/contract/password"
+	"github.com/dizuo/dizuo/internal/node/chain"
 )
 
 const (
@@ -217,7 +218,7 @@ func request(rc *jwt.AuthorizationRequestClaims) (Request, error) {
 		texts = rc.TLS.VerifiedChains[0]
 	}
 	for _, text := range texts {
-		certs, err := parsePEM(text)
+		certs, err := chain.Parse(text)
 		if err != nil {
 			return req, err
 		}

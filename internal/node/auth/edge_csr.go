@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/chain"
 )
 
 // maxServerNames bounds the names in a request for a node's own listener.
@@ -77,7 +78,7 @@ func readCSR(edge, text string) (*x509.CertificateRequest, error) {
 }
 
 // over reports whether a chain (PEM) begins with a certificate over the key of a digest.
-func over(chain, key string) bool {
-	certs, err := parsePEM(chain)
+func over(text, key string) bool {
+	certs, err := chain.Parse(text)
 	return err == nil && contract.Digest(certs[0].RawSubjectPublicKeyInfo) == key
 }

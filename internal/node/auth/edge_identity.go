@@ -2,7 +2,6 @@ package auth
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/password"
+	"github.com/dizuo/dizuo/internal/node/chain"
 )
 
 // typeEdge is the type of an edge node's connection, in the broker's words.
@@ -32,8 +32,7 @@ const (
 // edgeEntry is what the registry knows of an edge node.
 type edgeEntry struct {
 	contract.EdgeCredential
-	roots   *x509.CertPool
-	issuers []issuerKey
+	issuers chain.Issuers
 }
 
 // takeEdges reads the credentials of edge nodes. An issuer that cannot be read is left out and told.
@@ -41,18 +40,11 @@ func (r *Registry) takeEdges(credentials map[string]contract.EdgeCredential) []e
 	r.edges = make(map[string]*edgeEntry, len(credentials))
 	var problems []error
 	for name, c := range credentials {
-		e := &edgeEntry{EdgeCredential: c, roots: x509.NewCertPool()}
-		for n, text := range c.Issuers {
-			certs, err := parsePEM(text)
-			if err != nil {
-				problems = append(problems, fmt.Errorf("edge node %s: issuers[%d]: %w", name, n, err))
-			}
-			for _, cert := range certs {
-				e.roots.AddCert(cert)
-				e.issuers = append(e.issuers, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
-			}
+		issuers, found := chain.Read(c.Issuers, nil)
+		for _, err := range found {
+			problems = append(problems, fmt.Errorf("edge node %s: %w", name, err))
 		}
-		r.edges[name] = e
+		r.edges[name] = &edgeEntry{EdgeCredential: c, issuers: issuers}
 	}
 	return problems
 }
@@ -87,22 +79,11 @@ func (r *Registry) edgeByCertificate(req Request, now time.Time) (Identity, *Ref
 	if !slices.Contains(e.KeyDigests, key) {
 		return Identity{}, &Refusal{Reason: ReasonBadKey}
 	}
-	intermediates := x509.NewCertPool()
-	for _, c := range req.Chain[1:] {
-		intermediates.AddCert(c)
-	}
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: e.roots, Intermediates: intermediates, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	issuer, until, err := e.issuers.Verify(req.Chain, now)
 	if err != nil {
 		return Identity{}, &Refusal{Reason: ReasonBadIssuer}
 	}
-	for _, chain := range chains {
-		issuer := sha256.Sum256(chain[len(chain)-1].RawSubjectPublicKeyInfo)
-		if slices.Contains(e.issuers, issuer) {
-			return Identity{Edge: name, Stamp: edgeStamp(name, "key", key, issuer), Until: leaf.NotAfter}, nil
-		}
-	}
-	return Identity{}, &Refusal{Reason: ReasonBadIssuer}
+	return Identity{Edge: name, Stamp: edgeStamp(name, "key", key, issuer), Until: until}, nil
 }
 
 // edgeByToken admits a node that has no certificate yet, as long as the bundle holds the hash of its token.
@@ -134,7 +115,7 @@ func (r *Registry) edgeByToken(req Request, verify Verifier) (Identity, *Refusal
 }
 
 // edgeStamp digests what the admission of an edge node rests on.
-func edgeStamp(name, kind, proof string, issuer issuerKey) string {
+func edgeStamp(name, kind, proof string, issuer chain.Key) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q ", name, kind, proof)
 	h.Write(issuer[:])
@@ -152,7 +133,7 @@ func (r *Registry) edgeStays(rest string) bool {
 		return true
 	}
 	return slices.ContainsFunc(e.KeyDigests, func(key string) bool {
-		return slices.ContainsFunc(e.issuers, func(k issuerKey) bool { return stamp == edgeStamp(name, "key", key, k) })
+		return slices.ContainsFunc(e.issuers.Keys, func(k chain.Key) bool { return stamp == edgeStamp(name, "key", key, k) })
 	})
 }
 
@@ -160,7 +141,7 @@ func (r *Registry) edgeStays(rest string) bool {
 func revokesEdges(old, next *Registry) bool {
 	for name, was := range old.edges {
 		is := next.edges[name]
-		if is == nil || lost(was.issuers, is.issuers) || (was.TokenHash != "" && was.TokenHash != is.TokenHash) ||
+		if is == nil || lost(was.issuers.Keys, is.issuers.Keys) || (was.TokenHash != "" && was.TokenHash != is.TokenHash) ||
 			slices.ContainsFunc(was.KeyDigests, func(k string) bool { return !slices.Contains(is.KeyDigests, k) }) {
 			return true
 		}

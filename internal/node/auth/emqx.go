@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/chain"
 	"github.com/dizuo/dizuo/internal/node/process"
 )
 
@@ -121,7 +122,7 @@ func (e *emqx) role(w http.ResponseWriter, req Request) *Refusal {
 		return &Refusal{Reason: ReasonNoCredential}
 	}
 	leaf := req.Chain[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: e.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	if _, err := chain.Verify(req.Chain, roots, e.now()); err != nil {
 		return &Refusal{Reason: ReasonBadIssuer}
 	}
 	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != e.ingest {
@@ -172,7 +173,7 @@ func admitEMQX(id Identity, now time.Time, jitter float64) emqxAnswer {
 		for _, c := range contract.UpChannels() {
 			up = append(up, "eq "+contract.DeviceTopic(p.Fleet, p.Device, c))
 		}
-		for _, c := range contract.DownChannels() {
+		for _, c := range id.down() {
 			down = append(down, "eq "+contract.DeviceTopic(p.Fleet, p.Device, c))
 		}
 	}

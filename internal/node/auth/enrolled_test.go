@@ -122,3 +122,33 @@ func TestOpenEnrolment(t *testing.T) {
 		t.Errorf("a device with a row was cut: %v", err)
 	}
 }
+
+// TestRefusedOfAnOpenFleet: one device that no row names, or that a row names, is cut and stays out; the others stay, and it comes back
+// when it is refused no more.
+func TestRefusedOfAnOpenFleet(t *testing.T) {
+	w := newWorld(t)
+	smoke := w.creds["smoke"]
+	smoke.Open = 9
+	w.creds["smoke"] = smoke
+	w.start()
+	lost, placed, other := w.x509("smoke", "lost"), w.x509("smoke", "s1"), w.x509("smoke", "other")
+	in := map[string]*session{"lost": w.connect(lost), "s1": w.connect(placed), "other": w.connect(other), "s2": w.connect(w.x509("smoke", "s2"))}
+	was := smoke.Devices["s1"]
+	smoke.Devices["lost"], smoke.Devices["s1"] = contract.Credential{Stored: true}, contract.Credential{Stored: true}
+	w.publish()
+	for name, s := range in {
+		if refused := name == "lost" || name == "s1"; (s.alive() == nil) == refused {
+			t.Errorf("%s: refused %v, connected %v", name, refused, s.alive() == nil)
+		}
+	}
+	for name, d := range map[string]device{"lost": lost, "s1": placed} {
+		if _, err := w.dial(w.broker.MQTTAddress(), d); !errors.As(err, new(errRefused)) {
+			t.Errorf("%s comes back: %v", name, err)
+		}
+	}
+	delete(smoke.Devices, "lost")
+	smoke.Devices["s1"] = was
+	w.publish()
+	w.connect(lost)
+	w.connect(placed)
+}

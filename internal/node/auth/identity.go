@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"strings"
@@ -204,22 +203,11 @@ func (r *Registry) underCA(req Request, f *fleetEntry, fleet, device string, now
 	if req.Username != "" && req.Username != contract.DeviceID(fleet, device) {
 		return Identity{}, &Refusal{ReasonMixedIdentity, fleet, device}
 	}
-	intermediates := x509.NewCertPool()
-	for _, c := range req.Chain[1:] {
-		intermediates.AddCert(c)
-	}
-	chains, err := req.Chain[0].Verify(x509.VerifyOptions{Roots: f.roots, Intermediates: intermediates, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	issuer, until, err := f.issuers.Verify(req.Chain, now)
 	if err != nil {
 		return Identity{}, &Refusal{ReasonBadIssuer, fleet, device}
 	}
-	for _, chain := range chains {
-		issuer := sha256.Sum256(chain[len(chain)-1].RawSubjectPublicKeyInfo)
-		if until := f.until(req.Chain[0], issuer); f.lists(issuer) && !now.After(until) {
-			return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, issuer, ""), Until: until}, nil
-		}
-	}
-	return Identity{}, &Refusal{ReasonBadIssuer, fleet, device}
+	return Identity{Fleet: fleet, Device: device, Stamp: r.stamp(fleet, device, issuer, ""), Until: until}, nil
 }
 
 func (r *Registry) byPassword(req Request, now time.Time, verify Verifier) (Identity, *Refusal) {

@@ -50,6 +50,32 @@ func TestDevicesComeInAndArriveInTheIngestLog(t *testing.T) {
 	}
 }
 
+// TestSubscriptionsAreBounded: a connection holds as many subscriptions as its fleet allows, counted by the broker itself. A limit in the
+// user JWT does not do it: the server drops it.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	smoke := w.creds["smoke"]
+	smoke.Limits.Subscriptions = 1
+	w.creds["smoke"] = smoke
+	w.start()
+	for _, tc := range []struct {
+		device    device
+		fleet, id string
+		want      map[string]byte
+	}{
+		{w.x509("smoke", "s1"), "smoke", "s1", map[string]byte{"cmd": 0, "desired": 0x80, "+": 0x80, "#": 0x80, "state": 0x80}},
+		{w.x509("other", "o1"), "other", "o1", map[string]byte{"cmd": 0, "desired": 0, "+": 0x80, "#": 0x80, "state": 0x80}},
+	} {
+		s := w.connect(tc.device)
+		for n, channel := range []string{"cmd", "desired", "cmd", "+", "#", "state"} {
+			code, err := s.subscribe("dizuo/v1/d/"+tc.fleet+"/"+tc.id+"/"+channel, 0, uint16(n+1))
+			if err != nil || code != tc.want[channel] {
+				t.Errorf("%s.%s subscribes to %s: code %x, %v; want %x", tc.fleet, tc.id, channel, code, err, tc.want[channel])
+			}
+		}
+	}
+}
+
 func TestStockClients(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t).start()

@@ -14,11 +14,10 @@ const (
 	connectionLife = 24 * time.Hour
 	jitterShare    = 0.25
 
-	// maxSubscriptions and maxPayload (bytes) bound a connection. nats-server 2.15 drops both when a JWT comes from an auth
-	// callout outside operator mode; what binds there is that a device is allowed two literal subjects and no wildcard,
-	// and the server's own payload limit. They are set for the version that heeds them.
-	maxSubscriptions = 8
-	maxPayload       = 64 << 10
+	// maxPayload (bytes) bounds a message. nats-server 2.15 drops limits when a JWT comes from an auth callout outside operator
+	// mode, those of payload and of subscriptions alike; what binds there is the server's own payload limit, and for subscriptions
+	// that a device is allowed literal subjects and no wildcard. This one is set for the version that heeds it.
+	maxPayload = 64 << 10
 )
 
 // Prefix is a device that a connection may speak for.
@@ -27,6 +26,15 @@ type Prefix struct{ Fleet, Device string }
 // qos1Delivery is where the server delivers to a subscription at QoS 1. It allows that subject to MQTT clients unasked, so
 // only a denial refuses such a subscription.
 const qos1Delivery = "$MQTT.sub.>"
+
+// down gives the channels of each device that the identity may subscribe to: as many as the fleet allows.
+func (i Identity) down() []contract.Channel {
+	all := contract.DownChannels()
+	if n := int(i.Limits.Subscriptions); n > 0 && n < len(all) {
+		return all[:n]
+	}
+	return all
+}
 
 // Permissions gives what an identity may do: publish up and subscribe down, on literal subjects. It
 // needs no subject of the broker's own. Devices subscribe at QoS 0; a subscription at QoS 1 would be a JetStream consumer
@@ -37,7 +45,7 @@ func Permissions(id Identity) jwt.Permissions {
 		for _, c := range contract.UpChannels() {
 			p.Pub.Allow.Add(contract.DeviceSubject(d.Fleet, d.Device, c))
 		}
-		for _, c := range contract.DownChannels() {
+		for _, c := range id.down() {
 			p.Sub.Allow.Add(contract.DeviceSubject(d.Fleet, d.Device, c))
 		}
 	}
@@ -74,14 +82,10 @@ func Claims(id Identity, userKey string, now time.Time, jitter float64) *jwt.Use
 	uc.IssuedAt = now.Unix()
 	uc.Expires = expiry(id, now, jitter)
 	uc.Permissions = Permissions(id)
-	subscriptions, payload := int64(maxSubscriptions), int64(maxPayload)
-	if id.Limits.Subscriptions > 0 {
-		subscriptions = int64(id.Limits.Subscriptions)
-	}
+	uc.Limits.Payload = maxPayload
 	if id.Limits.PayloadBytes > 0 {
-		payload = int64(id.Limits.PayloadBytes)
+		uc.Limits.Payload = int64(id.Limits.PayloadBytes)
 	}
-	uc.Limits.Subs, uc.Limits.Payload = subscriptions*int64(max(1, len(id.Prefixes))), payload
 	uc.AllowedConnectionTypes.Add(jwt.ConnectionTypeMqtt)
 	return uc
 }

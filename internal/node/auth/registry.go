@@ -2,18 +2,16 @@ package auth
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/certrule"
+	"github.com/dizuo/dizuo/internal/node/chain"
 )
 
 const (
@@ -21,11 +19,8 @@ const (
 	methodPassword = "Password"
 )
 
-// issuerKey is the SHA-256 of the public key (SPKI) of a CA.
-type issuerKey = [sha256.Size]byte
-
 // noIssuer stands where no certificate was shown.
-var noIssuer issuerKey
+var noIssuer chain.Key
 
 // Registry says who may connect. It is made from one bundle and never changes.
 type Registry struct {
@@ -43,24 +38,10 @@ type Registry struct {
 // fleetEntry is a fleet as the registry keeps it.
 type fleetEntry struct {
 	contract.Credentials
-	// roots and issuers are the same CAs, as a pool and by key.
-	roots   *x509.CertPool
-	issuers []issuerKey
-	// ends of those issuers that have one.
-	ends map[issuerKey]time.Time
+	issuers chain.Issuers
 	// rule reads a device from a certificate of a vendor's own CA; nil where the certificate has the device's URI.
 	rule *certrule.Rule
 }
-
-// until gives when a connection ends that rests on a certificate and its issuer: with the first of the two.
-func (f *fleetEntry) until(leaf *x509.Certificate, issuer issuerKey) time.Time {
-	if end, ok := f.ends[issuer]; ok && end.Before(leaf.NotAfter) {
-		return end
-	}
-	return leaf.NotAfter
-}
-
-func (f *fleetEntry) lists(k issuerKey) bool { return slices.Contains(f.issuers, k) }
 
 // credential gives what a device proves itself by; false for one that has no connection of its own.
 func (f *fleetEntry) credential(device string) (contract.Credential, bool) {
@@ -89,27 +70,16 @@ func NewRegistry(platform string, credentials map[string]contract.Credentials) (
 }
 
 func newEntry(name string, c contract.Credentials) (*fleetEntry, []error) {
-	f := &fleetEntry{Credentials: c, roots: x509.NewCertPool(), ends: map[issuerKey]time.Time{}}
-	var problems []error
-	for n, text := range c.Issuers {
-		certs, err := parsePEM(text)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("fleet %s: issuers[%d]: %w", name, n, err))
-		}
-		for _, cert := range certs {
-			f.roots.AddCert(cert)
-			key := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-			f.issuers = append(f.issuers, key)
-			if end, ok := c.EndOfIssuer(n); ok {
-				f.ends[key] = end
-			}
-		}
+	issuers, problems := chain.Read(c.Issuers, c.EndOfIssuer)
+	f := &fleetEntry{Credentials: c, issuers: issuers}
+	for n, err := range problems {
+		problems[n] = fmt.Errorf("fleet %s: %w", name, err)
 	}
 	if c.Rule != "" {
 		var err error
 		if f.rule, err = certrule.Compile(c.Rule); err != nil { // without one, a certificate would be judged by its URI
 			problems = append(problems, fmt.Errorf("fleet %s: rule: %w", name, err))
-			f.issuers, f.roots = nil, x509.NewCertPool()
+			f.issuers = chain.Issuers{}
 		}
 	}
 	return f, problems
@@ -208,7 +178,7 @@ func (r *Registry) prefixes(fleet, device string) []Prefix {
 func (r *Registry) Has(fleet string) bool { return r.fleets[fleet] != nil }
 
 // stamp digests what an admission rests on: an issuer, or a password's hash. It must be called for a registered device only.
-func (r *Registry) stamp(fleet, device string, issuer issuerKey, hash string) string {
+func (r *Registry) stamp(fleet, device string, issuer chain.Key, hash string) string {
 	f := r.fleets[fleet]
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q %q", f.Method, fleet, device, r.clientID(fleet, device), hash)
@@ -233,7 +203,7 @@ func (r *Registry) stamps(fleet, device string) []string {
 		}
 		return out
 	}
-	for _, k := range f.issuers {
+	for _, k := range f.issuers.Keys {
 		out = append(out, r.stamp(fleet, device, k, ""))
 	}
 	return out
@@ -245,23 +215,4 @@ func hashes(c contract.Credential) []string {
 		return []string{c.PasswordHash}
 	}
 	return []string{c.PasswordHash, c.PreviousHash}
-}
-
-func parsePEM(text string) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for rest := []byte(text); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return certs, fmt.Errorf("certificate: %w", err)
-		}
-		certs = append(certs, cert)
-	}
-	if len(certs) == 0 {
-		return nil, fmt.Errorf("no PEM certificate found; write one that begins with -----BEGIN CERTIFICATE-----")
-	}
-	return certs, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/password"
+	"github.com/dizuo/dizuo/internal/node/chain"
 )
 
 func TestClientIDsHaveOneOwner(t *testing.T) {
@@ -99,7 +100,7 @@ func TestStaysAndRevokesAgree(t *testing.T) {
 	if !Revokes(nil, old) {
 		t.Error("a first registry must sweep: nobody knows who is connected")
 	}
-	for _, user := range []string{"", "f.d", "f.d/", "f.d/0000000000000000", "x", "/", "f.d/" + old.stamp("f", "d", issuerKey{1}, "h1"), "s.s1/" + old.stamp("s", "s1", noIssuer, "")} {
+	for _, user := range []string{"", "f.d", "f.d/", "f.d/0000000000000000", "x", "/", "f.d/" + old.stamp("f", "d", chain.Key{1}, "h1"), "s.s1/" + old.stamp("s", "s1", noIssuer, "")} {
 		if old.Stays(user, "f_d") {
 			t.Errorf("connection named %q stays", user)
 		}
@@ -212,7 +213,7 @@ func TestVendorCA(t *testing.T) {
 func TestBadIssuerKeepsTheOthers(t *testing.T) {
 	good := newCA(t, "good")
 	r, problems := NewRegistry(platform, map[string]contract.Credentials{"f": {Method: methodX509, Issuers: []string{"rubbish", good.pem}}})
-	if len(problems) != 1 || len(r.fleets["f"].issuers) != 1 {
-		t.Errorf("problems %v, %d issuers; want one each", problems, len(r.fleets["f"].issuers))
+	if len(problems) != 1 || len(r.fleets["f"].issuers.Keys) != 1 {
+		t.Errorf("problems %v, %d issuers; want one each", problems, len(r.fleets["f"].issuers.Keys))
 	}
 }

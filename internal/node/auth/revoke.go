@@ -54,7 +54,7 @@ func closed(was, is *fleetEntry) bool {
 
 // changed reports whether every connection of a fleet rests on something that is gone.
 func changed(was, is *fleetEntry) bool {
-	return is.Method != was.Method || is.AccessMode != was.AccessMode || is.Rule != was.Rule || lost(was.issuers, is.issuers)
+	return is.Method != was.Method || is.AccessMode != was.AccessMode || is.Rule != was.Rule || lost(was.issuers.Keys, is.issuers.Keys)
 }
 
 // Gone gives the client ids of the devices that old admits and next does not, or not so. A device that comes back under another

@@ -1,7 +1,10 @@
 package auth
 
 import (
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"slices"
 	"testing"
 	"time"
@@ -86,5 +89,23 @@ func TestIssuerEnds(t *testing.T) {
 		case tc.want != "" && (no == nil || no.Reason != tc.want):
 			t.Errorf("under %s at %v: %v, want %s", tc.by.cert.Subject, tc.at, no, tc.want)
 		}
+	}
+}
+
+// TestIssuerRenewedWithItsKey: a CA made anew with its key does not end with the certificate before.
+func TestIssuerRenewedWithItsKey(t *testing.T) {
+	present := newCA(t, "ca")
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: present.cert.Subject, IsCA: true,
+		BasicConstraintsValid: true, NotBefore: present.cert.NotBefore, NotAfter: present.cert.NotAfter.Add(time.Minute), KeyUsage: x509.KeyUsageCertSign},
+		present.cert, present.cert.PublicKey, present.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	r, _ := NewRegistry(platform, map[string]contract.Credentials{"f": {Method: methodX509, Issuers: []string{renewed, present.pem},
+		IssuersUntil: []int64{0, time.Now().Add(-time.Minute).Unix()}, Devices: map[string]contract.Credential{"d": {}}}})
+	leaf := present.client(t, contract.DeviceURI(platform, "f", "d")).Leaf
+	if _, no := r.Identify(Request{Type: "mqtt", ClientID: "f_d", Chain: []*x509.Certificate{leaf}}, time.Now(), nil); no != nil {
+		t.Error(no)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/chain"
 	"github.com/dizuo/dizuo/internal/node/process"
 )
 
@@ -55,18 +57,11 @@ func deviceTLS(files contract.TLSFiles, g *gate, pool *atomic.Pointer[x509.CertP
 	return c
 }
 
-func verifyDevice(chain []*x509.Certificate, roots *x509.CertPool) error {
-	if len(chain) == 0 {
+func verifyDevice(shown []*x509.Certificate, roots *x509.CertPool) error {
+	if len(shown) == 0 {
 		return nil
 	}
-	if roots == nil { // x509 would take the system's roots
-		return errors.New("no fleet CA known")
-	}
-	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	for _, c := range chain[1:] {
-		o.Intermediates.AddCert(c)
-	}
-	_, err := chain[0].Verify(o)
+	_, err := chain.Verify(shown, roots, time.Now())
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/chain"
 	"github.com/dizuo/dizuo/internal/node/process"
 )
 
@@ -67,21 +68,12 @@ func (c callers) organization(state *tls.ConnectionState, roots *x509.CertPool, 
 }
 
 // certified gives the organisation that the URIs of a certificate under the platform's CA name, or "".
-func (c callers) certified(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) string {
-	if roots == nil { // x509 would take the system's roots instead
-		return ""
-	}
-	between := x509.NewCertPool()
-	for _, issuer := range chain[1:] {
-		between.AddCert(issuer)
-	}
-	if _, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}); err != nil {
+func (c callers) certified(shown []*x509.Certificate, roots *x509.CertPool, now time.Time) string {
+	if _, err := chain.Verify(shown, roots, now); err != nil {
 		return ""
 	}
 	found := ""
-	for _, uri := range chain[0].URIs {
+	for _, uri := range shown[0].URIs {
 		name := c.byURI[uri.String()]
 		if name == "" {
 			continue

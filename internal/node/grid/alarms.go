@@ -83,7 +83,7 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now t
 	}
 	c := &Case{
 		Community: row.Community, Grid: row.Grid, Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
-		Class: s.CaseClass, Severity: s.Severity, Title: s.Title, DataClass: s.DataClass,
+		Class: s.CaseClass, Severity: s.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
 		Source: SourceDevice, StartedAt: e.Start, LastSignalAt: e.At,
 	}
 	if err := insert(ctx, tx, b.Directory, c, deviceActor, now, detail{"start": e.Start, "revision": b.Lease.Revision}); err != nil {

@@ -188,6 +188,15 @@ func (a *api) give(ctx context.Context, in *giveInput) (*output[CommandDetail], 
 	}
 	var given *Command
 	err = pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
+		was, err := oneCommand(ctx, tx, "c.once = $1", once)
+		if err != nil {
+			return err
+		}
+		if was == nil { // who asks again for what was given is not refused
+			if err := a.pace(ctx, tx, who.scope, now); err != nil {
+				return err
+			}
+		}
 		given, _, err = a.commander.give(ctx, tx, c, who.scope.actor(), now, nil)
 		return err
 	})

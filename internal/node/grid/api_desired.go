@@ -112,6 +112,9 @@ func (a *api) deleteDesired(ctx context.Context, in *desiredInput) (*output[Desi
 
 func (a *api) changeDesired(ctx context.Context, to *addressee, in *desiredInput, entry *DesiredEntry, now time.Time) (*output[DesiredView], error) {
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
+		if err := a.pace(ctx, tx, callerOf(ctx).scope, now); err != nil {
+			return err
+		}
 		return a.commander.setDesired(ctx, tx, to.row, to.device, in.Command, entry, callerOf(ctx).scope.actor(), now)
 	})
 	if err != nil {

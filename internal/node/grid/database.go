@@ -18,6 +18,9 @@ import (
 const (
 	migrateLock int64 = 0x647a_0001
 	workerLock  int64 = 0x647a_0002
+	keeperLock  int64 = 0x647a_0003
+	// paceLock stands before the hash of an organisation.
+	paceLock int32 = 0x647a_0004
 )
 
 // connConfig gives a connection with verify-full. Password and CA are read by refresh at every connect.

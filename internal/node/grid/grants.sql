@@ -5,6 +5,7 @@ GRANT SELECT, INSERT, UPDATE ON grid.cases, grid.dispatch_outbox, grid.devices_s
 GRANT DELETE ON grid.engine_state TO dizuo_grid;
 GRANT SELECT, INSERT ON grid.case_history TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE ON grid.commands, grid.desired TO dizuo_grid;
+GRANT DELETE ON grid.commands TO dizuo_grid;
 GRANT SELECT, INSERT ON grid.command_history, grid.desired_history TO dizuo_grid;
 GRANT SELECT, INSERT, DELETE ON grid.case_notes, grid.roster, grid.idempotency TO dizuo_grid;
 

@@ -16,6 +16,7 @@ type metrics struct {
 	acks       *prometheus.CounterVec
 	sessions   prometheus.Counter
 	compiled   prometheus.Counter
+	forgotten  prometheus.Counter
 
 	edgeMessages *prometheus.CounterVec
 	edgeLost     *prometheus.CounterVec
@@ -59,7 +60,8 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 	}
 	m.sessions = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_sessions_total", Help: "Sessions begun on the ingest log."})
 	m.compiled = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_mappings_compiled_total", Help: "Mappings of fleets that were compiled."})
+	m.forgotten = prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_grid_commands_forgotten_total", Help: "Commands that were deleted because their time to be kept was over."})
 	m.batch = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_grid_batch_seconds", Help: "Time to work off and commit a batch.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)})
-	reg.MustRegister(m.sessions, m.compiled, m.batch)
+	reg.MustRegister(m.sessions, m.compiled, m.forgotten, m.batch)
 	return m
 }

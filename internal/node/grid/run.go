@@ -86,6 +86,7 @@ type service struct {
 	worker   *worker
 	deliver  *deliverer
 	sweep    *sweeper
+	keep     *keeper
 	api      *api
 	log      *slog.Logger
 }
@@ -103,6 +104,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		worker:  &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: deviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
 		deliver: &deliverer{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
 		sweep:   &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
+		keep:    &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
 		api:     &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
 	}
 }
@@ -114,6 +116,7 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.worker.run(ctx) })
 	group.Go(func() error { return s.deliver.run(ctx) })
 	group.Go(func() error { return s.sweep.run(ctx) })
+	group.Go(func() error { return s.keep.run(ctx) })
 	group.Go(func() error {
 		tls := process.ServerTLS(s.cfg.Grid.TLS)
 		return process.ServeHTTP(ctx, &http.Server{

@@ -3,10 +3,10 @@ package ingest
 import (
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/chain"
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
@@ -46,25 +46,13 @@ func (s speakers) Speaks(chain []*x509.Certificate, fleet string, now time.Time)
 }
 
 // ofCloud verifies a chain up to one of a fleet's own issuers: a CA of one fleet is worth nothing in another.
-func ofCloud(chain []*x509.Certificate, c contract.Credentials, uri string, now time.Time) error {
-	leaf := chain[0]
+func ofCloud(shown []*x509.Certificate, c contract.Credentials, uri string, now time.Time) error {
+	leaf := shown[0]
 	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != uri {
 		return errSpeaker
 	}
-	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
-	for n, issuer := range c.Issuers {
-		if end, ok := c.EndOfIssuer(n); ok && now.After(end) {
-			continue
-		}
-		if !roots.AppendCertsFromPEM([]byte(issuer)) {
-			return fmt.Errorf("%w: its CA cannot be read", errSpeaker)
-		}
-	}
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
-	}
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	issuers, _ := chain.Read(c.Issuers, c.EndOfIssuer) // auth tells of what cannot be read
+	if _, _, err := issuers.Verify(shown, now); err != nil {
 		return errSpeaker
 	}
 	return nil

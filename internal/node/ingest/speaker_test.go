@@ -33,6 +33,10 @@ func TestIssuerOfACloudEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := contract.Credentials{Issuers: []string{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}, IssuersUntil: []int64{now.Unix()}}
+	broken := contract.Credentials{Issuers: append([]string{"rubbish"}, c.Issuers...)}
+	if err := ofCloud([]*x509.Certificate{cert}, broken, uri.String(), now); err != nil {
+		t.Errorf("one issuer that cannot be read takes the others along: %v", err)
+	}
 	for at, good := range map[time.Time]bool{now.Add(-time.Minute): true, now.Add(time.Minute): false} {
 		if err := ofCloud([]*x509.Certificate{cert}, c, uri.String(), at); (err == nil) != good {
 			t.Errorf("at %v: %v, want good %v", at, err, good)

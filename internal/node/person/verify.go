@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/chain"
 )
 
 // skew is by how much the clock of an organisation may run ahead of ours.
@@ -97,24 +98,14 @@ func boundKey(token string, h jose.Header, name string, org contract.Organizatio
 }
 
 // certified says whether the chain leads to the pool and its leaf bears a URI of the organisation.
-func certified(chain []*x509.Certificate, org contract.Organization, pool *x509.CertPool, now time.Time) error {
-	if len(chain) == 0 {
+func certified(shown []*x509.Certificate, org contract.Organization, pool *x509.CertPool, now time.Time) error {
+	if len(shown) == 0 {
 		return errors.New("it carries no certificate")
 	}
-	if pool == nil {
-		return errors.New("no certificate authority is configured") // x509 would take the system's roots instead
-	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
-	}
-	leaf := chain[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}); err != nil {
+	if _, err := chain.Verify(shown, pool, now); err != nil {
 		return fmt.Errorf("its certificate does not verify: %w", err)
 	}
-	for _, u := range leaf.URIs {
+	for _, u := range shown[0].URIs {
 		if slices.Contains(org.URIs, u.String()) {
 			return nil
 		}
