@@ -236,6 +236,8 @@ type Outbox struct {
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Full says that the outbox takes nothing more: devices get no PUBACK.
 	Full bool `json:"full,omitempty"`
+	// DiskFull says that the disk beneath it has no room: devices are not let in.
+	DiskFull bool `json:"diskFull,omitempty"`
 	// Lost counts messages that were acknowledged and can be read no more.
 	Lost int64 `json:"lost,omitempty"`
 	// SkewMillis is how far the node's clock is ahead of the hub's.
