@@ -72,7 +72,7 @@ const (
 	EdgeHello EdgeVerb = "hello"
 	// EdgeUp brings messages of devices: EdgeBatch, EdgeBatchReply. It is answered by the role grid, after the commit.
 	EdgeUp EdgeVerb = "up"
-	// EdgeTell brings the node's Report. The role auth keeps it under the node's own name.
+	// EdgeTell brings the node's Report. The role auth writes it under the node's own key.
 	EdgeTell EdgeVerb = "report"
 	// EdgeGet fetches an object of the node's own bundle by its name (see ObjectName). It is answered by the role auth.
 	EdgeGet EdgeVerb = "get"
@@ -215,12 +215,11 @@ type EdgeBatchReply struct {
 	Error string `json:"error,omitempty"`
 }
 
-// EdgeReport is what the control plane hears of an edge node: its own report, and what it asks.
+// EdgeReport is what the role auth tells of an edge node: what it asks. The node's own Report stands under its own key, see ReportKey.
 type EdgeReport struct {
-	// Report as the node sent it; nil before it did.
-	Report json.RawMessage `json:"report,omitempty"`
-	// HeardAt is when it did.
-	HeardAt time.Time `json:"heardAt,omitzero"`
+	// Report as the node sent it, and HeardAt when it did; from instances of auth that do not write it under a key yet.
+	Report  json.RawMessage `json:"report,omitempty"`
+	HeardAt time.Time       `json:"heardAt,omitzero"`
 	// Enrolment is what the node asks certificates for; nil if it asks for none.
 	Enrolment *EnrolRequest `json:"enrolment,omitempty"`
 	// KeyDigest is the key in Enrolment.

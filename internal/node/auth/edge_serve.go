@@ -123,14 +123,14 @@ func (d *desk) run(ctx context.Context) error {
 // answer does one verb for one edge node.
 type answer func(ctx context.Context, edge string, e *edgeEntry, body []byte) ([]byte, error)
 
-// listen takes requests. What a node tells is heard by every replica, so that each one's report has it and none is missed with a replica
-// that dies; what it only asks is shared.
+// listen takes requests. What a node asks certificates for is heard by every replica, so that each one's report has it and none is missed
+// with a replica that dies; all else is shared.
 func (d *desk) listen(ctx context.Context) error {
 	for _, v := range []struct {
 		verb  contract.EdgeVerb
 		queue string
 		do    answer
-	}{{contract.EdgeEnrol, "", d.enrol}, {contract.EdgeTell, "", d.tell}, {contract.EdgeGet, edgeQueue, d.get}, {contract.EdgeAsk, edgeQueue, d.ask}} {
+	}{{contract.EdgeEnrol, "", d.enrol}, {contract.EdgeTell, edgeQueue, d.tell}, {contract.EdgeGet, edgeQueue, d.get}, {contract.EdgeAsk, edgeQueue, d.ask}} {
 		take := func(m *nats.Msg) { d.take(ctx, m, v.verb, v.do) }
 		sub, err := d.subscribe(contract.EdgeSubject("*", v.verb), v.queue, take)
 		if err != nil {
@@ -284,14 +284,38 @@ func (d *desk) enrol(_ context.Context, edge string, e *edgeEntry, body []byte) 
 	return json.Marshal(reply)
 }
 
-// tell takes a report.
-func (d *desk) tell(_ context.Context, edge string, _ *edgeEntry, body []byte) ([]byte, error) {
-	said, err := readEdgeReport(edge, body)
+// tell puts a report under the node's own key in the bucket of reports.
+func (d *desk) tell(ctx context.Context, edge string, _ *edgeEntry, body []byte) ([]byte, error) {
+	nodes := 1
+	if r := d.present(); r != nil {
+		nodes = max(1, len(r.edges))
+	}
+	said, err := readEdgeReport(edge, body, edgeRoom/nodes)
 	if err != nil {
 		return nil, err
 	}
-	d.book.heard(edge, said, d.now())
-	return nil, nil
+	reports, err := d.js.KeyValue(ctx, contract.ReportBucket)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", contract.ReportBucket, err)
+	}
+	d.book.heard(edge)
+	_, err = reports.Put(ctx, contract.ReportKey(contract.RoleEdge, edge), said)
+	return nil, err
+}
+
+// forget takes the reports of nodes that are registered no more out of the bucket. One that it misses is gone with its age.
+func (d *desk) forget(edges []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), edgeTimeout)
+	defer cancel()
+	for _, edge := range edges {
+		reports, err := d.js.KeyValue(ctx, contract.ReportBucket)
+		if err == nil {
+			err = reports.Delete(ctx, contract.ReportKey(contract.RoleEdge, edge))
+		}
+		if err != nil {
+			d.log.Warn("report of an edge node that is gone", "edge", edge, "err", err)
+		}
+	}
 }
 
 // get gives an object of the node's own bundle.
@@ -314,10 +338,10 @@ func (d *desk) ask(_ context.Context, edge string, _ *edgeEntry, _ []byte) ([]by
 	return nil, edgeNoLease
 }
 
-// report adds what edge nodes said to the report of auth.
+// report adds what edge nodes ask to the report of auth.
 func (d *desk) report(r *contract.Report) {
 	if p := d.present(); p != nil {
-		d.book.follow(p.edges)
+		d.forget(d.book.follow(p.edges))
 	}
 	d.book.report(r, d.now())
 }

@@ -603,7 +603,8 @@ func TestNoWindowOfTime(t *testing.T) {
 	}
 	w.stop()
 	later := time.Now().Add(365 * 24 * time.Hour)
-	w.begin(func(s *service) { s.worker.now = func() time.Time { return later } })
+	w.tune = func(s *service) { s.worker.now = func() time.Time { return later } }
+	w.begin()
 	w.listens()
 	if r := ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a", Last: 25}); r.Mark != 20 || r.Now.Before(later) {
 		t.Fatalf("%+v", r)
