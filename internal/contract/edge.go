@@ -74,7 +74,7 @@ const (
 	EdgeUp EdgeVerb = "up"
 	// EdgeTell brings the node's Report. The role auth writes it under the node's own key.
 	EdgeTell EdgeVerb = "report"
-	// EdgeGet fetches an object of the node's own bundle by its name (see ObjectName). It is answered by the role auth.
+	// EdgeGet fetches an object of the node's own bundle by its name (see ObjectName), part by part. It is answered by the role auth.
 	EdgeGet EdgeVerb = "get"
 	// EdgeAsk fetches the present lease of the node's scope. It is answered by the role auth.
 	EdgeAsk EdgeVerb = "ask"
@@ -90,12 +90,23 @@ const EdgeSubjectHeader = "Dizuo-Subject"
 // EdgeErrorHeader stands on a reply to EdgeTell, EdgeGet or EdgeAsk that could not be given and says why; the body is then empty.
 const EdgeErrorHeader = "Dizuo-Error"
 
+// Headers of EdgeGet. EdgeNextHeader on a request asks for the part that begins there, "0" for the first; on an answer it says where the
+// next one begins. EdgeSizeHeader and EdgeDigestHeader (see Digest) are those of the whole object.
+const (
+	EdgeNextHeader   = "Dizuo-Next"
+	EdgeSizeHeader   = "Dizuo-Size"
+	EdgeDigestHeader = "Dizuo-Digest"
+)
+
 // Bounds of what an edge node sends and gets, in bytes.
 const (
 	MaxEdgeReport    = 64 << 10
 	MaxEdgeEnrolment = 16 << 10
-	// MaxEdgeObject is the largest object that EdgeGet gives: the broker's bound of a message, less a header.
-	MaxEdgeObject = 1<<20 - 4<<10
+	// MaxEdgeObject is the largest object that EdgeGet gives, MaxEdgePart how much of it at once, unless a chunk of the store is larger.
+	MaxEdgeObject = 64 << 20
+	MaxEdgePart   = 256 << 10
+	// MaxEdgeWhole is the largest that it gives at once where the node asks for no part: the broker's bound of a message, less a header.
+	MaxEdgeWhole = 1<<20 - 4<<10
 )
 
 // EdgeRequests lists the verbs that a node may send.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -394,6 +396,67 @@ func TestBundleOfAnEdgeNode(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestLargeObjectOfAnEdgeNode comes in parts that fit a message; no place in the store opens what is not the node's own.
+func TestLargeObjectOfAnEdgeNode(t *testing.T) {
+	w := newEdgeWorld(t).open()
+	north, _ := w.mustNode("north")
+	south, _ := w.mustNode("south")
+	mine, theirs := w.cut("north", "norths"), w.cut("south", "souths")
+	want := make([]byte, 5<<20/2)
+	must(rand.Read(want))(t)
+	store := must(w.broker.JetStream().ObjectStore(t.Context(), contract.BundleStore))(t)
+	must(store.PutBytes(t.Context(), mine[1], want))(t)
+	part := func(nc *nats.Conn, edge, object, next string) *nats.Msg {
+		t.Helper()
+		m := nats.NewMsg(contract.EdgeSubject(edge, contract.EdgeGet))
+		m.Data = []byte(object)
+		m.Header.Set(contract.EdgeNextHeader, next)
+		return must(nc.RequestMsg(m, 10*time.Second))(t)
+	}
+	await(t, "the lease", func() error {
+		if no := part(north, "north", mine[1], "0").Header.Get(contract.EdgeErrorHeader); no != "" {
+			return errors.New(no)
+		}
+		return nil
+	})
+	var got []byte
+	next := "0"
+	for parts := 0; len(got) < len(want); parts++ {
+		m := part(north, "north", mine[1], next)
+		if h := m.Header; h.Get(contract.EdgeErrorHeader) != "" || len(m.Data) == 0 || len(m.Data) > contract.MaxEdgePart || parts > 100 ||
+			h.Get(contract.EdgeSizeHeader) != strconv.Itoa(len(want)) || h.Get(contract.EdgeDigestHeader) != contract.Digest(want) {
+			t.Fatalf("part %d: %d bytes, %v", parts, len(m.Data), h)
+		}
+		got, next = append(got, m.Data...), m.Header.Get(contract.EdgeNextHeader)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the parts are not the object")
+	}
+	for _, at := range []string{"18446744073709551615", next} {
+		if m := part(north, "north", mine[1], at); len(m.Data) != 0 || m.Header.Get(contract.EdgeErrorHeader) != "" {
+			t.Errorf("at %s: %d bytes, %v", at, len(m.Data), m.Header)
+		}
+	}
+	for _, at := range []string{"-1", "x", "18446744073709551616"} {
+		if m := part(north, "north", mine[1], at); len(m.Data) != 0 || !strings.HasPrefix(m.Header.Get(contract.EdgeErrorHeader), "BadRequest") {
+			t.Errorf("at %s: %d bytes, %v", at, len(m.Data), m.Header)
+		}
+	}
+	own := must(store.GetBytes(t.Context(), theirs[1]))(t)
+	for _, at := range []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", next} { // of all objects, north's first
+		if m := part(south, "south", theirs[1], at); len(m.Data) > 0 && !bytes.Equal(m.Data, own) {
+			t.Errorf("south got %d bytes that are not its own", len(m.Data))
+		}
+		if m := part(south, "south", mine[1], at); len(m.Data) > 0 || m.Header.Get(contract.EdgeErrorHeader) != string(edgeNotNamed) {
+			t.Errorf("south got %d bytes of north's: %v", len(m.Data), m.Header)
+		}
+	}
+	// A node of the version before asks for no part.
+	if got, no := ask(t, north, "north", contract.EdgeGet, []byte(mine[1])); got != "" || no != string(edgeTooLarge) {
+		t.Errorf("%d bytes, %q", len(got), no)
+	}
 }
 
 // TestReportsOfEdgeNodes: what a node tells stands under its own key, whatever it says of itself, and within bounds.

@@ -120,6 +120,14 @@ func (h *hub) serve(v contract.EdgeVerb, f func(*nats.Msg) []byte) {
 	}
 }
 
+// serveRaw answers another edge node with headers.
+func (h *hub) serveRaw(edge string, v contract.EdgeVerb, f func(*nats.Msg) *nats.Msg) {
+	_, err := h.nc.Subscribe(contract.EdgeSubject(edge, v), func(m *nats.Msg) { _ = m.RespondMsg(f(m)) })
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 func newSigner(t *testing.T) *seal.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

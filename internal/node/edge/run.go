@@ -3,7 +3,7 @@
 //	config.go   the configuration, and where files lie
 //	enrol.go    key, certificate requests, renewal
 //	disk.go     room for the outbox
-//	feed.go     leases and bundles from the hub
+//	feed.go     leases and bundles from the hub; part.go an object in parts
 //	run.go      the parts together
 //	outbox      what the hub has not committed yet
 //	uplink      brings it there
@@ -184,7 +184,7 @@ func (n *node) reach(ctx context.Context) error {
 	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log, Back: upBack}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return up.Run(ctx) })
-	g.Go(func() error { return n.in.Follow(ctx, feed{n.cfg.Edge, nc, back}) })
+	g.Go(func() error { return n.in.Follow(ctx, feed{n.cfg.Edge, nc, back, &part{}}) })
 	g.Go(func() error { return n.tell(ctx, nc, up) })
 	g.Go(func() error { return renew(ctx, n.cfg, nc, n.log) })
 	return g.Wait()
