@@ -1308,6 +1308,10 @@ func (in *DeviceFleetSpec) DeepCopy() *DeviceFleetSpec {
 func (in *DeviceFleetStatus) DeepCopyInto(out *DeviceFleetStatus) {
 	*out = *in
 	in.CommonStatus.DeepCopyInto(&out.CommonStatus)
+	if in.EdgeUntil != nil {
+		in, out := &in.EdgeUntil, &out.EdgeUntil
+		*out = (*in).DeepCopy()
+	}
 	if in.Devices != nil {
 		in, out := &in.Devices, &out.Devices
 		*out = new(FleetDeviceCounts)

@@ -28,6 +28,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/edge/outbox"
 	"github.com/dizuo/dizuo/internal/node/edge/uplink"
 	"github.com/dizuo/dizuo/internal/node/edge/wire"
+	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
 // edgeChildEnv holds the configuration of an edge node that a test starts and kills.
@@ -196,11 +197,18 @@ func line(t *testing.T, s *server.Server) (*cable, string) {
 // edgeWorld is a hub that knows the edge node e1, which serves the community of the fleet smokes.
 func edgeWorld(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t)
-	b := *w.bundle
-	b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
-	w.bundle = &b
-	w.in.Set(&b)
+	return edgeWorldWith(t, func(f *contract.Fleet) { f.Placement = contract.PlacementEdge })
+}
+
+// edgeWorldWith is edgeWorld with another fleet.
+func edgeWorldWith(t *testing.T, change func(*contract.Fleet)) *world {
+	t.Helper()
+	w := newWorldWith(t, func(b *intake.Bundle) {
+		b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
+		f := b.Fleets["smokes"]
+		change(&f)
+		b.Fleets["smokes"] = f
+	}, func(*service) {})
 	w.listens()
 	return w
 }
