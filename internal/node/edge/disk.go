@@ -85,7 +85,7 @@ type door interface {
 	Err() error
 }
 
-// disk is what watchDisk last found, for a report and for readiness.
+// disk is what watch last found, for a report and for readiness.
 type disk struct{ full atomic.Bool }
 
 var errDiskFull = errors.New("disk is nearly full: devices are let in no more; make room where stateDir lies, and they are let in again")
