@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,24 @@ func TestMinimal(t *testing.T) {
 	}
 	if _, runs := p.Plan.Scenarios["s10-smoke"]; !runs || len(p.Plan.Scenarios) != 1 {
 		t.Errorf("scenarios %v, want s10-smoke alone: it is the one without personal data", p.Plan.Scenarios)
+	}
+}
+
+// TestEdgeSample: the node serves the community, its outbox lasts for the autonomy that it declares, and the fleet is placed there.
+func TestEdgeSample(t *testing.T) {
+	p, found := compiled(t, "samples/edge")
+	if len(found) > 0 {
+		t.Errorf("findings: %v", found)
+	}
+	if diff := cmp.Diff(map[string]int{"Community": 1, "DeviceFleet": 1, "EdgeNode": 1}, kinds(p)); diff != "" {
+		t.Error(diff)
+	}
+	if box := plan[compile.EdgePlan](t, p, "demo-box"); !slices.Equal(box.Document.Communities, []string{"demo"}) || !box.Autonomy.Known ||
+		box.Autonomy.Devices != 2 || box.Autonomy.Covered < 72*time.Hour {
+		t.Errorf("%+v, %+v", box.Document, box.Autonomy)
+	}
+	if f := plan[compile.FleetPlan](t, p, "smoke"); f.Document.Placement != contract.PlacementEdge {
+		t.Errorf("the fleet is placed at %q", f.Document.Placement)
 	}
 }
 

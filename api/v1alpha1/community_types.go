@@ -18,6 +18,8 @@ import (
 // +kubebuilder:printcolumn:name="Devices",type=integer,JSONPath=`.status.devices.total`
 // +kubebuilder:printcolumn:name="Online",type=integer,JSONPath=`.status.devices.online`
 // +kubebuilder:printcolumn:name="Cases",type=integer,JSONPath=`.status.openCases`
+// +kubebuilder:printcolumn:name="Edges",type=integer,JSONPath=`.status.edgeNodes.total`
+// +kubebuilder:printcolumn:name="Connected",type=integer,JSONPath=`.status.edgeNodes.connected`,priority=1
 // +kubebuilder:printcolumn:name="Workspace",type=string,JSONPath=`.status.workspaceNamespace`,priority=1
 // +kubebuilder:printcolumn:name="Name",type=string,JSONPath=`.spec.displayName`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -379,10 +381,19 @@ type CommunityStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	OpenCases int32 `json:"openCases,omitempty"`
-	// edgeNodes names the edge nodes that serve the community, sorted.
+	// edgeNodes counts the edge nodes that serve the community; absent where none does.
 	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:MaxLength=63
-	EdgeNodes []string `json:"edgeNodes,omitempty"`
+	EdgeNodes *EdgeNodeCounts `json:"edgeNodes,omitempty"`
+}
+
+// EdgeNodeCounts counts edge nodes.
+type EdgeNodeCounts struct {
+	// total is how many serve the community.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Total int32 `json:"total"`
+	// connected is how many of them are heard.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Connected int32 `json:"connected"`
 }

@@ -245,6 +245,8 @@ const (
 	ReasonAutonomyNotCovered = "AutonomyNotCovered"
 	// ReasonOutboxFull: the node has stopped acknowledging.
 	ReasonOutboxFull = "OutboxFull"
+	// ReasonDiskFull: the disk beneath the node's outbox has no room; the node lets no device in.
+	ReasonDiskFull = "DiskFull"
 	// ReasonStoreCorrupted: damage was found in the node's store.
 	ReasonStoreCorrupted = "StoreCorrupted"
 )

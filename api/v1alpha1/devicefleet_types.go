@@ -497,6 +497,13 @@ type FleetLimits struct {
 type DeviceFleetStatus struct {
 	CommonStatus `json:",inline"`
 
+	// placement is the one in force.
+	// +optional
+	Placement Placement `json:"placement,omitempty"`
+	// edgeUntil is until when the centre takes what edge nodes bring of the fleet's devices, after spec.placement changed from Edge
+	// to Center: 30 days after the change.
+	// +optional
+	EdgeUntil *metav1.Time `json:"edgeUntil,omitempty"`
 	// profileResolved is the profile and schema version in use, as `<name>@<version>`.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128

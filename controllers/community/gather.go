@@ -30,7 +30,25 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Community) (*compil
 			return nil, nil, err
 		}
 	}
-	return s, problems, nil
+	return s, problems, r.edges(ctx, s, o)
+}
+
+// edges reads the edge nodes of the platform that name the community.
+func (r *Reconciler) edges(ctx context.Context, s *compile.Snapshot, o *v1alpha1.Community) error {
+	members, err := r.Gather.Members(ctx, s.Platform, "EdgeNode")
+	if err != nil {
+		return err
+	}
+	var list v1alpha1.EdgeNodeList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{gather.IndexServes: o.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("edge nodes of community %s: %w", o.Name, err)
+	}
+	for i := range list.Items {
+		if slices.Contains(members, list.Items[i].Namespace) {
+			s.Edges.Add(&list.Items[i])
+		}
+	}
+	return nil
 }
 
 // rivalsFor reads the communities of the platform that name a code.

@@ -1,6 +1,10 @@
 package community
 
 import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
@@ -23,6 +27,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Community, plan com
 		o.Status.WorkspaceNamespace = plan.Workspace.Namespace
 	}
 	r.devices(s, o)
+	o.Status.EdgeNodes = edgeNodes(s, o)
 	if s.Platform != nil && !problems.Fatal() {
 		if open, ok := r.Reports.OpenCases(kit.PlatformKey(s.Platform), o.Name); ok {
 			o.Status.OpenCases = int32(open)
@@ -43,6 +48,30 @@ func (r *Reconciler) devices(s *compile.Snapshot, o *v1alpha1.Community) {
 	if d := o.Status.Devices; d != nil {
 		*d = kit.DeviceCounts(d.Total, contract.PresenceReport{}, false)
 	}
+}
+
+// edgeNodes counts the edge nodes that hold the community; several may name it. It is nil where none holds it.
+func edgeNodes(s *compile.Snapshot, o *v1alpha1.Community) *v1alpha1.EdgeNodeCounts {
+	var n v1alpha1.EdgeNodeCounts
+	for _, named := range s.Edges {
+		for _, e := range named {
+			if !serves(e, o.Name) {
+				continue
+			}
+			n.Total++
+			if meta.IsStatusConditionTrue(e.Status.Conditions, v1alpha1.ConditionConnected) {
+				n.Connected++
+			}
+		}
+	}
+	if n.Total == 0 {
+		return nil
+	}
+	return &n
+}
+
+func serves(e *v1alpha1.EdgeNode, community string) bool {
+	return slices.ContainsFunc(e.Status.Claims, func(c v1alpha1.Claim) bool { return c.Kind == compile.ClaimCommunity && c.Value == community })
 }
 
 // claims are the division codes that the community speaks for.

@@ -31,6 +31,14 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 		return
 	}
 	o.Status.ProfileResolved = o.Spec.ProfileRef.Name
+	o.Status.Placement, o.Status.EdgeUntil = v1alpha1.PlacementCenter, nil
+	if o.Spec.Placement == v1alpha1.PlacementEdge {
+		o.Status.Placement = v1alpha1.PlacementEdge
+	}
+	if until := plan.Document.EdgeUntil; !until.IsZero() {
+		at := metav1.NewTime(until)
+		o.Status.EdgeUntil = &at
+	}
 	o.Status.RejectedByCode = plan.ByCode
 	o.Status.RejectedRows = plan.Rejected[:min(len(plan.Rejected), maxRejected)]
 	o.Status.ConnectionSecret = plan.Connection.Secret.Name

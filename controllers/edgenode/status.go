@@ -107,6 +107,8 @@ func connected(s *compile.Snapshot, o *v1alpha1.EdgeNode, news kit.EdgeNews) sta
 	}
 	n := status.True(v1alpha1.ConditionConnected, v1alpha1.ReasonSucceeded, "is heard")
 	switch out := news.Report.Outbox; {
+	case out != nil && out.DiskFull:
+		n.Reason, n.Message = v1alpha1.ReasonDiskFull, "is heard; the disk beneath its outbox is full, and its devices are not let in"
 	case news.Report.Problem != "":
 		n.Reason, n.Message = v1alpha1.ReasonEnforcementRejected, fmt.Sprintf("is heard; it keeps the last good bundle: %.200q", news.Report.Problem)
 	case out == nil:

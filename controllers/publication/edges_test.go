@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/shelf"
 )
@@ -105,3 +108,50 @@ func TestHearing(t *testing.T) {
 		t.Errorf("what cannot be read: %v", got)
 	}
 }
+
+// Reports of edge nodes come under keys of their own, and from an instance of auth of the version before in its own report: both are
+// heard, also beside each other in an upgrade, and the newer one counts. What is deleted is forgotten.
+func TestHearingByKeyAndFromAnOlderAuth(t *testing.T) {
+	now := time.Date(2026, 6, 1, 8, 0, 30, 0, time.UTC)
+	r := NewReports(t.Context(), shelf.New(), func() time.Time { return now })
+	name := types.NamespacedName{Namespace: "city", Name: "henan"}
+	f := &followed{reports: map[string]contract.Report{}, calls: newCalls(), edges: map[string]edgeNews{}}
+	r.platforms[name] = f
+	own := func(sequence int64) contract.Report {
+		return contract.Report{Role: contract.RoleEdge, Instance: "box", Sequence: sequence}
+	}
+	raw, err := json.Marshal(own(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := told{report: contract.Report{Role: contract.RoleAuth, Instance: "auth-0", At: now, Edges: map[string]contract.EdgeReport{"box": {Report: raw, HeardAt: now.Add(-20 * time.Second)}}}}
+	heard := func(what string, sequence int64) {
+		t.Helper()
+		news := r.Edge(name, "box")
+		if sequence == 0 && news.Report != nil || sequence > 0 && (news.Report == nil || news.Report.Sequence != sequence || !news.Online) {
+			t.Errorf("%s: %+v, want sequence %d", what, news, sequence)
+		}
+	}
+	r.take(name, f, older)
+	heard("from an older auth", 1)
+	r.take(name, f, told{report: own(2), at: now.Add(-10 * time.Second)})
+	heard("under its key", 2)
+	r.take(name, f, older)
+	heard("the older auth says the same again", 2)
+	r.take(name, f, foreign{told{report: own(9), at: now}})
+	heard("under another's key", 2)
+	if len(f.reports) != 1 {
+		t.Errorf("%d reports of the centre, want 1: %v", len(f.reports), f.reports)
+	}
+	r.take(name, f, deleted{told{report: own(2)}})
+	heard("deleted", 0)
+}
+
+// foreign is an entry whose key is not that of its report, deleted the end of one.
+type (
+	foreign struct{ told }
+	deleted struct{ told }
+)
+
+func (foreign) Key() string                     { return "edge.other" }
+func (deleted) Operation() jetstream.KeyValueOp { return jetstream.KeyValueDelete }

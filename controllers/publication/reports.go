@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,6 +126,9 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	if entry.Operation() != jetstream.KeyValuePut || json.Unmarshal(entry.Value(), &report) != nil ||
 		contract.ReportKey(report.Role, report.Instance) != entry.Key() {
 		delete(f.reports, entry.Key())
+		if edge, ok := strings.CutPrefix(entry.Key(), edgePrefix); ok && entry.Operation() != jetstream.KeyValuePut {
+			delete(f.edges, edge)
+		}
 		return nil
 	}
 	if report.Role == contract.RoleEdge { // the role auth put it there, under the name of the machine that sent it

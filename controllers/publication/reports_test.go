@@ -19,8 +19,10 @@ import (
 type told struct {
 	jetstream.KeyValueEntry
 	report contract.Report
+	at     time.Time
 }
 
+func (e told) Created() time.Time              { return e.at }
 func (e told) Key() string                     { return contract.ReportKey(e.report.Role, e.report.Instance) }
 func (e told) Operation() jetstream.KeyValueOp { return jetstream.KeyValuePut }
 func (e told) Value() []byte                   { raw, _ := json.Marshal(e.report); return raw }

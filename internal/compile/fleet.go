@@ -19,7 +19,7 @@ type FleetPlan struct {
 	// PreviousCAs are taken beside it, each until its end in Previous.
 	PreviousCAs []FleetCA
 	Previous    []v1alpha1.PreviousCA
-	// WakeAt is the first of these ends; zero if there is none.
+	// WakeAt is the first of these ends, or of Document.EdgeUntil; zero if there is none.
 	WakeAt time.Time
 	// Fingerprints of the CA certificates that are taken, as "sha256:" and hexadecimal.
 	Fingerprints []string
@@ -77,6 +77,8 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 	if o.Spec.Placement == v1alpha1.PlacementEdge {
 		plan.Document.Placement = string(v1alpha1.PlacementEdge)
 	}
+	plan.Document.EdgeUntil = edgeUntil(s, o)
+	plan.wake(plan.Document.EdgeUntil)
 	if inv := o.Spec.Inventory; inv != nil && inv.Open != nil {
 		checkOpen(&c, o)
 		plan.Document.Open, plan.Credentials.Open = true, inv.Open.Max
@@ -103,6 +105,29 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		plan.Credentials.AccessMode, plan.Credentials.PlatformHash, plan.Credentials.Open = "", "", 0
 	}
 	return plan, c.list
+}
+
+// edgeGrace is how long edge nodes are heard for a fleet that is placed at the centre now: the longest autonomy of a node, for which it
+// lets the fleet's devices in behind a cut line. A time within the message would not do: the node itself writes it.
+const edgeGrace = 720 * time.Hour
+
+// edgeUntil gives until when edge nodes are heard for a fleet that left them; zero where it did not, or that time is over.
+func edgeUntil(s *Snapshot, o *v1alpha1.DeviceFleet) time.Time {
+	switch was := o.Status.EdgeUntil; {
+	case o.Spec.Placement == v1alpha1.PlacementEdge:
+	case o.Status.Placement == v1alpha1.PlacementEdge:
+		return s.Now.Add(edgeGrace).UTC().Truncate(time.Second)
+	case was != nil && s.Now.Before(was.Time):
+		return was.UTC()
+	}
+	return time.Time{}
+}
+
+// wake brings WakeAt forward to a time, if it is one.
+func (p *FleetPlan) wake(at time.Time) {
+	if !at.IsZero() && (p.WakeAt.IsZero() || at.Before(p.WakeAt)) {
+		p.WakeAt = at
+	}
 }
 
 // checkOpen refuses open enrolment where nobody would be let in by it.

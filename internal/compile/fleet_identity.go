@@ -161,9 +161,7 @@ func issuers(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet, plan *FleetPlan)
 		}
 		plan.PreviousCAs = append(plan.PreviousCAs, old)
 		plan.Previous = append(plan.Previous, p)
-		if plan.WakeAt.IsZero() || p.Until.Time.Before(plan.WakeAt) {
-			plan.WakeAt = p.Until.Time
-		}
+		plan.wake(p.Until.Time)
 	}
 }
 

@@ -72,9 +72,9 @@ const (
 	EdgeHello EdgeVerb = "hello"
 	// EdgeUp brings messages of devices: EdgeBatch, EdgeBatchReply. It is answered by the role grid, after the commit.
 	EdgeUp EdgeVerb = "up"
-	// EdgeTell brings the node's Report. The role auth keeps it under the node's own name.
+	// EdgeTell brings the node's Report. The role auth writes it under the node's own key.
 	EdgeTell EdgeVerb = "report"
-	// EdgeGet fetches an object of the node's own bundle by its name (see ObjectName). It is answered by the role auth.
+	// EdgeGet fetches an object of the node's own bundle by its name (see ObjectName), part by part. It is answered by the role auth.
 	EdgeGet EdgeVerb = "get"
 	// EdgeAsk fetches the present lease of the node's scope. It is answered by the role auth.
 	EdgeAsk EdgeVerb = "ask"
@@ -90,12 +90,23 @@ const EdgeSubjectHeader = "Dizuo-Subject"
 // EdgeErrorHeader stands on a reply to EdgeTell, EdgeGet or EdgeAsk that could not be given and says why; the body is then empty.
 const EdgeErrorHeader = "Dizuo-Error"
 
+// Headers of EdgeGet. EdgeNextHeader on a request asks for the part that begins there, "0" for the first; on an answer it says where the
+// next one begins. EdgeSizeHeader and EdgeDigestHeader (see Digest) are those of the whole object.
+const (
+	EdgeNextHeader   = "Dizuo-Next"
+	EdgeSizeHeader   = "Dizuo-Size"
+	EdgeDigestHeader = "Dizuo-Digest"
+)
+
 // Bounds of what an edge node sends and gets, in bytes.
 const (
 	MaxEdgeReport    = 64 << 10
 	MaxEdgeEnrolment = 16 << 10
-	// MaxEdgeObject is the largest object that EdgeGet gives: the broker's bound of a message, less a header.
-	MaxEdgeObject = 1<<20 - 4<<10
+	// MaxEdgeObject is the largest object that EdgeGet gives, MaxEdgePart how much of it at once, unless a chunk of the store is larger.
+	MaxEdgeObject = 64 << 20
+	MaxEdgePart   = 256 << 10
+	// MaxEdgeWhole is the largest that it gives at once where the node asks for no part: the broker's bound of a message, less a header.
+	MaxEdgeWhole = 1<<20 - 4<<10
 )
 
 // EdgeRequests lists the verbs that a node may send.
@@ -215,12 +226,11 @@ type EdgeBatchReply struct {
 	Error string `json:"error,omitempty"`
 }
 
-// EdgeReport is what the control plane hears of an edge node: its own report, and what it asks.
+// EdgeReport is what the role auth tells of an edge node: what it asks. The node's own Report stands under its own key, see ReportKey.
 type EdgeReport struct {
-	// Report as the node sent it; nil before it did.
-	Report json.RawMessage `json:"report,omitempty"`
-	// HeardAt is when it did.
-	HeardAt time.Time `json:"heardAt,omitzero"`
+	// Report as the node sent it, and HeardAt when it did; from instances of auth that do not write it under a key yet.
+	Report  json.RawMessage `json:"report,omitempty"`
+	HeardAt time.Time       `json:"heardAt,omitzero"`
 	// Enrolment is what the node asks certificates for; nil if it asks for none.
 	Enrolment *EnrolRequest `json:"enrolment,omitempty"`
 	// KeyDigest is the key in Enrolment.
@@ -236,6 +246,8 @@ type Outbox struct {
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Full says that the outbox takes nothing more: devices get no PUBACK.
 	Full bool `json:"full,omitempty"`
+	// DiskFull says that the disk beneath it has no room: devices are not let in.
+	DiskFull bool `json:"diskFull,omitempty"`
 	// Lost counts messages that were acknowledged and can be read no more.
 	Lost int64 `json:"lost,omitempty"`
 	// SkewMillis is how far the node's clock is ahead of the hub's.

@@ -24,6 +24,9 @@ type Fleet struct {
 	AccessMode string `json:"accessMode"`
 	// Placement is "Edge" where devices connect to the edge node of their community; empty is the centre.
 	Placement string `json:"placement,omitempty"`
+	// EdgeUntil is until when edge nodes are heard though Placement is the centre: the fleet was placed at them before, and what they
+	// acknowledged then counts. Zero where it was not, or long ago.
+	EdgeUntil time.Time `json:"edgeUntil,omitzero"`
 	// Limits of each device; zero values do not bound.
 	Limits Limits `json:"limits,omitzero"`
 	// Mapping turns a foreign payload into the profile's fields; nil where devices send those.
@@ -32,6 +35,11 @@ type Fleet struct {
 	Open bool `json:"open,omitempty"`
 	// Devices by name.
 	Devices map[string]Device `json:"devices"`
+}
+
+// AtEdge reports whether edge nodes may speak for devices of the fleet.
+func (f Fleet) AtEdge(now time.Time) bool {
+	return f.Placement == PlacementEdge || now.Before(f.EdgeUntil)
 }
 
 // Limits bounds what a device may do.

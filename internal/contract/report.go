@@ -23,7 +23,7 @@ type Report struct {
 	Fleets map[string]FleetReport `json:"fleets,omitempty"`
 	// Communities by name: the devices that hang there; from the role grid.
 	Communities map[string]PresenceReport `json:"communities,omitempty"`
-	// Edges by name, as the role auth heard them.
+	// Edges by name, and what they ask for; from the role auth.
 	Edges map[string]EdgeReport `json:"edges,omitempty"`
 	// Outbox of an edge node; from the role edge.
 	Outbox *Outbox `json:"outbox,omitempty"`

@@ -29,6 +29,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
@@ -261,7 +262,8 @@ func (b *reach) credential(edge string) (contract.EdgeCredential, error) {
 	return got, nil
 }
 
-// say lets every role at the centre report that it runs what is out, and the role auth what it heard of edge nodes.
+// say lets every role at the centre report that it runs what is out, and the role auth what it heard of edge nodes: their own reports under
+// their keys, what they ask in its own.
 func (b *reach) say(edges map[string]contract.EdgeReport) {
 	b.t.Helper()
 	kv, err := b.js.KeyValue(b.t.Context(), contract.ReportBucket)
@@ -269,10 +271,19 @@ func (b *reach) say(edges map[string]contract.EdgeReport) {
 		b.t.Fatal(err)
 	}
 	l, _ := b.lease(contract.ScopeCenter)
+	asking := map[string]contract.EdgeReport{}
+	for edge, e := range edges {
+		if e.Report != nil {
+			if _, err := kv.Put(b.t.Context(), contract.ReportKey(contract.RoleEdge, edge), e.Report); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+		asking[edge] = contract.EdgeReport{Enrolment: e.Enrolment, KeyDigest: e.KeyDigest}
+	}
 	for _, role := range []contract.Role{contract.RoleBroker, contract.RoleGrid, contract.RoleGateway, contract.RoleAuth} {
 		report := contract.Report{Role: role, Instance: "0", At: time.Now(), Revision: l.Revision, Sequence: l.Sequence}
 		if role == contract.RoleAuth {
-			report.Edges = edges
+			report.Edges = asking
 		}
 		raw, err := json.Marshal(report)
 		if err != nil {
@@ -345,7 +356,21 @@ func (m machine) runs(l contract.Lease, waiting int64) contract.EdgeReport {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return contract.EdgeReport{Report: raw, HeardAt: time.Now()}
+	return contract.EdgeReport{Report: raw}
+}
+
+// served fails while a community does not count its edge nodes as so many, and so many of them heard; 0 is none.
+func served(t *testing.T, community string, total, connected int32) func() error {
+	return func() error {
+		var got v1alpha1.Community
+		if err := c.Get(t.Context(), types.NamespacedName{Namespace: "e-home", Name: community}, &got); err != nil {
+			return err
+		}
+		if n := ptr.Deref(got.Status.EdgeNodes, v1alpha1.EdgeNodeCounts{}); n.Total != total || n.Connected != connected || (total == 0) != (got.Status.EdgeNodes == nil) {
+			return fmt.Errorf("%s has %+v, want %d, %d", community, got.Status.EdgeNodes, total, connected)
+		}
+		return nil
+	}
 }
 
 func certificate(t *testing.T, chain []byte) *x509.Certificate {
@@ -388,6 +413,8 @@ func TestEdgeNodeFromTokenToDecommissioning(t *testing.T) {
 	create(t, community("e-home", "jinghu", "410103014006"), community("e-home", "dongfeng", "410103014007"), organization("e-home", "org"), f, box)
 	m, other := newMachine(t, "box"), newMachine(t, "box")
 	silent := func() map[string]contract.EdgeReport { return nil }
+
+	b.until("the community counts a node that was not heard", silent, served(t, "jinghu", 1, 0))
 
 	// A token, of which the services know the hash.
 	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "e-home", Name: "box-enrolment"}}
@@ -500,6 +527,10 @@ func TestEdgeNodeFromTokenToDecommissioning(t *testing.T) {
 	})
 	expect(t, box, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	expect(t, box, v1alpha1.ConditionConnected, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+	b.until("the community counts a node that is heard", runs, served(t, "jinghu", 1, 1))
+	if err := served(t, "dongfeng", 0, 0)(); err != nil {
+		t.Error(err)
+	}
 	if st := box.Status; st.Phase != v1alpha1.EdgeEnrolled || st.TokenSecret != "" || st.KeyFingerprint != m.fingerprint() || st.ClockSkewMillis != 1200 || st.Architecture != "linux/arm64" || st.AppliedRevision != first.Revision || st.LeaseExpiresAt == nil {
 		t.Errorf("%+v", st)
 	}
@@ -556,7 +587,7 @@ func TestEdgeNodeFromTokenToDecommissioning(t *testing.T) {
 		if left := requestsOf(t, "e-home", "box"); len(left) > 0 {
 			return fmt.Errorf("%d certificate requests are left", len(left))
 		}
-		return nil
+		return served(t, "jinghu", 0, 0)()
 	})
 }
 

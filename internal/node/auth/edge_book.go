@@ -19,15 +19,17 @@ import (
 const (
 	// enrolmentShown is how long a node that asks for certificates is told of after it last asked.
 	enrolmentShown = 10 * time.Minute
-	// edgeBudget bounds in bytes what the nodes add to the report of auth, which is one message of at most 1 MiB.
+	// edgeBudget bounds in bytes the requests for certificates in the report of auth, which is one message of at most 1 MiB.
 	edgeBudget = 768 << 10
-	// edgeEntryBytes is what a node costs beside its report and its requests: name, key and times.
+	// edgeEntryBytes is what a node costs there beside its requests: name and key.
 	edgeEntryBytes = 256
+	// edgeRoom is the part of the bucket of reports (64 MiB) that edge nodes may fill together, in bytes: an equal part each.
+	edgeRoom = 40 << 20
 	// maxEdgeProblem bounds the text in which a node says what is wrong with it.
 	maxEdgeProblem = 1 << 10
 )
 
-// edgeBook holds what edge nodes said: their last report, and what they ask certificates for.
+// edgeBook holds what edge nodes ask certificates for, and which of them reported.
 type edgeBook struct {
 	// path keeps which key was first, over a restart; empty keeps nothing.
 	path string
@@ -38,9 +40,6 @@ type edgeBook struct {
 
 // edgePage is one node's part.
 type edgePage struct {
-	report json.RawMessage
-	heard  time.Time
-
 	request contract.EnrolRequest
 	asked   time.Time
 	first   firstKey
@@ -103,12 +102,11 @@ func (b *edgeBook) ask(edge string, c contract.EdgeCredential, key string, req c
 	return true, b.keep()
 }
 
-// heard notes a report.
-func (b *edgeBook) heard(edge string, report json.RawMessage, now time.Time) {
+// heard notes that there is a report of the node.
+func (b *edgeBook) heard(edge string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.page(edge)
-	p.report, p.heard = report, now
+	b.page(edge)
 }
 
 // page gives a node's part. The caller holds the lock.
@@ -122,8 +120,8 @@ func (b *edgeBook) page(edge string) *edgePage {
 }
 
 // follow drops nodes that are registered no more, and requests that were made under a token that has been made anew since: nobody may
-// approve a key that the old token brought.
-func (b *edgeBook) follow(edges map[string]*edgeEntry) {
+// approve a key that the old token brought. It gives the nodes that it dropped.
+func (b *edgeBook) follow(edges map[string]*edgeEntry) (gone []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for name, p := range b.pages {
@@ -131,10 +129,12 @@ func (b *edgeBook) follow(edges map[string]*edgeEntry) {
 		switch {
 		case e == nil:
 			delete(b.pages, name)
+			gone = append(gone, name)
 		case e.TokenHash != "" && p.first.Token != contract.Digest([]byte(e.TokenHash)) && !slices.Contains(e.KeyDigests, p.first.Key):
 			p.asked = time.Time{}
 		}
 	}
+	return gone
 }
 
 // keep writes the first keys, where they changed. The caller holds the lock.
@@ -161,43 +161,36 @@ func (b *edgeBook) keep() error {
 	return os.Rename(b.path+".new", b.path)
 }
 
-// report adds the nodes to the report of auth. Where they do not all fit, those with the most to say are cut to the time at which they
-// were heard: one that talks too much takes the room of nobody else.
+// report adds what nodes ask certificates for to the report of auth. Where not all fits, those with the longest requests wait.
 func (b *edgeBook) report(r *contract.Report, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	type entry struct {
-		name string
-		said contract.EdgeReport
-		size int
+	size := func(name string) int {
+		return len(b.pages[name].request.CSR) + len(b.pages[name].request.ServerCSR) + edgeEntryBytes
 	}
-	var all []entry
+	var asking []string
 	for name, p := range b.pages {
-		e := entry{name: name, said: contract.EdgeReport{Report: p.report, HeardAt: p.heard.UTC()}, size: len(p.report)}
 		if !p.asked.IsZero() && now.Sub(p.asked) < enrolmentShown {
-			asks := p.request
-			e.said.Enrolment, e.said.KeyDigest = &asks, p.first.Key
-			e.size += len(asks.CSR) + len(asks.ServerCSR)
-		}
-		if e.said.Enrolment != nil || !p.heard.IsZero() {
-			all = append(all, e)
+			asking = append(asking, name)
 		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(a.size, b.size), strings.Compare(a.name, b.name)) })
-	left := edgeBudget - len(all)*edgeEntryBytes
-	for _, e := range all {
-		if left -= e.size; left < 0 {
-			e.said.Report, e.said.Enrolment = nil, nil
+	slices.SortFunc(asking, func(a, b string) int { return cmp.Or(cmp.Compare(size(a), size(b)), strings.Compare(a, b)) })
+	left := edgeBudget
+	for _, name := range asking {
+		if left -= size(name); left < 0 {
+			return
 		}
 		if r.Edges == nil {
-			r.Edges = make(map[string]contract.EdgeReport, len(all))
+			r.Edges = map[string]contract.EdgeReport{}
 		}
-		r.Edges[e.name] = e.said
+		request := b.pages[name].request
+		r.Edges[name] = contract.EdgeReport{Enrolment: &request, KeyDigest: b.pages[name].first.Key}
 	}
 }
 
-// readEdgeReport reads a node's report and leaves of it what a node may say: its own state, under its own name.
-func readEdgeReport(edge string, raw []byte) (json.RawMessage, error) {
+// readEdgeReport reads a node's report and leaves of it what a node may say: its own state, under its own name. What takes more than
+// room, in bytes, goes without its counts.
+func readEdgeReport(edge string, raw []byte, room int) ([]byte, error) {
 	if len(raw) > contract.MaxEdgeReport {
 		return nil, edgeTooLarge
 	}
@@ -211,5 +204,13 @@ func readEdgeReport(edge string, raw []byte) (json.RawMessage, error) {
 	r.Instance = edge
 	r.Problem = strings.ToValidUTF8(r.Problem[:min(len(r.Problem), maxEdgeProblem)], "")
 	r.Edges, r.Broker, r.Dispatch, r.Decisions, r.OpenCases = nil, nil, nil, nil, nil
-	return json.Marshal(r)
+	out, err := json.Marshal(r)
+	if err != nil || len(out) <= room {
+		return out, err
+	}
+	r.Fleets, r.Communities = nil, nil
+	if out, err = json.Marshal(r); err == nil && len(out) > room {
+		return nil, edgeTooLarge
+	}
+	return out, err
 }

@@ -27,6 +27,7 @@ func hostileSubjects() []string {
 		"$JS.ACK." + contract.IngestStream + "." + contract.IngestConsumer + ".1.1.1.1.0",
 		"$JS.ACK." + contract.IngestStream + "." + contract.IngestConsumer + ".1.2.2.1700000000000000000.5", "$JS.FC.x", "$JSC.R.x",
 		"$KV." + contract.LeaseBucket + "." + contract.ScopeCenter, "$KV." + contract.LeaseBucket + ".edge.north", "$KV." + contract.ReportBucket + ".auth.x",
+		"$KV." + contract.ReportBucket + ".edge.north", "$KV." + contract.ReportBucket + ".edge.south",
 		"$O." + contract.BundleStore + ".M.x", "$O." + contract.BundleStore + ".C.x",
 		"$MQTT.msgs.dizuo.v1.d.smoke.s1.signal", "$MQTT.sess.x", "$MQTT.sub.x", "$MQTT.JSA.x.SL.y", "$NRG.V.x", "$LDS.x", "$GR.x.y", "_GR_.x.y.z",
 		"_R_.abcdef.ghijkl", contract.InboxPrefix(contract.UserGrid) + ".x.y", contract.InboxPrefix("south") + ".x.y", "_INBOX.x.y",

@@ -159,18 +159,6 @@ func readScope(ctx context.Context, store jetstream.ObjectStore, revision string
 	return sc, nil
 }
 
-// readObject reads an object that fits a message.
-func readObject(ctx context.Context, store jetstream.ObjectStore, name string) ([]byte, error) {
-	info, err := store.GetInfo(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("object %s: %w", name, err)
-	}
-	if info.Size > contract.MaxEdgeObject {
-		return nil, fmt.Errorf("object %s: %w: %d bytes, at most %d", name, edgeTooLarge, info.Size, contract.MaxEdgeObject)
-	}
-	return store.GetBytes(ctx, name)
-}
-
 // follow tells pushed of every lease of an edge node that is new, until ctx ends. It survives a broker that is away.
 func (s *edgeScopes) follow(ctx context.Context, js jetstream.JetStream, pushed func(edge, jws string), failed func(error)) error {
 	again := backoff.NewExponentialBackOff()

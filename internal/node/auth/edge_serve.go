@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -121,16 +122,24 @@ func (d *desk) run(ctx context.Context) error {
 }
 
 // answer does one verb for one edge node.
-type answer func(ctx context.Context, edge string, e *edgeEntry, body []byte) ([]byte, error)
+type answer func(ctx context.Context, edge string, e *edgeEntry, m *nats.Msg) ([]byte, nats.Header, error)
 
-// listen takes requests. What a node tells is heard by every replica, so that each one's report has it and none is missed with a replica
-// that dies; what it only asks is shared.
+// plain is an answer without headers to a request whose headers do not count.
+func plain(do func(ctx context.Context, edge string, e *edgeEntry, body []byte) ([]byte, error)) answer {
+	return func(ctx context.Context, edge string, e *edgeEntry, m *nats.Msg) ([]byte, nats.Header, error) {
+		body, err := do(ctx, edge, e, m.Data)
+		return body, nil, err
+	}
+}
+
+// listen takes requests. What a node asks certificates for is heard by every replica, so that each one's report has it and none is missed
+// with a replica that dies; all else is shared.
 func (d *desk) listen(ctx context.Context) error {
 	for _, v := range []struct {
 		verb  contract.EdgeVerb
 		queue string
 		do    answer
-	}{{contract.EdgeEnrol, "", d.enrol}, {contract.EdgeTell, "", d.tell}, {contract.EdgeGet, edgeQueue, d.get}, {contract.EdgeAsk, edgeQueue, d.ask}} {
+	}{{contract.EdgeEnrol, "", plain(d.enrol)}, {contract.EdgeTell, edgeQueue, plain(d.tell)}, {contract.EdgeGet, edgeQueue, d.get}, {contract.EdgeAsk, edgeQueue, plain(d.ask)}} {
 		take := func(m *nats.Msg) { d.take(ctx, m, v.verb, v.do) }
 		sub, err := d.subscribe(contract.EdgeSubject("*", v.verb), v.queue, take)
 		if err != nil {
@@ -164,30 +173,30 @@ func (d *desk) take(ctx context.Context, m *nats.Msg, verb contract.EdgeVerb, do
 		e = r.edges[edge]
 	}
 	if e == nil {
-		d.reply(m, verb, nil, edgeUnknown)
+		d.reply(m, verb, nil, nil, edgeUnknown)
 		return
 	}
 	if !d.allow(edge, verb) {
-		d.reply(m, verb, nil, errEdgeBusy)
+		d.reply(m, verb, nil, nil, errEdgeBusy)
 		return
 	}
 	select {
 	case d.busy <- struct{}{}:
 	default:
-		d.reply(m, verb, nil, errEdgeBusy)
+		d.reply(m, verb, nil, nil, errEdgeBusy)
 		return
 	}
 	d.work.Go(func() {
 		defer func() { <-d.busy }()
 		ctx, cancel := context.WithTimeout(ctx, edgeTimeout)
 		defer cancel()
-		body, err := do(ctx, edge, e, m.Data)
-		d.reply(m, verb, body, err)
+		body, header, err := do(ctx, edge, e, m)
+		d.reply(m, verb, body, header, err)
 	})
 }
 
 // reply answers always, so that the broker need not keep a way back open.
-func (d *desk) reply(m *nats.Msg, verb contract.EdgeVerb, body []byte, err error) {
+func (d *desk) reply(m *nats.Msg, verb contract.EdgeVerb, body []byte, header nats.Header, err error) {
 	result := "answered"
 	if err != nil {
 		result = "refused"
@@ -205,7 +214,7 @@ func (d *desk) reply(m *nats.Msg, verb contract.EdgeVerb, body []byte, err error
 	state, reason := why(err)
 	switch {
 	case err == nil:
-		out.Data = body
+		out.Data, out.Header = body, header
 	case verb == contract.EdgeEnrol:
 		out.Data, _ = json.Marshal(contract.EnrolReply{State: state, Reason: reason})
 	default:
@@ -284,26 +293,60 @@ func (d *desk) enrol(_ context.Context, edge string, e *edgeEntry, body []byte) 
 	return json.Marshal(reply)
 }
 
-// tell takes a report.
-func (d *desk) tell(_ context.Context, edge string, _ *edgeEntry, body []byte) ([]byte, error) {
-	said, err := readEdgeReport(edge, body)
+// tell puts a report under the node's own key in the bucket of reports.
+func (d *desk) tell(ctx context.Context, edge string, _ *edgeEntry, body []byte) ([]byte, error) {
+	nodes := 1
+	if r := d.present(); r != nil {
+		nodes = max(1, len(r.edges))
+	}
+	said, err := readEdgeReport(edge, body, edgeRoom/nodes)
 	if err != nil {
 		return nil, err
 	}
-	d.book.heard(edge, said, d.now())
-	return nil, nil
+	reports, err := d.js.KeyValue(ctx, contract.ReportBucket)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", contract.ReportBucket, err)
+	}
+	d.book.heard(edge)
+	_, err = reports.Put(ctx, contract.ReportKey(contract.RoleEdge, edge), said)
+	return nil, err
 }
 
-// get gives an object of the node's own bundle.
-func (d *desk) get(ctx context.Context, edge string, _ *edgeEntry, body []byte) ([]byte, error) {
+// forget takes the reports of nodes that are registered no more out of the bucket. One that it misses is gone with its age.
+func (d *desk) forget(edges []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), edgeTimeout)
+	defer cancel()
+	for _, edge := range edges {
+		reports, err := d.js.KeyValue(ctx, contract.ReportBucket)
+		if err == nil {
+			err = reports.Delete(ctx, contract.ReportKey(contract.RoleEdge, edge))
+		}
+		if err != nil {
+			d.log.Warn("report of an edge node that is gone", "edge", edge, "err", err)
+		}
+	}
+}
+
+// get gives an object of the node's own bundle, or the part of it that is asked for.
+func (d *desk) get(ctx context.Context, edge string, _ *edgeEntry, m *nats.Msg) ([]byte, nats.Header, error) {
 	store, err := d.js.ObjectStore(ctx, contract.BundleStore)
 	if err != nil {
-		return nil, fmt.Errorf("object store: %w", err)
+		return nil, nil, fmt.Errorf("object store: %w", err)
 	}
-	if err := d.scopes.allows(ctx, store, edge, string(body)); err != nil {
-		return nil, err
+	name := string(m.Data)
+	if err := d.scopes.allows(ctx, store, edge, name); err != nil {
+		return nil, nil, err
 	}
-	return readObject(ctx, store, string(body))
+	next := m.Header.Get(contract.EdgeNextHeader)
+	if next == "" { // a node of the version before
+		body, err := readObject(ctx, store, name)
+		return body, nil, err
+	}
+	from, err := strconv.ParseUint(next, 10, 64)
+	if err != nil {
+		return nil, nil, edgeRefusal("BadRequest: " + contract.EdgeNextHeader + ": want a number")
+	}
+	return readPart(ctx, d.js, store, name, from)
 }
 
 // ask gives the present lease.
@@ -314,10 +357,10 @@ func (d *desk) ask(_ context.Context, edge string, _ *edgeEntry, _ []byte) ([]by
 	return nil, edgeNoLease
 }
 
-// report adds what edge nodes said to the report of auth.
+// report adds what edge nodes ask to the report of auth.
 func (d *desk) report(r *contract.Report) {
 	if p := d.present(); p != nil {
-		d.book.follow(p.edges)
+		d.forget(d.book.follow(p.edges))
 	}
 	d.book.report(r, d.now())
 }

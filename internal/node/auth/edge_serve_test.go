@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -18,11 +19,13 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/password"
@@ -397,7 +400,68 @@ func TestBundleOfAnEdgeNode(t *testing.T) {
 	})
 }
 
-// TestReportsOfEdgeNodes: what a node tells stands under its own name, whatever it says of itself, and within bounds.
+// TestLargeObjectOfAnEdgeNode comes in parts that fit a message; no place in the store opens what is not the node's own.
+func TestLargeObjectOfAnEdgeNode(t *testing.T) {
+	w := newEdgeWorld(t).open()
+	north, _ := w.mustNode("north")
+	south, _ := w.mustNode("south")
+	mine, theirs := w.cut("north", "norths"), w.cut("south", "souths")
+	want := make([]byte, 5<<20/2)
+	must(rand.Read(want))(t)
+	store := must(w.broker.JetStream().ObjectStore(t.Context(), contract.BundleStore))(t)
+	must(store.PutBytes(t.Context(), mine[1], want))(t)
+	part := func(nc *nats.Conn, edge, object, next string) *nats.Msg {
+		t.Helper()
+		m := nats.NewMsg(contract.EdgeSubject(edge, contract.EdgeGet))
+		m.Data = []byte(object)
+		m.Header.Set(contract.EdgeNextHeader, next)
+		return must(nc.RequestMsg(m, 10*time.Second))(t)
+	}
+	await(t, "the lease", func() error {
+		if no := part(north, "north", mine[1], "0").Header.Get(contract.EdgeErrorHeader); no != "" {
+			return errors.New(no)
+		}
+		return nil
+	})
+	var got []byte
+	next := "0"
+	for parts := 0; len(got) < len(want); parts++ {
+		m := part(north, "north", mine[1], next)
+		if h := m.Header; h.Get(contract.EdgeErrorHeader) != "" || len(m.Data) == 0 || len(m.Data) > contract.MaxEdgePart || parts > 100 ||
+			h.Get(contract.EdgeSizeHeader) != strconv.Itoa(len(want)) || h.Get(contract.EdgeDigestHeader) != contract.Digest(want) {
+			t.Fatalf("part %d: %d bytes, %v", parts, len(m.Data), h)
+		}
+		got, next = append(got, m.Data...), m.Header.Get(contract.EdgeNextHeader)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the parts are not the object")
+	}
+	for _, at := range []string{"18446744073709551615", next} {
+		if m := part(north, "north", mine[1], at); len(m.Data) != 0 || m.Header.Get(contract.EdgeErrorHeader) != "" {
+			t.Errorf("at %s: %d bytes, %v", at, len(m.Data), m.Header)
+		}
+	}
+	for _, at := range []string{"-1", "x", "18446744073709551616"} {
+		if m := part(north, "north", mine[1], at); len(m.Data) != 0 || !strings.HasPrefix(m.Header.Get(contract.EdgeErrorHeader), "BadRequest") {
+			t.Errorf("at %s: %d bytes, %v", at, len(m.Data), m.Header)
+		}
+	}
+	own := must(store.GetBytes(t.Context(), theirs[1]))(t)
+	for _, at := range []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", next} { // of all objects, north's first
+		if m := part(south, "south", theirs[1], at); len(m.Data) > 0 && !bytes.Equal(m.Data, own) {
+			t.Errorf("south got %d bytes that are not its own", len(m.Data))
+		}
+		if m := part(south, "south", mine[1], at); len(m.Data) > 0 || m.Header.Get(contract.EdgeErrorHeader) != string(edgeNotNamed) {
+			t.Errorf("south got %d bytes of north's: %v", len(m.Data), m.Header)
+		}
+	}
+	// A node of the version before asks for no part.
+	if got, no := ask(t, north, "north", contract.EdgeGet, []byte(mine[1])); got != "" || no != string(edgeTooLarge) {
+		t.Errorf("%d bytes, %q", len(got), no)
+	}
+}
+
+// TestReportsOfEdgeNodes: what a node tells stands under its own key, whatever it says of itself, and within bounds.
 func TestReportsOfEdgeNodes(t *testing.T) {
 	t.Parallel()
 	w := newEdgeWorld(t).open()
@@ -414,20 +478,16 @@ func TestReportsOfEdgeNodes(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	await(t, "the report", func() error {
-		r, err := reportOf(w.broker.JetStream(), contract.RoleAuth)
-		if err != nil {
-			return err
-		}
-		var said contract.Report
-		if err := json.Unmarshal(r.Edges["north"].Report, &said); err != nil {
-			return err
-		}
-		if said.Instance != "north" || said.Sequence != 7 || said.Outbox.Messages != 3 || said.Edges != nil || len(r.Edges) != 1 || time.Since(r.Edges["north"].HeardAt) > time.Minute {
-			return fmt.Errorf("%+v", r.Edges)
-		}
-		return nil
-	}, func() { w.publish() })
+	reports := must(w.broker.JetStream().KeyValue(t.Context(), contract.ReportBucket))(t)
+	key := contract.ReportKey(contract.RoleEdge, "north")
+	entry := must(reports.Get(t.Context(), key))(t)
+	var said contract.Report
+	if err := json.Unmarshal(entry.Value(), &said); err != nil || said.Instance != "north" || said.Sequence != 7 || said.Outbox.Messages != 3 || said.Edges != nil {
+		t.Errorf("%s, %v", entry.Value(), err)
+	}
+	if _, err := reports.Get(t.Context(), contract.ReportKey(contract.RoleEdge, "south")); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("the neighbour's report: %v", err)
+	}
 	// A node that asks without end is told so, and its neighbour is served.
 	busy := 0
 	for range 20 {
@@ -442,40 +502,59 @@ func TestReportsOfEdgeNodes(t *testing.T) {
 	if _, no := ask(t, south, "south", contract.EdgeTell, []byte(`{"role":"edge"}`)); no != "" {
 		t.Errorf("the neighbour: %s", no)
 	}
-	// A node that is gone is not told of.
+	// A node that is gone leaves no report.
 	delete(w.edges, "north")
 	w.publish()
-	await(t, "north to be forgotten", func() error {
-		r, err := reportOf(w.broker.JetStream(), contract.RoleAuth)
-		if _, there := r.Edges["north"]; err != nil || there {
-			return fmt.Errorf("there: %v, %w", there, err)
+	await(t, "the report of north to go", func() error {
+		if _, err := reports.Get(t.Context(), key); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return fmt.Errorf("%v", err)
 		}
 		return nil
 	}, func() { w.publish() })
+	must(reports.Get(t.Context(), contract.ReportKey(contract.RoleEdge, "south")))(t)
 }
 
-// TestReportOfAuthStaysAMessage: however much nodes say, the report of auth can be written, and who says little is heard whole.
+// TestReportOfAuthStaysAMessage: however much nodes ask, the report of auth can be written, and who asks little is heard.
 func TestReportOfAuthStaysAMessage(t *testing.T) {
 	b := must(openBook(""))(t)
 	now := time.Now()
 	for n := range 400 {
 		text := "x"
 		if n%2 == 0 {
-			text = strings.Repeat("x", 60<<10)
+			text = strings.Repeat("x", contract.MaxEdgeEnrolment)
 		}
-		b.heard(fmt.Sprintf("edge-%d", n), must(json.Marshal(text))(t), now)
+		if ok, err := b.ask(fmt.Sprintf("edge-%d", n), contract.EdgeCredential{TokenHash: "t"}, "k", contract.EnrolRequest{CSR: text}, now); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
 	}
 	var r contract.Report
 	b.report(&r, now)
-	raw := must(json.Marshal(r))(t)
-	if len(raw) > 1<<20-64<<10 {
+	if raw := must(json.Marshal(r))(t); len(raw) > 1<<20-64<<10 {
 		t.Errorf("%d bytes", len(raw))
 	}
 	for n := range 400 {
-		e := r.Edges[fmt.Sprintf("edge-%d", n)]
-		if e.HeardAt.IsZero() || (n%2 == 1 && e.Report == nil) {
-			t.Fatalf("edge-%d: %+v", n, e)
+		if e, there := r.Edges[fmt.Sprintf("edge-%d", n)]; there && e.Enrolment == nil || !there && n%2 == 1 {
+			t.Fatalf("edge-%d: %t, %+v", n, there, e)
 		}
+	}
+}
+
+// TestReportOfAnEdgeNodeHasItsPart: a node that says more than its part of the bucket is heard without its counts.
+func TestReportOfAnEdgeNodeHasItsPart(t *testing.T) {
+	r := contract.Report{Role: contract.RoleEdge, Sequence: 7, Fleets: map[string]contract.FleetReport{}}
+	for n := range 100 {
+		r.Fleets[fmt.Sprintf("fleet-%d", n)] = contract.FleetReport{Violations: 1}
+	}
+	raw := must(json.Marshal(r))(t)
+	for room, fleets := range map[int]int{64 << 10: 100, 2 << 10: 0} {
+		var said contract.Report
+		out := must(readEdgeReport("north", raw, room))(t)
+		if err := json.Unmarshal(out, &said); err != nil || len(said.Fleets) != fleets || said.Sequence != 7 || len(out) > room {
+			t.Errorf("room %d: %d bytes, %d fleets, %v", room, len(out), len(said.Fleets), err)
+		}
+	}
+	if _, err := readEdgeReport("north", must(json.Marshal(contract.Report{Role: contract.RoleEdge, Version: strings.Repeat("x", 4<<10)}))(t), 2<<10); !errors.Is(err, edgeTooLarge) {
+		t.Errorf("what is no count fills the bucket: %v", err)
 	}
 }
 

@@ -114,9 +114,9 @@ func TestRolesCannotDoOthersWork(t *testing.T) {
 		contract.UserAuth:       {lease, command, report(contract.RoleAuth), "$SYS.REQ.SERVER.x.KICK", "$SYS.REQ.SERVER.PING.CONNZ", "$JS.API.STREAM.INFO.KV_dizuo-leases"},
 		contract.UserAuthSystem: {lease, command, "$SYS.REQ.SERVER.x.LDM", "$SYS.REQ.SERVER.x.VARZ", "$SYS.REQ.ACCOUNT.DEV.INFO", "$SYS.ACCOUNT.DEV.DISCONNECT"},
 		contract.UserAuthBundle: {lease, command, report(contract.RoleGrid), "$O.dizuo-bundles.C.x", "$SYS.REQ.SERVER.x.KICK"},
-		contract.UserGateway:    {lease, command, report(contract.RoleGrid), "$O.dizuo-bundles.M.x", "dizuo.v1.c.jinghu.x", "$JS.API.CONSUMER.MSG.NEXT.$MQTT_msgs.grid"},
-		contract.UserGrid:       {lease, report(contract.RoleGateway), "$O.dizuo-bundles.C.x", "$JS.API.CONSUMER.CREATE.$MQTT_msgs.grid.$MQTT.msgs.>", "$JS.ACK.$MQTT_msgs.other.1.1.1.1.1"},
-		contract.UserOperator:   {command, report(contract.RoleGateway), "$JS.API.CONSUMER.MSG.NEXT.$MQTT_msgs.grid", "$JS.API.STREAM.DELETE.OBJ_dizuo-bundles", "$JS.API.STREAM.PURGE.KV_dizuo-leases"},
+		contract.UserGateway:    {lease, command, report(contract.RoleGrid), report(contract.RoleEdge), "$O.dizuo-bundles.M.x", "dizuo.v1.c.jinghu.x", "$JS.API.CONSUMER.MSG.NEXT.$MQTT_msgs.grid"},
+		contract.UserGrid:       {lease, report(contract.RoleGateway), report(contract.RoleEdge), "$O.dizuo-bundles.C.x", "$JS.API.CONSUMER.CREATE.$MQTT_msgs.grid.$MQTT.msgs.>", "$JS.ACK.$MQTT_msgs.other.1.1.1.1.1"},
+		contract.UserOperator:   {command, report(contract.RoleGateway), report(contract.RoleEdge), "$JS.API.CONSUMER.MSG.NEXT.$MQTT_msgs.grid", "$JS.API.STREAM.DELETE.OBJ_dizuo-bundles", "$JS.API.STREAM.PURGE.KV_dizuo-leases"},
 	} {
 		t.Run(user, func(t *testing.T) {
 			nc, violations := w.watched(user)

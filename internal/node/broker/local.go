@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -189,7 +190,12 @@ func (b *Local) Update(credentials map[string]contract.Credentials) {
 }
 
 // Err says why the broker cannot keep what devices send, or nil.
-func (b *Local) Err() error { return (&Broker{server: b.server}).Err() }
+func (b *Local) Err() error {
+	if !b.server.JetStreamEnabled() {
+		return errors.New("the store has ended, what is in it is safe: look for a full or failing disk; a new start opens it again")
+	}
+	return nil
+}
 
 // Failed gives what the server ended with.
 func (b *Local) Failed() <-chan error { return b.log.fatal }

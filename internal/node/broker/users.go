@@ -29,7 +29,7 @@ func users() []user {
 		{name: contract.UserAuth, account: contract.AccountAuth, subscribe: []string{server.AuthCalloutSubject}, responds: true},
 		{name: contract.UserAuthSystem, account: contract.AccountSystem, publish: []string{
 			"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.CONNZ", "$SYS.REQ.SERVER.*.KICK"}},
-		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth), keepEnrolled(),
+		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth), writeReport(contract.RoleEdge), keepEnrolled(),
 			answerEdges(contract.EdgeLease)), subscribe: join([]string{contract.SubjectIngest}, edgeSubjects(edgeOfAuth()...))},
 		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
 		{name: contract.UserGrid, account: contract.AccountDevices,
@@ -86,7 +86,7 @@ func readStream(stream string) []string {
 	}
 }
 
-// writeReport allows a role to write its own reports, and no other role's.
+// writeReport allows to write the reports of a role: its own, and what auth hears of edge nodes, which write none themselves.
 func writeReport(r contract.Role) []string {
 	return []string{"$JS.API.STREAM.INFO." + reportStream, "$KV." + contract.ReportBucket + "." + string(r) + ".*"}
 }

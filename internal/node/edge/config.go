@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/edge/outbox"
 )
 
 // Load reads an edge node's configuration, refuses fields that it does not know, and checks it.
@@ -59,6 +60,7 @@ func (f files) serverKey() string { return f.in("server.key") }
 func (f files) trust() string     { return f.in("trust.pem") }
 func (f files) ballast() string   { return f.in("ballast") }
 func (f files) store() string     { return f.in("store") }
+func (f files) outbox() string    { return outbox.File(f.dir) }
 
 // client is the certificate that the node shows to the hub, server the one of its own listener.
 func (f files) client(hubCA string) contract.TLSFiles {

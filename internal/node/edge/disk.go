@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -31,8 +32,19 @@ func free(dir string) (int64, error) {
 	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:unconvert // types differ by platform
 }
 
-// roomFor refuses a disk that cannot hold the outbox.
-func roomFor(dir string, storage int64, free func(string) (int64, error)) error {
+// roomFor refuses a disk that cannot hold the outbox. A node that has one already goes on with what it has, and gives up the ballast: what
+// waits there must get out, which makes room too.
+func (f files) roomFor(storage int64, free func(string) (int64, error), log *slog.Logger) error {
+	err := room(f.dir, storage, free)
+	if _, there := os.Stat(f.outbox()); err == nil || there != nil {
+		return err
+	}
+	log.Error("disk is too small for the outbox, or full", "err", err)
+	_ = os.Remove(f.ballast())
+	return nil
+}
+
+func room(dir string, storage int64, free func(string) (int64, error)) error {
 	have, err := free(dir)
 	if err != nil {
 		return err
@@ -69,37 +81,54 @@ func sizeOf(dir string) (n int64, err error) {
 type door interface {
 	Open()
 	Shut() error
+	// Err says why nothing can be kept any more until the process starts anew, or nil.
+	Err() error
 }
 
-// watchDisk shuts the door while the disk is nearly full and gives up the ballast; with room again it takes the ballast and opens. It
-// opens the door first of all, if there is room.
-func watchDisk(ctx context.Context, f files, d door, free func(string) (int64, error), every time.Duration, log *slog.Logger) error {
+// disk is what watch last found, for a report and for readiness.
+type disk struct{ full atomic.Bool }
+
+var errDiskFull = errors.New("disk is nearly full: devices are let in no more; make room where stateDir lies, and they are let in again")
+
+// Err says that nobody is let in because the disk is full, or nil.
+func (d *disk) Err() error {
+	if d.full.Load() {
+		return errDiskFull
+	}
+	return nil
+}
+
+// watch shuts the door while the disk is nearly full and gives up the ballast; with room again it takes the ballast and opens. It
+// opens the door first of all, if there is room. It ends where the store did: what is on the disk is safe, and is opened by a new start.
+func (d *disk) watch(ctx context.Context, f files, door door, free func(string) (int64, error), every time.Duration, log *slog.Logger) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	open, first := false, true
 	for {
 		have, err := free(f.dir)
-		limit := int64(openAbove)
-		if first {
-			limit = shutBelow
-		}
 		switch {
 		case err != nil:
 			return err
-		case open && have < shutBelow:
+		case door.Err() != nil:
+			return door.Err()
+		case have < shutBelow && (open || first):
 			log.Error("disk is nearly full: devices are let in no more", "free", have)
-			if err := d.Shut(); err != nil {
+			d.full.Store(true)
+			if err := door.Shut(); err != nil {
 				return err
 			}
 			open = false
 			_ = os.Remove(f.ballast())
-		case !open && have >= limit:
+		case !open && (first || have >= openAbove):
+			d.full.Store(false)
+			door.Open()
+			open = true
+			log.Info("devices are let in", "free", have)
+		}
+		if open {
 			if err := ballast(f.ballast(), have); err != nil {
 				log.Warn("ballast", "err", err)
 			}
-			d.Open()
-			open = true
-			log.Info("devices are let in")
 		}
 		first = false
 		select {

@@ -120,6 +120,14 @@ func (h *hub) serve(v contract.EdgeVerb, f func(*nats.Msg) []byte) {
 	}
 }
 
+// serveRaw answers another edge node with headers.
+func (h *hub) serveRaw(edge string, v contract.EdgeVerb, f func(*nats.Msg) *nats.Msg) {
+	_, err := h.nc.Subscribe(contract.EdgeSubject(edge, v), func(m *nats.Msg) { _ = m.RespondMsg(f(m)) })
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 func newSigner(t *testing.T) *seal.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -560,8 +568,11 @@ type gauge struct {
 	mu   sync.Mutex
 	free int64
 	log  []string
+	err  error
 }
 
+func (g *gauge) Err() error                 { g.mu.Lock(); defer g.mu.Unlock(); return g.err }
+func (g *gauge) fail(err error)             { g.mu.Lock(); defer g.mu.Unlock(); g.err = err }
 func (g *gauge) read(string) (int64, error) { g.mu.Lock(); defer g.mu.Unlock(); return g.free, nil }
 func (g *gauge) set(n int64)                { g.mu.Lock(); defer g.mu.Unlock(); g.free = n }
 func (g *gauge) Open()                      { g.mu.Lock(); defer g.mu.Unlock(); g.log = append(g.log, "open") }
@@ -580,7 +591,9 @@ func TestFullDiskShutsTheDoor(t *testing.T) {
 	f, g := files{t.TempDir()}, &gauge{free: 1 << 30}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- watchDisk(ctx, f, g, g.read, time.Millisecond, quiet()) }()
+	var d disk
+	watch := func() { done <- d.watch(ctx, f, g, g.read, time.Millisecond, quiet()) }
+	go watch()
 	eventually(t, "open", g.said("open"))
 	there := func() bool { info, err := os.Stat(f.ballast()); return err == nil && info.Size() == ballastBytes }
 	if !there() {
@@ -589,25 +602,58 @@ func TestFullDiskShutsTheDoor(t *testing.T) {
 	g.set(shutBelow - 1)
 	eventually(t, "shut", g.said("open shut"))
 	eventually(t, "ballast given up", func() bool { return !there() })
+	if d.Err() == nil {
+		t.Error("nothing is said of the disk")
+	}
 	g.set(openAbove - 1)
 	time.Sleep(20 * time.Millisecond) // many looks
 	if !g.said("open shut")() {
 		t.Errorf("opened too early: %v", g.log)
 	}
-	g.set(openAbove + ballastBytes)
+	g.set(openAbove)
 	eventually(t, "open again", g.said("open shut open"))
-	if !there() {
-		t.Error("no ballast")
+	if d.Err() != nil || there() {
+		t.Errorf("%v; ballast %t", d.Err(), there())
 	}
+	g.set(openAbove + ballastBytes)
+	eventually(t, "ballast taken once there is room for it, too", there)
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if err := roomFor(f.dir, 1<<30, func(string) (int64, error) { return 1 << 30, nil }); err == nil {
+
+	g.set(shutBelow - 1) // a start on a full disk
+	ctx = t.Context()
+	go watch()
+	eventually(t, "nobody is let in", func() bool { return d.Err() != nil && !there() })
+	ended := errors.New("the store has ended")
+	g.fail(ended)
+	if err := <-done; !errors.Is(err, ended) {
+		t.Errorf("%v: it goes on without a store", err)
+	}
+}
+
+// TestRoomForTheOutbox is asked for once: later what waits must get out.
+func TestRoomForTheOutbox(t *testing.T) {
+	f := files{t.TempDir()}
+	has := func(n int64) func(string) (int64, error) { return func(string) (int64, error) { return n, nil } }
+	if err := f.roomFor(1<<30, has(1<<30), quiet()); err == nil {
 		t.Error("a disk with no room for the rest was taken")
 	}
-	if err := roomFor(f.dir, 1<<30, func(string) (int64, error) { return 1<<30 + reserve - ballastBytes, nil }); err != nil {
+	if err := os.WriteFile(f.ballast(), make([]byte, ballastBytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.roomFor(1<<30, has(1<<30+reserve-ballastBytes), quiet()); err != nil {
 		t.Errorf("what the node itself has on the disk counts: %v", err)
+	}
+	if err := os.WriteFile(f.outbox(), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.roomFor(1<<30, has(0), quiet()); err != nil {
+		t.Errorf("a node with an outbox does not start: %v", err)
+	}
+	if _, err := os.Stat(f.ballast()); err == nil {
+		t.Error("the ballast is kept")
 	}
 }
 

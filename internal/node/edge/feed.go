@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,27 +27,49 @@ type feed struct {
 	nc   *nats.Conn
 	// back says that the line came back.
 	back <-chan struct{}
+	// part of the object that is being fetched.
+	part *part
 }
 
 // Objects implements intake.Feed.
 func (f feed) Objects(context.Context) (intake.Objects, error) { return f, nil }
 
-// GetBytes fetches an object by name.
+// GetBytes fetches an object by name, part by part. Where it fails on the way, the next call goes on behind what came; an object that came
+// wrong is fetched anew.
 func (f feed) GetBytes(ctx context.Context, name string, _ ...jetstream.GetObjectOpt) ([]byte, error) {
-	return f.request(ctx, contract.EdgeGet, []byte(name))
+	for p := f.part.of(name); ; {
+		m := nats.NewMsg(contract.EdgeSubject(f.edge, contract.EdgeGet))
+		m.Data = []byte(name)
+		m.Header.Set(contract.EdgeNextHeader, strconv.FormatUint(p.next, 10))
+		got, err := f.request(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		whole, err := p.add(got)
+		if err != nil {
+			*p = part{}
+			return nil, fmt.Errorf("hub: object %s: %w", name, err)
+		}
+		if whole {
+			data := p.data
+			*p = part{}
+			return data, nil
+		}
+	}
 }
 
-func (f feed) request(ctx context.Context, verb contract.EdgeVerb, body []byte) ([]byte, error) {
+// request asks the hub. What it says against it is an error.
+func (f feed) request(ctx context.Context, ask *nats.Msg) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, feedWait)
 	defer cancel()
-	m, err := f.nc.RequestWithContext(ctx, contract.EdgeSubject(f.edge, verb), body)
+	m, err := f.nc.RequestMsgWithContext(ctx, ask)
 	if err != nil {
-		return nil, fmt.Errorf("hub: %s: %w", verb, err)
+		return nil, fmt.Errorf("hub: %s: %w", ask.Subject, err)
 	}
 	if reason := m.Header.Get(contract.EdgeErrorHeader); reason != "" {
-		return nil, errors.New("hub: " + string(verb) + ": " + reason)
+		return nil, errors.New("hub: " + ask.Subject + ": " + reason)
 	}
-	return m.Data, nil
+	return m, nil
 }
 
 // Leases gives what is pushed, and what is asked for at the start, when the line comes back, and now and then. It breaks where asking
@@ -70,11 +93,11 @@ func (f feed) Leases(ctx context.Context, scope string) (<-chan string, error) {
 		for ask := f.nc.IsConnected(); ; { // with the line cut, back says when
 			var jws string
 			if ask {
-				raw, err := f.request(ctx, contract.EdgeAsk, nil)
+				m, err := f.request(ctx, nats.NewMsg(contract.EdgeSubject(f.edge, contract.EdgeAsk)))
 				if err != nil {
 					return
 				}
-				jws, ask = string(raw), false
+				jws, ask = string(m.Data), false
 			} else {
 				select {
 				case <-ctx.Done():

@@ -3,7 +3,7 @@
 //	config.go   the configuration, and where files lie
 //	enrol.go    key, certificate requests, renewal
 //	disk.go     room for the outbox
-//	feed.go     leases and bundles from the hub
+//	feed.go     leases and bundles from the hub; part.go an object in parts
 //	run.go      the parts together
 //	outbox      what the hub has not committed yet
 //	uplink      brings it there
@@ -54,7 +54,7 @@ func Run(ctx context.Context, c contract.EdgeConfig, log *slog.Logger) error {
 	if err := os.MkdirAll(f.store(), 0o700); err != nil {
 		return fmt.Errorf("stateDir: %w", err)
 	}
-	if err := roomFor(f.dir, c.StorageBytes, free); err != nil {
+	if err := f.roomFor(c.StorageBytes, free, log); err != nil {
 		return err
 	}
 	if !enrolled(c) {
@@ -78,6 +78,7 @@ type node struct {
 	broker *broker.Local
 	auth   *auth.Local
 	outbox *outbox.Outbox
+	disk   disk
 	reg    *prometheus.Registry
 	log    *slog.Logger
 }
@@ -123,11 +124,12 @@ func (n *node) serve(ctx context.Context) error {
 		health := &process.Health{}
 		health.Check("broker", n.broker.Err)
 		health.Check("bundle", n.auth.Live)
+		health.Check("disk", n.disk.Err)
 		g.Go(func() error { return process.Serve(ctx, n.cfg.HealthAddress, health, n.reg) })
 	}
 	g.Go(func() error { return n.auth.Run(ctx) })
 	g.Go(func() error { return n.outbox.Tend(ctx) })
-	g.Go(func() error { return watchDisk(ctx, n.files, n.broker, free, diskEvery, n.log) })
+	g.Go(func() error { return n.disk.watch(ctx, n.files, n.broker, free, diskEvery, n.log) })
 	g.Go(func() error { return n.follow(ctx) })
 	g.Go(func() error { return n.reach(ctx) })
 	n.log.Info("edge node serves", "mqtt", n.broker.MQTTAddress())
@@ -182,7 +184,7 @@ func (n *node) reach(ctx context.Context) error {
 	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log, Back: upBack}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return up.Run(ctx) })
-	g.Go(func() error { return n.in.Follow(ctx, feed{n.cfg.Edge, nc, back}) })
+	g.Go(func() error { return n.in.Follow(ctx, feed{n.cfg.Edge, nc, back, &part{}}) })
 	g.Go(func() error { return n.tell(ctx, nc, up) })
 	g.Go(func() error { return renew(ctx, n.cfg, nc, n.log) })
 	return g.Wait()
@@ -231,6 +233,7 @@ func (n *node) report(ctx context.Context, up *uplink.Uplink) contract.Report {
 		r.Problem = err.Error()
 	}
 	box.SkewMillis, box.Architecture = up.Skew().Milliseconds(), runtime.GOOS+"/"+runtime.GOARCH
+	box.DiskFull = n.disk.Err() != nil
 	r.Outbox = &box
 	return r
 }

@@ -295,13 +295,15 @@ func (b *batch) stepOver(name string, p *edgePosition, lost []contract.LostRange
 	}
 }
 
-// takeFrom takes one message of a node that may speak for its communities alone, and names what became of it.
+// takeFrom takes one message of a node, and names what became of it. A node may speak for fleets that are placed at edge nodes, or were
+// until a while ago, and there for its communities alone.
 func (b *batch) takeFrom(name string, edge contract.Edge, incarnation string, m contract.EdgeMessage) string {
 	if !contract.ValidFleet(m.Fleet) || !contract.ValidDevice(m.Device) {
 		return "violation"
 	}
-	row, ok := b.s.bundle.Fleets[m.Fleet].Devices[m.Device]
-	if ok && !slices.Contains(edge.Communities, row.Community) {
+	fleet := b.s.bundle.Fleets[m.Fleet]
+	row, ok := fleet.Devices[m.Device]
+	if ok && (!fleet.AtEdge(b.now) || !slices.Contains(edge.Communities, row.Community)) {
 		return "violation"
 	}
 	at := time.UnixMilli(m.At).UTC()

@@ -28,6 +28,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/edge/outbox"
 	"github.com/dizuo/dizuo/internal/node/edge/uplink"
 	"github.com/dizuo/dizuo/internal/node/edge/wire"
+	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
 // edgeChildEnv holds the configuration of an edge node that a test starts and kills.
@@ -196,11 +197,18 @@ func line(t *testing.T, s *server.Server) (*cable, string) {
 // edgeWorld is a hub that knows the edge node e1, which serves the community of the fleet smokes.
 func edgeWorld(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t)
-	b := *w.bundle
-	b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
-	w.bundle = &b
-	w.in.Set(&b)
+	return edgeWorldWith(t, func(f *contract.Fleet) { f.Placement = contract.PlacementEdge })
+}
+
+// edgeWorldWith is edgeWorld with another fleet.
+func edgeWorldWith(t *testing.T, change func(*contract.Fleet)) *world {
+	t.Helper()
+	w := newWorldWith(t, func(b *intake.Bundle) {
+		b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
+		f := b.Fleets["smokes"]
+		change(&f)
+		b.Fleets["smokes"] = f
+	}, func(*service) {})
 	w.listens()
 	return w
 }
@@ -584,6 +592,51 @@ func ask[T any](t *testing.T, nc *nats.Conn, edge string, verb contract.EdgeVerb
 
 func signal(sequence uint64, device string) contract.EdgeMessage {
 	return contract.EdgeMessage{Sequence: sequence, At: time.Now().UnixMilli(), Fleet: "smokes", Device: device, Channel: contract.ChannelSignal, Payload: []byte(`{"smoke":true}`)}
+}
+
+// TestNoWindowOfTime: an answer is lost, and the batch comes again after a year, with a former one, to another replica whose streams hold
+// nothing of it. It counts once, for what the hub has committed is part of what it did, and no memory with an end.
+func TestNoWindowOfTime(t *testing.T) {
+	w := edgeWorld(t)
+	nc, _ := connect(t, w.broker.ClientURL())
+	defer nc.Close()
+	batch := func(from, to uint64) contract.EdgeBatch {
+		b := contract.EdgeBatch{Incarnation: "a"}
+		for n := from; n <= to; n++ {
+			b.Messages = append(b.Messages, signal(n, "s1"))
+		}
+		return b
+	}
+	old := batch(1, 20)
+	if r := ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a"}); r.Error != "" {
+		t.Fatal(r.Error)
+	}
+	if r := ask[contract.EdgeBatchReply](t, nc, "e1", contract.EdgeUp, old); r.Mark != 20 {
+		t.Fatalf("%+v", r)
+	}
+	w.stop()
+	later := time.Now().Add(365 * 24 * time.Hour)
+	w.tune = func(s *service) { s.worker.now = func() time.Time { return later } }
+	w.begin()
+	w.listens()
+	if r := ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a", Last: 25}); r.Mark != 20 || r.Now.Before(later) {
+		t.Fatalf("%+v", r)
+	}
+	for range 2 {
+		if r := ask[contract.EdgeBatchReply](t, nc, "e1", contract.EdgeUp, old); r.Mark != 20 || r.Error != "" {
+			t.Errorf("%+v", r)
+		}
+	}
+	again := batch(15, 25)
+	if r := ask[contract.EdgeBatchReply](t, nc, "e1", contract.EdgeUp, again); r.Mark != 25 {
+		t.Errorf("%+v", r)
+	}
+	if n := w.signals(); n != 25 {
+		t.Errorf("%d signals for 25 messages", n)
+	}
+	if n := testutil.ToFloat64(w.svc.worker.metrics.edgeMessages.WithLabelValues("e1", "repeated")); n != 20+20+6 {
+		t.Errorf("%v repeated, want 46", n)
+	}
 }
 
 // TestHubFollowsAnOutbox speaks to the hub by hand: what is known is ignored, a gap stops, a declared one does not, an outbox that was

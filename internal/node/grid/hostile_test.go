@@ -51,7 +51,7 @@ func TestLimiterWhoseClocksGoBack(t *testing.T) {
 func limited(perMinute int32) func(*intake.Bundle) {
 	return func(b *intake.Bundle) {
 		f := b.Fleets["smokes"]
-		f.Limits.MessagesPerMinute = perMinute
+		f.Limits.MessagesPerMinute, f.Placement = perMinute, contract.PlacementEdge
 		b.Fleets["smokes"] = f
 		b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}, "e2": {Communities: []string{"other"}}}
 	}
@@ -267,5 +267,40 @@ func TestAnEdgeWhoseClockIsAheadHidesNoBacklog(t *testing.T) {
 	}
 	if drained(2, 2) != 1 {
 		t.Error("nothing waits, and nothing is known")
+	}
+}
+
+// An edge node speaks for the fleets that are placed at edge nodes, or were until a while ago by the clock of the centre, whatever time it
+// writes itself: not for a fleet of its community that connects to the centre.
+func TestAnEdgeSpeaksForNoFleetOfTheCentre(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*contract.Fleet)
+		want   string
+	}{
+		"placed at edge nodes": {func(f *contract.Fleet) { f.Placement = contract.PlacementEdge }, "taken"},
+		"placed at the centre": {func(*contract.Fleet) {}, "violation"},
+		"left edge nodes":      {func(f *contract.Fleet) { f.EdgeUntil = time.Now().Add(time.Hour) }, "taken"},
+		"left them long ago":   {func(f *contract.Fleet) { f.EdgeUntil = time.Now().Add(-time.Second) }, "violation"},
+		"a cloud's":            {func(f *contract.Fleet) { f.AccessMode = contract.AccessPlatform }, "violation"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := edgeWorldWith(t, c.change)
+			nc, _ := connect(t, w.broker.ClientURL())
+			defer nc.Close()
+			if r := ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a"}); r.Error != "" {
+				t.Fatal(r.Error)
+			}
+			fresh, old := signal(1, "s1"), signal(2, "s1")
+			old.At = time.Now().Add(-48 * time.Hour).UnixMilli()
+			if r := ask[contract.EdgeBatchReply](t, nc, "e1", contract.EdgeUp, contract.EdgeBatch{Incarnation: "a", Messages: []contract.EdgeMessage{fresh, old}}); r.Mark != 2 || r.Error != "" {
+				t.Fatalf("%+v, want that it goes on", r)
+			}
+			if n := testutil.ToFloat64(w.svc.worker.metrics.edgeMessages.WithLabelValues("e1", c.want)); n != 2 {
+				t.Errorf("%v of 2 are %s", n, c.want)
+			}
+			if n := w.signals(); (n > 0) != (c.want == "taken") {
+				t.Errorf("%d signals", n)
+			}
+		})
 	}
 }

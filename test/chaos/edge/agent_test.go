@@ -2,12 +2,16 @@ package edge
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,18 +27,37 @@ type agent struct {
 	network *network
 	binary  string
 	config  string
+	state   string
 	log     string
-	cmd     *exec.Cmd
+
+	// mu guards cmd while the agent is supervised.
+	mu  sync.Mutex
+	cmd *exec.Cmd
 }
 
-const mqttPort = 8883
+const (
+	mqttPort = 8883
+	// health is where the agent says how it is, storage how large its outbox may grow.
+	health  = lanEdge + ":8080"
+	storage = 256 << 20
+)
 
-// newAgent lays out the folder of a node that has enrolled.
-func newAgent(t *testing.T, n *network, h *hub, binary string) *agent {
+// newAgent lays out the folder of a node that has enrolled, on a disk of its own of that size; 0 takes that of the test.
+func newAgent(t *testing.T, n *network, h *hub, disk int64) *agent {
 	t.Helper()
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
 	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	outbox := int64(storage)
+	if disk > 0 {
+		outbox = disk - reserve - 64<<20
+		n.run("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d,mode=0700", disk), "edge", state)
+		t.Cleanup(func() { n.run("umount", "-l", state) })
+	}
+	binary, err := filepath.Abs("../../../bin/edge")
+	if err != nil {
 		t.Fatal(err)
 	}
 	server := h.edges.Files(t, h.edges.ServerAt(t, lanEdge))
@@ -48,9 +71,9 @@ func newAgent(t *testing.T, n *network, h *hub, binary string) *agent {
 			t.Fatal(err)
 		}
 	}
-	a := &agent{t: t, network: n, binary: binary, config: filepath.Join(dir, "edge.yaml"), log: filepath.Join(dir, "log")}
+	a := &agent{t: t, network: n, binary: binary, state: state, config: filepath.Join(dir, "edge.yaml"), log: filepath.Join(dir, "log")}
 	raw, err := yaml.Marshal(contract.EdgeConfig{Platform: "city/" + platform, Edge: edgeName, Hub: h.EdgeURL(), HubCAFile: h.TLS.CAFile, StateDir: state,
-		StorageBytes: 256 << 20, Host: lanEdge, MQTTPort: mqttPort, Hostnames: []string{lanEdge}, HealthAddress: net.JoinHostPort(lanEdge, "8080")})
+		StorageBytes: outbox, Host: lanEdge, MQTTPort: mqttPort, Hostnames: []string{lanEdge}, HealthAddress: health})
 	if err == nil {
 		err = os.WriteFile(a.config, raw, 0o600)
 	}
@@ -74,11 +97,15 @@ func (a *agent) start() {
 		a.t.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
-	a.cmd = exec.Command("nsenter", a.network.namespace(), a.binary, "run", "--config", a.config)
-	a.cmd.Stderr, a.cmd.SysProcAttr = out, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := a.cmd.Start(); err != nil {
-		a.t.Fatal(err)
+	cmd := exec.Command("nsenter", a.network.namespace(), a.binary, "run", "--config", a.config)
+	cmd.Stderr, cmd.SysProcAttr = out, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		a.t.Error(err)
+		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cmd = cmd
 }
 
 // kill ends it as a power failure of the process: nothing is flushed, nothing is said.
@@ -87,6 +114,58 @@ func (a *agent) kill() {
 		_ = a.cmd.Process.Kill()
 		_ = a.cmd.Wait()
 	}
+}
+
+// supervise starts it whenever it has ended, as the systemd unit does, until the test ends. It gives how often it did so far.
+func (a *agent) supervise() (starts func() int) {
+	var n atomic.Int64
+	quit := make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			a.mu.Lock()
+			cmd := a.cmd
+			a.mu.Unlock()
+			_ = cmd.Wait()
+			select {
+			case <-quit:
+				return
+			case <-time.After(2 * time.Second): // RestartSec
+			}
+			n.Add(1)
+			a.start()
+		}
+	})
+	a.t.Cleanup(func() {
+		close(quit)
+		a.crash()
+		work.Wait()
+	})
+	return func() int { return int(n.Load()) }
+}
+
+// crash is kill under a supervisor, who does the waiting.
+func (a *agent) crash() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_ = a.cmd.Process.Kill()
+}
+
+// said reports whether its log has the text.
+func (a *agent) said(text string) bool {
+	raw, err := os.ReadFile(a.log)
+	return err == nil && strings.Contains(string(raw), text)
+}
+
+// ready gives what it says of its readiness; empty where nothing answers.
+func (a *agent) ready() string {
+	answer, err := (&http.Client{Timeout: time.Second}).Get("http://" + health + "/readyz")
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = answer.Body.Close() }()
+	raw, _ := io.ReadAll(answer.Body)
+	return answer.Status + " " + string(raw)
 }
 
 // address is where devices connect.

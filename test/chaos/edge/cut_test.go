@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,28 +38,20 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// TestCutLine publishes at full rate, cuts the line, kills the agent twice meanwhile, and gives the line back: every acknowledged message
-// is counted once at the hub, in the order of its device.
-func TestCutLine(t *testing.T) {
+// asked skips a test that nobody asked for.
+func asked(t *testing.T) {
+	t.Helper()
 	if os.Getenv(out) == "" {
 		t.Skip("make chaos-edge runs it")
 	}
-	cut := time.Duration(number(t, "DIZUO_CUT_SECONDS", 60)) * time.Second
-	rate, kills, devices := max(1, number(t, "DIZUO_CUT_RATE", 200)), number(t, "DIZUO_CUT_KILLS", 2), 20
-	binary, err := filepath.Abs("../../../bin/edge")
-	if err != nil {
-		t.Fatal(err)
-	}
-	size, err := os.Stat(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	network := newNetwork(t)
-	h := newHub(t, devices)
-	a := newAgent(t, network, h, binary)
+}
+
+// begin starts the agent and gives the devices of the hub that publish so many messages a second together, once the first is let in.
+func (a *agent) begin(h *hub, rate int) *load {
+	a.t.Helper()
 	a.start()
-	l := &load{ledger: h.ledger, address: a.address(), roots: h.edges.Pool(), every: time.Duration(devices) * time.Second / time.Duration(rate)}
-	eventually(t, "a device is let in", 30*time.Second, func() bool {
+	l := &load{ledger: h.ledger, address: a.address(), roots: h.edges.Pool(), every: time.Duration(len(h.ledger.devices)) * time.Second / time.Duration(rate)}
+	eventually(a.t, "a device is let in", 30*time.Second, func() bool {
 		if a.serves() {
 			if c, err := l.connect(deviceName(0)); err == nil {
 				c.Disconnect(0)
@@ -69,6 +60,41 @@ func TestCutLine(t *testing.T) {
 		}
 		return false
 	})
+	return l
+}
+
+// settled waits until the hub knows all that was acknowledged, and holds what it counted against that: each once, in order. It gives
+// how many of the acknowledged were counted.
+func (h *hub) settled(lost int64) (once int) {
+	h.t.Helper()
+	end := time.Now()
+	eventually(h.t, "the hub knows everything", time.Minute, func() bool { return h.position().drainedTo.After(end) })
+	p := h.position()
+	_, arrived := h.ledger.counts()
+	once = h.ledger.check(h.t, int(lost))
+	if p.lost != lost || p.sequence != int64(arrived)+lost {
+		h.t.Errorf("the hub is at sequence %d with %d lost, and %d messages came", p.sequence, p.lost, arrived)
+	}
+	if counted := h.counted(h.t); counted["taken"] != arrived || counted["violation"]+counted["unregistered"] > 0 {
+		h.t.Errorf("counters of the grid service: %v, and %d messages came", counted, arrived)
+	}
+	return once
+}
+
+// TestCutLine publishes at full rate, cuts the line, kills the agent twice meanwhile, and gives the line back: every acknowledged message
+// is counted once at the hub, in the order of its device.
+func TestCutLine(t *testing.T) {
+	asked(t)
+	cut := time.Duration(number(t, "DIZUO_CUT_SECONDS", 60)) * time.Second
+	rate, kills, devices := max(1, number(t, "DIZUO_CUT_RATE", 200)), number(t, "DIZUO_CUT_KILLS", 2), 20
+	network := newNetwork(t)
+	h := newHub(t, devices)
+	a := newAgent(t, network, h, 0)
+	size, err := os.Stat(a.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := a.begin(h, rate)
 	time.Sleep(10 * time.Second) // what start took is given back
 	idle := a.memory("VmRSS")
 
@@ -103,19 +129,8 @@ func TestCutLine(t *testing.T) {
 	_, now := h.ledger.counts()
 	drained, peak := float64(now-arrived)/took.Seconds(), a.memory("VmHWM")
 	l.stop()
-	end := time.Now()
-	eventually(t, "the hub knows everything", time.Minute, func() bool { return h.position().drainedTo.After(end) })
-
-	p := h.position()
-	acked, arrived = h.ledger.counts()
-	once := h.ledger.check(t)
-	if p.lost != 0 || p.sequence != int64(arrived) {
-		t.Errorf("the hub is at sequence %d with %d lost, and %d messages came", p.sequence, p.lost, arrived)
-	}
-	counted := h.counted(t)
-	if counted["taken"] != arrived || counted["violation"]+counted["unregistered"] > 0 {
-		t.Errorf("counters of the grid service: %v, and %d messages came", counted, arrived)
-	}
+	once := h.settled(0)
+	acked, _ = h.ledger.counts()
 	record(t, figure.AtLeast("edge: messages acknowledged", float64(acked), "messages", 0),
 		figure.AtLeast("edge: of these counted once at the hub, in order", 100*float64(once)/float64(acked), "%", 100),
 		figure.AtLeast(fmt.Sprintf("edge: acknowledged a second while cut, agent killed %d times", kills), during, "1/s", 0.8*float64(rate)),

@@ -26,7 +26,7 @@ const inside = "DIZUO_CHAOS_INSIDE"
 // out names the file for the figures. Without it nobody asked for the test, which takes minutes and needs root.
 const out = "DIZUO_BENCH_OUT"
 
-// TestMain runs the tests in a network namespace of their own: it goes with the process, whatever ends that.
+// TestMain runs the tests in network and mount namespaces of their own: they go with the process, whatever ends that.
 func TestMain(m *testing.M) {
 	if os.Getenv(out) == "" || os.Getenv(inside) != "" {
 		os.Exit(m.Run())
@@ -34,14 +34,14 @@ func TestMain(m *testing.M) {
 	again := exec.Command("/proc/self/exe", os.Args[1:]...)
 	again.Env = append(os.Environ(), inside+"=1")
 	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
 	err := again.Run()
 	var ended *exec.ExitError
 	switch {
 	case errors.As(err, &ended):
 		os.Exit(max(1, ended.ExitCode()))
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "network namespace: %v; run as root on Linux\n", err)
+		fmt.Fprintf(os.Stderr, "namespaces: %v; run as root on Linux\n", err)
 		os.Exit(1)
 	}
 }

@@ -65,7 +65,7 @@ func Open(ctx context.Context, js jetstream.JetStream, dir string, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("outbox: stream %s: %w", contract.IngestStream, err)
 	}
-	o := &Outbox{stream: stream, file: fileIn(dir), log: log, now: time.Now}
+	o := &Outbox{stream: stream, file: File(dir), log: log, now: time.Now}
 	info := stream.CachedInfo()
 	if o.s, err = load(o.file); err != nil {
 		return nil, err

@@ -27,7 +27,8 @@ type state struct {
 	Lost int64 `json:"lost,omitempty"`
 }
 
-func fileIn(dir string) string { return filepath.Join(dir, "outbox.json") }
+// File gives where the state lies in a folder; it is there once the outbox was opened.
+func File(dir string) string { return filepath.Join(dir, "outbox.json") }
 
 // load reads the file; an empty state if there is none.
 func load(file string) (s state, err error) {
