@@ -55,7 +55,9 @@ func (r *Reconciler) compile(s *compile.Snapshot, o *v1alpha1.DeviceFleet, gathe
 	index := r.claims.of(kit.PlatformKey(s.Platform))
 	for {
 		turns := index.Turns(at)
-		plan, found := compile.Fleet(s, o)
+		s.Turns = turns
+		plan, found := compile.FleetAgain(s, o, r.remembered.plan(at))
+		r.remembered.planned(at, plan)
 		problems := append(slices.Clone(gathered), found...)
 		again, called := false, []types.NamespacedName(nil)
 		switch {
@@ -78,21 +80,4 @@ func (r *Reconciler) call(fleets []types.NamespacedName) {
 	for _, f := range fleets {
 		r.Wakes.Wake(shelf.Key{Kind: kind, Namespace: f.Namespace, Name: f.Name})
 	}
-}
-
-// maintained remembers which organisations the rows of each fleet name as maintainers, so that one that comes or goes calls those fleets
-// alone. The zero value is ready.
-type maintained struct{ names sync.Map }
-
-func (m *maintained) set(o client.Object, organizations []string) {
-	if len(organizations) == 0 {
-		m.names.Delete(client.ObjectKeyFromObject(o))
-		return
-	}
-	m.names.Store(client.ObjectKeyFromObject(o), organizations)
-}
-
-func (m *maintained) by(organization string, o client.Object) bool {
-	names, ok := m.names.Load(client.ObjectKeyFromObject(o))
-	return ok && slices.Contains(names.([]string), organization)
 }

@@ -86,6 +86,9 @@ func rowsOf(s *Snapshot, o *v1alpha1.DeviceFleet, list []*Source, before *fleetR
 		return fault{}
 	})
 	inv.read(list)
+	for _, g := range from.gateways {
+		g.devices = nil // they are not asked for again
+	}
 	out.rows = slices.Clip(out.rows)
 	out.rows.Sort()
 	slices.SortFunc(k.claims, compareClaims)

@@ -54,6 +54,7 @@ type world struct {
 	parts    bundle.Parts
 	memo     bundle.Memo
 	claims   *compile.DeviceClaims
+	plans    map[string]compile.FleetPlan
 	// sent are the digests of shards that were opened, to be signed and sent.
 	sent map[string]bool
 }
@@ -62,9 +63,10 @@ func newWorld(t *testing.T, devices int) *world {
 	t.Helper()
 	p := &v1alpha1.GridPlatform{}
 	p.Name, p.Namespace = "p", "p"
-	w := &world{parts: bundle.NewParts(), sent: map[string]bool{}, snapshot: &compile.Snapshot{Now: time.Now(), Platform: p, Platforms: []*v1alpha1.GridPlatform{p},
+	w := &world{parts: bundle.NewParts(), sent: map[string]bool{}, plans: map[string]compile.FleetPlan{}, snapshot: &compile.Snapshot{Now: time.Now(), Platform: p, Platforms: []*v1alpha1.GridPlatform{p},
 		Namespaces: map[string]compile.Namespace{"p": {}}, Communities: compile.Named[*v1alpha1.Community]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
-		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Secrets: map[types.NamespacedName]map[string][]byte{}}}
+		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Secrets: map[types.NamespacedName]map[string][]byte{},
+		Inventories: map[types.NamespacedName]*compile.Source{}}}
 	maintainer := &v1alpha1.Organization{}
 	maintainer.Name, maintainer.Namespace = "fire", "p"
 	w.snapshot.Organizations = compile.Named[*v1alpha1.Organization]{}
@@ -132,8 +134,10 @@ func (w *world) measure(t *testing.T) (whole, change time.Duration, peak float64
 	w.publish(t)
 	whole = time.Since(began)
 	o := w.fleets[0]
-	w.snapshot.Secrets[types.NamespacedName{Namespace: "p", Name: o.Spec.Inventory.Secrets[0].Name}] = inventory(t, o.Name, 0, min(secretRows, len(w.parts.Fleets[o.Name].Devices)), "moved")
+	moved := types.NamespacedName{Namespace: "p", Name: o.Spec.Inventory.Secrets[0].Name}
+	w.snapshot.Secrets[moved] = inventory(t, o.Name, 0, min(secretRows, len(w.parts.Rows[o.Name])), "moved")
 	began = time.Now()
+	delete(w.snapshot.Inventories, moved)
 	w.compile(t, o)
 	w.publish(t)
 	return whole, time.Since(began), stop()
@@ -143,16 +147,23 @@ func (w *world) measure(t *testing.T) (whole, change time.Duration, peak float64
 func (w *world) compile(t *testing.T, o *v1alpha1.DeviceFleet) {
 	t.Helper()
 	at := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
-	turns := w.claims.Turns(at)
-	plan, problems := compile.Fleet(w.snapshot, o)
-	if problems.Fatal() || plan.Refused > 0 || len(plan.Document.Devices) == 0 {
+	for _, ref := range o.Spec.Inventory.Secrets {
+		secret := types.NamespacedName{Namespace: o.Namespace, Name: ref.Name}
+		if w.snapshot.Inventories[secret] == nil {
+			w.snapshot.Inventories[secret] = compile.SourceOfSecret(ref.Name, w.snapshot.Secrets[secret])
+		}
+	}
+	w.snapshot.Turns = w.claims.Turns(at)
+	plan, problems := compile.FleetAgain(w.snapshot, o, w.plans[o.Name])
+	w.plans[o.Name] = plan
+	if problems.Fatal() || plan.Refused > 0 || len(plan.Rows) == 0 {
 		t.Fatalf("%s: %v, %d rows refused", o.Name, problems, plan.Refused)
 	}
-	if again, _ := w.claims.Set(at, plan.Claims(), turns); again {
+	if again, _ := w.claims.Set(at, plan.Claims(), w.snapshot.Turns); again {
 		t.Fatalf("%s: verdicts on its claims changed", o.Name)
 	}
-	version := kit.Digest(o.Name, plan.Document, plan.Credentials)
-	w.parts.Fleets[o.Name], w.parts.Credentials[o.Name], w.parts.Versions[o.Name] = plan.Document, plan.Credentials, version
+	version := kit.Digest(o.Name, plan.Document, plan.Credentials, plan.RowsDigest())
+	w.parts.Fleets[o.Name], w.parts.Credentials[o.Name], w.parts.Rows[o.Name], w.parts.Versions[o.Name] = plan.Document, plan.Credentials, plan.Rows, version
 }
 
 // publish does for a platform what its publication does, but for signing and sending.
