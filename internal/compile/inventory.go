@@ -105,7 +105,7 @@ func sources(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) []*Source {
 func Full(sources []*Source) bool {
 	rows, bytes := 0, int64(0)
 	for _, s := range sources {
-		rows, bytes = rows+len(s.rows), bytes+s.bytes
+		rows, bytes = rows+s.count, bytes+s.bytes
 	}
 	return rows > maxRows || bytes > maxInventoryBytes
 }
@@ -133,30 +133,31 @@ func artifact(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) Artifact {
 // read reads the rows of sources, one after the other.
 func (v *inventory) read(sources []*Source) {
 	for _, s := range sources {
-		for i := range s.rows {
-			r := &s.rows[i]
-			switch {
-			case r.last:
-				v.end(r.rejection(*r.fault))
-			case v.bytes+int64(r.read) > maxInventoryBytes:
-				v.end(v1alpha1.RejectedRow{Source: *r.file, Code: tooLarge.code, Reason: tooLarge.reason})
-			case v.total >= maxRows:
-				v.end(v1alpha1.RejectedRow{Source: *r.file, Code: tooManyRows.code, Reason: tooManyRows.reason})
+		for _, rows := range s.rows {
+			for i := range rows {
+				if v.row(&rows[i]); v.ended {
+					return
+				}
 			}
-			if v.ended {
-				return
-			}
-			v.row(r)
 		}
 		v.bytes += s.bytes
 	}
 }
 
-// row counts a row and hands it on.
+// row counts a row and hands it on, unless a bound is reached.
 func (v *inventory) row(r *row) {
-	v.total++
-	if f := v.take(r); f.code != "" {
-		v.keep(r.rejection(f))
+	switch {
+	case r.last:
+		v.end(r.rejection(*r.fault))
+	case v.bytes+int64(r.read) > maxInventoryBytes:
+		v.end(v1alpha1.RejectedRow{Source: *r.file, Code: tooLarge.code, Reason: tooLarge.reason})
+	case v.total >= maxRows:
+		v.end(v1alpha1.RejectedRow{Source: *r.file, Code: tooManyRows.code, Reason: tooManyRows.reason})
+	default:
+		v.total++
+		if f := v.take(r); f.code != "" {
+			v.keep(r.rejection(f))
+		}
 	}
 }
 

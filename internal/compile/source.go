@@ -22,7 +22,10 @@ import (
 // Source is one place that rows of an inventory stand in, parsed: a Secret, an artefact, or the spec of a fleet. It holds what the rows say
 // by themselves. Whose they are, and what else there is, is not in it, so it holds good while its text is the same. It is immutable.
 type Source struct {
-	rows []row
+	// rows in pieces: one list would be copied again and again while it grows.
+	rows [][]row
+	// count of the rows.
+	count int
 	// places are the distinct places of the rows, in the order in which they come.
 	places []*place
 	// gateways are the fleets that the rows name as gateways, each once.
@@ -142,13 +145,18 @@ type parser struct {
 	faults map[fault]*fault
 }
 
+// piece is how many rows stand in one list.
+const piece = 4096
+
 func newParser() *parser {
 	return &parser{left: maxInventoryBytes, places: map[place]*place{}, faults: map[fault]*fault{}}
 }
 
 func (p *parser) source() *Source {
 	p.out.bytes = maxInventoryBytes - p.left
-	p.out.rows = append([]row(nil), p.out.rows...) // and no more room than they take
+	if n := len(p.out.rows); n > 0 { // the last piece takes no more room than its rows
+		p.out.rows[n-1] = append([]row(nil), p.out.rows[n-1]...)
+	}
 	return &p.out
 }
 
@@ -159,12 +167,17 @@ func (p *parser) open(name string) {
 }
 
 // full reports whether no fleet would read on.
-func (p *parser) full() bool { return len(p.out.rows) > maxRows }
+func (p *parser) full() bool { return p.out.count > maxRows }
 
 // add adds a row, or what is none.
 func (p *parser) add(line int, r row) {
 	r.file, r.line, r.read = p.file, int32(line), int32(maxInventoryBytes-p.left)
-	p.out.rows = append(p.out.rows, r)
+	n := len(p.out.rows) - 1
+	if n < 0 || len(p.out.rows[n]) == piece {
+		p.out.rows, n = append(p.out.rows, nil), n+1
+	}
+	p.out.rows[n] = append(p.out.rows[n], r)
+	p.out.count++
 }
 
 // reject adds what could not be read.
