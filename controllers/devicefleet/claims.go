@@ -57,17 +57,18 @@ func (r *Reconciler) compile(s *compile.Snapshot, o *v1alpha1.DeviceFleet, gathe
 		turns := index.Turns(at)
 		s.Turns = turns
 		plan, found := compile.FleetAgain(s, o, r.remembered.plan(at))
-		r.remembered.planned(at, plan)
 		problems := append(slices.Clone(gathered), found...)
-		again, called := false, []types.NamespacedName(nil)
+		again, entered, called := false, false, []types.NamespacedName(nil)
 		switch {
 		case !kit.KeepsLastGood(problems):
 			_, called = index.Set(at, nil, turns)
 		case problems.Fatal(): // what it last claimed stays in force, and stays claimed
 			index.Looked(at)
 		default:
+			entered = true
 			again, called = index.Set(at, plan.Claims(), turns)
 		}
+		r.remembered.planned(at, plan, entered)
 		r.call(called)
 		if !again {
 			return plan, problems

@@ -115,12 +115,15 @@ func (m *remembered) names(name types.NamespacedName, names compile.NamedInRows)
 	f.names, f.misplaced = names, true
 }
 
-// planned notes the plan of a fleet.
-func (m *remembered) planned(name types.NamespacedName, plan compile.FleetPlan) {
+// planned notes the plan of a fleet, to compile it again from if its claims were entered into the index.
+func (m *remembered) planned(name types.NamespacedName, plan compile.FleetPlan, entered bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.fleet(name)
-	f.plan = plan
+	f.plan = compile.FleetPlan{}
+	if entered {
+		f.plan = plan
+	}
 	f.misplaced = slices.ContainsFunc(plan.ByCode, func(n v1alpha1.RejectedCount) bool {
 		return n.Code == v1alpha1.RowGridOfOtherCommunity || n.Code == v1alpha1.RowUnknownGrid
 	})

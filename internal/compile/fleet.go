@@ -77,7 +77,7 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 }
 
 // FleetAgain gives what Fleet gives. It takes the rows from an earlier plan of the fleet where nothing that decides on them has changed
-// since: then Rows are the same slice.
+// since: then Rows are the same slice. The claims of that plan stand in the index whose Turns s has: of others it would not be told.
 func FleetAgain(s *Snapshot, o *v1alpha1.DeviceFleet, before FleetPlan) (FleetPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Fleets)
