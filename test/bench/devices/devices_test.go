@@ -25,6 +25,7 @@ const (
 	fleetRows   = 50_000
 	secretRows  = 12_500 // gzipped they fit a Secret
 	communities = 200
+	largest     = 250_000
 )
 
 func TestBenchDevices(t *testing.T) {
@@ -47,6 +48,24 @@ func TestBenchDevices(t *testing.T) {
 	record(figures...)
 }
 
+// One fleet as large as a fleet may be: what a row costs in it, and what a wake that changes no row.
+func TestBenchDevicesInOneFleet(t *testing.T) {
+	needed(t)
+	w := newWorldOf(t, largest, largest)
+	_, change, _ := w.measure(t)
+	o := w.fleets[0]
+	before := w.plans[o.Name]
+	began := time.Now()
+	w.compile(t, o)
+	w.publish(t)
+	wake := time.Since(began)
+	if &w.plans[o.Name].Rows[0] != &before.Rows[0] {
+		t.Error("a wake that changes no row made them anew")
+	}
+	record(figure.AtMost("one fleet of 250000: change of one row", change.Seconds(), "s", 0),
+		figure.AtMost("one fleet of 250000: wake that changes no row", wake.Seconds(), "s", 0.1))
+}
+
 // world is a platform with fleets whose inventories are in Secrets.
 type world struct {
 	snapshot *compile.Snapshot
@@ -59,7 +78,10 @@ type world struct {
 	sent map[string]bool
 }
 
-func newWorld(t *testing.T, devices int) *world {
+func newWorld(t *testing.T, devices int) *world { return newWorldOf(t, devices, fleetRows) }
+
+// newWorldOf gives a world with fleets of so many rows.
+func newWorldOf(t *testing.T, devices, fleetRows int) *world {
 	t.Helper()
 	p := &v1alpha1.GridPlatform{}
 	p.Name, p.Namespace = "p", "p"
