@@ -185,7 +185,7 @@ func directory(t *testing.T, p *offline.Platform, grant contract.Grant) {
 
 func TestFleets(t *testing.T) {
 	p, _ := compiled(t, "samples/henan-pilots")
-	smoke, doors := plan[compile.FleetPlan](t, p, "smoke"), plan[compile.FleetPlan](t, p, "doors")
+	smoke, doors := plan[compile.FleetPlan](t, p, "smoke").Decoded(), plan[compile.FleetPlan](t, p, "doors").Decoded()
 	hung := map[string]bool{}
 	for _, d := range smoke.Document.Devices {
 		hung[d.Community] = true

@@ -55,17 +55,20 @@ func (r *Reconciler) compile(s *compile.Snapshot, o *v1alpha1.DeviceFleet, gathe
 	index := r.claims.of(kit.PlatformKey(s.Platform))
 	for {
 		turns := index.Turns(at)
-		plan, found := compile.Fleet(s, o)
+		s.Turns = turns
+		plan, found := compile.FleetAgain(s, o, r.remembered.plan(at))
 		problems := append(slices.Clone(gathered), found...)
-		again, called := false, []types.NamespacedName(nil)
+		again, entered, called := false, false, []types.NamespacedName(nil)
 		switch {
 		case !kit.KeepsLastGood(problems):
 			_, called = index.Set(at, nil, turns)
 		case problems.Fatal(): // what it last claimed stays in force, and stays claimed
 			index.Looked(at)
 		default:
+			entered = true
 			again, called = index.Set(at, plan.Claims(), turns)
 		}
+		r.remembered.planned(at, plan, entered)
 		r.call(called)
 		if !again {
 			return plan, problems
@@ -78,21 +81,4 @@ func (r *Reconciler) call(fleets []types.NamespacedName) {
 	for _, f := range fleets {
 		r.Wakes.Wake(shelf.Key{Kind: kind, Namespace: f.Namespace, Name: f.Name})
 	}
-}
-
-// maintained remembers which organisations the rows of each fleet name as maintainers, so that one that comes or goes calls those fleets
-// alone. The zero value is ready.
-type maintained struct{ names sync.Map }
-
-func (m *maintained) set(o client.Object, organizations []string) {
-	if len(organizations) == 0 {
-		m.names.Delete(client.ObjectKeyFromObject(o))
-		return
-	}
-	m.names.Store(client.ObjectKeyFromObject(o), organizations)
-}
-
-func (m *maintained) by(organization string, o client.Object) bool {
-	names, ok := m.names.Load(client.ObjectKeyFromObject(o))
-	return ok && slices.Contains(names.([]string), organization)
 }

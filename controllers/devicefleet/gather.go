@@ -38,12 +38,14 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DeviceFleet) (*comp
 	if err := r.secrets(ctx, s, o); err != nil {
 		return nil, nil, err
 	}
-	if err := r.artifact(ctx, s, o, kit.Key(kind, o)); err != nil {
+	reads := map[origin]bool{}
+	if err := r.inventory(ctx, s, o, kit.Key(kind, o), reads); err != nil {
 		return nil, nil, err
 	}
-	if err := r.gateways(ctx, s, o); err != nil {
+	if err := r.gateways(ctx, s, o, reads); err != nil {
 		return nil, nil, err
 	}
+	r.remembered.reads(client.ObjectKeyFromObject(o), reads)
 	if err := r.named(ctx, s, o); err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +55,7 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DeviceFleet) (*comp
 // named reads what the rows of a fleet name.
 func (r *Reconciler) named(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
 	rows := compile.RowsName(s, o)
-	r.maintained.set(o, rows.Maintainers)
+	r.remembered.names(client.ObjectKeyFromObject(o), rows)
 	if err := gather.ByName(ctx, r.Gather, s, "Community", s.Communities, rows.Communities...); err != nil {
 		return err
 	}
@@ -100,8 +102,8 @@ func (r *Reconciler) rivals(ctx context.Context, s *compile.Snapshot) error {
 }
 
 // artifact takes a fleet's artefact from the store, which fetches what it has not and then calls the fleet of that key again.
-func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, key shelf.Key) error {
-	if o.Spec.Inventory == nil || o.Spec.Inventory.Artifact == nil {
+func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, key shelf.Key, reads map[origin]bool) error {
+	if o.Spec.Inventory.Artifact == nil {
 		return nil
 	}
 	a := o.Spec.Inventory.Artifact
@@ -120,6 +122,17 @@ func (r *Reconciler) artifact(ctx context.Context, s *compile.Snapshot, o *v1alp
 	out := compile.Artifact{Data: got.Data, Mismatch: errors.Is(got.Err, artifact.ErrDigest), RetryAt: got.RetryAt}
 	if got.Err != nil {
 		out.Problem = got.Err.Error()
+	}
+	if out.Data != nil {
+		at := origin{"artifact", client.ObjectKeyFromObject(o)}
+		reads[at] = true
+		source, err := r.remembered.source(types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, at, a.SHA256, func() (string, *compile.Source, error) {
+			return a.SHA256, compile.SourceOfArtifact(out.Data), nil
+		})
+		if err != nil {
+			return err
+		}
+		out.Source = source
 	}
 	if s.Artifacts == nil {
 		s.Artifacts = map[types.NamespacedName]compile.Artifact{}
@@ -140,24 +153,48 @@ func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot, o *v1alph
 			return err
 		}
 	}
-	return r.inventory(ctx, s, o)
-}
-
-// inventory reads the Secrets with a fleet's rows.
-func (r *Reconciler) inventory(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
-	if o.Spec.Inventory == nil {
-		return nil
-	}
-	for _, ref := range o.Spec.Inventory.Secrets {
-		if err := r.Gather.Secret(ctx, s, o.Namespace, ref.Name); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
+// inventory takes what a fleet's rows stand in. The fleet of the key is the one that reads them. A Secret that was parsed is not read again.
+func (r *Reconciler) inventory(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, key shelf.Key, reads map[origin]bool) error {
+	if o.Spec.Inventory == nil {
+		return nil
+	}
+	var sources []*compile.Source
+	for _, ref := range o.Spec.Inventory.Secrets {
+		at := types.NamespacedName{Namespace: o.Namespace, Name: ref.Name}
+		version, err := r.Gather.SecretVersion(ctx, s, at)
+		switch {
+		case err != nil:
+			return err
+		case version == "":
+			continue
+		case compile.Full(sources): // it is there, and more need not be known
+			s.Secrets[at] = map[string][]byte{}
+			continue
+		}
+		reads[origin{"Secret", at}] = true
+		source, err := r.remembered.source(types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, origin{"Secret", at}, version, func() (string, *compile.Source, error) {
+			secret, err := r.Gather.Secrets.Read(ctx, at)
+			if err != nil || secret == nil {
+				return "", nil, err
+			}
+			return secret.ResourceVersion, compile.SourceOfSecret(at.Name, secret.Data), nil
+		})
+		if err != nil {
+			return err
+		}
+		if source != nil {
+			s.Inventories[at] = source
+			sources = append(sources, source)
+		}
+	}
+	return r.artifact(ctx, s, o, key, reads)
+}
+
 // gateways reads the fleets of the same namespace whose devices speak for rows of this one, and their inventories.
-func (r *Reconciler) gateways(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet) error {
+func (r *Reconciler) gateways(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DeviceFleet, reads map[origin]bool) error {
 	for _, name := range compile.GatewaysNamed(s, o) {
 		if err := gather.ByName(ctx, r.Gather, s, kind, s.Fleets, name); err != nil {
 			return err
@@ -166,10 +203,7 @@ func (r *Reconciler) gateways(ctx context.Context, s *compile.Snapshot, o *v1alp
 		if !ok || f.Namespace != o.Namespace {
 			continue
 		}
-		if err := r.inventory(ctx, s, f); err != nil {
-			return err
-		}
-		if err := r.artifact(ctx, s, f, kit.Key(kind, o)); err != nil {
+		if err := r.inventory(ctx, s, f, kit.Key(kind, o), reads); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -27,7 +28,7 @@ type Reconciler struct {
 	Artifacts *artifact.Store
 
 	claims     indexes
-	maintained maintained
+	remembered remembered
 }
 
 // Reconcile gathers, compiles, renders, applies, contributes and writes the status.
@@ -35,13 +36,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	o := &v1alpha1.DeviceFleet{}
 	if result, ok, err := r.Load(ctx, kind, req.NamespacedName, o); !ok {
 		if o.UID == "" { // gone
-			r.call(r.claims.leave(req.NamespacedName, nil))
+			r.leave(req.NamespacedName)
 		}
 		return result, err
 	}
 	if !o.DeletionTimestamp.IsZero() {
 		r.CallEdges(ctx, r.Loads.Drop(kit.Key(kind, o)))
-		r.call(r.claims.leave(req.NamespacedName, nil))
+		r.leave(req.NamespacedName)
 		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
 	}
 	before := o.DeepCopy()
@@ -53,25 +54,33 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var plan compile.FleetPlan
 	if s.Platform != nil {
 		plan, problems = r.compile(s, o, problems)
+	} else {
+		r.remembered.forget(req.NamespacedName)
 	}
 	r.weigh(ctx, s, o, plan, problems)
 	report, err := r.apply(ctx, s, o, plan, problems)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	name, doc, creds := o.Name, plan.Document, plan.Credentials
+	name, doc, creds, rows := o.Name, plan.Document, plan.Credentials, plan.Rows
 	if o.Spec.Suspended && s.Platform != nil && kit.KeepsLastGood(problems) {
 		problems = partial(problems) // a stop must not wait for the fleet to be mended
 	}
-	version := kit.Digest(name, doc, creds)
+	version := kit.Digest(name, doc, creds, plan.RowsDigest())
 	r.Contribute(s, kit.Key(kind, o), problems, true, version, func(p *bundle.Parts) {
-		p.Fleets[name], p.Credentials[name], p.Versions[name] = doc, creds, version
+		p.Fleets[name], p.Credentials[name], p.Rows[name], p.Versions[name] = doc, creds, rows, version
 	})
 	r.status(s, o, plan, problems, report)
 	if err := r.WriteStatus(ctx, before, o); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: soonest(wake(plan, s.Now), retry(s))}, report.Err
+}
+
+// leave lets go of all that is held for a fleet that is gone.
+func (r *Reconciler) leave(name types.NamespacedName) {
+	r.call(r.claims.leave(name, nil))
+	r.remembered.forget(name)
 }
 
 // soonest gives the smaller of two times to wait; 0 is never.

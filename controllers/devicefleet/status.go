@@ -47,7 +47,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	if plan.CA != nil {
 		o.Status.CASecret, o.Status.CAGeneration = plan.CA.CopyTo.Name, max(1, o.Spec.Identity.CAGeneration)
 	}
-	o.Status.Devices = &v1alpha1.FleetDeviceCounts{Accepted: int32(len(plan.Document.Devices)), Rejected: int32(plan.Refused)}
+	o.Status.Devices = &v1alpha1.FleetDeviceCounts{Accepted: int32(plan.Rows.Registered()), Rejected: int32(plan.Refused)}
 }
 
 // won gives what other fleets claim, too, and this one holds.

@@ -16,13 +16,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	fleets := &v1alpha1.DeviceFleetList{}
 	c, err := ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.DeviceFleet{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(fleets, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.Community{}, r.ToAll(fleets, placed), kit.SpecChanged()).
+		Watches(&v1alpha1.Community{}, r.ToAll(fleets, r.remembered.placed), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(fleets, func(to, from client.Object) bool {
 			return from.(*v1alpha1.DeviceFleet).Spec.ProfileRef.Name == to.GetName()
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToAll(fleets, func(to, from client.Object) bool {
 			vendor := from.(*v1alpha1.DeviceFleet).Spec.Vendor
-			return vendor != nil && vendor.Name == to.GetName() || r.maintained.by(to.GetName(), from)
+			return vendor != nil && vendor.Name == to.GetName() || r.remembered.maintained(to.GetName(), from)
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceFleet{}, r.ToAll(fleets, spokenFor), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleet{}), kit.SpecChanged()).
@@ -34,9 +34,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return r.WatchForeign(c, &cmv1.Certificate{}, kind, false)
 }
-
-// placed reports whether a fleet has devices, which are placed in communities.
-func placed(_, from client.Object) bool { return from.(*v1alpha1.DeviceFleet).Spec.Inventory != nil }
 
 // spokenFor reports whether devices of one fleet may speak for rows of the other.
 func spokenFor(to, from client.Object) bool {

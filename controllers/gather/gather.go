@@ -52,7 +52,8 @@ func (r *Reader) Start(ctx context.Context, kind, namespace string) (*compile.Sn
 		Now: r.Now(), Catalog: r.Catalog, Images: r.Images, Namespaces: map[string]compile.Namespace{}, MissingAPIs: r.MissingAPIs(),
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
-		Scenarios: compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
+		Inventories: map[types.NamespacedName]*compile.Source{},
+		Scenarios:   compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
 		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{}, Edges: compile.Named[*v1alpha1.EdgeNode]{}, Secrets: map[types.NamespacedName]map[string][]byte{},
 	}
 	if err := r.namespace(ctx, s, namespace); err != nil {
@@ -177,6 +178,15 @@ func (r *Reader) Secret(ctx context.Context, s *compile.Snapshot, namespace, nam
 		s.Secrets[key] = secret.Data
 	}
 	return nil
+}
+
+// SecretVersion gives the resource version of a Secret, "" if it is not there, and notes where Dizuo is not admitted.
+func (r *Reader) SecretVersion(ctx context.Context, s *compile.Snapshot, key types.NamespacedName) (string, error) {
+	version, admitted, err := r.Secrets.Version(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	return version, r.admitted(ctx, s, key.Namespace, admitted)
 }
 
 // Admission notes whether Dizuo may read Secrets in a namespace.

@@ -22,7 +22,9 @@ type Parts struct {
 	Scenarios     map[string]contract.Scenario
 	Fleets        map[string]contract.Fleet
 	Credentials   map[string]contract.Credentials
-	// Versions by fleet: with the same version a fleet has the same document and the same credentials. A fleet may have none.
+	// Rows by fleet are its devices, in place of those in its document and credentials. A fleet may have none: then those are taken.
+	Rows map[string]contract.DeviceRows
+	// Versions by fleet: with the same version a fleet has the same document, the same credentials and the same rows. A fleet may have none.
 	Versions map[string]string
 	Datasets map[string]contract.Dataset
 	// Agreements by name; each gives its grants by dataset.
@@ -41,7 +43,7 @@ func NewParts() Parts {
 	return Parts{
 		Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}, Profiles: map[string]contract.Profile{},
 		Scenarios: map[string]contract.Scenario{}, Fleets: map[string]contract.Fleet{}, Credentials: map[string]contract.Credentials{},
-		Versions: map[string]string{}, Datasets: map[string]contract.Dataset{}, Agreements: map[string]Agreement{},
+		Rows: map[string]contract.DeviceRows{}, Versions: map[string]string{}, Datasets: map[string]contract.Dataset{}, Agreements: map[string]Agreement{},
 		Edges: map[string]contract.Edge{}, EdgeCredentials: map[string]contract.EdgeCredential{}, Leaving: map[string]bool{},
 	}
 }
@@ -54,40 +56,46 @@ type Agreement struct {
 	Grants map[string]contract.Grant
 }
 
-// shards gives the shards of the parts as they were made, sorted by name. Grants of datasets that are gone are left out.
-func shards(p Parts) []contract.Shard {
-	out := []contract.Shard{
-		{
-			Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"},
-			Data:    under("datasets", nonNil(p.Datasets), "grants", grants(p)),
-			Modules: p.Modules,
-		},
-		{
-			Name: contract.ShardDirectory, Roots: []string{"dizuo/communities", "dizuo/organizations", "dizuo/platform"},
-			Data: under("communities", nonNil(p.Communities), "organizations", nonNil(p.Organizations), "platform", p.Platform),
-		},
-		{
-			Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios"},
-			Data: under("profiles", nonNil(p.Profiles), "scenarios", nonNil(p.Scenarios)),
-		},
+// shards gives the shards of the parts, unopened, sorted by name. Grants of datasets that are gone are left out.
+func shards(p Parts) []Prepared {
+	out := []Prepared{
+		unopened(contract.Shard{
+			Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"}, Modules: p.Modules,
+		}, func() map[string]any { return under("datasets", nonNil(p.Datasets), "grants", grants(p)) }),
+		unopened(contract.Shard{Name: contract.ShardDirectory, Roots: []string{"dizuo/communities", "dizuo/organizations", "dizuo/platform"}}, func() map[string]any {
+			return under("communities", nonNil(p.Communities), "organizations", nonNil(p.Organizations), "platform", p.Platform)
+		}),
+		unopened(contract.Shard{Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios"}}, func() map[string]any {
+			return under("profiles", nonNil(p.Profiles), "scenarios", nonNil(p.Scenarios))
+		}),
 	}
 	for name, f := range p.Fleets {
-		out = append(out, contract.Shard{Name: contract.ShardFleet + name, Roots: []string{"dizuo/fleets/" + name},
-			Data: under("fleets", map[string]any{name: f})})
+		out = append(out, fleetShard(name, f, func() contract.DeviceRows { return p.rows(name) }))
 	}
 	for name, c := range p.Credentials {
+		rows := func() contract.DeviceRows { return p.rows(name) }
 		if p.Fleets[name].Placement == contract.PlacementEdge { // its devices are admitted at their edge node, and nowhere else
-			c.Devices, c.Open = map[string]contract.Credential{}, 0
+			c.Open, rows = 0, func() contract.DeviceRows { return nil }
 		}
-		out = append(out, contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name},
-			Data: under("credentials", map[string]any{name: c})})
+		out = append(out, credentialsShard(name, c, rows))
 	}
 	if len(p.Edges) > 0 {
-		out = append(out, contract.Shard{Name: contract.ShardEdges, Roots: []string{"dizuo/edges"}, Data: under("edges", p.Edges)},
-			contract.Shard{Name: contract.ShardEdgeCredentials, Roots: []string{"dizuo/edgeCredentials"}, Data: under("edgeCredentials", nonNil(p.EdgeCredentials))})
+		out = append(out,
+			unopened(contract.Shard{Name: contract.ShardEdges, Roots: []string{"dizuo/edges"}}, func() map[string]any { return under("edges", p.Edges) }),
+			unopened(contract.Shard{Name: contract.ShardEdgeCredentials, Roots: []string{"dizuo/edgeCredentials"}}, func() map[string]any {
+				return under("edgeCredentials", nonNil(p.EdgeCredentials))
+			}))
 	}
-	slices.SortFunc(out, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b Prepared) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// rows gives the devices of a fleet.
+func (p Parts) rows(fleet string) contract.DeviceRows {
+	if rows, encoded := p.Rows[fleet]; encoded {
+		return rows
+	}
+	return contract.NewDeviceRows(p.Fleets[fleet].Devices, p.Credentials[fleet].Devices)
 }
 
 // grants orders what the agreements grant by dataset, consumer and agreement.
@@ -152,7 +160,8 @@ func Only(from Parts, kind, name string) func(*Parts) {
 		case "DeviceFleet":
 			one(p.Fleets, from.Fleets, name)
 			one(p.Credentials, from.Credentials, name)
-			delete(p.Versions, name) // it would speak of what another object gave
+			delete(p.Rows, name) // they would be those of another object, and so would the version
+			delete(p.Versions, name)
 		}
 	}
 }

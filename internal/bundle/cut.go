@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/dizuo/dizuo/internal/contract"
-	"github.com/dizuo/dizuo/internal/contract/seal"
 )
 
 // Cut is the bundle of one edge node: of the platform's documents only what concerns its communities. It has no grants, no datasets, no
@@ -44,8 +43,8 @@ type partition struct {
 
 // place is what a fleet has in a community.
 type place struct {
-	devices []string
-	digest  string
+	rows   contract.DeviceRows
+	digest string
 }
 
 type remembered struct {
@@ -101,7 +100,7 @@ func (c *Cuts) part(p Parts) error {
 			next[name] = was
 			continue
 		}
-		made, err := partitioned(f, p.Credentials[name])
+		made, err := partitioned(f, p.Credentials[name], p.rows(name))
 		if err != nil {
 			return fmt.Errorf("fleet %s: %w", name, err)
 		}
@@ -112,32 +111,23 @@ func (c *Cuts) part(p Parts) error {
 	return nil
 }
 
-func partitioned(f contract.Fleet, credentials contract.Credentials) (partition, error) {
+func partitioned(f contract.Fleet, credentials contract.Credentials, rows contract.DeviceRows) (partition, error) {
 	out := partition{places: map[string]place{}}
-	rows, keys := f.Devices, credentials.Devices
 	f.Devices, credentials.Devices = nil, nil
 	var err error
 	if out.header, err = digest(f, credentials); err != nil {
 		return out, err
 	}
-	for device, row := range rows {
+	for _, row := range rows {
 		if row.Community == "" {
 			continue
 		}
 		at := out.places[row.Community]
-		at.devices = append(at.devices, device)
+		at.rows = append(at.rows, row)
 		out.places[row.Community] = at
 	}
 	for community, at := range out.places {
-		slices.Sort(at.devices)
-		content := make([]any, 0, 3*len(at.devices))
-		for _, device := range at.devices {
-			key, admitted := keys[device]
-			content = append(content, device, rows[device], admitted, key)
-		}
-		if at.digest, err = digest(content...); err != nil {
-			return out, err
-		}
+		at.digest = at.rows.Digest()
 		out.places[community] = at
 	}
 	return out, nil
@@ -173,26 +163,19 @@ func (c *Cuts) shards(p Parts, edge string) []Prepared {
 		}
 	}
 	out := []Prepared{
-		unopened(contract.ShardDirectory, []string{"dizuo/communities", "dizuo/organizations", "dizuo/platform"}, func() map[string]any {
+		unopened(contract.Shard{Name: contract.ShardDirectory, Roots: []string{"dizuo/communities", "dizuo/organizations", "dizuo/platform"}}, func() map[string]any {
 			return under("communities", only(p.Communities, doc.Communities), "organizations", map[string]any{}, "platform", p.Platform)
 		}),
-		unopened(contract.ShardEdges, []string{"dizuo/edges"}, func() map[string]any {
+		unopened(contract.Shard{Name: contract.ShardEdges, Roots: []string{"dizuo/edges"}}, func() map[string]any {
 			return under("edges", map[string]contract.Edge{edge: {Communities: append([]string{}, doc.Communities...), AutonomySeconds: doc.AutonomySeconds}})
 		}),
-		unopened(contract.ShardRules, []string{"dizuo/profiles", "dizuo/scenarios"}, func() map[string]any { return rules(p, slices.Collect(maps.Keys(fleets))) }),
+		unopened(contract.Shard{Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios"}}, func() map[string]any {
+			return rules(p, slices.Collect(maps.Keys(fleets)))
+		}),
 	}
 	for fleet, places := range fleets {
-		out = append(out,
-			unopened(contract.ShardFleet+fleet, []string{"dizuo/fleets/" + fleet}, func() map[string]any {
-				f := p.Fleets[fleet]
-				f.Devices = only(f.Devices, devices(places))
-				return under("fleets", map[string]any{fleet: f})
-			}),
-			unopened(contract.ShardCredentials+fleet, []string{"dizuo/credentials/" + fleet}, func() map[string]any {
-				k := p.Credentials[fleet]
-				k.Devices = only(k.Devices, devices(places))
-				return under("credentials", map[string]any{fleet: k})
-			}))
+		there := func() contract.DeviceRows { return rows(places) }
+		out = append(out, fleetShard(fleet, p.Fleets[fleet], there), credentialsShard(fleet, p.Credentials[fleet], there))
 	}
 	slices.SortFunc(out, func(a, b Prepared) int { return cmp.Compare(a.Name, b.Name) })
 	return out
@@ -214,11 +197,13 @@ func rules(p Parts, fleets []string) map[string]any {
 	return under("profiles", profiles, "scenarios", scenarios)
 }
 
-func devices(places []place) []string {
-	var out []string
+// rows gives those of all places.
+func rows(places []place) contract.DeviceRows {
+	var out contract.DeviceRows
 	for _, at := range places {
-		out = append(out, at.devices...)
+		out = append(out, at.rows...)
 	}
+	out.Sort()
 	return out
 }
 
@@ -233,27 +218,14 @@ func only[V any](from map[string]V, names []string) map[string]V {
 	return out
 }
 
-func unopened(name string, roots []string, data func() map[string]any) Prepared {
-	return Prepared{contract.ShardRef{Name: name}, func() (contract.Shard, error) {
-		return seal.Normalize(contract.Shard{Name: name, Roots: roots, Data: data()})
-	}}
-}
-
 // digests opens shards one after the other and lists them by content.
 func digests(shards []Prepared) (contract.Index, error) {
-	var out contract.Index
-	for _, s := range shards {
-		opened, err := s.Open()
-		if err != nil {
-			return out, err
+	for i := range shards {
+		if err := shards[i].identify(); err != nil {
+			return contract.Index{}, err
 		}
-		sum, err := opened.ContentDigest()
-		if err != nil {
-			return out, err
-		}
-		out.Shards = append(out.Shards, contract.ShardRef{Name: s.Name, Digest: sum})
 	}
-	return out, nil
+	return Index(shards), nil
 }
 
 func digest(content ...any) (string, error) {

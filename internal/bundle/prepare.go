@@ -19,38 +19,31 @@ type Memo struct{ known map[string]known }
 
 type known struct{ version, digest string }
 
-// held is how many new shards Prepare keeps in hand, normalized, for who opens them. A change makes few; the first publication makes
-// all, and would hold every device of the platform at once.
-const held = 8
-
 // Prepare gives the shards of the parts, sorted by name.
 func (m *Memo) Prepare(p Parts) ([]Prepared, error) {
-	next := map[string]known{}
-	var out []Prepared
-	made := 0
-	for _, s := range shards(p) {
+	next, out := map[string]known{}, shards(p)
+	for i := range out {
+		s := &out[i]
 		version := versionOf(p, s.Name)
-		ref := contract.ShardRef{Name: s.Name}
-		open := func() (contract.Shard, error) { return seal.Normalize(s) }
 		if was := m.known[s.Name]; version != "" && was.version == version {
-			ref.Digest = was.digest
-		} else {
-			normal, err := seal.Normalize(s)
-			if err != nil {
-				return nil, err
-			}
-			if ref.Digest, err = normal.ContentDigest(); err != nil {
-				return nil, err
-			}
-			if made++; made <= held {
-				open = func() (contract.Shard, error) { return normal, nil }
-			}
+			s.Digest = was.digest
+		} else if err := s.identify(); err != nil {
+			return nil, err
 		}
-		next[s.Name] = known{version, ref.Digest}
-		out = append(out, Prepared{ref, open})
+		next[s.Name] = known{version, s.Digest}
 	}
 	m.known = next
 	return out, nil
+}
+
+// identify opens a shard and notes its digest.
+func (s *Prepared) identify() error {
+	opened, err := s.Open()
+	if err != nil {
+		return err
+	}
+	s.Digest, err = opened.ContentDigest()
+	return err
 }
 
 // versionOf gives the version of what a shard holds; "" where it has none.
@@ -70,4 +63,40 @@ func Index(prepared []Prepared) contract.Index {
 		index.Shards = append(index.Shards, p.ShardRef)
 	}
 	return index
+}
+
+// unopened gives a shard whose data is made when it is opened.
+func unopened(s contract.Shard, data func() map[string]any) Prepared {
+	return Prepared{contract.ShardRef{Name: s.Name}, func() (contract.Shard, error) {
+		s := s
+		s.Data = data()
+		return seal.Normalize(s)
+	}}
+}
+
+// fleetShard gives the shard of a fleet with these rows, unopened.
+func fleetShard(name string, f contract.Fleet, rows func() contract.DeviceRows) Prepared {
+	f.Devices = nil
+	return withDevices(contract.Shard{Name: contract.ShardFleet + name, Roots: []string{"dizuo/fleets/" + name}}, "fleets", name, f,
+		func() any { return rows().Devices() })
+}
+
+// credentialsShard gives the shard of a fleet's credentials with these rows, unopened.
+func credentialsShard(name string, c contract.Credentials, rows func() contract.DeviceRows) Prepared {
+	c.Devices = nil
+	return withDevices(contract.Shard{Name: contract.ShardCredentials + name, Roots: []string{"dizuo/credentials/" + name}}, "credentials", name, c,
+		func() any { return rows().Credentials() })
+}
+
+// withDevices gives the shard of one document whose devices are encoded already: they are put in as they are, and not decoded for it.
+func withDevices(s contract.Shard, kind, name string, doc any, devices func() any) Prepared {
+	header := unopened(s, func() map[string]any { return under(kind, map[string]any{name: doc}) })
+	return Prepared{header.ShardRef, func() (contract.Shard, error) {
+		opened, err := header.Open()
+		if err != nil {
+			return opened, err
+		}
+		opened.Data["dizuo"].(map[string]any)[kind].(map[string]any)[name].(map[string]any)["devices"] = devices()
+		return opened, nil
+	}}
 }

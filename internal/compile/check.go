@@ -28,7 +28,7 @@ func CheckFleet(s *Snapshot, o *v1alpha1.DeviceFleet, tell func(v1alpha1.Rejecte
 	var c problems
 	v := newInventory(newChecker(s, o).take)
 	v.tell = tell
-	v.read(&c, s, o)
+	v.read(sources(&c, s, o))
 	return v.checked(), c.list
 }
 
@@ -38,12 +38,8 @@ func CheckCSV(s *Snapshot, o *v1alpha1.DeviceFleet, files []CSV, tell func(v1alp
 	v := newInventory(newChecker(s, o).take)
 	v.tell = tell
 	for _, f := range files {
-		switch {
-		case v.ended:
-		case f.Packed:
-			v.packed(f.Source, f.In)
-		default:
-			v.csv(f.Source, f.In)
+		if !v.ended {
+			v.read([]*Source{sourceOfCSV(f)})
 		}
 	}
 	return v.checked()

@@ -35,7 +35,7 @@ func TestReadCSV(t *testing.T) {
 			rows, rejected := compile.ReadCSV("file", []byte(c.text))
 			var got []string
 			for _, r := range rows {
-				got = append(got, fmt.Sprintf("%d:%s", compile.LineOf(r), r.Device))
+				got = append(got, fmt.Sprintf("%d:%s", compile.LineOf(r), compile.DeviceOf(r)))
 			}
 			for _, r := range rejected {
 				got = append(got, fmt.Sprintf("!%d", r.Line))

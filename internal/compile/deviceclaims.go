@@ -21,6 +21,7 @@ const (
 	ClaimIMEI     = "IMEI"
 )
 
+// deviceClaimKinds are in the order of the fields that make them; see DeviceClaim.field.
 var deviceClaimKinds = []string{ClaimClientID, ClaimSerial, ClaimIMEI}
 
 // DeviceClaim stands for one serial number, IMEI or bound client id: the kind's number, then the first 15 bytes of SHA-256 of kind and
@@ -53,27 +54,27 @@ func recordedClaim(r v1alpha1.Claim) (c DeviceClaim, ok bool) {
 	return c, true
 }
 
-// fieldClaim is a claim with the field of the row that makes it.
-type fieldClaim struct {
-	field string
-	claim DeviceClaim
-}
+// field gives the field of the row that makes the claim.
+func (c DeviceClaim) field() string { return [...]string{"clientID", "serial", "imei"}[c[0]] }
 
 // claimsOf gives what a row claims. A client id that no row binds is the device's by its name and needs no claim.
-func claimsOf(r row) []fieldClaim {
-	var out []fieldClaim
-	for _, c := range []struct{ field, kind, value string }{
-		{"clientID", ClaimClientID, r.ClientID}, {"serial", ClaimSerial, r.Serial}, {"imei", ClaimIMEI, r.IMEI},
-	} {
-		if c.value != "" {
-			out = append(out, fieldClaim{c.field, NewDeviceClaim(c.kind, c.value)})
+func claimsOf(r v1alpha1.InventoryRow) []DeviceClaim {
+	var out []DeviceClaim
+	for kind, value := range []string{r.ClientID, r.Serial, r.IMEI} {
+		if value != "" {
+			out = append(out, NewDeviceClaim(deviceClaimKinds[kind], value))
 		}
 	}
 	return out
 }
 
 // Claims gives what the rows of a fleet claim: those that are in force, and those that another fleet keeps out.
-func (p FleetPlan) Claims() []DeviceClaim { return p.claims }
+func (p FleetPlan) Claims() []DeviceClaim {
+	if p.rows == nil {
+		return nil
+	}
+	return p.rows.claims
+}
 
 // Rival is a fleet that contends for a claim.
 type Rival struct {
@@ -202,8 +203,10 @@ func (d *DeviceClaims) Set(fleet types.NamespacedName, claims []DeviceClaim, tur
 		c = &claimant{fleet: fleet}
 		d.fleets[fleet] = c
 	}
-	sorted := slices.Clone(claims)
-	slices.SortFunc(sorted, compareClaims)
+	sorted := claims
+	if !slices.IsSortedFunc(claims, compareClaims) {
+		sorted = slices.SortedFunc(slices.Values(claims), compareClaims)
+	}
 	changed := calls{}
 	d.set(c, slices.Compact(sorted), &changed)
 	d.look(c)
@@ -326,7 +329,9 @@ func (d *DeviceClaims) enter(c *claimant, claim DeviceClaim, changed calls) {
 	changed[holder.fleet] = true // it records what it won, or has lost it
 	if !d.settled {
 		d.judge(claim, rivals)
-		holder.turns++
+		for _, r := range rivals {
+			r.turns++
+		}
 	}
 }
 
@@ -339,7 +344,9 @@ func (d *DeviceClaims) leave(c *claimant, claim DeviceClaim, changed calls) {
 	}
 	if d.held[claim] == c {
 		d.judge(claim, rivals)
-		d.held[claim].turns++
+		for _, r := range rivals { // those that lose lose to another
+			r.turns++
+		}
 	}
 	changed[d.held[claim].fleet] = true
 	if len(rivals) == 1 {
@@ -373,7 +380,7 @@ func Contests(s *Snapshot) *DeviceClaims {
 	for _, o := range fleets {
 		at := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
 		if plan, problems := Fleet(&alone, o); !problems.Fatal() {
-			index.Set(at, plan.claims, 0)
+			index.Set(at, plan.Claims(), 0)
 		}
 	}
 	return index

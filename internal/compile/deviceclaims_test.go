@@ -183,3 +183,17 @@ func TestClaimsAgainstModel(t *testing.T) {
 		}
 	}
 }
+
+// Who loses a claim to another than before has rows that say so: they are to be made anew.
+func TestTurnsOfThoseWhoLoseToAnother(t *testing.T) {
+	index := ledger{compile.NewDeviceClaims(), t}
+	for _, name := range []string{"a", "b", "c"} {
+		index.Know([]*v1alpha1.DeviceFleet{claimingFleet("a", 1), claimingFleet("b", 2), claimingFleet("c", 3)})
+		index.set(name, serial)
+	}
+	before := index.Turns(fleetName("c"))
+	index.set("a")
+	if holder, lost := index.Lost(fleetName("c"), serial); !lost || holder != fleetName("b") || index.Turns(fleetName("c")) == before {
+		t.Errorf("held by %s (%t), and turns stayed %d", holder, lost, before)
+	}
+}

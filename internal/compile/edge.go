@@ -224,7 +224,7 @@ func EdgeLoads(o *v1alpha1.DeviceFleet, plan FleetPlan) map[string]EdgeLoad {
 	if o.Spec.Placement != v1alpha1.PlacementEdge || o.Spec.Suspended {
 		return out
 	}
-	for _, d := range plan.Document.Devices {
+	for _, d := range plan.Rows {
 		if d.Community == "" {
 			continue
 		}

@@ -12,8 +12,10 @@ import (
 
 // FleetPlan is what a DeviceFleet becomes.
 type FleetPlan struct {
+	// Document and Credentials are without the devices, which are in Rows; see Decoded.
 	Document    contract.Fleet
 	Credentials contract.Credentials
+	Rows        contract.DeviceRows `json:"-"`
 	// CA is nil for fleets whose devices do not hold certificates of ours.
 	CA *FleetCA
 	// PreviousCAs are taken beside it, each until its end in Previous.
@@ -32,7 +34,24 @@ type FleetPlan struct {
 	// CAPending is set while cert-manager has not issued the fleet's CA.
 	CAPending bool
 
-	claims []DeviceClaim
+	rows *fleetRows
+}
+
+// RowsDigest names the content of Rows; empty for the zero plan.
+func (p FleetPlan) RowsDigest() string {
+	if p.rows == nil {
+		return ""
+	}
+	return p.rows.digest
+}
+
+// Decoded gives a plan whose documents hold the devices, for people and tests to read.
+func (p FleetPlan) Decoded() FleetPlan {
+	var err error
+	if p.Document.Devices, p.Credentials.Devices, err = p.Rows.Decode(); err != nil {
+		panic(err) // compile encoded them
+	}
+	return p
 }
 
 // Connection is written to a Secret in the vendor's namespace.
@@ -54,6 +73,12 @@ type Connection struct {
 
 // Fleet compiles a DeviceFleet of s.Platform.
 func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
+	return FleetAgain(s, o, FleetPlan{})
+}
+
+// FleetAgain gives what Fleet gives. It takes the rows from an earlier plan of the fleet where nothing that decides on them has changed
+// since: then Rows are the same slice. The claims of that plan stand in the index whose Turns s has: of others it would not be told.
+func FleetAgain(s *Snapshot, o *v1alpha1.DeviceFleet, before FleetPlan) (FleetPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Fleets)
 	checkProfile(&c, s, o)
@@ -63,8 +88,8 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		}
 	}
 	plan := FleetPlan{
-		Document:    contract.Fleet{Namespace: o.Namespace, Profile: o.Spec.ProfileRef.Name, AccessMode: string(o.Spec.AccessMode), Devices: map[string]contract.Device{}},
-		Credentials: contract.Credentials{Namespace: o.Namespace, Method: string(o.Spec.Identity.Type), Devices: map[string]contract.Credential{}},
+		Document:    contract.Fleet{Namespace: o.Namespace, Profile: o.Spec.ProfileRef.Name, AccessMode: string(o.Spec.AccessMode)},
+		Credentials: contract.Credentials{Namespace: o.Namespace, Method: string(o.Spec.Identity.Type)},
 		Connection:  connection(s, o),
 	}
 	plan.Document.Mapping = mapping(&c, s, o)
@@ -83,25 +108,17 @@ func Fleet(s *Snapshot, o *v1alpha1.DeviceFleet) (FleetPlan, Problems) {
 		checkOpen(&c, o)
 		plan.Document.Open, plan.Credentials.Open = true, inv.Open.Max
 	}
-	rows := newChecker(s, o)
-	inv := newInventory(registrar(rows, &plan))
-	inv.read(&c, s, o)
-	rows.speakers.waits(&c)
-	if plan.Credentials.Open > 0 {
-		for _, device := range o.Spec.Inventory.Open.Refused { // known, and not admitted, as one in store
-			plan.Credentials.Devices[device] = contract.Credential{Stored: true}
-		}
-	}
-	plan.claims = rows.claims
-	plan.Total, plan.Refused, plan.Rejected, plan.ByCode = inv.total, inv.refused, inv.rejected, inv.byCode()
+	rows := rowsOf(s, o, sources(&c, s, o), before.rows)
+	waits(&c, rows.unread)
+	plan.rows, plan.Rows = rows, rows.rows
+	plan.Total, plan.Refused, plan.Rejected, plan.ByCode = rows.total, rows.refused, rows.rejected, rows.byCode
 	if o.Spec.AccessMode == v1alpha1.AccessPlatform {
-		plan.Credentials.Limits.MessagesPerMinute = cloudLimit(o, len(plan.Document.Devices))
+		plan.Credentials.Limits.MessagesPerMinute = cloudLimit(o, plan.Rows.Registered())
 	}
 	if plan.Refused > 0 {
 		c.partial(v1alpha1.ConditionInventoryAccepted, v1alpha1.ReasonInvalidRows, "spec.inventory", summary(plan))
 	}
 	if o.Spec.Suspended {
-		plan.Credentials.Devices = map[string]contract.Credential{}
 		plan.Credentials.AccessMode, plan.Credentials.PlatformHash, plan.Credentials.Open = "", "", 0
 	}
 	return plan, c.list

@@ -289,7 +289,8 @@ func memberResult(ctx context.Context, t *testing.T, w *compile.Snapshot, set *o
 		plan, problems = both(compile.Profile(s, typed))
 	case *v1alpha1.DeviceFleet:
 		s.Claimed = compile.Contests(s).Lost
-		plan, problems = both(compile.Fleet(s, typed))
+		fleet, found := compile.Fleet(s, typed)
+		plan, problems = fleet.Decoded(), found
 	case *v1alpha1.EdgeNode:
 		typed = typed.DeepCopy()
 		s.Edge = standing(t, s, typed)

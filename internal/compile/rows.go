@@ -2,6 +2,7 @@ package compile
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -29,33 +30,124 @@ func summary(plan FleetPlan) string {
 		plan.Refused, plan.Total, strings.Join(counts, ", "), first.Source, first.Line, first.Reason)
 }
 
-// registrar gives what takes good rows into the plan, one at a time, and says what is wrong with the others.
-func registrar(k *checker, plan *FleetPlan) func(row) fault {
-	return func(r row) fault {
+// fleetRows are the rows of a fleet, taken in or rejected, with all that decided on them.
+type fleetRows struct {
+	from inputs
+	// until is when time decides otherwise; zero for never.
+	until time.Time
+
+	rows   contract.DeviceRows
+	digest string
+	// claims are sorted.
+	claims         []DeviceClaim
+	rejected       []v1alpha1.RejectedRow
+	byCode         []v1alpha1.RejectedCount
+	refused, total int
+	// unread are the gateway fleets whose inventories are not all there, by name.
+	unread map[string]Problem
+}
+
+// inputs are all that decides on the rows of a fleet, but for the time.
+type inputs struct {
+	terms   terms
+	sources []*Source
+	// verdicts on the places of the sources, in order.
+	verdicts []fault
+	gateways []*gateway
+	// barred are devices that are not let in, whatever row or certificate they have.
+	barred []string
+	// contested says that claims are asked about; turns changes when an answer does.
+	contested bool
+	turns     uint64
+}
+
+func (a inputs) same(b inputs) bool {
+	return a.terms == b.terms && a.contested == b.contested && a.turns == b.turns && slices.Equal(a.verdicts, b.verdicts) && slices.Equal(a.barred, b.barred) &&
+		slices.EqualFunc(a.sources, b.sources, (*Source).same) && slices.EqualFunc(a.gateways, b.gateways, (*gateway).same)
+}
+
+// rowsOf gives the rows of a fleet that stand in these sources. Where nothing that decides on them is other than it was, they are those of
+// before.
+func rowsOf(s *Snapshot, o *v1alpha1.DeviceFleet, list []*Source, before *fleetRows) *fleetRows {
+	k := newChecker(s, o)
+	from := inputs{terms: k.terms, sources: list, gateways: k.speakers.named(list), contested: s.Claimed != nil, turns: s.Turns}
+	if k.open && !k.suspended {
+		from.barred = o.Spec.Inventory.Open.Refused
+	}
+	for _, source := range list {
+		for _, at := range source.places {
+			from.verdicts = append(from.verdicts, k.place(at))
+		}
+	}
+	if before != nil && before.from.same(from) && (before.until.IsZero() || s.Now.Before(before.until)) {
+		return before
+	}
+	out := &fleetRows{from: from}
+	inv := newInventory(func(r *row) fault {
 		if f := k.take(r); f.code != "" {
 			return f
 		}
-		plan.Document.Devices[r.Device] = r.document()
-		if r.Community == "" { // in store: known, and not admitted before it hangs somewhere
-			if plan.Credentials.Open > 0 { // else it would be taken in as one that no row names
-				plan.Credentials.Devices[r.Device] = contract.Credential{Stored: true}
-			}
-			return fault{}
-		}
-		if k.via != "" || k.fleet.Spec.AccessMode != v1alpha1.AccessPlatform { // else the payload of the cloud names it
-			plan.Credentials.Devices[r.Device] = credential(k.s.Now, r, k.via)
-		}
+		out.rows = append(out.rows, contract.DeviceRow{Name: r.device, Community: r.at.community, Device: r.doc, Credential: k.credentialOf(r)})
 		return fault{}
+	})
+	inv.read(list)
+	for _, g := range from.gateways {
+		g.devices = nil // they are not asked for again
 	}
+	out.rows.Sort()
+	out.rows = slices.Clip(bar(out.rows, from.barred))
+	slices.SortFunc(k.claims, compareClaims)
+	out.until, out.digest, out.claims, out.unread = k.until, out.rows.Digest(), slices.Compact(k.claims), k.speakers.unread
+	out.total, out.refused, out.rejected, out.byCode = inv.total, inv.refused, inv.rejected, inv.byCode()
+	return out
 }
 
-// credential gives what a device proves itself by. A hash whose overlap is over is left out.
-func credential(now time.Time, r row, via string) contract.Credential {
-	c := contract.Credential{ClientID: r.ClientID, PasswordHash: r.PasswordHash, Via: via}
-	if until, err := time.Parse(time.RFC3339, r.PreviousUntil); err == nil && r.PreviousPasswordHash != "" && now.Before(until) {
-		c.PreviousHash, c.PreviousUntil = r.PreviousPasswordHash, until.Unix()
+// bar takes admission from devices, with a row or without: known, and not admitted, as one in store. rows are in order before and after.
+func bar(rows contract.DeviceRows, devices []string) contract.DeviceRows {
+	sorted := len(rows)
+	for _, device := range devices {
+		if at, found := rows[:sorted].Find(device); found {
+			rows[at].Credential = storedCredential
+		} else {
+			rows = append(rows, contract.DeviceRow{Name: device, Credential: storedCredential})
+		}
 	}
-	return c
+	if len(rows) > sorted {
+		rows.Sort()
+	}
+	return rows
+}
+
+var (
+	plainCredential  = contract.EncodeCredential(contract.Credential{})
+	storedCredential = contract.EncodeCredential(contract.Credential{Stored: true})
+)
+
+// credentialOf gives what the device of a row that was just taken proves itself by, encoded; nil where it is not admitted. A hash whose
+// overlap is over is left out.
+func (k *checker) credentialOf(r *row) json.RawMessage {
+	switch {
+	case k.suspended:
+		return nil
+	case r.at.community == "": // in store: known, and not admitted before it hangs somewhere
+		if k.open { // else it would be taken in as one that no row names
+			return storedCredential
+		}
+		return nil
+	case k.via == "" && k.mode == v1alpha1.AccessPlatform: // the payload of the cloud names it
+		return nil
+	case k.via == "" && r.proof == nil:
+		return plainCredential
+	}
+	has := r.proves()
+	c := contract.Credential{ClientID: has.clientID, PasswordHash: has.passwordHash, Via: k.via}
+	if until, err := time.Parse(time.RFC3339, has.previousUntil); err == nil && has.previousPasswordHash != "" && k.s.Now.Before(until) {
+		c.PreviousHash, c.PreviousUntil = has.previousPasswordHash, until.Unix()
+		if k.until.IsZero() || until.Before(k.until) {
+			k.until = until
+		}
+	}
+	return contract.EncodeCredential(c)
 }
 
 var (
@@ -79,11 +171,43 @@ const (
 	maxClientIDEMQX = 128
 )
 
+// terms are what matters for rows of their fleet and its platform, beside names of other objects.
+type terms struct {
+	// fleet is unset where rows are checked for what holds in every fleet.
+	fleet   types.NamespacedName
+	ofFleet bool
+	// platform is unset where there is none to look names up on.
+	platform   types.NamespacedName
+	onPlatform bool
+	emqx       bool
+	mode       v1alpha1.AccessMode
+	identity   v1alpha1.FleetIdentityType
+	// inPayload says that the payloads of a cloud name the device.
+	inPayload bool
+	open      bool
+	suspended bool
+}
+
+func termsOf(s *Snapshot, o *v1alpha1.DeviceFleet) (t terms) {
+	if s != nil && s.Platform != nil {
+		t.platform, t.onPlatform, t.emqx = types.NamespacedName{Namespace: s.Platform.Namespace, Name: s.Platform.Name}, true, UsesEMQX(s.Platform)
+	}
+	if o != nil {
+		t.fleet, t.ofFleet = types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, true
+		t.mode, t.identity, t.suspended = cmp.Or(o.Spec.AccessMode, v1alpha1.AccessDevice), o.Spec.Identity.Type, o.Spec.Suspended
+		t.inPayload = o.Spec.Mapping != nil && o.Spec.Mapping.Device != ""
+		t.open = o.Spec.Inventory != nil && o.Spec.Inventory.Open != nil && o.Spec.Inventory.Open.Max > 0
+	}
+	return t
+}
+
 // checker says what is wrong with the rows of a fleet, one after the other. Without a Snapshot with a platform it checks what a row says
 // by itself, and without a fleet what holds for every fleet.
 type checker struct {
-	s     *Snapshot
-	fleet *v1alpha1.DeviceFleet
+	terms
+	s *Snapshot
+	// verdicts on places that were looked at.
+	verdicts map[*place]fault
 	// devices and claimed are those of the rows that were taken, claims what they and the rows that another fleet keeps out claim.
 	devices map[string]bool
 	claimed map[DeviceClaim]bool
@@ -91,36 +215,35 @@ type checker struct {
 	// speakers finds who speaks for a row; via is who does for the row that was taken last.
 	speakers *speakers
 	via      string
+	// until is when a credential ends that was given.
+	until time.Time
 	// grids of all communities of the Snapshot, once one was looked for in vain.
 	grids map[string]bool
 }
 
 func newChecker(s *Snapshot, o *v1alpha1.DeviceFleet) *checker {
-	return &checker{s: s, fleet: o, devices: map[string]bool{}, claimed: map[DeviceClaim]bool{}, speakers: newSpeakers(s, o)}
+	t := termsOf(s, o)
+	return &checker{terms: t, s: s, verdicts: map[*place]fault{}, devices: map[string]bool{}, claimed: map[DeviceClaim]bool{}, speakers: newSpeakers(s, t)}
 }
 
-// looksUp reports whether there is a platform to look names up on.
-func (k *checker) looksUp() bool { return k.s != nil && k.s.Platform != nil }
-
 // take says what is wrong with a row by itself or beside those that were taken before, or nothing: then it is taken.
-func (k *checker) take(r row) fault {
+func (k *checker) take(r *row) fault {
 	if f := k.row(r); f.code != "" {
 		return f
 	}
-	if k.devices[r.Device] {
+	if k.devices[r.device] {
 		return fault{v1alpha1.RowDuplicate, "device stands in the inventory twice; remove one of the rows"}
 	}
-	claims := claimsOf(r)
-	for _, c := range claims {
-		if k.claimed[c.claim] {
-			return fault{v1alpha1.RowDuplicate, c.field + " is that of another device of the fleet; give each its own"}
+	for _, c := range r.claims {
+		if k.claimed[c] {
+			return fault{v1alpha1.RowDuplicate, c.field() + " is that of another device of the fleet; give each its own"}
 		}
 	}
-	for _, c := range claims {
-		k.claimed[c.claim] = true
-		k.claims = append(k.claims, c.claim)
+	for _, c := range r.claims {
+		k.claimed[c] = true
+		k.claims = append(k.claims, c)
 	}
-	for _, c := range claims {
+	for _, c := range r.claims {
 		if f := k.lost(c); f.code != "" {
 			return f
 		}
@@ -129,24 +252,34 @@ func (k *checker) take(r row) fault {
 	if k.via, f = k.speaker(r); f.code != "" {
 		return f
 	}
-	k.devices[r.Device] = true
+	k.devices[r.device] = true
 	return fault{}
 }
 
 // speaker gives the device whose connection speaks for a row.
-func (k *checker) speaker(r row) (via string, f fault) {
-	if k.fleet == nil || !k.looksUp() {
+func (k *checker) speaker(r *row) (via string, f fault) {
+	if !k.ofFleet || !k.onPlatform {
 		return "", fault{}
 	}
-	return k.speakers.of(r)
+	return k.speakers.of(r.proves())
 }
 
 // row says what is wrong with a row by itself, or nothing. It never repeats a value that may be a name or an address of a person.
-func (k *checker) row(r row) fault {
-	return cmp.Or(k.identity(r), k.form(r), k.position(r), k.place(r), k.maintainer(r), k.client(r), k.credential(r))
+func (k *checker) row(r *row) fault {
+	if r.fault != nil {
+		return *r.fault
+	}
+	if f := k.place(r.at); f.code != "" {
+		return f
+	}
+	has := r.proves()
+	return cmp.Or(k.client(r.device, has.clientID), k.credential(has))
 }
 
-func (k *checker) identity(r row) fault {
+// byItself says what is wrong with a row, whatever other objects there are, or nothing.
+func byItself(r v1alpha1.InventoryRow) fault { return cmp.Or(deviceName(r), form(r), position(r)) }
+
+func deviceName(r v1alpha1.InventoryRow) fault {
 	switch {
 	case !contract.ValidDevice(r.Device):
 		return malformed("device: want 1 to 64 letters, digits, _ or -")
@@ -157,7 +290,7 @@ func (k *checker) identity(r row) fault {
 }
 
 // form checks values that name nothing.
-func (k *checker) form(r row) fault {
+func form(r v1alpha1.InventoryRow) fault {
 	switch {
 	case !text(r.Building, maxBuilding):
 		return malformed("building: want at most %d characters", maxBuilding)
@@ -174,10 +307,10 @@ func (k *checker) form(r row) fault {
 	case r.InstalledAt != "" && !date(r.InstalledAt):
 		return malformed("installedAt: want a day of the calendar as YYYY-MM-DD")
 	}
-	return k.attributes(r)
+	return attributes(r)
 }
 
-func (k *checker) attributes(r row) fault {
+func attributes(r v1alpha1.InventoryRow) fault {
 	if len(r.Attributes) > maxAttributes {
 		return malformed("attributes: %d of them; at most %d are taken", len(r.Attributes), maxAttributes)
 	}
@@ -192,7 +325,7 @@ func (k *checker) attributes(r row) fault {
 	return fault{}
 }
 
-func (k *checker) position(r row) fault {
+func position(r v1alpha1.InventoryRow) fault {
 	switch {
 	case (r.Longitude == "") != (r.Latitude == ""):
 		return malformed("longitude and latitude belong together: write both, or neither")
@@ -208,43 +341,53 @@ func (k *checker) position(r row) fault {
 	return malformed("crs: want CGCS2000, WGS84, GCJ02 or BD09")
 }
 
-// place checks where the device hangs.
-func (k *checker) place(r row) fault {
+// place says what is wrong with where a device hangs, or with who looks after it, or nothing.
+func (k *checker) place(at *place) fault {
+	f, known := k.verdicts[at]
+	if !known {
+		f = cmp.Or(k.hangs(at), k.maintainer(at))
+		k.verdicts[at] = f
+	}
+	return f
+}
+
+// hangs checks where a device hangs.
+func (k *checker) hangs(r *place) fault {
 	switch {
-	case r.Community == "" && (r.Grid != "" || r.Compound != "" || r.MicroGrid != ""):
+	case r.community == "" && (r.grid != "" || r.compound != "" || r.microGrid != ""):
 		return malformed("community: empty; write the name of the Community that the grid or compound is in")
-	case r.MicroGrid != "" && r.Grid == "":
+	case r.microGrid != "" && r.grid == "":
 		return malformed("grid: empty; write the name of the grid that the micro-grid is in")
 	}
-	if !k.looksUp() {
-		return named("community", r.Community, "grid", r.Grid, "microGrid", r.MicroGrid, "compound", r.Compound)
+	if !k.onPlatform {
+		return named("community", r.community, "grid", r.grid, "microGrid", r.microGrid, "compound", r.compound)
 	}
-	if r.Community == "" {
+	if r.community == "" {
 		return fault{}
 	}
-	community, ok := k.s.Communities.Get(r.Community)
+	community, ok := k.s.Communities.Get(r.community)
 	if !ok {
-		return fault{v1alpha1.RowUnknownCommunity, "community: no Community " + quoted(r.Community) + " on this platform"}
+		return fault{v1alpha1.RowUnknownCommunity, "community: no Community " + quoted(r.community) + " on this platform"}
 	}
-	if r.Compound != "" && !slices.ContainsFunc(community.Spec.Compounds, func(c v1alpha1.Compound) bool { return c.Name == r.Compound }) {
-		return fault{v1alpha1.RowUnknownCompound, "compound: Community " + r.Community + " has no compound " + quoted(r.Compound)}
+	if r.compound != "" && !slices.ContainsFunc(community.Spec.Compounds, func(c v1alpha1.Compound) bool { return c.Name == r.compound }) {
+		return fault{v1alpha1.RowUnknownCompound, "compound: Community " + r.community + " has no compound " + quoted(r.compound)}
 	}
 	return k.grid(community, r)
 }
 
-func (k *checker) grid(community *v1alpha1.Community, r row) fault {
-	if r.Grid == "" {
+func (k *checker) grid(community *v1alpha1.Community, r *place) fault {
+	if r.grid == "" {
 		return fault{}
 	}
-	i := slices.IndexFunc(community.Spec.Grids, func(g v1alpha1.Grid) bool { return g.Name == r.Grid })
+	i := slices.IndexFunc(community.Spec.Grids, func(g v1alpha1.Grid) bool { return g.Name == r.grid })
 	switch {
-	case i < 0 && k.elsewhere(r.Grid):
+	case i < 0 && k.elsewhere(r.grid):
 		// Which community has it is not said: a vendor sees its own namespace only.
-		return fault{v1alpha1.RowGridOfOtherCommunity, "grid: " + quoted(r.Grid) + " is a grid of another community, not of " + r.Community + "; correct one of the two"}
+		return fault{v1alpha1.RowGridOfOtherCommunity, "grid: " + quoted(r.grid) + " is a grid of another community, not of " + r.community + "; correct one of the two"}
 	case i < 0:
-		return fault{v1alpha1.RowUnknownGrid, "grid: Community " + r.Community + " has no grid " + quoted(r.Grid)}
-	case r.MicroGrid != "" && !slices.ContainsFunc(community.Spec.Grids[i].MicroGrids, func(m v1alpha1.MicroGrid) bool { return m.Name == r.MicroGrid }):
-		return fault{v1alpha1.RowUnknownMicroGrid, "microGrid: grid " + r.Grid + " of Community " + r.Community + " has no micro-grid " + quoted(r.MicroGrid)}
+		return fault{v1alpha1.RowUnknownGrid, "grid: Community " + r.community + " has no grid " + quoted(r.grid)}
+	case r.microGrid != "" && !slices.ContainsFunc(community.Spec.Grids[i].MicroGrids, func(m v1alpha1.MicroGrid) bool { return m.Name == r.microGrid }):
+		return fault{v1alpha1.RowUnknownMicroGrid, "microGrid: grid " + r.grid + " of Community " + r.community + " has no micro-grid " + quoted(r.microGrid)}
 	}
 	return fault{}
 }
@@ -263,29 +406,29 @@ func (k *checker) elsewhere(grid string) bool {
 	return k.grids[grid] || k.s.GridsThere[grid]
 }
 
-func (k *checker) maintainer(r row) fault {
-	if !k.looksUp() || r.Maintainer == "" {
-		return named("maintainer", r.Maintainer)
+func (k *checker) maintainer(r *place) fault {
+	if !k.onPlatform || r.maintainer == "" {
+		return named("maintainer", r.maintainer)
 	}
-	if _, ok := k.s.Organizations.Get(r.Maintainer); !ok {
-		return fault{v1alpha1.RowUnknownMaintainer, "maintainer: no Organization " + quoted(r.Maintainer) + " on this platform"}
+	if _, ok := k.s.Organizations.Get(r.maintainer); !ok {
+		return fault{v1alpha1.RowUnknownMaintainer, "maintainer: no Organization " + quoted(r.maintainer) + " on this platform"}
 	}
 	return fault{}
 }
 
 // client checks the client id that a row binds, by what the broker's engine takes. NATS makes subjects of it, so a dot, a wildcard or
 // a space can never stand in one.
-func (k *checker) client(r row) fault {
+func (k *checker) client(device, id string) fault {
 	limit, engine := maxClientID, "NATS"
-	if k.looksUp() && UsesEMQX(k.s.Platform) {
+	if k.emqx {
 		limit, engine = maxClientIDEMQX, "EMQX"
 	}
-	if r.ClientID != "" && (len(r.ClientID) > limit || !clientID.MatchString(r.ClientID)) {
+	if id != "" && (len(id) > limit || !clientID.MatchString(id)) {
 		return malformed("clientID: want 1 to %d letters, digits, _, -, : or @, which is what engine %s takes", limit, engine)
 	}
 	// Whether such a device is there or not: it may come, and would find its client id taken, or take it from this one.
-	fleet, device, ok := contract.ParseClientID(r.ClientID)
-	if ok && (device != r.Device || k.fleet != nil && fleet != k.fleet.Name) {
+	fleet, named, ok := contract.ParseClientID(id)
+	if ok && (named != device || k.ofFleet && fleet != k.fleet.Name) {
 		return fault{v1alpha1.RowReserved, "clientID: a lower-case name and _ at its beginning stand for the devices of a fleet of that name (`<fleet>_<device>`); " +
 			"bind one without _, or with a capital letter before it"}
 	}
@@ -293,30 +436,30 @@ func (k *checker) client(r row) fault {
 }
 
 // credential checks the hashes of a row. Without a fleet a row may have them or not.
-func (k *checker) credential(r row) fault {
+func (k *checker) credential(r proof) fault {
 	switch {
-	case (r.PreviousPasswordHash == "") != (r.PreviousUntil == ""):
+	case (r.previousPasswordHash == "") != (r.previousUntil == ""):
 		return fault{v1alpha1.RowCredential, "previousPasswordHash and previousUntil belong together; write both, or neither"}
-	case k.fleet == nil && r.PasswordHash == "" && r.PreviousPasswordHash == "":
+	case !k.ofFleet && r.passwordHash == "" && r.previousPasswordHash == "":
 		return fault{}
-	case k.fleet != nil && k.fleet.Spec.Identity.Type != v1alpha1.FleetIdentityPassword:
-		if r.PasswordHash != "" || r.PreviousPasswordHash != "" {
+	case k.ofFleet && k.identity != v1alpha1.FleetIdentityPassword:
+		if r.passwordHash != "" || r.previousPasswordHash != "" {
 			return fault{v1alpha1.RowCredential, "passwordHash: the fleet's identity type is X509; leave it out"}
 		}
 		return fault{}
-	case k.fleet != nil && k.fleet.Spec.AccessMode != v1alpha1.AccessDevice && k.fleet.Spec.AccessMode != "":
+	case k.ofFleet && k.mode != v1alpha1.AccessDevice:
 		return fault{} // the row may have none: see speakers
 	}
-	if _, err := password.Parse(r.PasswordHash); err != nil {
+	if _, err := password.Parse(r.passwordHash); err != nil {
 		return fault{v1alpha1.RowCredential, "passwordHash: want a hash as `dizuo fleet passwords` makes it: " + err.Error()}
 	}
-	if r.PreviousPasswordHash == "" {
+	if r.previousPasswordHash == "" {
 		return fault{}
 	}
-	if _, err := password.Parse(r.PreviousPasswordHash); err != nil {
+	if _, err := password.Parse(r.previousPasswordHash); err != nil {
 		return fault{v1alpha1.RowCredential, "previousPasswordHash: want a hash as `dizuo fleet passwords --rotate` moves it there: " + err.Error()}
 	}
-	if _, err := time.Parse(time.RFC3339, r.PreviousUntil); err != nil {
+	if _, err := time.Parse(time.RFC3339, r.previousUntil); err != nil {
 		return fault{v1alpha1.RowCredential, "previousUntil: want a time such as 2026-12-31T00:00:00Z"}
 	}
 	return fault{}
@@ -324,19 +467,19 @@ func (k *checker) credential(r row) fault {
 
 // lost says that another fleet holds what a row claims. It is named only to those who may see it: a neighbour in the namespace, or
 // the platform's own.
-func (k *checker) lost(c fieldClaim) fault {
-	if !k.looksUp() || k.s.Claimed == nil || k.fleet == nil {
+func (k *checker) lost(c DeviceClaim) fault {
+	if !k.onPlatform || !k.ofFleet || k.s.Claimed == nil {
 		return fault{}
 	}
-	holder, lost := k.s.Claimed(types.NamespacedName{Namespace: k.fleet.Namespace, Name: k.fleet.Name}, c.claim)
+	holder, lost := k.s.Claimed(k.fleet, c)
 	if !lost {
 		return fault{}
 	}
 	who := "another fleet of this platform"
-	if holder.Namespace == k.fleet.Namespace || holder.Namespace == k.s.Platform.Namespace {
+	if holder.Namespace == k.fleet.Namespace || holder.Namespace == k.platform.Namespace {
 		who = "DeviceFleet " + holder.Name
 	}
-	return fault{v1alpha1.RowClaimed, c.field + ": " + who + " holds it and keeps it until it lets go; correct the row, or have the device taken out there"}
+	return fault{v1alpha1.RowClaimed, c.field() + ": " + who + " holds it and keeps it until it lets go; correct the row, or have the device taken out there"}
 }
 
 // named checks values that name an object, given as field and value in turn.

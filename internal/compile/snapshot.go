@@ -43,9 +43,13 @@ type Snapshot struct {
 	GridsThere map[string]bool
 	// Artifacts are the inventories that fleets name by address and digest, by the fleet's namespace and name.
 	Artifacts map[types.NamespacedName]Artifact
+	// Inventories are Secrets with rows that were parsed before; any other is taken from Secrets.
+	Inventories map[types.NamespacedName]*Source
 	// Claimed tells whether another fleet of the platform holds what a device of the given fleet claims, and which one; nil where nothing
 	// is contested.
 	Claimed func(fleet types.NamespacedName, claim DeviceClaim) (holder types.NamespacedName, lost bool)
+	// Turns counts the changes of what Claimed tells of the fleet at hand; see DeviceClaims.
+	Turns uint64
 
 	// Secrets by namespace and name; a nil value means that the Secret is not there.
 	Secrets map[types.NamespacedName]map[string][]byte
@@ -65,6 +69,8 @@ type Snapshot struct {
 type Artifact struct {
 	// Data is the content, which has the digest that the spec names; it may be gzipped.
 	Data []byte
+	// Source is Data, parsed before; nil where it was not.
+	Source *Source
 	// Problem says why there is no content, and what to do. It never holds credentials.
 	Problem string
 	// Mismatch is set when what was fetched has another digest.

@@ -62,29 +62,31 @@ type Mapping struct {
 	Fields map[string]string `json:"fields"`
 }
 
-// Device is a registry row. It is the only place that says where a device hangs: a move reissues nothing.
+// Device is a registry row. It is the only place that says where a device hangs: a move reissues nothing. Its fields stand in the order of
+// their keys, see DeviceRow.
 type Device struct {
-	// Community is the name of the Community object.
-	Community string `json:"community"`
-	Grid      string `json:"grid,omitempty"`
-	MicroGrid string `json:"microGrid,omitempty"`
-	Compound  string `json:"compound,omitempty"`
-	Building  string `json:"building,omitempty"`
-	Unit      string `json:"unit,omitempty"`
-	// Household is a platform pseudonym, never a name or an address.
-	Household string `json:"household,omitempty"`
-	// Via is the device that speaks for this one in access mode Gateway, as <fleet>.<device>.
-	Via string `json:"via,omitempty"`
-	// Maintainer is the organisation that looks after the device; empty means the fleet's vendor.
-	Maintainer string `json:"maintainer,omitempty"`
-	// InstalledAt is a date, YYYY-MM-DD.
-	InstalledAt string `json:"installedAt,omitempty"`
-	// Longitude and Latitude in degrees, decimal numbers as text, in CRS ("CGCS2000", "WGS84", "GCJ02", "BD09").
-	Longitude string `json:"longitude,omitempty"`
-	Latitude  string `json:"latitude,omitempty"`
-	CRS       string `json:"crs,omitempty"`
 	// Attributes are free facts that scenarios may read, such as "livesAlone": "true".
 	Attributes map[string]string `json:"attributes,omitempty"`
+	Building   string            `json:"building,omitempty"`
+	// Community is the name of the Community object.
+	Community string `json:"community"`
+	Compound  string `json:"compound,omitempty"`
+	// CRS is that of Longitude and Latitude: "CGCS2000", "WGS84", "GCJ02" or "BD09".
+	CRS  string `json:"crs,omitempty"`
+	Grid string `json:"grid,omitempty"`
+	// Household is a platform pseudonym, never a name or an address.
+	Household string `json:"household,omitempty"`
+	// InstalledAt is a date, YYYY-MM-DD.
+	InstalledAt string `json:"installedAt,omitempty"`
+	// Latitude and Longitude in degrees, decimal numbers as text.
+	Latitude  string `json:"latitude,omitempty"`
+	Longitude string `json:"longitude,omitempty"`
+	// Maintainer is the organisation that looks after the device; empty means the fleet's vendor.
+	Maintainer string `json:"maintainer,omitempty"`
+	MicroGrid  string `json:"microGrid,omitempty"`
+	Unit       string `json:"unit,omitempty"`
+	// Via is the device that speaks for this one in access mode Gateway, as <fleet>.<device>.
+	Via string `json:"via,omitempty"`
 }
 
 // Credentials is the document below dizuo/credentials/<name> of a ShardCredentials: how the devices of a fleet prove who
@@ -113,7 +115,7 @@ type Credentials struct {
 	Devices map[string]Credential `json:"devices"`
 }
 
-// Credential is what auth needs to know of one device.
+// Credential is what auth needs to know of one device. Its fields stand in the order of their keys, see DeviceRow.
 type Credential struct {
 	// ClientID is the MQTT client id bound to the device; empty means ClientID(fleet, device).
 	ClientID string `json:"clientId,omitempty"`
@@ -123,10 +125,10 @@ type Credential struct {
 	// PreviousHash is taken beside PasswordHash until PreviousUntil, in Unix seconds: the overlap of a rotation.
 	PreviousHash  string `json:"previousHash,omitempty"`
 	PreviousUntil int64  `json:"previousUntil,omitempty"`
-	// Via is the device whose connection speaks for this one, which then has none of its own.
-	Via string `json:"via,omitempty"`
 	// Stored says that the device is in store, or refused: known, and not admitted. Only in fleets that take in devices that no row names.
 	Stored bool `json:"stored,omitempty"`
+	// Via is the device whose connection speaks for this one, which then has none of its own.
+	Via string `json:"via,omitempty"`
 }
 
 // EndOfIssuer gives when the issuer at a place of Issuers is taken no more, beside its own end; ok is false for never.

@@ -1,7 +1,8 @@
 // Package secrets reads Secrets in the namespaces whose owners admitted Dizuo, and nowhere else. The operator holds no
 // right to Secrets across the cluster: each admitted namespace has an informer of its own, started when first asked for.
 // An informer holds metadata only. The content of a Secret is read when it is asked for and kept while it stays the same, so
-// what a namespace holds beside what its objects name costs the operator no memory.
+// what a namespace holds beside what its objects name costs the operator no memory. Who keeps something else in its place asks for the
+// version, and for the content where the version is a new one.
 package secrets
 
 import (
@@ -50,26 +51,49 @@ func New(ctx context.Context, config *rest.Config, changed func(types.Namespaced
 
 // Get gives a Secret, nil if it is not there. admitted is false where Dizuo may not read Secrets.
 func (s *Store) Get(ctx context.Context, key types.NamespacedName) (secret *corev1.Secret, admitted bool, err error) {
+	version, admitted, err := s.Version(ctx, key)
+	if err != nil || version == "" {
+		return nil, admitted, err
+	}
 	i, err := s.informer(ctx, key.Namespace)
 	if err != nil || i.cache == nil {
 		return nil, false, err
 	}
-	seen := metadata()
-	if err := i.cache.Get(ctx, key, seen); err != nil {
-		return nil, true, client.IgnoreNotFound(err)
-	}
-	if held := i.holds(key.Name, seen.ResourceVersion); held != nil {
+	if held := i.holds(key.Name, version); held != nil {
 		return held.DeepCopy(), true, nil
 	}
-	secret, err = s.client.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, true, nil
-	}
-	if err != nil {
-		return nil, true, fmt.Errorf("Secret %s: %w", key, err)
+	secret, err = s.Read(ctx, key)
+	if err != nil || secret == nil {
+		return nil, true, err
 	}
 	i.hold(secret)
 	return secret.DeepCopy(), true, nil
+}
+
+// Version gives the resource version of a Secret, "" if it is not there. admitted is false where Dizuo may not read Secrets.
+func (s *Store) Version(ctx context.Context, key types.NamespacedName) (version string, admitted bool, err error) {
+	i, err := s.informer(ctx, key.Namespace)
+	if err != nil || i.cache == nil {
+		return "", false, err
+	}
+	seen := metadata()
+	if err := i.cache.Get(ctx, key, seen); err != nil {
+		return "", true, client.IgnoreNotFound(err)
+	}
+	return seen.ResourceVersion, true, nil
+}
+
+// Read gives a Secret of an admitted namespace as the API server has it, nil if it is not there, and does not hold it: it is for those who
+// hold what they make of it, by the version that they were given.
+func (s *Store) Read(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
+	secret, err := s.client.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Secret %s: %w", key, err)
+	}
+	return secret, nil
 }
 
 // Labelled gives the metadata of the Secrets of a namespace that carry labels; none where Dizuo is not admitted.
