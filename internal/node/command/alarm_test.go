@@ -51,7 +51,7 @@ func closing() (contract.Rules, map[string]contract.Fleet) {
 }
 
 // TestIDsOfAlarms holds the derivation still: hub and edge node may be of different versions. The golden ids were computed by another
-// program (Python: hashlib and uuid) from the sentence in Alarm.Order.
+// program (Python: hashlib and uuid) from the comment on derived.
 func TestIDsOfAlarms(t *testing.T) {
 	r, fleets := closing()
 	at := time.Date(2026, 6, 1, 8, 0, 0, 123456789, time.FixedZone("", 8*3600))
@@ -64,15 +64,18 @@ func TestIDsOfAlarms(t *testing.T) {
 		}
 		return o
 	}
-	o := order(0, "v1")
-	if want := "019e807a-ec7b-7f09-857c-60f933910fc2"; o.ID.String() != want {
+	o := order(1, "v1")
+	if first := order(0, "v1").ID; bytes.Compare(first[:], o.ID[:]) >= 0 {
+		t.Error("commands of one alarm sort by their place")
+	}
+	if want := "019e807a-ec7b-7001-9599-82d4f59ff45c"; o.ID.String() != want {
 		t.Errorf("%s, want %s", o.ID, want)
 	}
 	if o.ID.Version() != 7 || o.ID.Variant() != uuid.RFC4122 {
 		t.Errorf("version %d, variant %s", o.ID.Version(), o.ID.Variant())
 	}
 	safe := SafeID(o.ID, Expired)
-	if want := "019e807a-ec7c-73d7-9d4e-0fd99a4bf7b6"; safe.String() != want {
+	if want := "019e807a-ec7c-7000-984f-5f11e6d7aea0"; safe.String() != want {
 		t.Errorf("%s, want %s", safe, want)
 	}
 	if bytes.Compare(safe[:], o.ID[:]) <= 0 || safe == SafeID(o.ID, Withdrawn) {

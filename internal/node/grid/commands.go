@@ -119,7 +119,7 @@ func (m *commander) give(ctx context.Context, tx pgx.Tx, c *Command, by Actor, n
 				return nil, false, err
 			}
 			if was != nil {
-				if was.Once == nil || *was.Once != *c.Once { // 74 bits of a digest: nobody has seen it, and it may not stop a batch
+				if was.Once == nil || *was.Once != *c.Once { // 62 bits of a digest: nobody has seen it, and it may not stop a batch
 					m.log.Error("command not given: its id is another's", "id", c.ID, "fleet", c.Fleet)
 				}
 				return was, false, nil
