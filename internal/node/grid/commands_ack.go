@@ -26,6 +26,8 @@ type ackFrom struct {
 	// edge is the node through whose outbox it came, and at when it came there; both are empty otherwise.
 	edge string
 	at   time.Time
+	// heard is when it came here.
+	heard time.Time
 }
 
 // takeAck keeps an ack for the transaction. What is no ack is counted and never stops others.
@@ -38,7 +40,7 @@ func (b *batch) takeAck(fleet, name string, raw []byte, arrived time.Time) {
 	case err != nil:
 		m.acks.WithLabelValues("malformed").Inc()
 	default:
-		from := ackFrom{device: device{fleet, name}, Ack: a, edge: b.node}
+		from := ackFrom{device: device{fleet, name}, Ack: a, edge: b.node, heard: b.now}
 		if b.node != "" {
 			from.at = arrived
 		}
@@ -63,12 +65,34 @@ func (b *batch) commands(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
 	}
-	if unmatched, err = m.acknowledgeAll(ctx, tx, unmatched, now); err != nil {
+	if unmatched, err = m.acknowledgeAll(ctx, tx, append(b.s.early, unmatched...), now); err != nil {
 		return err
 	}
+	b.s.early = early(unmatched, b.now)
 	// Of another device, of a former desired state, repeated, or of nothing at all.
-	m.metrics.acks.WithLabelValues("unmatched").Add(float64(len(unmatched)))
+	m.metrics.acks.WithLabelValues("unmatched").Add(float64(len(unmatched) - len(b.s.early)))
 	return b.spoken(ctx, tx, now)
+}
+
+const (
+	// earlyFor is how long an ack from an edge node waits for its command: an alarm by the passing of time comes about here a little later than
+	// there, once it is known that the node has said everything up to then. maxEarly bounds those that wait, earlyOfOne those of one device.
+	earlyFor             = time.Minute
+	maxEarly, earlyOfOne = 1024, 8
+)
+
+// early gives the acks that wait for their command. A restart forgets them: then a command that the node gave stays without its ack here, or
+// is sent once more. It is pure.
+func early(unmatched []ackFrom, now time.Time) (out []ackFrom) {
+	of := map[device]int{}
+	for _, a := range unmatched {
+		if a.edge == "" || len(out) >= maxEarly || of[a.device] >= earlyOfOne || now.Sub(a.heard) > earlyFor {
+			continue
+		}
+		of[a.device]++
+		out = append(out, a)
+	}
+	return out
 }
 
 // acknowledgeAll takes acks to what they name, and gives those that name nothing.

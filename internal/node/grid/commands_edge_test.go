@@ -33,6 +33,8 @@ func newBehindEdge(t *testing.T) *behindEdge {
 		b.Rules.Scenarios["flood"] = contract.Scenario{Profile: "pump", DataClass: "C0", CaseClass: "flood", Severity: contract.SeverityHigh, Title: "积水",
 			Trigger:  contract.Trigger{When: "msg.level > 80.0", Clear: "msg.level < 50.0", DedupSeconds: 60},
 			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Household", Profile: "pump", Arguments: minutes(12.0)}}}
+		b.Rules.Scenarios["damp"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 60.0 && msg.level < 70.0", ForSeconds: 60},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Device", Profile: "pump", Arguments: minutes(1.0)}}}
 	})
 	o.listens()
 	nc, _ := connect(t, o.broker.ClientURL())
@@ -158,6 +160,21 @@ func TestWhatAnEdgeNodeDidBehindACutLine(t *testing.T) {
 	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`))
 	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE scenario = 'flood'"); n != 2 || o.state(done).State != command.StateDone {
 		t.Errorf("%d commands, %s", n, o.state(done).State)
+	}
+}
+
+// TestAckThatComesBeforeItsAlarm: the node raised an alarm because time passed; the hub does so when it knows that the node has said
+// everything up to then, which is after the ack.
+func TestAckThatComesBeforeItsAlarm(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now().Add(-3 * time.Hour).Truncate(time.Millisecond)
+	due := at.Add(time.Minute)
+	order, _ := command.Alarm{Scenario: "damp", Fleet: "cellars", Device: "e0", Start: due, At: due, Kind: "Raised"}.
+		Order(o.bundle.Rules, o.bundle.Fleets, 0, command.Target{Fleet: "cellars", Device: "e0"}, due)
+	o.up(from(at, "e0", contract.ChannelTelemetry, `{"level":65}`), from(due.Add(time.Second), "e0", contract.ChannelAck, answered(order.ID, "Done")))
+	o.up(from(due.Add(2*time.Minute), "e0", contract.ChannelTelemetry, `{"level":65}`))
+	if c := o.state(order.ID); c.State != command.StateDone || c.Sent != 0 {
+		t.Errorf("%+v", c)
 	}
 }
 

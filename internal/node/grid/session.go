@@ -50,6 +50,8 @@ type session struct {
 	served   map[string][]string
 	servedOf *intake.Bundle
 	reader   *reading.Reader
+	// early are acks from edge nodes whose commands have not come about here.
+	early []ackFrom
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.

@@ -40,7 +40,7 @@ func number(t *testing.T, name string, otherwise int) int {
 }
 
 // TestCutLine publishes at full rate, cuts the line, kills the agent twice meanwhile, and gives the line back: every acknowledged message
-// is counted once at the hub, in the order of its device.
+// is counted once at the hub, in the order of its device. While the line is cut a leak of gas closes a valve, and the hub learns of it.
 func TestCutLine(t *testing.T) {
 	if os.Getenv(out) == "" {
 		t.Skip("make chaos-edge runs it")
@@ -82,6 +82,7 @@ func TestCutLine(t *testing.T) {
 
 	network.cut()
 	began, before := time.Now(), ackedOf(h)
+	told, others, id := l.leak(t)
 	for kill := range kills {
 		time.Sleep(time.Until(began.Add(cut * time.Duration(kill+1) / time.Duration(kills+1))))
 		a.kill()
@@ -109,16 +110,22 @@ func TestCutLine(t *testing.T) {
 	p := h.position()
 	acked, arrived = h.ledger.counts()
 	once := h.ledger.check(t)
-	if p.lost != 0 || p.sequence != int64(arrived) {
-		t.Errorf("the hub is at sequence %d with %d lost, and %d messages came", p.sequence, p.lost, arrived)
+	if p.lost != 0 || p.sequence != int64(arrived+others) {
+		t.Errorf("the hub is at sequence %d with %d lost, and %d messages came", p.sequence, p.lost, arrived+others)
+	}
+	var state string
+	var times int
+	if err := h.pool.QueryRow(t.Context(), "SELECT state, sent FROM grid.commands WHERE id = $1", id).Scan(&state, &times); err != nil || state != "Done" || times != 0 {
+		t.Errorf("the hub has the node's command as %q, sent %d times: %v", state, times, err)
 	}
 	counted := h.counted(t)
-	if counted["taken"] != arrived || counted["violation"]+counted["unregistered"] > 0 {
+	if counted["taken"] != arrived+others || counted["violation"]+counted["unregistered"] > 0 {
 		t.Errorf("counters of the grid service: %v, and %d messages came", counted, arrived)
 	}
 	record(t, figure.AtLeast("edge: messages acknowledged", float64(acked), "messages", 0),
 		figure.AtLeast("edge: of these counted once at the hub, in order", 100*float64(once)/float64(acked), "%", 100),
 		figure.AtLeast(fmt.Sprintf("edge: acknowledged a second while cut, agent killed %d times", kills), during, "1/s", 0.8*float64(rate)),
+		figure.AtMost("edge: line cut, from a leak to the valve's command", float64(told.Milliseconds()), "ms", 500),
 		figure.AtLeast("edge: backlog at the end of the cut", float64(backlog), "messages", 0),
 		figure.AtMost("edge: from line back to first message", first.Sub(restored).Seconds(), "s", 0),
 		figure.AtLeast("edge: drained a second, devices going on", drained, "1/s", 0),
