@@ -15,9 +15,9 @@ import (
 // organisations, no keys of anybody but its own devices.
 //
 //	directory    the platform, its communities
-//	rules        the profiles of its fleets, the scenarios on them
+//	rules        the profiles of its fleets, the scenarios on them without whom they call
 //	edges        itself
-//	fleet.<f>, credentials.<f>   of fleets placed at edge nodes, the rows in its communities
+//	fleet.<f>, credentials.<f>   of fleets placed at edge nodes, the rows in its communities, without exact places
 type Cut struct {
 	Edge  string
 	Index contract.Index
@@ -185,7 +185,7 @@ func (c *Cuts) shards(p Parts, edge string) []Prepared {
 		out = append(out,
 			unopened(contract.ShardFleet+fleet, []string{"dizuo/fleets/" + fleet}, func() map[string]any {
 				f := p.Fleets[fleet]
-				f.Devices = only(f.Devices, devices(places))
+				f.Devices = rows(f.Devices, devices(places))
 				return under("fleets", map[string]any{fleet: f})
 			}),
 			unopened(contract.ShardCredentials+fleet, []string{"dizuo/credentials/" + fleet}, func() map[string]any {
@@ -208,10 +208,21 @@ func rules(p Parts, fleets []string) map[string]any {
 	}
 	for name, s := range p.Scenarios {
 		if _, used := profiles[s.Profile]; used {
+			s.Responders = nil // who is called is the hub's business
 			scenarios[name] = s
 		}
 	}
 	return under("profiles", profiles, "scenarios", scenarios)
+}
+
+// rows gives the rows that are named, without what no expression of a scenario sees: exact places, and who looks after a device.
+func rows(from map[string]contract.Device, names []string) map[string]contract.Device {
+	out := only(from, names)
+	for name, d := range out {
+		d.Longitude, d.Latitude, d.CRS, d.Maintainer, d.InstalledAt = "", "", "", "", ""
+		out[name] = d
+	}
+	return out
 }
 
 func devices(places []place) []string {

@@ -397,7 +397,11 @@ func run(t *testing.T, seed uint64, crash func(c *core, disk []byte, since []eve
 // was never disturbed gives, and no more.
 func TestRestartAfterEveryMessage(t *testing.T) {
 	total := 0
-	for seed := range uint64(40) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		want, wantStates := run(t, seed, nil)
 		total += len(want)
 		for how, crash := range map[string]func(*core, []byte, []event) (*core, []byte, []event){
@@ -440,6 +444,9 @@ func TestRestartAfterEveryMessage(t *testing.T) {
 		}
 	}
 	t.Logf("%d commands", total)
+	if total < 20*int(seeds) {
+		t.Errorf("%d commands in %d traces prove little", total, seeds)
+	}
 }
 
 // TestTornFile: whatever byte is wrong, nothing of it counts; and what the outbox still holds gives the same ids again.
@@ -452,13 +459,14 @@ func TestTornFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty := newTestCore(testBundle())
 	for n := range len(raw) {
 		torn := slices.Clone(raw)
 		torn[n] ^= 1
-		if newTestCore(testBundle()).restore(torn, "a") == nil {
+		if empty.restore(torn, "a") == nil {
 			t.Fatalf("byte %d is wrong, and it was taken", n)
 		}
-		if newTestCore(testBundle()).restore(raw[:n], "a") == nil {
+		if empty.restore(raw[:n], "a") == nil {
 			t.Fatalf("%d bytes were taken for the whole", n)
 		}
 	}
