@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +27,9 @@ type ackFrom struct {
 	// edge is the node through whose outbox it came, and at when it came there; both are empty otherwise.
 	edge string
 	at   time.Time
-	// heard is when it came here.
-	heard time.Time
+	// heard is when it came here, behind so many events of its batch.
+	heard  time.Time
+	behind int
 }
 
 // takeAck keeps an ack for the transaction. What is no ack is counted and never stops others.
@@ -40,7 +42,7 @@ func (b *batch) takeAck(fleet, name string, raw []byte, arrived time.Time) {
 	case err != nil:
 		m.acks.WithLabelValues("malformed").Inc()
 	default:
-		from := ackFrom{device: device{fleet, name}, Ack: a, edge: b.node, heard: b.now}
+		from := ackFrom{device: device{fleet, name}, Ack: a, edge: b.node, heard: b.now, behind: len(b.events)}
 		if b.node != "" {
 			from.at = arrived
 		}
@@ -49,8 +51,8 @@ func (b *batch) takeAck(fleet, name string, raw []byte, arrived time.Time) {
 }
 
 // commands does what a batch says about commands, in its transaction: acks first, so that a device which speaks is not sent again what it
-// has just acknowledged; then alarms; then the acks once more that were for nothing yet, for an edge node gives the commands of its alarms
-// by itself; then who spoke gets what waits for them.
+// has just acknowledged; then alarms, and with them the acks once more that were for nothing yet, for an edge node gives the commands of its
+// alarms by itself; then who spoke gets what waits for them.
 func (b *batch) commands(ctx context.Context, tx pgx.Tx) error {
 	m := b.s.w.commander
 	now := m.now().UTC()
@@ -60,18 +62,40 @@ func (b *batch) commands(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range b.events {
-		if err := m.alarm(ctx, tx, b.s.bundle, e, now); err != nil {
-			return fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
-		}
-	}
-	if unmatched, err = m.acknowledgeAll(ctx, tx, append(b.s.early, unmatched...), now); err != nil {
+	if unmatched, err = b.alarms(ctx, tx, unmatched, now); err != nil {
 		return err
 	}
 	b.s.early = early(unmatched, b.now)
 	// Of another device, of a former desired state, repeated, or of nothing at all.
 	m.metrics.acks.WithLabelValues("unmatched").Add(float64(len(unmatched) - len(b.s.early)))
 	return b.spoken(ctx, tx, now)
+}
+
+// alarms gives the commands of alarms. Acks that were for nothing yet are looked at again in their place among them: what a device
+// acknowledged before the next alarm is not superseded by that. It gives those that are still for nothing.
+func (b *batch) alarms(ctx context.Context, tx pgx.Tx, unmatched []ackFrom, now time.Time) (still []ackFrom, err error) {
+	m, last := b.s.w.commander, len(b.events)
+	slices.SortStableFunc(unmatched, func(x, y ackFrom) int { return x.behind - y.behind })
+	unmatched = append(unmatched, b.s.early...)
+	for n := 0; n <= last; n++ {
+		here := 0
+		for here < len(unmatched) && (n == last || unmatched[here].behind <= n) {
+			here++
+		}
+		rest, err := m.acknowledgeAll(ctx, tx, unmatched[:here], now)
+		if err != nil {
+			return nil, err
+		}
+		still, unmatched = append(still, rest...), unmatched[here:]
+		if n == last {
+			return still, nil
+		}
+		e := b.events[n]
+		if err := m.alarm(ctx, tx, b.s.bundle, e, now); err != nil {
+			return nil, fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
+		}
+	}
+	return still, nil
 }
 
 const (
@@ -90,6 +114,7 @@ func early(unmatched []ackFrom, now time.Time) (out []ackFrom) {
 			continue
 		}
 		of[a.device]++
+		a.behind = math.MaxInt
 		out = append(out, a)
 	}
 	return out

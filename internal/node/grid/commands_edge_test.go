@@ -163,6 +163,28 @@ func TestWhatAnEdgeNodeDidBehindACutLine(t *testing.T) {
 	}
 }
 
+// TestAlarmsAndAcksInOrder: two alarms of one device in one batch, each with its acks behind it. The second supersedes nothing that is done.
+func TestAlarmsAndAcksInOrder(t *testing.T) {
+	o := newBehindEdge(t)
+	first := o.now().Add(-2 * time.Minute)
+	second := first.Add(90 * time.Second)
+	var list []contract.EdgeMessage
+	for _, at := range []time.Time{first, second} {
+		list = append(list, from(at, "e0", contract.ChannelSignal, `{"level":90}`))
+		for _, d := range []string{"e0", "e1"} {
+			list = append(list, from(at.Add(time.Second), d, contract.ChannelAck, answered(o.id(at, d), "Done")))
+		}
+	}
+	o.up(list...)
+	for _, at := range []time.Time{first, second} {
+		for _, d := range []string{"e0", "e1"} {
+			if c := o.state(o.id(at, d)); c.State != command.StateDone || c.Sent != 0 {
+				t.Errorf("%s of %s: %s %s, sent %d times", d, at, c.State, c.Reason, c.Sent)
+			}
+		}
+	}
+}
+
 // TestAckThatComesBeforeItsAlarm: the node raised an alarm because time passed; the hub does so when it knows that the node has said
 // everything up to then, which is after the ack.
 func TestAckThatComesBeforeItsAlarm(t *testing.T) {
