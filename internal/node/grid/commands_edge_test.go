@@ -1,7 +1,11 @@
 package grid
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -9,9 +13,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/command"
+	"github.com/dizuo/dizuo/internal/node/edge/local"
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
@@ -161,6 +167,79 @@ func TestWhatAnEdgeNodeDidBehindACutLine(t *testing.T) {
 	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE scenario = 'flood'"); n != 2 || o.state(done).State != command.StateDone {
 		t.Errorf("%d commands, %s", n, o.state(done).State)
 	}
+}
+
+// replayed is an outbox that gives one message after the other, each as if it were the last.
+type replayed struct {
+	list []contract.EdgeMessage
+	end  context.CancelFunc
+}
+
+func (r *replayed) Hold(uint64) {}
+
+func (r *replayed) Behind(_ context.Context, from uint64) (contract.EdgeBatch, uint64, bool, error) {
+	if from >= uint64(len(r.list)) {
+		r.end()
+		return contract.EdgeBatch{Incarnation: "a"}, from, true, nil
+	}
+	m := r.list[from]
+	return contract.EdgeBatch{Incarnation: "a", Messages: []contract.EdgeMessage{m}, DrainedTo: time.UnixMilli(m.At)}, from + 1, true, nil
+}
+
+// TestHubAndNodeDeriveTheSame: whatever devices say, some of it late, twice, or in one millisecond, the node and the hub give the same commands
+// under the same ids, and the same safe states.
+func TestHubAndNodeDeriveTheSame(t *testing.T) {
+	o := newBehindEdge(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	at := o.now().Add(-4 * time.Minute)
+	var list []contract.EdgeMessage
+	for n := range 40 {
+		if r.IntN(3) > 0 {
+			at = at.Add(time.Duration(r.IntN(8000)) * time.Millisecond)
+		}
+		ts := ""
+		if r.IntN(4) == 0 {
+			ts = fmt.Sprintf(`,"ts":%q`, at.Add(-time.Duration(r.IntN(60))*time.Second).UTC().Format(time.RFC3339Nano))
+		}
+		m := from(at, "e0", contract.ChannelSignal, fmt.Sprintf(`{"level":%d%s}`, []int{10, 65, 90}[r.IntN(3)], ts))
+		m.Sequence = uint64(n + 1)
+		list = append(list, m)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	given := map[string]bool{}
+	node := local.New("e1", t.TempDir(), o.in, &replayed{list, cancel}, func(_ string, raw []byte) error {
+		var m command.Message
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Error(err)
+		}
+		given[m.ID.String()] = true
+		return nil
+	}, func() bool { return false }, prometheus.NewRegistry(), quiet())
+	if err := node.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	o.up(list...)
+	rows, err := o.pool.Query(t.Context(), "SELECT id::text FROM grid.commands")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if !given[id] {
+			t.Errorf("the hub alone has %s", id)
+		}
+		delete(given, id)
+	}
+	if len(given) > 0 || len(ids) == 0 {
+		t.Errorf("%d at the hub, the node alone has %v", len(ids), given)
+	}
+	t.Logf("%d commands", len(ids))
 }
 
 // TestAlarmsAndAcksInOrder: two alarms of one device in one batch, each with its acks behind it. The second supersedes nothing that is done.
