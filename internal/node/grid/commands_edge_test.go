@@ -39,6 +39,8 @@ func newBehindEdge(t *testing.T) *behindEdge {
 		b.Rules.Scenarios["flood"] = contract.Scenario{Profile: "pump", DataClass: "C0", CaseClass: "flood", Severity: contract.SeverityHigh, Title: "积水",
 			Trigger:  contract.Trigger{When: "msg.level > 80.0", Clear: "msg.level < 50.0", DedupSeconds: 5},
 			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Household", Profile: "pump", Arguments: minutes(12.0)}}}
+		b.Rules.Scenarios["ebb"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level < 50.0", Clear: "msg.level > 80.0", DedupSeconds: 5},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Cleared", Target: "Device", Profile: "pump", Arguments: minutes(2.0)}}}
 		b.Rules.Scenarios["damp"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 60.0 && msg.level < 70.0", ForSeconds: 60},
 			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Device", Profile: "pump", Arguments: minutes(1.0)}}}
 	})
