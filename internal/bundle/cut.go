@@ -14,9 +14,9 @@ import (
 // organisations, no keys of anybody but its own devices.
 //
 //	directory    the platform, its communities
-//	rules        the profiles of its fleets, the scenarios on them
+//	rules        the profiles of its fleets, the scenarios on them without whom they call
 //	edges        itself
-//	fleet.<f>, credentials.<f>   of fleets placed at edge nodes, the rows in its communities
+//	fleet.<f>, credentials.<f>   of fleets placed at edge nodes, the rows in its communities, without exact places
 type Cut struct {
 	Edge  string
 	Index contract.Index
@@ -122,6 +122,9 @@ func partitioned(f contract.Fleet, credentials contract.Credentials, rows contra
 		if row.Community == "" {
 			continue
 		}
+		if row.Device, err = rough(row.Device); err != nil {
+			return out, fmt.Errorf("device %s: %w", row.Name, err)
+		}
 		at := out.places[row.Community]
 		at.rows = append(at.rows, row)
 		out.places[row.Community] = at
@@ -131,6 +134,16 @@ func partitioned(f contract.Fleet, credentials contract.Credentials, rows contra
 		out.places[community] = at
 	}
 	return out, nil
+}
+
+// rough takes from a device what no expression of a scenario sees: its exact place, and who looks after it.
+func rough(device json.RawMessage) (json.RawMessage, error) {
+	var d contract.Device
+	if err := json.Unmarshal(device, &d); err != nil {
+		return nil, err
+	}
+	d.Longitude, d.Latitude, d.CRS, d.Maintainer, d.InstalledAt = "", "", "", "", ""
+	return contract.EncodeDevice(d), nil
 }
 
 // version names all that a cut is made from.
@@ -191,6 +204,7 @@ func rules(p Parts, fleets []string) map[string]any {
 	}
 	for name, s := range p.Scenarios {
 		if _, used := profiles[s.Profile]; used {
+			s.Responders = nil // who is called is the hub's business
 			scenarios[name] = s
 		}
 	}

@@ -23,11 +23,11 @@ func county() bundle.Parts {
 	p.Organizations["org"] = contract.Organization{KeyDigests: []string{"secret-key"}}
 	p.Datasets["secret-set"] = contract.Dataset{}
 	p.Profiles["smoke"], p.Profiles["door"] = contract.Profile{}, contract.Profile{HeartbeatSeconds: 1}
-	p.Scenarios["fire"], p.Scenarios["open"] = contract.Scenario{Profile: "smoke"}, contract.Scenario{Profile: "door"}
+	p.Scenarios["fire"], p.Scenarios["open"] = contract.Scenario{Profile: "smoke", Responders: []contract.Responder{{Duty: "secret-duty"}}}, contract.Scenario{Profile: "door"}
 	p.Fleets["smoke"] = contract.Fleet{Profile: "smoke", Placement: "Edge", Devices: map[string]contract.Device{}}
 	p.Credentials["smoke"] = contract.Credentials{Method: "Password", Devices: map[string]contract.Credential{}}
 	for _, d := range []string{"a1", "a2", "b1", "c1"} {
-		p.Fleets["smoke"].Devices[d] = contract.Device{Community: d[:1]}
+		p.Fleets["smoke"].Devices[d] = contract.Device{Community: d[:1], Longitude: "secret-place", Maintainer: "secret-org"}
 		p.Credentials["smoke"].Devices[d] = contract.Credential{PasswordHash: "hash-of-" + d}
 	}
 	p.Fleets["smoke"].Devices["store"] = contract.Device{}

@@ -93,7 +93,7 @@ func (l *Local) Lapsed() error {
 	if err == nil || errors.Is(err, intake.ErrNone) {
 		return nil
 	}
-	return fmt.Errorf("%w: devices that were let in before may come back, nobody new may come, and no command is passed on", err)
+	return fmt.Errorf("%w: devices that were let in before may come back, nobody new may come, and no command of the hub's is passed on", err)
 }
 
 // Report adds refusals, that the lease has ended, and why the newest bundle is not fully enforced, to a report.

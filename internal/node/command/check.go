@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -55,6 +56,15 @@ func (p *Problem) Error() string {
 		return p.Message
 	}
 	return "argument " + p.Argument + ": " + p.Message
+}
+
+// CodeOf gives the code of an error of this package.
+func CodeOf(err error) Code {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	return "Unknown"
 }
 
 const (

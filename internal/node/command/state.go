@@ -40,6 +40,9 @@ func After(s State, r Result) (State, bool) {
 	return next, true
 }
 
+// MaxPause is the longest time between two sendings of a command.
+const MaxPause = 30 * time.Second
+
 // FirstPause is the time from the first sending to the second. A device that speaks gets what waits for it no sooner either.
 const FirstPause = 2 * time.Second
 

@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,8 +63,10 @@ type hub struct {
 	lease    string
 	sequence int64
 	// lasts is how long a lease does.
-	lasts   time.Duration
-	hashes  map[string]string
+	lasts  time.Duration
+	hashes map[string]string
+	// more are the shards beside the credentials.
+	more    []contract.Shard
 	mark    uint64
 	inc     string
 	got     []contract.EdgeMessage
@@ -219,12 +222,12 @@ func (h *hub) up(m *nats.Msg) any {
 	return contract.EdgeBatchReply{Mark: h.mark}
 }
 
-// publish puts out a bundle with one fleet and its devices, and pushes the lease.
+// publish puts out a bundle with the devices that it names, "<fleet>.<device>" or of the fleet smokes, and pushes the lease.
 func (h *hub) publish(devices ...string) {
 	h.t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := contract.Credentials{Method: "Password", Devices: map[string]contract.Credential{}}
+	fleets := map[string]contract.Credentials{}
 	for _, d := range devices {
 		if h.hashes[d] == "" { // once: another hash is another credential
 			hash, err := password.HashGenerated(devicePassword, rand.Reader)
@@ -233,20 +236,31 @@ func (h *hub) publish(devices ...string) {
 			}
 			h.hashes[d] = hash
 		}
-		c.Devices[d] = contract.Credential{PasswordHash: h.hashes[d]}
+		fleet, name := fleetOf(d)
+		if _, ok := fleets[fleet]; !ok {
+			fleets[fleet] = contract.Credentials{Method: "Password", Devices: map[string]contract.Credential{}}
+		}
+		fleets[fleet].Devices[name] = contract.Credential{PasswordHash: h.hashes[d]}
 	}
-	sh, err := seal.Normalize(contract.Shard{Name: contract.ShardCredentials + "smokes", Roots: []string{"dizuo/credentials/smokes"},
-		Data: map[string]any{"dizuo": map[string]any{"credentials": map[string]any{"smokes": c}}}})
-	if err != nil {
-		h.t.Fatal(err)
+	shards := slices.Clone(h.more)
+	for fleet, c := range fleets {
+		shards = append(shards, shard(contract.ShardCredentials+fleet, "dizuo/credentials/"+fleet, map[string]any{"credentials": map[string]any{fleet: c}}))
 	}
-	digest, err := sh.ContentDigest()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	index := contract.Index{Shards: []contract.ShardRef{{Name: sh.Name, Digest: digest}}}
-	if h.objects[contract.ObjectName("shard", digest)], err = h.signer.Shard(sh); err != nil {
-		h.t.Fatal(err)
+	slices.SortFunc(shards, func(a, b contract.Shard) int { return strings.Compare(a.Name, b.Name) })
+	var index contract.Index
+	var err error
+	for _, sh := range shards {
+		if sh, err = seal.Normalize(sh); err != nil {
+			h.t.Fatal(err)
+		}
+		digest, err := sh.ContentDigest()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		index.Shards = append(index.Shards, contract.ShardRef{Name: sh.Name, Digest: digest})
+		if h.objects[contract.ObjectName("shard", digest)], err = h.signer.Shard(sh); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 	if h.objects[contract.ObjectName("index", index.Revision())], err = json.Marshal(index); err != nil {
 		h.t.Fatal(err)
@@ -260,6 +274,19 @@ func (h *hub) publish(devices ...string) {
 	if err := h.nc.Publish(contract.EdgeSubject(testEdge, contract.EdgeLease), []byte(h.lease)); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+func shard(name, root string, document map[string]any) contract.Shard {
+	return contract.Shard{Name: name, Roots: []string{root}, Data: map[string]any{"dizuo": document}}
+}
+
+// fleetOf gives fleet and name of a device.
+func fleetOf(device string) (fleet, name string) {
+	fleet, name, ok := strings.Cut(device, ".")
+	if !ok {
+		return "smokes", device
+	}
+	return fleet, name
 }
 
 func (h *hub) config() contract.EdgeConfig {
@@ -308,8 +335,9 @@ func (h *hub) start(c contract.EdgeConfig) (stop func()) {
 func (h *hub) device(c contract.EdgeConfig, name string) (mqtt.Client, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(h.root)
-	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(fmt.Sprintf("ssl://127.0.0.1:%d", c.MQTTPort)).SetClientID(contract.ClientID("smokes", name)).
-		SetUsername(contract.DeviceID("smokes", name)).SetPassword(devicePassword).SetAutoReconnect(false).SetTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
+	fleet, name := fleetOf(name)
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(fmt.Sprintf("ssl://127.0.0.1:%d", c.MQTTPort)).SetClientID(contract.ClientID(fleet, name)).
+		SetUsername(contract.DeviceID(fleet, name)).SetPassword(devicePassword).SetAutoReconnect(false).SetTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
 	token := client.Connect()
 	if !token.WaitTimeout(10 * time.Second) {
 		return nil, errors.New("no answer")

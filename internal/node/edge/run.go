@@ -8,6 +8,7 @@
 //	outbox      what the hub has not committed yet
 //	uplink      brings it there
 //	wire        the form of it
+//	local       scenarios on what devices say, and the commands of their alarms
 //
 // A PUBACK of an edge node means what it means at the centre, and more: the message is on disk, synced. It reaches the hub once, in the
 // order in which it came, however often line and machine fail; what a damaged disk lost is said to the hub as a range.
@@ -22,6 +23,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +35,7 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/auth"
 	"github.com/dizuo/dizuo/internal/node/broker"
+	"github.com/dizuo/dizuo/internal/node/edge/local"
 	"github.com/dizuo/dizuo/internal/node/edge/outbox"
 	"github.com/dizuo/dizuo/internal/node/edge/uplink"
 	"github.com/dizuo/dizuo/internal/node/intake"
@@ -79,8 +82,12 @@ type node struct {
 	auth   *auth.Local
 	outbox *outbox.Outbox
 	disk   disk
-	reg    *prometheus.Registry
-	log    *slog.Logger
+	// scenarios give the commands of alarms, with or without the hub.
+	scenarios *local.Scenarios
+	// up is the way to the hub; nil before there is one.
+	up  atomic.Pointer[uplink.Uplink]
+	reg *prometheus.Registry
+	log *slog.Logger
 }
 
 // start brings the node to where it can let devices in.
@@ -89,7 +96,7 @@ func start(ctx context.Context, c contract.EdgeConfig, log *slog.Logger) (*node,
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
 	n.in, err = intake.Open(contract.NodeConfig{Platform: c.Platform, Role: contract.RoleEdge, Scope: contract.ScopeEdge(c.Edge), StateDir: c.StateDir, TrustFile: n.files.trust()},
-		func(shard string) bool { return strings.HasPrefix(shard, contract.ShardCredentials) }, log)
+		wants, log)
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +120,15 @@ func (n *node) prepare(ctx context.Context) error {
 	if n.outbox, err = outbox.Open(ctx, js, n.cfg.StateDir, n.log); err != nil {
 		return err
 	}
+	n.scenarios = local.New(n.cfg.Edge, n.cfg.StateDir, n.in, n.outbox, n.broker.Devices.Publish,
+		func() bool { up := n.up.Load(); return up != nil && up.Connected() }, n.reg, n.log)
 	n.auth, err = auth.NewLocal(path.Base(n.cfg.Platform), n.cfg.StateDir, n.in, n.broker.CalloutKey, n.broker.Auth, n.broker.System, n.reg, n.log)
 	return err
+}
+
+// wants says which shards the node reads: who its devices are and where they hang, and the scenarios on them.
+func wants(shard string) bool {
+	return shard == contract.ShardRules || strings.HasPrefix(shard, contract.ShardFleet) || strings.HasPrefix(shard, contract.ShardCredentials)
 }
 
 // serve runs the parts until ctx ends or one fails.
@@ -129,6 +143,7 @@ func (n *node) serve(ctx context.Context) error {
 	}
 	g.Go(func() error { return n.auth.Run(ctx) })
 	g.Go(func() error { return n.outbox.Tend(ctx) })
+	g.Go(func() error { return n.scenarios.Run(ctx) })
 	g.Go(func() error { return n.disk.watch(ctx, n.files, n.broker, free, diskEvery, n.log) })
 	g.Go(func() error { return n.follow(ctx) })
 	g.Go(func() error { return n.reach(ctx) })
@@ -182,6 +197,7 @@ func (n *node) reach(ctx context.Context) error {
 		return err
 	}
 	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log, Back: upBack}
+	n.up.Store(up)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return up.Run(ctx) })
 	g.Go(func() error { return n.in.Follow(ctx, feed{n.cfg.Edge, nc, back, &part{}}) })

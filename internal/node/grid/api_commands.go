@@ -161,7 +161,7 @@ func (a *api) toCommand(ctx context.Context, id string) (*addressee, error) {
 	if to.sender == "" {
 		return nil, refuse(http.StatusForbidden, "RoleNotAllowed", "", fmt.Sprintf("role %q may not command devices", callerOf(ctx).scope.Role))
 	}
-	if !reachable(to.fleet) {
+	if !command.Reachable(to.fleet) {
 		return nil, refuse(http.StatusConflict, reasonUnreachable, "", "commands to devices that a cloud tells apart by its payload are not carried by this version")
 	}
 	return to, nil
@@ -184,7 +184,7 @@ func (a *api) give(ctx context.Context, in *giveInput) (*output[CommandDetail], 
 	now, once := a.now().UTC(), "key\x1f"+who.scope.Organization+"\x1f"+in.Key
 	c := &Command{
 		Fleet: to.device.fleet, Device: to.name, Community: to.row.Community, Grid: to.row.Grid, Name: in.Body.Command, Arguments: args, Sender: to.sender,
-		Once: &once, Digest: contract.Digest(raw), ExpiresAt: now.Add(expiry(declared)),
+		Once: &once, Digest: contract.Digest(raw), ExpiresAt: now.Add(command.Expiry(declared)),
 	}
 	var given *Command
 	err = pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {

@@ -17,13 +17,6 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
-const (
-	// clockSkew is by how much a device's clock may be ahead before the time of arrival is taken instead.
-	clockSkew = 5 * time.Minute
-	// oldest is how far back a device may date a message.
-	oldest = 30 * 24 * time.Hour
-)
-
 type device struct{ fleet, name string }
 
 // enriched is what goes out again under CommunitySubject.
@@ -45,6 +38,8 @@ type batch struct {
 	signal []enriched
 	events []rules.Event
 	acks   []ackFrom
+	// node is the edge node whose message is being taken; empty for others.
+	node string
 	// stated are devices that said their state.
 	stated map[device]bool
 	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
@@ -61,7 +56,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 		s.w.tellProblems(s.engine.Update(b.Rules))
 		s.w.presence.update(b)
 		s.tellDrained()
-		s.forget()
+		s.reader.Update(b.Rules.Profiles, b.Fleets)
 	}
 	s.w.metrics.scenarios.Set(float64(s.engine.Loaded()))
 	due := s.watermark.Sub(s.ticked) >= tickEvery
@@ -137,36 +132,25 @@ func (b *batch) take(subject string, raw []byte, arrived, paced time.Time, id st
 	if !ok {
 		return
 	}
-	switch in.channel {
+	switch in.Channel {
 	case contract.ChannelAck:
-		b.takeAck(in.fleet, in.name, raw)
+		b.takeAck(in.Fleet, in.Device, raw, arrived)
 		return
 	case contract.ChannelState:
-		b.stated[in.device] = true
+		b.stated[device{in.Fleet, in.Device}] = true
 	}
-	m, p := b.s.w.metrics, in.payload
+	m, p := b.s.w.metrics, in.Payload
 	if len(p.Problems) > 0 {
-		b.invalid(in.fleet)
+		b.invalid(in.Fleet)
 	}
 	for _, x := range p.Problems {
-		m.fields.WithLabelValues(in.profile, x.Field, x.Reason).Inc()
+		m.fields.WithLabelValues(in.Profile, x.Field, x.Reason).Inc()
 	}
 	m.messages.WithLabelValues("taken").Inc()
-	at := arrived
-	if !p.Time.IsZero() && p.Time.Before(arrived.Add(clockSkew)) && p.Time.After(arrived.Add(-oldest)) {
-		at, id = p.Time, contentID(raw) // the same words about the same time are the same message
-	}
-	if p.ID != "" {
-		id = "id " + p.ID
-	}
-	b.keep(b.s.engine.Step(rules.Message{
-		Time: at, ID: id, Fleet: in.fleet, Device: in.name, Row: in.row, Profile: in.profile, Channel: in.channel, Payload: p.Fields,
-	}))
-	b.signal = append(b.signal, enriched{in.row.Community, in.row.Grid, in.fleet, in.name, in.channel, at.UTC(), p.Fields})
+	message := in.Message(raw, arrived, id)
+	b.keep(b.s.engine.Step(message))
+	b.signal = append(b.signal, enriched{in.Row.Community, in.Row.Grid, in.Fleet, in.Device, in.Channel, message.Time.UTC(), p.Fields})
 }
-
-// contentID names a message by what it says.
-func contentID(raw []byte) string { return contract.Digest(raw) }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -66,15 +66,15 @@ const commandColumns = `c.id, c.fleet, c.device, c.community, c.grid, c.command,
 
 // Reasons of commands that were ended, beside the codes of package command. They are stable.
 const (
-	reasonDeviceGone   = "DeviceGone"
+	reasonDeviceGone   = string(command.DeviceGone)
 	reasonDeviceMoved  = "DeviceMoved"
 	reasonScenarioGone = "ScenarioGone"
-	reasonUnreachable  = "NotReachable"
+	reasonUnreachable  = string(command.NotReachable)
 	reasonNewer        = "NewerCommand"
 	reasonRetracted    = "AlarmRetracted"
 	reasonByRequest    = "Request"
-	reasonTooLate      = "AlarmTooOld"
-	reasonTooMany      = "TooManyDevices"
+	reasonTooLate      = string(command.AlarmTooOld)
+	reasonAcknowledged = "Acknowledged"
 )
 
 // commander gives, sends and ends commands. One is shared by the API and the worker of a process; what it knows is in the database.
@@ -114,9 +114,15 @@ func oneCommand(ctx context.Context, tx pgx.Tx, where string, args ...any) (*Com
 func (m *commander) give(ctx context.Context, tx pgx.Tx, c *Command, by Actor, now time.Time, more detail) (given *Command, fresh bool, err error) {
 	for range 8 { // another transaction may give one of the same name at the same time; the later one counts
 		if c.Once != nil {
-			was, err := oneCommand(ctx, tx, "c.once = $1", *c.Once)
-			if err != nil || was != nil {
-				return was, false, err
+			was, err := oneCommand(ctx, tx, "c.once = $1 OR c.id = $2", *c.Once, c.ID)
+			if err != nil {
+				return nil, false, err
+			}
+			if was != nil {
+				if was.Once == nil || *was.Once != *c.Once { // 62 bits of a digest: nobody has seen it, and it may not stop a batch
+					m.log.Error("command not given: its id is another's", "id", c.ID, "fleet", c.Fleet)
+				}
+				return was, false, nil
 			}
 		}
 		older, err := oneCommand(ctx, tx, "c.state = 'Pending' AND c.fleet = $1 AND c.device = $2 AND c.command = $3 FOR UPDATE", c.Fleet, c.Device, c.Name)
@@ -140,22 +146,28 @@ func (m *commander) give(ctx context.Context, tx pgx.Tx, c *Command, by Actor, n
 	return nil, false, errors.New("command: others of the same name come too fast")
 }
 
-// insertCommand gives false if a unique index is in the way.
+// insertCommand gives false if a unique index is in the way. A command without an id gets one, and one without a state is Pending from now.
 func insertCommand(ctx context.Context, tx pgx.Tx, c *Command, by Actor, now time.Time) (bool, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return false, fmt.Errorf("command id: %w", err)
+	if c.ID == uuid.Nil {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return false, fmt.Errorf("command id: %w", err)
+		}
+		c.ID = id
 	}
-	c.ID, c.State, c.CreatedAt, c.NextSendAt = id, command.Pending, now, now
+	c.NextSendAt = later(c.NextSendAt, now)
+	if c.State == "" {
+		c.State, c.CreatedAt = command.Pending, now
+	}
 	c.Organization, c.Person, c.Role = by.Organization, by.Person, by.Role
 	if c.Arguments == nil {
 		c.Arguments = map[string]any{}
 	}
 	tag, err := tx.Exec(ctx, `INSERT INTO grid.commands (id, fleet, device, community, grid, command, arguments, sender, organization, person, role,
-		scenario, alarm, case_id, data_class, cause, once, digest, state, created_at, expires_at, next_send_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) ON CONFLICT DO NOTHING`,
+		scenario, alarm, case_id, data_class, cause, once, digest, state, created_at, expires_at, next_send_at, reason, finished_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT DO NOTHING`,
 		c.ID, c.Fleet, c.Device, c.Community, c.Grid, c.Name, c.Arguments, c.Sender, c.Organization, c.Person, c.Role,
-		c.Scenario, c.Alarm, c.CaseID, c.DataClass, c.Cause, c.Once, c.Digest, c.State, c.CreatedAt, c.ExpiresAt, c.NextSendAt)
+		c.Scenario, c.Alarm, c.CaseID, c.DataClass, c.Cause, c.Once, c.Digest, c.State, c.CreatedAt, c.ExpiresAt, c.NextSendAt, c.Reason, c.FinishedAt)
 	if err != nil {
 		return false, fmt.Errorf("insert command: %w", err)
 	}
@@ -215,19 +227,20 @@ func safeState(b *intake.Bundle, c *Command, now time.Time) *Command {
 		return nil
 	}
 	p := b.Rules.Profiles[b.Fleets[c.Fleet].Profile]
-	k, args, err := command.CheckSafe(p, c.Name, p.Commands[c.Name].SafeState)
-	if err != nil || k.SafeState == nil {
+	args, expires, ok := command.SafeState(p, c.Name, now)
+	if !ok {
 		return nil
 	}
 	once := "safe\x1f" + c.ID.String()
-	return &Command{
+	safe := &Command{
 		Fleet: c.Fleet, Device: c.Device, Community: c.Community, Grid: c.Grid, Name: c.Name, Arguments: args, Sender: senderSafe,
-		Scenario: c.Scenario, CaseID: c.CaseID, DataClass: c.DataClass, Cause: &c.ID, Once: &once, ExpiresAt: now.Add(expiry(k)),
+		Scenario: c.Scenario, CaseID: c.CaseID, DataClass: c.DataClass, Cause: &c.ID, Once: &once, ExpiresAt: expires,
 	}
+	if c.Sender == command.SenderScenario { // an edge node may send it, too
+		safe.ID = command.SafeID(c.ID, c.State)
+	}
+	return safe
 }
-
-// expiry of a command.
-func expiry(k contract.Command) time.Duration { return time.Duration(k.ExpiresSeconds) * time.Second }
 
 // unsendable says why what was given may not be sent to its device by its sender as the bundle stands now; empty if it may. What is sent is
 // not looked at: see recheck. It is pure.
@@ -239,7 +252,7 @@ func unsendable(b *intake.Bundle, c *Command) string {
 		return reasonDeviceGone
 	case row.Community != c.Community || row.Grid != c.Grid:
 		return reasonDeviceMoved
-	case !reachable(f):
+	case !command.Reachable(f):
 		return reasonUnreachable
 	}
 	switch c.Sender {
@@ -257,12 +270,6 @@ func unsendable(b *intake.Bundle, c *Command) string {
 		}
 	}
 	return ""
-}
-
-// reachable says whether this version carries commands to the devices of a fleet: to all that have topics of their own. What a cloud tells
-// apart by its payload has none.
-func reachable(f contract.Fleet) bool {
-	return f.AccessMode != contract.AccessPlatform || f.Mapping == nil || f.Mapping.Device == ""
 }
 
 // route gives the messages by which something reaches a device: one on its own subject, or one to each edge node of its community.
@@ -303,22 +310,16 @@ func recheck(b *intake.Bundle, c *Command) string {
 	return ""
 }
 
-// codeOf gives the code of a *command.Problem.
-func codeOf(err error) string {
-	var p *command.Problem
-	if errors.As(err, &p) {
-		return string(p.Code)
-	}
-	return "Unknown"
-}
+// codeOf gives the code of an error of package command.
+func codeOf(err error) string { return string(command.CodeOf(err)) }
 
 // withdraw takes back a command that is locked in tx. One whose place a newer one took is not: its safe state would undo the newer one.
 func (m *commander) withdraw(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Command, reason string, by Actor, now time.Time) error {
 	if !c.State.Withdrawable() || c.Sender == senderSafe {
 		return errAction{fmt.Errorf("command is %s; only one that is Pending, Received or Done, and no safe state, can be withdrawn", c.State)}
 	}
-	newer, err := oneCommand(ctx, tx, "c.fleet = $1 AND c.device = $2 AND c.command = $3 AND c.id > $4 AND c.state IN ('Pending', 'Received', 'Done') ORDER BY c.id DESC LIMIT 1",
-		c.Fleet, c.Device, c.Name, c.ID)
+	newer, err := oneCommand(ctx, tx, "c.fleet = $1 AND c.device = $2 AND c.command = $3 AND (c.created_at, c.id) > ($4, $5) AND c.state IN ('Pending', 'Received', 'Done') ORDER BY c.created_at DESC, c.id DESC LIMIT 1",
+		c.Fleet, c.Device, c.Name, c.CreatedAt, c.ID)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,10 +24,16 @@ const stateFloor = time.Minute
 type ackFrom struct {
 	device
 	command.Ack
+	// edge is the node through whose outbox it came, and at when it came there; both are empty otherwise.
+	edge string
+	at   time.Time
+	// heard is when it came here, behind so many events of its batch.
+	heard  time.Time
+	behind int
 }
 
 // takeAck keeps an ack for the transaction. What is no ack is counted and never stops others.
-func (b *batch) takeAck(fleet, name string, raw []byte) {
+func (b *batch) takeAck(fleet, name string, raw []byte, arrived time.Time) {
 	m := b.s.w.metrics
 	a, err := command.ParseAck(raw)
 	switch {
@@ -35,58 +42,146 @@ func (b *batch) takeAck(fleet, name string, raw []byte) {
 	case err != nil:
 		m.acks.WithLabelValues("malformed").Inc()
 	default:
-		b.acks = append(b.acks, ackFrom{device{fleet, name}, a})
+		from := ackFrom{device: device{fleet, name}, Ack: a, edge: b.node, heard: b.now, behind: len(b.events)}
+		if b.node != "" {
+			from.at = arrived
+		}
+		b.acks = append(b.acks, from)
 	}
 }
 
 // commands does what a batch says about commands, in its transaction: acks first, so that a device which speaks is not sent again what it
-// has just acknowledged; then alarms; then who spoke gets what waits for them.
+// has just acknowledged; then alarms, and with them the acks once more that were for nothing yet, for an edge node gives the commands of its
+// alarms by itself; then who spoke gets what waits for them.
 func (b *batch) commands(ctx context.Context, tx pgx.Tx) error {
 	m := b.s.w.commander
 	now := m.now().UTC()
 	// Always in one order, as others lock commands: by id.
 	slices.SortStableFunc(b.acks, func(x, y ackFrom) int { return strings.Compare(x.ID.String(), y.ID.String()) })
-	for _, a := range b.acks {
-		if err := m.acknowledge(ctx, tx, a, now); err != nil {
-			return fmt.Errorf("ack of device %s.%s: %w", a.fleet, a.name, err)
-		}
+	unmatched, err := m.acknowledgeAll(ctx, tx, b.acks, now)
+	if err != nil {
+		return err
 	}
-	for _, e := range b.events {
-		if err := m.alarm(ctx, tx, b.s.bundle, e, now); err != nil {
-			return fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
-		}
+	if unmatched, err = b.alarms(ctx, tx, unmatched, now); err != nil {
+		return err
 	}
+	b.s.early = early(unmatched, b.now)
+	// Of another device, of a former desired state, repeated, or of nothing at all.
+	m.metrics.acks.WithLabelValues("unmatched").Add(float64(len(unmatched) - len(b.s.early)))
 	return b.spoken(ctx, tx, now)
 }
 
-// acknowledge takes an ack to the command or the desired state that it names, of this very device.
-func (m *commander) acknowledge(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) error {
+// alarms gives the commands of alarms. Acks that were for nothing yet are looked at again in their place among them: what a device
+// acknowledged before the next alarm is not superseded by that. It gives those that are still for nothing.
+func (b *batch) alarms(ctx context.Context, tx pgx.Tx, unmatched []ackFrom, now time.Time) (still []ackFrom, err error) {
+	m, last := b.s.w.commander, len(b.events)
+	slices.SortStableFunc(unmatched, func(x, y ackFrom) int { return x.behind - y.behind })
+	unmatched = append(unmatched, b.s.early...)
+	for n := 0; n <= last; n++ {
+		here := 0
+		for here < len(unmatched) && (n == last || unmatched[here].behind <= n) {
+			here++
+		}
+		rest, err := m.acknowledgeAll(ctx, tx, unmatched[:here], now)
+		if err != nil {
+			return nil, err
+		}
+		still, unmatched = append(still, rest...), unmatched[here:]
+		if n == last {
+			return still, nil
+		}
+		e := b.events[n]
+		if err := m.alarm(ctx, tx, b.s.bundle, e, now); err != nil {
+			return nil, fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
+		}
+	}
+	return still, nil
+}
+
+const (
+	// earlyFor is how long an ack from an edge node waits for its command: an alarm by the passing of time comes about here a little later than
+	// there, once it is known that the node has said everything up to then. maxEarly bounds those that wait, earlyOfOne those of one device.
+	earlyFor             = time.Minute
+	maxEarly, earlyOfOne = 1024, 8
+)
+
+// early gives the acks that wait for their command. A restart forgets them: then a command that the node gave stays without its ack here, or
+// is sent once more. It is pure.
+func early(unmatched []ackFrom, now time.Time) (out []ackFrom) {
+	of := map[device]int{}
+	for _, a := range unmatched {
+		if a.edge == "" || len(out) >= maxEarly || of[a.device] >= earlyOfOne || now.Sub(a.heard) > earlyFor {
+			continue
+		}
+		of[a.device]++
+		a.behind = math.MaxInt
+		out = append(out, a)
+	}
+	return out
+}
+
+// acknowledgeAll takes acks to what they name, and gives those that name nothing.
+func (m *commander) acknowledgeAll(ctx context.Context, tx pgx.Tx, acks []ackFrom, now time.Time) (unmatched []ackFrom, err error) {
+	for _, a := range acks {
+		known, err := m.acknowledge(ctx, tx, a, now)
+		if err != nil {
+			return nil, fmt.Errorf("ack of device %s.%s: %w", a.fleet, a.name, err)
+		}
+		if !known {
+			unmatched = append(unmatched, a)
+		}
+	}
+	return unmatched, nil
+}
+
+// acknowledge takes an ack to the command or the desired state that it names, of this very device; known is false if there is none.
+func (m *commander) acknowledge(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) (known bool, err error) {
 	c, err := oneCommand(ctx, tx, "c.id = $1 AND c.fleet = $2 AND c.device = $3 FOR UPDATE", a.ID, a.fleet, a.name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if c == nil {
 		return m.acknowledgeDesired(ctx, tx, a, now)
 	}
-	next, moved := command.After(c.State, a.Result)
+	from, when, more := c.State, now, detail{"result": a.Result}
+	behind := a.edge != "" && c.State == command.Expired && c.AcknowledgedAt == nil && !a.at.After(c.ExpiresAt)
+	if behind { // said in time, and heard here behind a cut line: it had not expired
+		from, when, more = command.Pending, a.at, detail{"result": a.Result, "edge": a.edge, "at": a.at}
+	}
+	next, moved := command.After(from, a.Result)
 	if !moved {
-		return m.lateAck(ctx, tx, c, a, now)
+		return true, m.lateAck(ctx, tx, c, a, now)
 	}
 	m.metrics.acks.WithLabelValues(string(a.Result)).Inc()
 	m.metrics.commands.WithLabelValues(string(next), "").Inc()
-	from := c.State
-	c.State, c.Detail = next, a.Detail
+	from = c.State
+	c.State, c.Detail, c.FinishedAt = next, a.Detail, nil
 	if c.AcknowledgedAt == nil {
-		c.AcknowledgedAt = &now
+		c.AcknowledgedAt = &when
 	}
 	if next.Final() {
-		c.FinishedAt = &now
+		c.FinishedAt = &when
 	}
-	if _, err := tx.Exec(ctx, "UPDATE grid.commands SET state = $2, detail = $3, acknowledged_at = $4, finished_at = $5 WHERE id = $1",
-		c.ID, c.State, c.Detail, c.AcknowledgedAt, c.FinishedAt); err != nil {
-		return fmt.Errorf("command %s: %w", c.ID, err)
+	if behind {
+		c.Reason = ""
 	}
-	return recordCommand(ctx, tx, c, "Acknowledge", from, deviceActor, now, detail{"result": a.Result})
+	if _, err := tx.Exec(ctx, "UPDATE grid.commands SET state = $2, detail = $3, acknowledged_at = $4, finished_at = $5, reason = $6 WHERE id = $1",
+		c.ID, c.State, c.Detail, c.AcknowledgedAt, c.FinishedAt, c.Reason); err != nil {
+		return true, fmt.Errorf("command %s: %w", c.ID, err)
+	}
+	if err := recordCommand(ctx, tx, c, "Acknowledge", from, deviceActor, now, more); err != nil || !behind {
+		return true, err
+	}
+	return true, m.dropSafeState(ctx, tx, c, now)
+}
+
+// dropSafeState ends the safe state that was to follow a command which the device had acknowledged after all, if it was never sent.
+func (m *commander) dropSafeState(ctx context.Context, tx pgx.Tx, c *Command, now time.Time) error {
+	safe, err := oneCommand(ctx, tx, "c.cause = $1 AND c.state = 'Pending' AND c.sent = 0 FOR UPDATE", c.ID)
+	if err != nil || safe == nil {
+		return err
+	}
+	return m.end(ctx, tx, safe, command.Void, reasonAcknowledged, system, now)
 }
 
 // lateAck counts an ack that changes nothing. The first one after the end goes into the history: the device did what nobody waited for.
@@ -104,26 +199,25 @@ func (m *commander) lateAck(ctx context.Context, tx pgx.Tx, c *Command, a ackFro
 
 // acknowledgeDesired is acknowledge for a desired state. One goes again to a device whenever that comes back or says its state; the same
 // answer each time does not fill the history.
-func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) error {
+func (m *commander) acknowledgeDesired(ctx context.Context, tx pgx.Tx, a ackFrom, now time.Time) (known bool, err error) {
 	var version int
 	var same bool
-	err := tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + CASE WHEN h.same THEN 0 ELSE 1 END
+	err = tx.QueryRow(ctx, `UPDATE grid.desired SET state = $4, detail = $5, acknowledged_at = $6, version = version + CASE WHEN h.same THEN 0 ELSE 1 END
 		FROM (SELECT coalesce((SELECT id = $1 AND detail->>'result' = $4 FROM grid.desired_history
 			WHERE fleet = $2 AND device = $3 ORDER BY n DESC LIMIT 1), false) AS same) h
 		WHERE id = $1 AND fleet = $2 AND device = $3 AND state IN ('Pending', 'Received') AND state <> $4 RETURNING version, h.same`,
 		a.ID, a.fleet, a.name, string(a.Result), a.Detail, now).Scan(&version, &same)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		m.metrics.acks.WithLabelValues("unmatched").Inc() // of another device, of a former desired state, repeated, or of nothing at all
-		return nil
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("desired state: %w", err)
+		return false, fmt.Errorf("desired state: %w", err)
 	}
 	m.metrics.acks.WithLabelValues(string(a.Result)).Inc()
 	if same {
-		return nil
+		return true, nil
 	}
-	return recordDesired(ctx, tx, a.fleet, a.name, version, a.ID, "Acknowledge", "", deviceActor, now, detail{"result": a.Result})
+	return true, recordDesired(ctx, tx, a.fleet, a.name, version, a.ID, "Acknowledge", "", deviceActor, now, detail{"result": a.Result})
 }
 
 // spoken brings forward what waits for devices that were just heard: they are there. It must run before presence hears of the batch, because

@@ -2,9 +2,7 @@ package grid
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,23 +13,23 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
-// maxTargets bounds the devices of one command of an alarm.
-const maxTargets = 500
+// atNodeFirst is how long the edge node that gives a command by itself has for it, before it is sent from here as well: usually the
+// device's ack is here by then.
+const atNodeFirst = 2 * time.Second
 
 // alarm gives the commands that a scenario sends when an alarm is raised or cleared, each once for each alarm however often its messages
 // are taken; and takes back those of an alarm that late evidence retracts.
 func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
-	key := strings.Join([]string{e.Scenario, e.Fleet, e.Device, e.Start.UTC().Format(time.RFC3339Nano)}, "\x1f")
+	a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 	if e.Kind == rules.Retracted {
-		return m.retract(ctx, tx, b, key, now)
+		return m.retract(ctx, tx, b, a.Key(), now)
 	}
 	s := b.Rules.Scenarios[e.Scenario]
-	row, ok := b.Fleets[e.Fleet].Devices[e.Device]
-	if !ok || e.Kind != rules.Raised && e.Kind != rules.Cleared {
+	if _, ok := b.Fleets[e.Fleet].Devices[e.Device]; !ok || e.Kind != rules.Raised && e.Kind != rules.Cleared {
 		return nil
 	}
-	for i, k := range s.Commands {
-		if k.At != string(e.Kind) {
+	for place, k := range s.Commands {
+		if k.At != a.Kind {
 			continue
 		}
 		c, err := oneCase(ctx, tx, openCaseOf, e.Scenario, e.Fleet, e.Device)
@@ -39,25 +37,13 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 			return err
 		}
 		told := tally{}
-		for _, d := range targets(b, k, device{e.Fleet, e.Device}, row) {
-			once := fmt.Sprintf("alarm\x1f%s\x1f%s\x1f%d\x1f%s", key, k.At, i, contract.DeviceID(d.fleet, d.name))
-			order, reason := alarmCommand(b, e, k, d, now)
-			if reason == "" && told["Given"] >= maxTargets {
-				reason = reasonTooMany
-			}
-			if reason != "" {
-				told[reason]++
-				m.metrics.commands.WithLabelValues("Refused", reason).Inc()
-				continue
-			}
-			order.Once, order.Alarm, order.DataClass = &once, key, s.DataClass
-			if c != nil {
-				order.CaseID = &c.ID
-			}
-			if _, fresh, err := m.give(ctx, tx, order, system, now, detail{"scenario": e.Scenario}); err != nil {
+		for _, to := range command.Targets(b.Fleets, k, command.Target{Fleet: e.Fleet, Device: e.Device}) {
+			result, err := m.order(ctx, tx, b, a, place, to, c, told["Given"]+told["LeftToEdgeNode"], now)
+			if err != nil {
 				return err
-			} else if fresh {
-				told["Given"]++
+			}
+			if result != "" {
+				told[result]++
 			}
 		}
 		if c == nil || len(told) == 0 {
@@ -73,69 +59,67 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 // tally counts devices by what became of a command for them.
 type tally map[string]int
 
-// alarmCommand makes the command of an alarm for one device, or says why there is none. Its time counts from the alarm, not from now: a
-// message that was on its way for an hour must not open a door. It is pure.
-func alarmCommand(b *intake.Bundle, e rules.Event, k contract.ScenarioCommand, d device, now time.Time) (*Command, string) {
-	f := b.Fleets[d.fleet]
-	row := f.Devices[d.name]
-	c := &Command{
-		Fleet: d.fleet, Device: d.name, Community: row.Community, Grid: row.Grid, Name: k.Command, Sender: command.SenderScenario, Scenario: e.Scenario,
+// order gives one command of an alarm to one device and says what became of it: Given, LeftToEdgeNode, why it is refused, or nothing where
+// it was given before. c is the alarm's case, if it has one; before is how many devices got the command before this one.
+func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, place int, to command.Target, c *Case, before int, now time.Time) (string, error) {
+	o, code := a.Order(b.Rules, b.Fleets, place, to, now)
+	left := code == command.AlarmTooOld && atNode(b, a, to)
+	if (code == "" || left) && before >= command.MaxTargets {
+		code, left = command.TooManyDevices, false
 	}
-	declared, args, err := command.Check(b.Rules.Profiles[f.Profile], k.Command, k.Arguments, command.SenderScenario)
-	if err != nil {
-		return nil, codeOf(err)
+	if code != "" && !left {
+		m.metrics.commands.WithLabelValues("Refused", string(code)).Inc()
+		return string(code), nil
 	}
-	if reason := unsendable(b, c); reason != "" {
-		return nil, reason
+	order := &Command{
+		ID: o.ID, Fleet: to.Fleet, Device: to.Device, Community: o.Community, Grid: o.Grid, Name: o.Command, Arguments: o.Arguments,
+		Sender: command.SenderScenario, Scenario: a.Scenario, ExpiresAt: o.ExpiresAt,
+		Once: &o.Once, Alarm: a.Key(), DataClass: b.Rules.Scenarios[a.Scenario].DataClass,
 	}
-	at := e.At
-	if at.After(now) {
-		at = now
+	if c != nil {
+		order.CaseID = &c.ID
 	}
-	c.Arguments, c.ExpiresAt = args, at.Add(expiry(declared))
-	if !c.ExpiresAt.After(now) {
-		return nil, reasonTooLate
+	if left {
+		return m.leave(ctx, tx, order, a, now)
 	}
-	return c, ""
+	if atNode(b, a, to) {
+		order.NextSendAt = now.Add(atNodeFirst)
+	}
+	_, fresh, err := m.give(ctx, tx, order, system, now, detail{"scenario": a.Scenario})
+	if err != nil || !fresh {
+		return "", err
+	}
+	return "Given", nil
 }
 
-// targets lists the devices that get a command of an alarm, sorted. Two places are the same only if they have a name. It is pure.
-func targets(b *intake.Bundle, k contract.ScenarioCommand, from device, row contract.Device) (out []device) {
-	if k.Target == "Device" {
-		return []device{from}
+// leave writes a command that only the edge node can have given: when its alarm came here, it had expired. It is not sent. Whether the node
+// gave it is what the device's ack says, which comes behind the alarm; see acknowledge.
+func (m *commander) leave(ctx context.Context, tx pgx.Tx, c *Command, a command.Alarm, now time.Time) (string, error) {
+	was, err := oneCommand(ctx, tx, "c.once = $1 OR c.id = $2", *c.Once, c.ID)
+	if err != nil || was != nil {
+		return "", err
 	}
-	for fleet, f := range b.Fleets {
-		if f.Profile != k.Profile {
-			continue
-		}
-		for name, other := range f.Devices {
-			if samePlace(k.Target, row, other) {
-				out = append(out, device{fleet, name})
-			}
-		}
+	c.State, c.Reason, c.CreatedAt, c.FinishedAt = command.Expired, reasonTooLate, a.At, &c.ExpiresAt
+	inserted, err := insertCommand(ctx, tx, c, system, now)
+	if err != nil || !inserted {
+		return "", err
 	}
-	slices.SortFunc(out, compareDevices)
-	return out
+	m.metrics.commands.WithLabelValues(string(command.Expired), reasonTooLate).Inc()
+	return "LeftToEdgeNode", recordCommand(ctx, tx, c, "LeaveToEdgeNode", "", system, now, detail{"scenario": a.Scenario, "reason": reasonTooLate})
 }
 
-func samePlace(target string, a, b contract.Device) bool {
-	same := func(x, y string) bool { return x != "" && x == y }
-	if !same(a.Community, b.Community) {
+// atNode says whether an edge node gives a command of an alarm by itself: one that serves the device of the alarm and the one that gets it.
+// It is pure.
+func atNode(b *intake.Bundle, a command.Alarm, to command.Target) bool {
+	from, target := b.Fleets[a.Fleet], b.Fleets[to.Fleet]
+	community := from.Devices[a.Device].Community
+	if from.Placement != contract.PlacementEdge || target.Placement != contract.PlacementEdge || target.Devices[to.Device].Community != community {
 		return false
 	}
-	switch target {
-	case "Community":
-		return true
-	case "Grid":
-		return same(a.Grid, b.Grid)
-	case "MicroGrid":
-		return same(a.Grid, b.Grid) && same(a.MicroGrid, b.MicroGrid)
-	case "Compound":
-		return same(a.Compound, b.Compound)
-	case "Building": // a compound may be left out, but not differ
-		return a.Compound == b.Compound && same(a.Building, b.Building)
-	case "Household":
-		return same(a.Household, b.Household)
+	for _, e := range b.Edges {
+		if slices.Contains(e.Communities, community) {
+			return true
+		}
 	}
 	return false
 }

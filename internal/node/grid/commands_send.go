@@ -17,9 +17,9 @@ import (
 const (
 	// sendAtOnce bounds the commands of one transaction, and the desired states.
 	sendAtOnce = 256
-	// commandPause and desiredPause are the longest times between two sendings. A desired state does not expire, and a device that is away
-	// gets it when it speaks.
-	commandPause, desiredPause = 30 * time.Second, time.Hour
+	// desiredPause is the longest time between two sendings of a desired state. It does not expire, and a device that is away gets it when it
+	// speaks.
+	desiredPause = time.Hour
 	// withheldFor is how long what nobody vouches for waits before it is looked at again.
 	withheldFor = 5 * time.Second
 )
@@ -104,7 +104,7 @@ func (m *commander) send(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Co
 	}
 	c.Sent++
 	if _, err := tx.Exec(ctx, "UPDATE grid.commands SET sent = $2, last_sent_at = $3, next_send_at = $4 WHERE id = $1",
-		c.ID, c.Sent, now, now.Add(command.Pause(c.Sent, commandPause))); err != nil {
+		c.ID, c.Sent, now, now.Add(command.Pause(c.Sent, command.MaxPause))); err != nil {
 		return nil, fmt.Errorf("command %s: %w", c.ID, err)
 	}
 	m.metrics.sent.WithLabelValues(string(contract.ChannelCommand)).Inc()

@@ -372,9 +372,7 @@ func TestCommandIsSentAgainUntilTheDeviceAcknowledges(t *testing.T) {
 	o.say("p2", contract.ChannelTelemetry, `{"level":1}`)
 	o.worked()
 	for result, n := range map[string]float64{"malformed": 1, "unknown": 1, "unmatched": 2} {
-		if got := testutil.ToFloat64(o.svc.worker.metrics.acks.WithLabelValues(result)); got != n {
-			t.Errorf("%v acks are %s, want %v", got, result, n)
-		}
+		eventually(t, "acks that are "+result, func() bool { return testutil.ToFloat64(o.svc.worker.metrics.acks.WithLabelValues(result)) == n })
 	}
 	if c := o.state(d.ID); c.State != command.Pending || c.Sent != 4 {
 		t.Errorf("%s, sent %d times", c.State, c.Sent)
@@ -739,6 +737,9 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 	})
 	o.say("p2", contract.ChannelSignal, `{"level":90}`)
 	a, b := o.next("first of the building"), o.next("second of the building")
+	if a.Subject > b.Subject { // commands of one millisecond leave in the order of their ids
+		a, b = b, a
+	}
 	if subjects := []string{a.Subject, b.Subject}; !slices.Equal(subjects, []string{"dizuo.v1.d.pumps.p2.cmd", "dizuo.v1.d.pumps.p3.cmd"}) || !reflect.DeepEqual(a.Arguments, minutes(12.0)) {
 		t.Errorf("%v, %s", subjects, a.raw)
 	}
@@ -812,32 +813,4 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 		t.Errorf("%s", got.raw)
 	}
 	o.ended(given.ID, command.Withdrawn, "AlarmRetracted")
-}
-
-func TestTargets(t *testing.T) {
-	b := testBundle("", "")
-	at := func(community, grid, micro, compound, building, household string) contract.Device {
-		return contract.Device{Community: community, Grid: grid, MicroGrid: micro, Compound: compound, Building: building, Household: household}
-	}
-	b.Fleets = map[string]contract.Fleet{
-		"f": {Profile: "pump", Devices: map[string]contract.Device{
-			"a": at("jinghu", "g1", "m1", "east", "1", "h1"), "b": at("jinghu", "g1", "m1", "east", "1", "h2"), "c": at("jinghu", "g1", "m2", "east", "2", "h1"),
-			"d": at("jinghu", "g2", "m1", "west", "1", ""), "e": at("jinghu", "", "", "", "", ""), "x": at("other", "g1", "m1", "east", "1", "h1"),
-		}},
-		"g": {Profile: "pump", Devices: map[string]contract.Device{"a": at("jinghu", "g1", "m1", "east", "1", "h1")}},
-		"h": {Profile: "lamp", Devices: map[string]contract.Device{"a": at("jinghu", "g1", "m1", "east", "1", "h1")}},
-	}
-	for _, c := range []struct{ target, from, want string }{
-		{"Device", "a", "f.a"}, {"Household", "a", "f.a f.c g.a"}, {"Building", "a", "f.a f.b g.a"}, {"Compound", "a", "f.a f.b f.c g.a"}, {"MicroGrid", "a", "f.a f.b g.a"},
-		{"Grid", "a", "f.a f.b f.c g.a"}, {"Community", "a", "f.a f.b f.c f.d f.e g.a"}, {"Household", "e", ""}, {"Building", "e", ""}, {"Grid", "e", ""}, {"MicroGrid", "e", ""}, {"Compound", "e", ""},
-		{"Platform", "a", ""}, {"", "a", ""},
-	} {
-		var got []string
-		for _, d := range targets(b, contract.ScenarioCommand{Target: c.target, Profile: "pump"}, device{"f", c.from}, b.Fleets["f"].Devices[c.from]) {
-			got = append(got, contract.DeviceID(d.fleet, d.name))
-		}
-		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s of %s: %v, want %s", c.target, c.from, got, c.want)
-		}
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/edge/wire"
+	"github.com/dizuo/dizuo/internal/node/reading"
 )
 
 const (
@@ -23,8 +24,6 @@ const (
 	maxEdgeRequests, maxOfOneEdge = 64, 2
 	// maxEdgeWork bounds the messages from edge nodes in one transaction.
 	maxEdgeWork = 8 * contract.MaxEdgeBatch
-	// maxPaced bounds a time by an edge node's clock that limits go by, in Unix milliseconds: the year 2255, which fits nanoseconds.
-	maxPaced = 9_000_000_000_000
 	// maxFormer bounds the outboxes that a node may lose.
 	maxFormer = 64
 	// edgeWait is fetchWait while edge nodes bring something: they wait for each answer.
@@ -306,12 +305,9 @@ func (b *batch) takeFrom(name string, edge contract.Edge, incarnation string, m 
 	if ok && (!fleet.AtEdge(b.now) || !slices.Contains(edge.Communities, row.Community)) {
 		return "violation"
 	}
-	at := time.UnixMilli(m.At).UTC()
-	paced := time.UnixMilli(min(max(m.At, 0), maxPaced))
-	if at.After(b.now.Add(clockSkew)) || at.Before(b.now.Add(-oldest)) {
-		at = b.now
-	}
-	b.take(contract.DeviceSubject(m.Fleet, m.Device, m.Channel), m.Payload, at, paced, fmt.Sprintf("%s/%s/%d", name, incarnation, m.Sequence))
+	b.node = name
+	defer func() { b.node = "" }()
+	b.take(contract.DeviceSubject(m.Fleet, m.Device, m.Channel), m.Payload, reading.Arrival(m.At, b.now), reading.Paced(m.At), fmt.Sprintf("%s/%s/%d", name, incarnation, m.Sequence))
 	if !ok {
 		return "unregistered" // a row that went while its device's messages waited
 	}

@@ -16,38 +16,6 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// A limit goes by the time of arrival, and that may go back: who sends evenly within it loses nothing.
-func TestLimiterWhoseClocksGoBack(t *testing.T) {
-	now, d := time.Unix(1_800_000_000, 0), device{"f", "d"}
-	for what, begin := range map[string]time.Time{
-		"an edge node's clock that was ahead": now.Add(2 * time.Hour), "a message of now among what waited": now, "a clock that begins in 1970": time.Unix(0, 0),
-	} {
-		var l limiter
-		if !l.allow(d, 2, time.Minute, begin, now) {
-			t.Fatal("the first is refused")
-		}
-		for i := range 120 {
-			if at := now.Add(-3*time.Hour + time.Duration(i)*time.Minute); !l.allow(d, 2, time.Minute, at, now) {
-				t.Errorf("%s: message %d, one a minute, is refused", what, i)
-				break
-			}
-		}
-	}
-	var l limiter
-	for i := range 4 {
-		if at := now.Add(-time.Duration(i) * time.Hour); l.allow(d, 2, time.Minute, at, now) != (i < 2) {
-			t.Errorf("message %d: going back alone gives nothing", i)
-		}
-	}
-	for i := range 3 { // no clock of an edge node makes others' limits be forgotten
-		e := device{"f", "e"}
-		if l.allow(e, 2, time.Minute, now, now) != (i < 2) {
-			t.Errorf("message %d of a minute of two", i)
-		}
-		l.allow(d, 2, time.Minute, time.UnixMilli(maxPaced), now)
-	}
-}
-
 func limited(perMinute int32) func(*intake.Bundle) {
 	return func(b *intake.Bundle) {
 		f := b.Fleets["smokes"]

@@ -20,6 +20,7 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/process"
+	"github.com/dizuo/dizuo/internal/node/reading"
 	"github.com/dizuo/dizuo/internal/node/report"
 )
 
@@ -101,7 +102,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 	reg.MustRegister(presenceCollector{p, in, time.Now})
 	return &service{
 		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,
-		worker:  &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: deviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
+		worker:  &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: reading.DeviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
 		deliver: &deliverer{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
 		sweep:   &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
 		keep:    &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/reading"
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
@@ -48,10 +49,9 @@ type session struct {
 	// served are the edge nodes by community, of the bundle servedOf.
 	served   map[string][]string
 	servedOf *intake.Bundle
-	// mappings that were compiled, by fleet.
-	mappings map[string]compiled
-	// limits of devices, and of the signals that they send.
-	limits, signals limiter
+	reader   *reading.Reader
+	// early are acks from edge nodes whose commands have not come about here.
+	early []ackFrom
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.
@@ -60,7 +60,7 @@ func (w *worker) begin(ctx context.Context, b *intake.Bundle) (*session, error) 
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	s := &session{w: w, conn: conn, bundle: b, mappings: map[string]compiled{}}
+	s := &session{w: w, conn: conn, bundle: b, reader: w.newReader()}
 	if err := s.load(ctx); err != nil {
 		s.end()
 		return nil, err
@@ -86,6 +86,7 @@ func (s *session) load(ctx context.Context) error {
 	s.w.metrics.working.Set(1)
 	s.w.metrics.sessions.Inc()
 	var problems []rules.Problem
+	s.reader.Update(s.bundle.Rules.Profiles, s.bundle.Fleets)
 	options := s.w.engineOptions()
 	options.Until = s.until
 	s.engine, problems = rules.New(s.bundle.Rules, options)

@@ -206,6 +206,15 @@ func (e *Engine) Changed() ([]DeviceState, error) {
 	return out, nil
 }
 
+// Snapshot gives all states, sorted by device, and forgets what changed. Restore takes them back into a new engine.
+func (e *Engine) Snapshot() ([]DeviceState, error) {
+	for key := range e.devices {
+		e.dirty[key] = struct{}{}
+	}
+	all, err := e.Changed()
+	return slices.DeleteFunc(all, func(s DeviceState) bool { return s.State == nil }), err
+}
+
 func (e *Engine) marshal(key deviceKey) ([]byte, error) {
 	d := e.devices[key]
 	if d == nil || len(d.states) == 0 {

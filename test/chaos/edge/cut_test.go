@@ -64,25 +64,25 @@ func (a *agent) begin(h *hub, rate int) *load {
 }
 
 // settled waits until the hub knows all that was acknowledged, and holds what it counted against that: each once, in order. It gives
-// how many of the acknowledged were counted.
-func (h *hub) settled(lost int64) (once int) {
+// how many of the acknowledged were counted. others are messages that the ledger does not have.
+func (h *hub) settled(lost int64, others int) (once int) {
 	h.t.Helper()
 	end := time.Now()
 	eventually(h.t, "the hub knows everything", time.Minute, func() bool { return h.position().drainedTo.After(end) })
 	p := h.position()
 	_, arrived := h.ledger.counts()
 	once = h.ledger.check(h.t, int(lost))
-	if p.lost != lost || p.sequence != int64(arrived)+lost {
-		h.t.Errorf("the hub is at sequence %d with %d lost, and %d messages came", p.sequence, p.lost, arrived)
+	if p.lost != lost || p.sequence != int64(arrived+others)+lost {
+		h.t.Errorf("the hub is at sequence %d with %d lost, and %d messages came", p.sequence, p.lost, arrived+others)
 	}
-	if counted := h.counted(h.t); counted["taken"] != arrived || counted["violation"]+counted["unregistered"] > 0 {
+	if counted := h.counted(h.t); counted["taken"] != arrived+others || counted["violation"]+counted["unregistered"] > 0 {
 		h.t.Errorf("counters of the grid service: %v, and %d messages came", counted, arrived)
 	}
 	return once
 }
 
 // TestCutLine publishes at full rate, cuts the line, kills the agent twice meanwhile, and gives the line back: every acknowledged message
-// is counted once at the hub, in the order of its device.
+// is counted once at the hub, in the order of its device. While the line is cut a leak of gas closes a valve, and the hub learns of it.
 func TestCutLine(t *testing.T) {
 	asked(t)
 	cut := time.Duration(number(t, "DIZUO_CUT_SECONDS", 60)) * time.Second
@@ -108,6 +108,7 @@ func TestCutLine(t *testing.T) {
 
 	network.cut()
 	began, before := time.Now(), ackedOf(h)
+	told, others, id := l.leak(t)
 	for kill := range kills {
 		time.Sleep(time.Until(began.Add(cut * time.Duration(kill+1) / time.Duration(kills+1))))
 		a.kill()
@@ -129,11 +130,17 @@ func TestCutLine(t *testing.T) {
 	_, now := h.ledger.counts()
 	drained, peak := float64(now-arrived)/took.Seconds(), a.memory("VmHWM")
 	l.stop()
-	once := h.settled(0)
+	once := h.settled(0, others)
+	var state string
+	var times int
+	if err := h.pool.QueryRow(t.Context(), "SELECT state, sent FROM grid.commands WHERE id = $1", id).Scan(&state, &times); err != nil || state != "Done" || times != 0 {
+		t.Errorf("the hub has the node's command as %q, sent %d times: %v", state, times, err)
+	}
 	acked, _ = h.ledger.counts()
 	record(t, figure.AtLeast("edge: messages acknowledged", float64(acked), "messages", 0),
 		figure.AtLeast("edge: of these counted once at the hub, in order", 100*float64(once)/float64(acked), "%", 100),
 		figure.AtLeast(fmt.Sprintf("edge: acknowledged a second while cut, agent killed %d times", kills), during, "1/s", 0.8*float64(rate)),
+		figure.AtMost("edge: line cut, from a leak to the valve's command", float64(told.Milliseconds()), "ms", 500),
 		figure.AtLeast("edge: backlog at the end of the cut", float64(backlog), "messages", 0),
 		figure.AtMost("edge: from line back to first message", first.Sub(restored).Seconds(), "s", 0),
 		figure.AtLeast("edge: drained a second, devices going on", drained, "1/s", 0),

@@ -3,6 +3,7 @@ package edge
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/command"
 )
 
 func deviceName(n int) string { return fmt.Sprintf("d%03d", n) }
@@ -60,6 +62,9 @@ func (l *ledger) ack(device string, n int) {
 func (l *ledger) arrive(device string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.devices[device] == nil {
+		return // the detector
+	}
 	l.devices[device].arrived = append(l.devices[device].arrived, n)
 	l.arrived++
 }
@@ -160,6 +165,49 @@ func (l *load) connect(name string) (mqtt.Client, error) {
 		return nil, errors.New("no answer")
 	}
 	return client, token.Error()
+}
+
+// leak lets the detector speak and gives how long it took from then until the valve heard a command, how many messages the two sent, and the
+// command's id.
+func (l *load) leak(t *testing.T) (took time.Duration, sent int, id string) {
+	t.Helper()
+	v, err := l.connect(valve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Disconnect(100)
+	heard := make(chan command.Message, 16)
+	if token := v.Subscribe(contract.DeviceTopic(fleet, valve, contract.ChannelCommand), 0, func(_ mqtt.Client, m mqtt.Message) {
+		var is command.Message
+		if json.Unmarshal(m.Payload(), &is) == nil {
+			heard <- is
+		}
+	}); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	d, err := l.connect(detector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Disconnect(100)
+	say := func(c mqtt.Client, topic, payload string) {
+		t.Helper()
+		if token := c.Publish(topic, 1, false, payload); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+			t.Fatal(token.Error())
+		}
+		sent++
+	}
+	began := time.Now()
+	say(d, contract.DeviceTopic(fleet, detector, contract.ChannelSignal), `{"leak":true}`)
+	select {
+	case is := <-heard:
+		took = time.Since(began)
+		say(v, contract.DeviceTopic(fleet, valve, contract.ChannelAck), fmt.Sprintf(`{"id":%q,"result":"Done"}`, is.ID))
+		return took, sent, is.ID.String()
+	case <-time.After(20 * time.Second):
+		t.Fatal("the valve hears nothing though the line is cut")
+	}
+	return 0, 0, ""
 }
 
 // publish goes on until a message is not acknowledged.

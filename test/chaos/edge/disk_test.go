@@ -167,7 +167,7 @@ func TestFullDisk(t *testing.T) {
 	other.remove()
 	h.acknowledges("it goes on by itself", 500)
 	l.stop()
-	once := h.settled(0)
+	once := h.settled(0, 0)
 	acked, arrived := h.ledger.counts()
 	t.Logf("%d acknowledged, %d of them counted once, %d arrived, the agent was started again %d times", acked, once, arrived, starts())
 }

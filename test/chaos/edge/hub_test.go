@@ -29,6 +29,8 @@ const (
 	community = "jinghu"
 	// secret of every device, of the form of a generated one.
 	secret = "AAAAAAAAAAAAAAAAAAAAAA"
+	// detector and valve are devices of one household, beside those that publish at full rate.
+	detector, valve = "detector", "valve"
 )
 
 // hub is the platform: the roles broker, auth and grid over PostgreSQL.
@@ -67,17 +69,25 @@ func newHub(t *testing.T, devices int) *hub {
 		rows[deviceName(n)] = contract.Device{Community: community}
 		credentials.Devices[deviceName(n)] = contract.Credential{PasswordHash: hash}
 	}
+	for _, name := range []string{detector, valve} {
+		rows[name] = contract.Device{Community: community, Household: "h1"}
+		credentials.Devices[name] = contract.Credential{PasswordHash: hash}
+	}
+	rules := dataplane.Shard(t, contract.ShardRules, contract.Rules{
+		Profiles: map[string]contract.Profile{profile: {HeartbeatSeconds: 60, Fields: map[string]contract.Field{"n": {Type: "Integer"}, "leak": {Type: "Boolean"}},
+			Commands: map[string]contract.Command{"closeValve": {Senders: []string{"Scenario"}, ExpiresSeconds: 3600}}}},
+		Scenarios: map[string]contract.Scenario{"leak": {Profile: profile, Trigger: contract.Trigger{When: "msg.leak == true"}, DataClass: "C0",
+			Commands: []contract.ScenarioCommand{{Command: "closeValve", At: "Raised", Target: "Household", Profile: profile}}}}})
+	here := dataplane.Shard(t, contract.ShardFleet+fleet, contract.Fleet{Profile: profile, AccessMode: "Device", Placement: "Edge", Devices: rows}, "fleets", fleet)
 	h.World = dataplane.Start(t, dataplane.Options{Platform: platform, Host: hubAddress,
 		Edges: map[string]contract.EdgeCredential{edgeName: {Issuers: []string{h.edges.PEM}, KeyDigests: []string{contract.Digest(cert.Leaf.RawSubjectPublicKeyInfo)}}},
 		Shards: []contract.Shard{
 			dataplane.Shard(t, contract.ShardDirectory, contract.Directory{Platform: contract.Platform{Name: platform, TimeZone: "Asia/Shanghai"},
 				Communities: map[string]contract.Community{community: {Division: "410103001001"}}}),
-			dataplane.Shard(t, contract.ShardRules, contract.Rules{Profiles: map[string]contract.Profile{profile: {HeartbeatSeconds: 60,
-				Fields: map[string]contract.Field{"n": {Type: "Integer", Required: true}}}}, Scenarios: map[string]contract.Scenario{}}),
-			dataplane.Shard(t, contract.ShardFleet+fleet, contract.Fleet{Profile: profile, AccessMode: "Device", Placement: "Edge", Devices: rows}, "fleets", fleet),
+			rules, here,
 			dataplane.Shard(t, contract.ShardEdges, map[string]contract.Edge{edgeName: {Communities: []string{community}, AutonomySeconds: 86400}}, "edges"),
 		}})
-	h.Publish(contract.ScopeEdge(edgeName), 24*time.Hour, dataplane.Shard(t, contract.ShardCredentials+fleet, credentials, "credentials", fleet))
+	h.Publish(contract.ScopeEdge(edgeName), 24*time.Hour, dataplane.Shard(t, contract.ShardCredentials+fleet, credentials, "credentials", fleet), here, rules)
 	h.listen()
 	h.grid(service)
 	if h.pool, err = pgxpool.New(t.Context(), postgres.DSN(owner)); err != nil {

@@ -119,7 +119,7 @@ func TestTornRecord(t *testing.T) {
 	network.restore()
 	eventually(t, "the control plane hears of the loss", time.Minute, func() bool { return h.outbox().Lost == 1 })
 	l.stop()
-	once := h.settled(1)
+	once := h.settled(1, 0)
 	acked, arrived := h.ledger.counts()
 	if once != acked-1 {
 		t.Errorf("%d of %d acknowledged messages were counted, and one was torn", once, acked)

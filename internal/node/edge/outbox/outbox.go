@@ -54,6 +54,9 @@ type Outbox struct {
 	s  state
 	// purged is the sequence of the stream up to which it was purged.
 	purged uint64
+	// held is the position behind which a reader inside the node wants to begin, as it said at heldAt.
+	held   uint64
+	heldAt time.Time
 	// oldest is the arrival of the first message that waits; zero if none does.
 	oldest time.Time
 }
@@ -108,26 +111,52 @@ func (o *Outbox) Heard(mark uint64) error {
 // Next gives the messages behind mark, as many as one batch may hold; none at the end of the outbox. What is not there any more is
 // declared lost. Everything in the batch is on record as sent before Next returns.
 func (o *Outbox) Next(ctx context.Context, mark uint64) (contract.EdgeBatch, error) {
+	r, done, err := o.behind(ctx, mark)
+	if err != nil {
+		return contract.EdgeBatch{}, err
+	}
+	return *r.batch, o.sending(r.at, r.first, done)
+}
+
+// Behind is Next for a reader inside the node, of whom nothing is put on record. position is where it goes on; done says that it is at the
+// end of the outbox. A position above that end is one of messages that were lost with it: the reader is at the end then.
+func (o *Outbox) Behind(ctx context.Context, from uint64) (b contract.EdgeBatch, position uint64, done bool, err error) {
+	r, done, err := o.behind(ctx, from)
+	if err != nil {
+		return contract.EdgeBatch{}, from, false, err
+	}
+	return *r.batch, min(r.at, r.batch.Last), done, nil
+}
+
+func (o *Outbox) behind(ctx context.Context, mark uint64) (*reader, bool, error) {
 	before := o.now()
 	info, err := o.stream.Info(ctx)
 	if err != nil {
-		return contract.EdgeBatch{}, fmt.Errorf("outbox: %w", err)
+		return nil, false, fmt.Errorf("outbox: %w", err)
 	}
 	o.mu.Lock()
 	s := o.s
 	o.mu.Unlock()
 	b := contract.EdgeBatch{Incarnation: s.Incarnation, Last: s.end(info.State.LastSeq)}
-	r := reader{o: o, s: s, batch: &b, at: mark}
+	r := &reader{o: o, s: s, batch: &b, at: mark}
 	done, err := r.read(ctx, info.State)
 	if err != nil {
-		return contract.EdgeBatch{}, err
+		return nil, false, err
 	}
 	if done {
 		b.DrainedTo = before
 	} else if n := len(b.Messages); n > 0 { // the stream's times grow with its sequences
 		b.DrainedTo = time.UnixMilli(b.Messages[n-1].At)
 	}
-	return b, o.sending(r.at, r.first, done)
+	return r, done, nil
+}
+
+// Hold keeps in the outbox what lies behind a position for holdFor, though the hub has committed it: a reader inside the node begins there
+// anew after a crash.
+func (o *Outbox) Hold(position uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held, o.heldAt = position, o.now()
 }
 
 // sending puts on record that everything up to sequence is about to be sent.

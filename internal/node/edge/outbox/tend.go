@@ -13,6 +13,8 @@ const (
 	checkpointEvery = time.Second
 	// purgeEvery is how often that is taken out of the stream which the hub has committed.
 	purgeEvery = 5 * time.Second
+	// holdFor is how long Hold does: a reader that says nothing any more may not fill the outbox.
+	holdFor = time.Minute
 )
 
 // Tend looks after the outbox until ctx ends.
@@ -55,7 +57,11 @@ func (o *Outbox) Checkpoint(ctx context.Context) error {
 // Purge takes out of the stream what the hub has committed.
 func (o *Outbox) Purge(ctx context.Context) error {
 	o.mu.Lock()
-	upTo := o.s.inStream(o.s.Mark)
+	mark := o.s.Mark
+	if o.now().Sub(o.heldAt) < holdFor {
+		mark = min(mark, o.held)
+	}
+	upTo := o.s.inStream(mark)
 	due := upTo > o.purged
 	o.mu.Unlock()
 	if !due {

@@ -1,4 +1,4 @@
-package grid
+package reading
 
 import "time"
 
@@ -6,10 +6,13 @@ const (
 	// maxLimited bounds how many devices are remembered, so that memory is bounded whatever comes. A device is remembered while it has sent
 	// more than its share, so a platform of a million devices stays far below.
 	maxLimited = 1 << 17
-	// deviceBurst and cloudBurst are how much may come at once. A device that has much to say for once is heard: what is dropped was acknowledged,
+	// DeviceBurst and cloudBurst are how much may come at once. A device that has much to say for once is heard: what is dropped was acknowledged,
 	// so a limit is for what never ends. A cloud is held shorter, for its payloads cost an expression each.
-	deviceBurst, cloudBurst = time.Hour, time.Minute
+	DeviceBurst, cloudBurst = time.Hour, time.Minute
 )
+
+// device names one; of a whole fleet name is empty.
+type device struct{ fleet, name string }
 
 // limiter lets each device send so many messages a minute on average, and those of a burst at once (the generic cell rate algorithm of
 // ITU-T I.371). It goes by the time of arrival: a backlog is judged as if it had been worked off as it came. Times of arrival may go back,

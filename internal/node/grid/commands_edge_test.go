@@ -1,0 +1,323 @@
+package grid
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/command"
+	"github.com/dizuo/dizuo/internal/node/edge/local"
+	"github.com/dizuo/dizuo/internal/node/intake"
+)
+
+// behindEdge is orders with an edge node that serves pumps of its own, and a scenario on them.
+type behindEdge struct {
+	*orders
+	nc       *nats.Conn
+	sequence uint64
+}
+
+func newBehindEdge(t *testing.T) *behindEdge {
+	t.Helper()
+	o := newOrders(t, func(b *intake.Bundle) {
+		b.Edges = map[string]contract.Edge{"e1": {Communities: []string{"jinghu"}}}
+		f := b.Fleets["pumps"]
+		f.Devices = map[string]contract.Device{"e0": {Community: "jinghu", Grid: "g1", Household: "h1"}, "e1": {Community: "jinghu", Grid: "g1", Household: "h1"}}
+		f.Placement = contract.PlacementEdge
+		b.Fleets["cellars"] = f
+		b.Rules.Scenarios["flood"] = contract.Scenario{Profile: "pump", DataClass: "C0", CaseClass: "flood", Severity: contract.SeverityHigh, Title: "积水",
+			Trigger:  contract.Trigger{When: "msg.level > 80.0", Clear: "msg.level < 50.0", DedupSeconds: 5},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Household", Profile: "pump", Arguments: minutes(12.0)}}}
+		b.Rules.Scenarios["ebb"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level < 50.0", Clear: "msg.level > 80.0", DedupSeconds: 5},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Cleared", Target: "Device", Profile: "pump", Arguments: minutes(2.0)}}}
+		b.Rules.Scenarios["damp"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 60.0 && msg.level < 70.0", ForSeconds: 60},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Device", Profile: "pump", Arguments: minutes(1.0)}}}
+	})
+	o.listens()
+	nc, _ := connect(t, o.broker.ClientURL())
+	t.Cleanup(nc.Close)
+	ask[contract.HelloReply](t, nc, "e1", contract.EdgeHello, contract.Hello{Incarnation: "a"})
+	return &behindEdge{orders: o, nc: nc}
+}
+
+// up brings messages of the outbox, in one batch.
+func (o *behindEdge) up(list ...contract.EdgeMessage) {
+	o.t.Helper()
+	b := contract.EdgeBatch{Incarnation: "a"}
+	for _, m := range list {
+		o.sequence++
+		m.Sequence = o.sequence
+		b.Messages = append(b.Messages, m)
+	}
+	if r := ask[contract.EdgeBatchReply](o.t, o.nc, "e1", contract.EdgeUp, b); r.Mark != o.sequence {
+		o.t.Fatalf("%+v", r)
+	}
+}
+
+func from(at time.Time, device string, c contract.Channel, payload string) contract.EdgeMessage {
+	return contract.EdgeMessage{At: at.UnixMilli(), Fleet: "cellars", Device: device, Channel: c, Payload: []byte(payload)}
+}
+
+// id is the id that the edge node derives for the command of an alarm that e0 raised at a time.
+func (o *behindEdge) id(at time.Time, device string) uuid.UUID {
+	o.t.Helper()
+	at = at.UTC().Truncate(time.Millisecond)
+	order, code := command.Alarm{Scenario: "flood", Fleet: "cellars", Device: "e0", Start: at, At: at, Kind: "Raised"}.
+		Order(o.bundle.Rules, o.bundle.Fleets, 0, command.Target{Fleet: "cellars", Device: device}, at)
+	if code != "" {
+		o.t.Fatal(code)
+	}
+	return order.ID
+}
+
+func answered(id uuid.UUID, result string) string {
+	return fmt.Sprintf(`{"id":%q,"result":%q}`, id, result)
+}
+
+func (o *behindEdge) history(id uuid.UUID) string {
+	o.t.Helper()
+	var d CommandDetail
+	if got := o.call("GET", "/v1/commands/"+id.String(), o.boss(), nil, &d); got != 200 {
+		o.t.Fatalf("command %s: %d", id, got)
+	}
+	var out []string
+	for _, h := range d.History {
+		out = append(out, h.Action)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestCommandOfAnEdgeNodeIsNotSentAgain: the alarm and the ack of what the node gave come in one batch; and the hub's own sending is the
+// answer where no ack comes.
+func TestCommandOfAnEdgeNodeIsNotSentAgain(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now()
+	done, open := o.id(at, "e0"), o.id(at, "e1")
+	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`), from(at.Add(time.Second), "e0", contract.ChannelAck, answered(done, "Done")))
+	if c := o.state(done); c.State != command.StateDone || c.Sent != 0 {
+		t.Errorf("%s, sent %d times", c.State, c.Sent)
+	}
+	if got := o.history(done); got != "Give Acknowledge" {
+		t.Errorf("history %s", got)
+	}
+	o.nothing("what the node has time for")
+	o.advance(atNodeFirst)
+	m, err := o.wire.NextMsg(20 * time.Second)
+	for err == nil && m.Header.Get(contract.EdgeSubjectHeader) == "" {
+		m, err = o.wire.NextMsg(20 * time.Second)
+	}
+	if err != nil || m.Header.Get(contract.EdgeSubjectHeader) != "dizuo.v1.d.cellars.e1.cmd" || !strings.Contains(string(m.Data), open.String()) {
+		t.Errorf("%v, want the command that nobody acknowledged: %v", m, err)
+	}
+	o.up(from(at.Add(2*time.Second), "e1", contract.ChannelAck, answered(open, "Received")), from(at.Add(2*time.Second), "e1", contract.ChannelAck, answered(open, "Done")))
+	if c := o.state(open); c.State != command.StateDone || c.Sent != 1 {
+		t.Errorf("%s, sent %d times", c.State, c.Sent)
+	}
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE scenario = 'flood'"); n != 2 {
+		t.Errorf("%d commands, want one for each device", n)
+	}
+}
+
+// TestWhatAnEdgeNodeDidBehindACutLine: the alarm comes hours later. What the device acknowledged in time is Done; what it did not is Expired;
+// neither is sent, and no safe state follows.
+func TestWhatAnEdgeNodeDidBehindACutLine(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now().Add(-3 * time.Hour)
+	done, late := o.id(at, "e0"), o.id(at, "e1")
+	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`))
+	if c := o.state(done); c.State != command.Expired || c.Reason != "AlarmTooOld" || c.Sent != 0 || !c.CreatedAt.Equal(at.UTC().Truncate(time.Millisecond)) {
+		t.Errorf("%+v", c)
+	}
+	o.up(from(at.Add(time.Second), "e0", contract.ChannelAck, answered(done, "Received")))
+	if c := o.state(done); c.State != command.StateReceived || c.FinishedAt != nil {
+		t.Errorf("%+v", c)
+	}
+	o.up(from(at.Add(time.Minute), "e0", contract.ChannelAck, answered(done, "Done")), from(at.Add(301*time.Second), "e1", contract.ChannelAck, answered(late, "Done")))
+	if c := o.state(done); c.State != command.StateDone || c.Reason != "" || c.AcknowledgedAt == nil || !c.AcknowledgedAt.Equal(at.Add(time.Second).UTC().Truncate(time.Millisecond)) {
+		t.Errorf("%+v", c)
+	}
+	if got := o.history(done); got != "LeaveToEdgeNode Acknowledge Acknowledge" {
+		t.Errorf("history %s", got)
+	}
+	if c := o.state(late); c.State != command.Expired || o.history(late) != "LeaveToEdgeNode LateAcknowledge" {
+		t.Errorf("%+v: %s", c, o.history(late))
+	}
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.cases c JOIN grid.case_history h ON h.case_id = c.id WHERE h.action = 'Command' AND h.detail->'devices'->>'LeftToEdgeNode' = '2'"); n != 1 {
+		t.Errorf("%d entries in the case say so", n)
+	}
+	o.advance(time.Hour)
+	o.nothing("what is over")
+	// The same once more, for an engine that knows nothing.
+	o.stop()
+	if _, err := o.pool.Exec(t.Context(), "DELETE FROM grid.engine_state"); err != nil {
+		t.Fatal(err)
+	}
+	o.begin()
+	o.listens()
+	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`))
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE scenario = 'flood'"); n != 2 || o.state(done).State != command.StateDone {
+		t.Errorf("%d commands, %s", n, o.state(done).State)
+	}
+}
+
+// replayed is an outbox that gives one message after the other, each as if it were the last.
+type replayed struct {
+	list []contract.EdgeMessage
+	end  context.CancelFunc
+}
+
+func (r *replayed) Hold(uint64) {}
+
+func (r *replayed) Behind(_ context.Context, from uint64) (contract.EdgeBatch, uint64, bool, error) {
+	if from >= uint64(len(r.list)) {
+		r.end()
+		return contract.EdgeBatch{Incarnation: "a"}, from, true, nil
+	}
+	m := r.list[from]
+	return contract.EdgeBatch{Incarnation: "a", Messages: []contract.EdgeMessage{m}, DrainedTo: time.UnixMilli(m.At)}, from + 1, true, nil
+}
+
+// TestHubAndNodeDeriveTheSame: whatever devices say, some of it late, twice, or in one millisecond, the node and the hub give the same commands
+// under the same ids, and the same safe states.
+func TestHubAndNodeDeriveTheSame(t *testing.T) {
+	o := newBehindEdge(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	at := o.now().Add(-4 * time.Minute)
+	var list []contract.EdgeMessage
+	for n := range 40 {
+		if r.IntN(3) > 0 {
+			at = at.Add(time.Duration(r.IntN(8000)) * time.Millisecond)
+		}
+		ts := ""
+		if r.IntN(4) == 0 {
+			ts = fmt.Sprintf(`,"ts":%q`, at.Add(-time.Duration(r.IntN(60))*time.Second).UTC().Format(time.RFC3339Nano))
+		}
+		m := from(at, "e0", contract.ChannelSignal, fmt.Sprintf(`{"level":%d%s}`, []int{10, 65, 90}[r.IntN(3)], ts))
+		m.Sequence = uint64(n + 1)
+		list = append(list, m)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	given := map[string]bool{}
+	node := local.New("e1", t.TempDir(), o.in, &replayed{list, cancel}, func(_ string, raw []byte) error {
+		var m command.Message
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Error(err)
+		}
+		given[m.ID.String()] = true
+		return nil
+	}, func() bool { return false }, prometheus.NewRegistry(), quiet())
+	if err := node.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	o.up(list...)
+	rows, err := o.pool.Query(t.Context(), "SELECT id::text FROM grid.commands")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if !given[id] {
+			t.Errorf("the hub alone has %s", id)
+		}
+		delete(given, id)
+	}
+	if len(given) > 0 || len(ids) == 0 {
+		t.Errorf("%d at the hub, the node alone has %v", len(ids), given)
+	}
+	t.Logf("%d commands", len(ids))
+}
+
+// TestAlarmsAndAcksInOrder: two alarms of one device in one batch, each with its acks behind it. The second supersedes nothing that is done.
+func TestAlarmsAndAcksInOrder(t *testing.T) {
+	o := newBehindEdge(t)
+	first := o.now().Add(-2 * time.Minute)
+	second := first.Add(90 * time.Second)
+	var list []contract.EdgeMessage
+	for _, at := range []time.Time{first, second} {
+		list = append(list, from(at, "e0", contract.ChannelSignal, `{"level":90}`))
+		for _, d := range []string{"e0", "e1"} {
+			list = append(list, from(at.Add(time.Second), d, contract.ChannelAck, answered(o.id(at, d), "Done")))
+		}
+	}
+	o.up(list...)
+	for _, at := range []time.Time{first, second} {
+		for _, d := range []string{"e0", "e1"} {
+			if c := o.state(o.id(at, d)); c.State != command.StateDone || c.Sent != 0 {
+				t.Errorf("%s of %s: %s %s, sent %d times", d, at, c.State, c.Reason, c.Sent)
+			}
+		}
+	}
+}
+
+// TestAckThatComesBeforeItsAlarm: the node raised an alarm because time passed; the hub does so when it knows that the node has said
+// everything up to then, which is after the ack.
+func TestAckThatComesBeforeItsAlarm(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now().Add(-3 * time.Hour).Truncate(time.Millisecond)
+	due := at.Add(time.Minute)
+	order, _ := command.Alarm{Scenario: "damp", Fleet: "cellars", Device: "e0", Start: due, At: due, Kind: "Raised"}.
+		Order(o.bundle.Rules, o.bundle.Fleets, 0, command.Target{Fleet: "cellars", Device: "e0"}, due)
+	o.up(from(at, "e0", contract.ChannelTelemetry, `{"level":65}`), from(due.Add(time.Second), "e0", contract.ChannelAck, answered(order.ID, "Done")))
+	o.up(from(due.Add(2*time.Minute), "e0", contract.ChannelTelemetry, `{"level":65}`))
+	if c := o.state(order.ID); c.State != command.StateDone || c.Sent != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestAckBehindACutLineCountsByItsOwnTime: the hub took a command to have expired whose ack lay in the outbox. The safe state that was to
+// follow, and was never sent, does not.
+func TestAckBehindACutLineCountsByItsOwnTime(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now()
+	id := o.id(at, "e0")
+	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`))
+	o.advance(301 * time.Second)
+	o.ended(id, command.Expired, "")
+	safe := command.SafeID(id, command.Expired)
+	eventually(t, "safe state", func() bool { return number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE id = $1", safe) == 1 })
+	o.up(from(at.Add(time.Second), "e0", contract.ChannelAck, answered(id, "Done")))
+	if c := o.state(id); c.State != command.StateDone {
+		t.Errorf("%+v", c)
+	}
+	if c := o.state(safe); c.Sent == 0 && (c.State != command.Void || c.Reason != "Acknowledged") {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestAnotherCommandsIDStopsNothing: two names of one id, which nobody has seen, cost the second command and no more.
+func TestAnotherCommandsIDStopsNothing(t *testing.T) {
+	o := newOrders(t, func(*intake.Bundle) {})
+	id := uuid.Must(uuid.NewV7())
+	for n, once := range []string{"one", "another"} {
+		c := &Command{ID: id, Fleet: "pumps", Device: fmt.Sprintf("p%d", n), Community: "jinghu", Grid: "g1", Name: "mark", Sender: command.SenderOperator, Once: &once, ExpiresAt: o.now().Add(time.Hour)}
+		if err := pgx.BeginFunc(t.Context(), o.pool, func(tx pgx.Tx) error {
+			_, fresh, err := o.svc.api.commander.give(t.Context(), tx, c, Actor{Kind: "Person", Organization: "committee"}, o.now(), nil)
+			if fresh != (n == 0) {
+				t.Errorf("%s: given %v", once, fresh)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := o.state(id).Device; got != "p0" {
+		t.Errorf("it is of %s now", got)
+	}
+}
