@@ -145,7 +145,6 @@ func TestHighAvailabilityOnForeignAPIs(t *testing.T) {
 
 // A volume grows: the StatefulSet is made anew, for its template cannot be changed, and the claims that stand are grown.
 func TestVolumesGrow(t *testing.T) {
-	t.Parallel()
 	s := server(t, certManager(t))
 	if err := s.KubeControllers(); err != nil { // the garbage collector ends a deletion that leaves pods
 		t.Fatal(err)
@@ -211,7 +210,6 @@ func update(t *testing.T, p *v1alpha1.GridPlatform, change func()) {
 
 // What an autoscaler sets stays; what a person sets by hand does not.
 func TestAnAutoscalersNumberStays(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("scaled", ""))
 	admit(t, "scaled")
 	p := platform("scaled")

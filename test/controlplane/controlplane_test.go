@@ -138,7 +138,6 @@ func expect(t *testing.T, o interface {
 }
 
 func TestMembershipIsSaidAndHeals(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("m-home", ""), namespace("m-vendor", ""), namespace("m-county", "m-home"))
 	fleet := &v1alpha1.DeviceFleet{ObjectMeta: metav1.ObjectMeta{Name: "f", Namespace: "m-vendor"}, Spec: v1alpha1.DeviceFleetSpec{
 		ProfileRef: v1alpha1.ProfileRef{Name: "smoke-detector"}}}
@@ -167,7 +166,6 @@ func TestMembershipIsSaidAndHeals(t *testing.T) {
 }
 
 func TestMembersInDoubtAreNamed(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("q-home", ""), namespace("q-silent", ""))
 	p := platform("q-home", v1alpha1.Member{Namespace: "q-silent", Role: v1alpha1.MemberVendor}, v1alpha1.Member{Namespace: "q-typo", Role: v1alpha1.MemberVendor})
 	create(t, p)
@@ -181,7 +179,6 @@ func TestMembersInDoubtAreNamed(t *testing.T) {
 
 // What was made for a fleet goes though somebody took the fleet's finalizer off, and nothing of its neighbour.
 func TestFleetWithoutFinalizerLeavesNothing(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("o-home", ""))
 	admit(t, "o-home")
 	f, neighbour := fleet("o-home", "f"), fleet("o-home", "neighbour")
@@ -215,7 +212,6 @@ func TestFleetWithoutFinalizerLeavesNothing(t *testing.T) {
 }
 
 func TestOneDivisionHasOneCommunity(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("d-home", ""), platform("d-home"))
 	first := community("d-home", "first", "410103014006")
 	create(t, first)
@@ -242,7 +238,6 @@ func TestOneDivisionHasOneCommunity(t *testing.T) {
 }
 
 func TestWorkspaceComesAndGoes(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("w-home", ""), platform("w-home"))
 	o := community("w-home", "c", "410103014006")
 	o.Spec.Workspace = &v1alpha1.Workspace{Admins: []v1alpha1.WorkspaceSubject{{Kind: v1alpha1.SubjectGroup, Name: "w-people"}}}
@@ -287,7 +282,6 @@ func TestWorkspaceComesAndGoes(t *testing.T) {
 }
 
 func TestPlatformWaitsForAdmissionThenStands(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("a-home", ""))
 	p := platform("a-home")
 	create(t, p)

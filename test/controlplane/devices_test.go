@@ -36,7 +36,6 @@ func counted(t *testing.T, o *v1alpha1.DeviceFleet, accepted int32, codes ...v1a
 // A device belongs to the fleet that named it first, whatever the fleets are called, until that one lets go. The other learns neither
 // who it is nor anything else of it.
 func TestADeviceBelongsToTheFirstFleet(t *testing.T) {
-	t.Parallel()
 	const home, early, late = "dev-home", "dev-vendor-a", "dev-vendor-z"
 	create(t, namespace(home, ""), namespace(early, home), namespace(late, home))
 	for _, ns := range []string{home, early, late} {
@@ -78,7 +77,6 @@ func TestADeviceBelongsToTheFirstFleet(t *testing.T) {
 
 // An artefact that may not be fetched makes the fleet wait, and says why; nobody waits with it.
 func TestAnArtifactThatCannotBeFetched(t *testing.T) {
-	t.Parallel()
 	const home = "art-home"
 	create(t, namespace(home, ""))
 	admit(t, home)

@@ -46,7 +46,6 @@ func content(o client.Object) (map[string]any, error) {
 
 // Whatever a hand does to what is ours is put right.
 func TestHandEditsArePutRight(t *testing.T) {
-	t.Parallel()
 	const ns, ws = "h-home", "h-home-c"
 	create(t, namespace(ns, ""))
 	admit(t, ns)
@@ -157,7 +156,6 @@ func TestHandEditsArePutRight(t *testing.T) {
 
 // What others add beside our fields is theirs: it stays, also when we write.
 func TestForeignFieldsStay(t *testing.T) {
-	t.Parallel()
 	const ns = "k-home"
 	create(t, namespace(ns, ""))
 	admit(t, ns)

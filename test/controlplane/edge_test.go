@@ -402,7 +402,6 @@ func requestsOf(t *testing.T, ns, edge string) []cmv1.CertificateRequest {
 // An edge node from the first look to the last, with cert-manager's own controllers: token, request, approval, certificates, the bundle
 // cut to it, renewal, and decommissioning.
 func TestEdgeNodeFromTokenToDecommissioning(t *testing.T) {
-	t.Parallel()
 	b := reachable(t, "e-home")
 	f := fleet("e-home", "smoke")
 	f.Spec.Placement = v1alpha1.PlacementEdge

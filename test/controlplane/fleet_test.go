@@ -29,7 +29,6 @@ func issue(t *testing.T, ns, name string) {
 // TestRotationOfAFleetsCA: raised, the new CA is made beside the old one; when the overlap is over the old one goes, and not before the new
 // one is there.
 func TestRotationOfAFleetsCA(t *testing.T) {
-	t.Parallel()
 	const ns = "rotation"
 	create(t, namespace(ns, ""))
 	admit(t, ns)
@@ -94,7 +93,6 @@ func TestRotationOfAFleetsCA(t *testing.T) {
 
 // TestSensorsWaitForTheirGateway: a row whose gateway is not there is refused with the reason, and goes in when the gateway comes.
 func TestSensorsWaitForTheirGateway(t *testing.T) {
-	t.Parallel()
 	const ns = "gateways"
 	create(t, namespace(ns, ""))
 	admit(t, ns)

@@ -107,7 +107,6 @@ var attempts = map[string]attempt{
 
 // Each person tries everything in each namespace; what is not listed here must be refused.
 func TestPeopleDoWhatTheirRoleSaysAndNothingElse(t *testing.T) {
-	t.Parallel()
 	namespaces := []string{"r-home", "r-vendor-a", "r-vendor-b"}
 	for _, ns := range namespaces {
 		create(t, namespace(ns, ""))
@@ -154,7 +153,6 @@ func TestPeopleDoWhatTheirRoleSaysAndNothingElse(t *testing.T) {
 }
 
 func TestDeletionProtection(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("x-home", ""))
 	p := platform("x-home")
 	create(t, p)
@@ -214,7 +212,6 @@ func TestCRDsAreNotDeletedByAccident(t *testing.T) {
 
 // Who owns a namespace admits the operator there, though the operator may then do what its owner may not; who does not own it cannot.
 func TestTheOwnerOfANamespaceAdmits(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("admits-home", ""), namespace("admits-other", ""))
 	// What the cluster's own role admin holds, which the controllers of Kubernetes would put together.
 	create(t, binding("admits-home", "dizuo-admin", "owner"), binding("admits-home", "system:aggregate-to-admin", "owner"), binding("admits-home", "dizuo-county-admin", "county"))
@@ -238,7 +235,6 @@ func TestTheOwnerOfANamespaceAdmits(t *testing.T) {
 
 // A key is approved by who holds the verb approve, and by nobody else who may write the object; what is not an approval is not asked about.
 func TestEdgeNodesAreApprovedByTheVerb(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("va-home", ""), binding("va-home", "dizuo-county-admin", "gus"), binding("va-home", "dizuo-edge-approver", "hal"))
 	const key = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	writer, approver := as(t, "gus"), as(t, "hal")

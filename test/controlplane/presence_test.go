@@ -98,7 +98,6 @@ func (n nodes) tell(r contract.Report, ago time.Duration) {
 // Devices are counted by what the nodes tell, in the fleet, the community and the platform alike; when they tell no more, presence
 // is unknown. What only grows stays.
 func TestPresenceIsToldAndForgotten(t *testing.T) {
-	t.Parallel()
 	const ns = "home"
 	s, err := apiserver.Start(t.Context(), certManager(t))
 	if err != nil {

@@ -191,7 +191,6 @@ func untouched(t *testing.T, objects ...object) func() {
 // A namespace leaves in either way, or is admitted in another role. Its objects say so, lose what they claimed, and have it back
 // when the namespace is; those of another member do not notice.
 func TestANamespaceLeavesAndComesBack(t *testing.T) {
-	t.Parallel()
 	const home, leaves, stays = "l-home", "l-leaves", "l-stays"
 	judge(t, admin, home, leaves, stays)
 	create(t, namespace(home, ""), namespace(leaves, home), namespace(stays, home))
@@ -245,7 +244,6 @@ func TestANamespaceLeavesAndComesBack(t *testing.T) {
 // What an object holds, its rival gets when it lets go, however it does: by another spec, by its deletion, or because its
 // namespace leaves. While it holds it, it does not notice the rival; who comes back does not take it away again.
 func TestAClaimPassesOn(t *testing.T) {
-	t.Parallel()
 	const home, other = "g-home", "g-other"
 	judge(t, admin, home, other)
 	create(t, namespace(home, ""), namespace(other, home))
@@ -293,7 +291,6 @@ func TestAClaimPassesOn(t *testing.T) {
 
 // Two vendors give their fleets one name: the first keeps it, and the second has it when the first is deleted.
 func TestAFleetsNamePassesOn(t *testing.T) {
-	t.Parallel()
 	const home, one, two = "n-home", "n-one", "n-two"
 	judge(t, admin, home, one, two)
 	create(t, namespace(home, ""), namespace(one, home), namespace(two, home))
@@ -319,7 +316,6 @@ func TestAFleetsNamePassesOn(t *testing.T) {
 // A platform that is being deleted takes nothing in and its objects say so; when it is gone they wait for another, and have it
 // when it comes. Objects of another platform do not notice.
 func TestAPlatformEndsUnderItsCommunities(t *testing.T) {
-	t.Parallel()
 	const home, county, away = "e-home", "e-county", "e-away"
 	judge(t, admin, home, county, away)
 	create(t, namespace(home, ""), namespace(county, home), namespace(away, ""))
@@ -358,7 +354,6 @@ func TestAPlatformEndsUnderItsCommunities(t *testing.T) {
 }
 
 func TestAProfileComesAndGoes(t *testing.T) {
-	t.Parallel()
 	const home, vendor = "f-home", "f-vendor"
 	judge(t, admin, home, vendor)
 	create(t, namespace(home, ""), namespace(vendor, home))
@@ -389,7 +384,6 @@ func TestAProfileComesAndGoes(t *testing.T) {
 
 // A scenario that a platform names and that is not there harms nothing but itself.
 func TestAScenarioComesAndGoes(t *testing.T) {
-	t.Parallel()
 	const home, away = "c-home", "c-away"
 	judge(t, admin, home, away)
 	create(t, namespace(home, ""), namespace(away, ""))
@@ -418,7 +412,6 @@ func TestAScenarioComesAndGoes(t *testing.T) {
 // An agreement whose dataset is not there grants nothing and says so, also when the dataset goes because its namespace leaves the
 // platform; and it is in force again, without a word from anybody, when the dataset is back. Its neighbour does not notice.
 func TestADatasetComesAndGoes(t *testing.T) {
-	t.Parallel()
 	const home, provider = "v-home", "v-provider"
 	judge(t, admin, home, provider)
 	create(t, namespace(home, ""), namespace(provider, home))
@@ -467,7 +460,6 @@ func TestADatasetComesAndGoes(t *testing.T) {
 
 // A second platform of a namespace takes over when the first is gone, with what is there; a platform elsewhere does not notice.
 func TestASecondPlatformTakesOver(t *testing.T) {
-	t.Parallel()
 	const home, away = "t-home", "t-away"
 	judge(t, admin, home, away)
 	create(t, namespace(home, ""), namespace(away, ""))
@@ -493,7 +485,6 @@ func TestASecondPlatformTakesOver(t *testing.T) {
 
 // A fleet of a member writes to the platform's namespace, too: it goes on when the owner of that admits Dizuo.
 func TestAdmissionOfThePlatformReachesTheMembersFleets(t *testing.T) {
-	t.Parallel()
 	create(t, namespace("y-home", ""), namespace("y-vendor", "y-home"))
 	admit(t, "y-vendor")
 	f := fleet("y-vendor", "f")
@@ -505,7 +496,6 @@ func TestAdmissionOfThePlatformReachesTheMembersFleets(t *testing.T) {
 
 // A platform keeps its namespace though another that bears an earlier name was created within the same second.
 func TestTheFirstPlatformKeepsItsNamespace(t *testing.T) {
-	t.Parallel()
 	for i := range 20 {
 		ns := fmt.Sprint("z-", i)
 		create(t, namespace(ns, ""))
