@@ -591,9 +591,7 @@ func TestFullDiskShutsTheDoor(t *testing.T) {
 	go watch()
 	eventually(t, "open", g.said("open"))
 	there := func() bool { info, err := os.Stat(f.ballast()); return err == nil && info.Size() == ballastBytes }
-	if !there() {
-		t.Error("no ballast")
-	}
+	eventually(t, "ballast", there)
 	g.set(shutBelow - 1)
 	eventually(t, "shut", g.said("open shut"))
 	eventually(t, "ballast given up", func() bool { return !there() })
