@@ -507,7 +507,7 @@ func TestReportsOfEdgeNodes(t *testing.T) {
 	w.publish()
 	await(t, "the report of north to go", func() error {
 		if _, err := reports.Get(t.Context(), key); !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("%v", err)
+			return fmt.Errorf("it is there: %w", err)
 		}
 		return nil
 	}, func() { w.publish() })
