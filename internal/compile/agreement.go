@@ -113,77 +113,6 @@ func fieldOf(d *v1alpha1.Dataset, name string) *v1alpha1.DatasetField {
 	return nil
 }
 
-func guardrails(ctx context.Context, c *problems, guard *policies.Guard, o *v1alpha1.DataSharingAgreement, consumer *v1alpha1.Organization, datasets []*v1alpha1.Dataset, plan *AgreementPlan) {
-	found, err := guard.Check(ctx, GuardInput(o, consumer, datasets))
-	if err != nil {
-		c.invalid(v1alpha1.ConditionGuardrailsPassed, v1alpha1.ReasonUnknown, "", err.Error())
-		return
-	}
-	plan.Findings = found
-	for _, v := range found {
-		c.invalid(v1alpha1.ConditionGuardrailsPassed, v1alpha1.ReasonGuardrailViolated, v.Field, v.Message+" ("+v.Rule+", "+origin(v)+")")
-	}
-}
-
-func origin(v policies.Violation) string {
-	if v.Citation != "" {
-		return v.Citation
-	}
-	return v.Origin
-}
-
-// GuardInput gives what the guardrails see of an agreement: the agreement beside what it refers to, datasets in the order
-// of the spec.
-func GuardInput(o *v1alpha1.DataSharingAgreement, consumer *v1alpha1.Organization, datasets []*v1alpha1.Dataset) policies.GuardInput {
-	a := policies.GuardAgreement{
-		Name: o.Name, Consumer: policies.GuardConsumer{Name: consumer.Name, Type: string(consumer.Spec.Type)},
-		Roles: o.Spec.Roles, CaseNumberRequired: o.Spec.CaseNumberRequired != nil && *o.Spec.CaseNumberRequired,
-	}
-	for _, p := range o.Spec.Purposes {
-		a.Purposes = append(a.Purposes, string(p))
-	}
-	if b := o.Spec.LegalBasis; b != nil {
-		a.LegalBasis = &policies.GuardLegalBasis{Kind: string(b.Kind), Citation: b.Citation}
-	}
-	if i := o.Spec.ImpactAssessment; i != nil {
-		a.ImpactAssessment = i.Reference
-	}
-	from, to := validity(o)
-	a.Validity = policies.GuardValidity{NotBefore: stamp(from), NotAfter: stamp(to)}
-	for i, d := range datasets {
-		a.Datasets = append(a.Datasets, guardDataset(&o.Spec.Datasets[i], d))
-	}
-	return policies.GuardInput{Agreement: a}
-}
-
-func guardDataset(want *v1alpha1.AgreementDataset, d *v1alpha1.Dataset) policies.GuardDataset {
-	out := policies.GuardDataset{Name: d.Name, Category: string(d.Spec.Category), Sharing: string(d.Spec.Sharing)}
-	for _, name := range want.Fields {
-		f := fieldOf(d, name)
-		if f == nil {
-			continue
-		}
-		g := policies.GuardField{Name: name, Grade: string(f.Grade), Personal: string(f.Personal)}
-		if m := maskOf(want, name); m != nil {
-			g.Mask = string(m.Method)
-		}
-		out.Fields = append(out.Fields, g)
-	}
-	if want.Rows != nil {
-		out.Rows = &policies.GuardRows{Divisions: want.Rows.Divisions, Communities: want.Rows.Communities}
-	}
-	return out
-}
-
-func maskOf(want *v1alpha1.AgreementDataset, field string) *v1alpha1.FieldMask {
-	for i := range want.Masks {
-		if want.Masks[i].Field == field {
-			return &want.Masks[i]
-		}
-	}
-	return nil
-}
-
 func validity(o *v1alpha1.DataSharingAgreement) (from, to time.Time) {
 	if v := o.Spec.Validity; v != nil {
 		if v.NotBefore != nil {
@@ -194,13 +123,6 @@ func validity(o *v1alpha1.DataSharingAgreement) (from, to time.Time) {
 		}
 	}
 	return from, to
-}
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 // approvals checks that every party has signed this very text: the providers of the datasets, the consumer, and the data
@@ -322,6 +244,15 @@ func mask(want *v1alpha1.AgreementDataset, field string) contract.Mask {
 		out.To = m.Step
 	}
 	return out
+}
+
+func maskOf(want *v1alpha1.AgreementDataset, field string) *v1alpha1.FieldMask {
+	for i := range want.Masks {
+		if want.Masks[i].Field == field {
+			return &want.Masks[i]
+		}
+	}
+	return nil
 }
 
 // rows gives the row scope: what the agreement says, else the consumer's jurisdiction. A selection that selects nothing
