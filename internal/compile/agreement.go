@@ -255,23 +255,26 @@ func maskOf(want *v1alpha1.AgreementDataset, field string) *v1alpha1.FieldMask {
 	return nil
 }
 
-// rows gives the row scope: what the agreement says, else the consumer's jurisdiction. A selection that selects nothing
-// gives no row at all, never every row.
+// rows gives the row scope: the consumer's jurisdiction, narrowed by what the agreement says. A consumer without jurisdiction and a
+// selection that selects nothing give no row at all, never every row.
 func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, consumer *v1alpha1.Organization) contract.Rows {
 	if want == nil {
 		want = &v1alpha1.RowSelector{}
 	}
+	jurisdiction := consumer.Spec.Jurisdiction
+	if len(jurisdiction) == 0 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+			"Organization "+consumer.Name+" has no jurisdiction, so it reads nowhere; write spec.jurisdiction of the Organization")
+		return contract.Rows{}
+	}
 	out := contract.Rows{Divisions: want.Divisions}
 	if len(out.Divisions) == 0 {
-		out.Divisions = consumer.Spec.Jurisdiction
-	}
-	if len(out.Divisions) == 0 {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, "Organization "+consumer.Name+" has no jurisdiction; write divisions")
+		out.Divisions = jurisdiction
 	}
 	for _, d := range want.Divisions {
-		if j := consumer.Spec.Jurisdiction; len(j) > 0 && !slices.ContainsFunc(j, func(prefix string) bool { return strings.HasPrefix(d, prefix) }) {
+		if !slices.ContainsFunc(jurisdiction, func(prefix string) bool { return strings.HasPrefix(d, prefix) }) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".divisions",
-				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", d, consumer.Name, strings.Join(j, ", ")))
+				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", d, consumer.Name, strings.Join(jurisdiction, ", ")))
 		}
 	}
 	out.Communities = slices.Clone(want.Communities)
