@@ -61,15 +61,24 @@ func (s *Store) Get(ctx context.Context, key types.NamespacedName) (secret *core
 	if held := i.holds(key.Name, seen.ResourceVersion); held != nil {
 		return held.DeepCopy(), true, nil
 	}
-	secret, err = s.client.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, true, nil
-	}
-	if err != nil {
-		return nil, true, fmt.Errorf("Secret %s: %w", key, err)
+	secret, err = s.Fresh(ctx, key)
+	if secret == nil {
+		return nil, true, err
 	}
 	i.hold(secret)
 	return secret.DeepCopy(), true, nil
+}
+
+// Fresh gives a Secret of an admitted namespace from the API server itself, nil if it is not there.
+func (s *Store) Fresh(ctx context.Context, key types.NamespacedName) (*corev1.Secret, error) {
+	secret, err := s.client.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // no Secret is no error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Secret %s: %w", key, err)
+	}
+	return secret, nil
 }
 
 // Labelled gives the metadata of the Secrets of a namespace that carry labels; none where Dizuo is not admitted.
