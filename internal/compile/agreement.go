@@ -68,6 +68,7 @@ func checkAgreementServed(c *problems, o *v1alpha1.DataSharingAgreement) {
 	}
 	for i, d := range o.Spec.Datasets {
 		unserved[fmt.Sprintf("spec.datasets[%d].rows.grids", i)] = d.Rows != nil && len(d.Rows.Grids) > 0
+		unserved[fmt.Sprintf("spec.datasets[%d].rows.roster", i)] = d.Rows != nil && d.Rows.Roster != nil && *d.Rows.Roster
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
