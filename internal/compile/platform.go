@@ -91,12 +91,21 @@ func GeneratedSecrets(p *v1alpha1.GridPlatform) map[types.NamespacedName][]strin
 		return types.NamespacedName{Namespace: p.Namespace, Name: name}
 	}
 	out := map[types.NamespacedName][]string{
-		in(SecretDatabase):  {"owner", "grid", "gateway"},
+		in(SecretDatabase):  append(databaseKeys(), "owner"),
 		in(SecretCallout):   {"seed", "public"},
 		in(SecretPseudonym): {"key"},
 	}
 	if UsesEMQX(p) {
 		out[in(SecretEMQX)] = []string{"key", "secret", "dashboard"}
+	}
+	return out
+}
+
+// databaseKeys gives the keys of the passwords of all users but the owner, who may have a Secret of their own.
+func databaseKeys() []string {
+	var out []string
+	for _, user := range contract.DatabaseUsers() {
+		out = append(out, contract.DatabasePasswordKey(user))
 	}
 	return out
 }

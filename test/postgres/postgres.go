@@ -58,7 +58,11 @@ func Grid(t testing.TB) (service, owner contract.DatabaseConfig) {
 	service.User = contract.DatabaseUserGrid
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := grid.Migrate(ctx, owner, Password, Password, dataplane.Logger()); err != nil {
+	passwords := map[string]string{}
+	for _, user := range contract.DatabaseUsers() {
+		passwords[user] = Password
+	}
+	if err := grid.Migrate(ctx, owner, passwords, dataplane.Logger()); err != nil {
 		t.Fatal(err)
 	}
 	return service, owner

@@ -83,7 +83,7 @@ func database(t *testing.T) (grid, owner contract.DatabaseConfig) {
 		PasswordFile: filepath.Join(postgres.dir, "password"), CAFile: filepath.Join(postgres.dir, "ca.pem")}
 	exec1(t, owner, "CREATE DATABASE "+name)
 	owner.Name = name
-	if err := Migrate(t.Context(), owner, testPassword, testPassword, quiet()); err != nil {
+	if err := Migrate(t.Context(), owner, testPasswords(), quiet()); err != nil {
 		t.Fatal(err)
 	}
 	grid = owner
