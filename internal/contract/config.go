@@ -183,6 +183,15 @@ type GatewayConfig struct {
 	LogDir string `json:"logDir"`
 	// PseudonymKeyFile holds the key (at least 32 bytes) of subject pseudonyms and of the mask Pseudonym.
 	PseudonymKeyFile string `json:"pseudonymKeyFile"`
+	// AuditDatabase is Database as DatabaseUserAudit, VaultDatabase as DatabaseUserVault; nil ships no log, and serves no vault.
+	AuditDatabase *DatabaseConfig `json:"auditDatabase,omitempty"`
+	VaultDatabase *DatabaseConfig `json:"vaultDatabase,omitempty"`
+	// AuditKeyFile holds the key (PEM) that signs checkpoints; empty signs none.
+	AuditKeyFile string `json:"auditKeyFile,omitempty"`
+	// SourceDir holds one file per Source.DSN.
+	SourceDir string `json:"sourceDir,omitempty"`
+	// MaxUnshippedBytes is how far the log may run ahead of the platform's store before nothing is given out; 0 bounds nothing.
+	MaxUnshippedBytes int64 `json:"maxUnshippedBytes,omitempty"`
 }
 
 // DatabaseConfig is a connection to PostgreSQL.

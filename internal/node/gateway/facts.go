@@ -14,8 +14,11 @@ import (
 func (s *server) facts(r *reading, in *recordsInput) error {
 	r.id = requestID()
 	r.in = contract.DecisionInput{
-		Dataset: in.Name, Consumer: r.organization, Agreement: in.Agreement, Fields: fieldsOf(in.Fields),
-		Purpose: in.Purpose, CaseNumber: strings.TrimSpace(in.CaseNumber), Now: r.at.Unix(),
+		Contract: contract.ContractVersion, Dataset: in.Name, Consumer: r.organization, Agreement: in.Agreement, Fields: fieldsOf(in.Fields),
+		Purpose: in.Purpose, Now: r.at.Unix(),
+	}
+	if number := strings.TrimSpace(in.CaseNumber); number != "" {
+		r.in.Case = &contract.CaseFact{Number: number}
 	}
 	if in.Person == "" {
 		return nil
@@ -24,7 +27,7 @@ func (s *server) facts(r *reading, in *recordsInput) error {
 	if err != nil {
 		return err
 	}
-	r.in.Person = &contract.Person{Subject: who.Subject, Role: who.Role}
+	r.in.Person = &contract.Person{Subject: who.Subject, Roles: []string{who.Role}}
 	return nil
 }
 

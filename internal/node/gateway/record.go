@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -12,7 +13,7 @@ import (
 func (r *reading) record(kind string) contract.LogRecord {
 	out := contract.LogRecord{
 		Kind: kind, Time: time.Now().UTC(), Request: r.id, Dataset: r.in.Dataset, Consumer: r.in.Consumer,
-		Purpose: r.in.Purpose, CaseNumber: r.in.CaseNumber, Agreement: r.decision.Agreement,
+		Purpose: r.in.Purpose, Agreement: r.decision.Agreement,
 		UID: r.grant.UID, Generation: r.grant.Generation, Fields: leaving(r.decision.Fields),
 		Revision: r.policy.bundle.Lease.Revision, Lease: r.policy.bundle.Lease.Sequence,
 		Allow: r.decision.Allow, Reasons: r.decision.Reasons,
@@ -20,8 +21,11 @@ func (r *reading) record(kind string) contract.LogRecord {
 	if len(out.Fields) == 0 {
 		out.Fields = r.in.Fields // of a refusal: what was asked for
 	}
+	if r.in.Case != nil {
+		out.CaseNumber = r.in.Case.Number
+	}
 	if r.in.Person != nil {
-		out.Person, out.Role = r.in.Person.Subject, r.in.Person.Role
+		out.Person, out.Role = r.in.Person.Subject, strings.Join(r.in.Person.Roles, " ")
 	}
 	return out
 }
