@@ -49,6 +49,9 @@ const (
 	ConditionMembersAdmitted = "MembersAdmitted"
 	// ConditionAuditWitnessed: at least one witness has a fresh checkpoint of every decision log.
 	ConditionAuditWitnessed = "AuditWitnessed"
+	// ConditionGuardrailsCompiled: the city's own guardrails compile under restricted capabilities. False: the last good ones are in
+	// force. Does not feed Ready.
+	ConditionGuardrailsCompiled = "GuardrailsCompiled"
 	// ConditionBackedUp: the last scheduled backup succeeded.
 	ConditionBackedUp = "BackedUp"
 )
@@ -225,6 +228,12 @@ const (
 	ReasonRetained = "Retained"
 	// ReasonNoWitness: no audit witness is configured, or none answers: "internally consistent only".
 	ReasonNoWitness = "NoWitness"
+	// ReasonWitnessForked: a witness knows another history of a decision log than the one that it was shown.
+	ReasonWitnessForked = "WitnessForked"
+	// ReasonShippingBehind: a decision log reaches the platform's store more slowly than it grows.
+	ReasonShippingBehind = "ShippingBehind"
+	// ReasonGuardrailInvalid: a ConfigMap with guardrails is not there, does not compile, or says what it may not.
+	ReasonGuardrailInvalid = "GuardrailInvalid"
 )
 
 // Reasons about edge nodes.
@@ -257,6 +266,12 @@ const (
 	ReasonDraft = "Draft"
 	// ReasonGuardrailViolated: a guardrail refuses it; the message has its id and what to write.
 	ReasonGuardrailViolated = "GuardrailViolated"
+	// ReasonClearanceTooLow: the agreement gives data of a higher class than its consumer may have.
+	ReasonClearanceTooLow = "ClearanceTooLow"
+	// ReasonItemClaimed: another dataset has the item code.
+	ReasonItemClaimed = "ItemClaimed"
+	// ReasonSchemaNotAdmitted: the platform's `spec.members` does not let the namespace offer tables of this schema.
+	ReasonSchemaNotAdmitted = "SchemaNotAdmitted"
 	// ReasonApprovalVoid: a signature is over another digest: the substance changed after it was made.
 	ReasonApprovalVoid = "ApprovalVoid"
 	// ReasonApprovalInvalid: a signature is not by a key among the organisation's approvers.

@@ -279,6 +279,10 @@ type RowSelector struct {
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Grids []string `json:"grids,omitempty"`
+	// roster is whether each person reads only where the roster has put them on duty: in these communities and grids. The
+	// Dataset needs a gridColumn. Unset: no.
+	// +optional
+	Roster *bool `json:"roster,omitempty"`
 	// requirements are conditions on fields of the record.
 	// +optional
 	// +listType=atomic
@@ -429,6 +433,7 @@ type Obligations struct {
 }
 
 // Aggregates allows counts and sums.
+// +kubebuilder:validation:XValidation:rule="!has(self.measures) || !has(self.dimensions) || !self.measures.exists(m, m in self.dimensions)",message="a field is grouped by or summed, not both: take it out of dimensions or of measures"
 type Aggregates struct {
 	// only allows nothing but aggregates. Default: false.
 	// +optional
@@ -440,6 +445,23 @@ type Aggregates struct {
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=10000
 	SmallCell int32 `json:"smallCell,omitempty"`
+	// dimensions are the fields, as masked, by which records may be grouped. Every answer is cut from one table over all of them,
+	// so the fewer they are, the fewer groups are small. Unset: none, one figure for all.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=6
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	Dimensions []string `json:"dimensions,omitempty"`
+	// measures are the fields of type Number or Integer that may be summed. Unset: records are counted and nothing is summed.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	Measures []string `json:"measures,omitempty"`
 }
 
 // BreakGlass is reading in an emergency.
@@ -536,6 +558,26 @@ type DataSharingAgreementStatus struct {
 	// decisions counts what the gateway decided by it.
 	// +optional
 	Decisions *DecisionCounts `json:"decisions,omitempty"`
+	// relied is the digest of what the approvals rely on beside this text: the parts of Datasets and of the consumer that say
+	// which data the names in it mean.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Relied string `json:"relied,omitempty"`
+	// breakGlass counts uses of break-glass that a review has not closed.
+	// +optional
+	BreakGlass *BreakGlassCounts `json:"breakGlass,omitempty"`
+}
+
+// BreakGlassCounts counts uses of break-glass that a review has not closed.
+type BreakGlassCounts struct {
+	// pending is how many wait for their review within the time for it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Pending int64 `json:"pending"`
+	// overdue is how many were not reviewed in time. While there is one, break-glass is closed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Overdue int64 `json:"overdue"`
 }
 
 // GuardrailFinding is a guardrail that refuses an agreement.

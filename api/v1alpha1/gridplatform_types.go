@@ -972,6 +972,15 @@ type Member struct {
 	// +kubebuilder:validation:items:MaxLength=12
 	// +kubebuilder:validation:items:Pattern=`^[1-9][0-9]([0-9]{2}){0,2}([0-9]{3}){0,2}$`
 	Divisions []string `json:"divisions,omitempty"`
+	// schemas are the schemas of the platform's database whose tables Datasets of this namespace may offer. Unset: `datasets` for
+	// a `County`, none for a `Provider`, which offers tables of a PostgreSQL of its own.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z_][a-z0-9_]*$`
+	Schemas []string `json:"schemas,omitempty"`
 }
 
 // EdgePolicy says how edge nodes are taken in.
@@ -1110,6 +1119,52 @@ type GridPlatformStatus struct {
 	// lastReports is when a report of the data plane last changed this status.
 	// +optional
 	LastReports *metav1.Time `json:"lastReports,omitempty"`
+	// decisionLogs says how the gateways' decision logs stand.
+	// +optional
+	// +listType=map
+	// +listMapKey=instance
+	// +kubebuilder:validation:MaxItems=16
+	DecisionLogs []DecisionLogStatus `json:"decisionLogs,omitempty"`
+	// guardrails says which guardrails of the city's own are in force.
+	// +optional
+	Guardrails *GuardrailsStatus `json:"guardrails,omitempty"`
+}
+
+// DecisionLogStatus says how the decision log of one gateway stands.
+type DecisionLogStatus struct {
+	// instance is the gateway's instance.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Instance string `json:"instance"`
+	// sequence is the sequence of its last line.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Sequence int64 `json:"sequence"`
+	// checkpointAt is when the last checkpoint was signed.
+	// +optional
+	CheckpointAt *metav1.Time `json:"checkpointAt,omitempty"`
+	// witnessedAt is when a witness last gave a receipt for a checkpoint.
+	// +optional
+	WitnessedAt *metav1.Time `json:"witnessedAt,omitempty"`
+	// unshippedBytes is how much of it is not in the platform's store yet.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UnshippedBytes int64 `json:"unshippedBytes"`
+}
+
+// GuardrailsStatus says which guardrails of the city's own are in force.
+type GuardrailsStatus struct {
+	// digest is the digest of the rules in force.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Digest string `json:"digest,omitempty"`
+	// refused are ConfigMaps whose rules were not taken, sorted: what was last good of them stays in force.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=253
+	Refused []string `json:"refused,omitempty"`
 }
 
 // ComponentStatus says how many pods of a component are ready.

@@ -85,8 +85,8 @@ func migrate(config *string) *cobra.Command {
 			return fmt.Errorf("node configuration %s has no section grid", *config)
 		}
 		of := map[string]string{}
-		for _, user := range []string{"grid", "gateway"} {
-			raw, err := os.ReadFile(filepath.Join(passwords, user))
+		for _, user := range contract.DatabaseUsers() {
+			raw, err := os.ReadFile(filepath.Join(passwords, contract.DatabasePasswordKey(user)))
 			if err != nil {
 				return fmt.Errorf("password of %s: %w", user, err)
 			}
@@ -94,8 +94,8 @@ func migrate(config *string) *cobra.Command {
 		}
 		owner := cfg.Grid.Database
 		owner.User, owner.PasswordFile = cmp.Or(cfg.Grid.DatabaseOwner, contract.DatabaseOwner), filepath.Join(passwords, "owner")
-		return grid.Migrate(cmd.Context(), owner, of["grid"], of["gateway"], slog.Default())
+		return grid.Migrate(cmd.Context(), owner, of, slog.Default())
 	}}
-	cmd.Flags().StringVar(&passwords, "passwords", "/secrets/owner", "folder with the files owner, grid and gateway")
+	cmd.Flags().StringVar(&passwords, "passwords", "/secrets/owner", "folder with a file for the owner and each user")
 	return cmd
 }

@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
+	"slices"
 
 	"github.com/nats-io/nkeys"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -15,44 +18,49 @@ import (
 )
 
 // Generated reads the Secrets that are made once, and makes up what is missing: randomness enters the compiler here, as a
-// value.
+// value. A key that a later version adds is made up beside those that stand, and those stay as they are.
 func (r *Reader) Generated(ctx context.Context, p *v1alpha1.GridPlatform) (map[types.NamespacedName]map[string][]byte, error) {
 	out := map[types.NamespacedName]map[string][]byte{}
 	for key, names := range compile.GeneratedSecrets(p) {
 		secret, admitted, err := r.Secrets.Get(ctx, key)
+		if err == nil && secret != nil && lacks(secret.Data, names) {
+			// A cache that does not show a key yet would have it made up twice, and the second would lock out what the first opened.
+			secret, err = r.Secrets.Read(ctx, key)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if !admitted {
 			continue
 		}
-		if secret != nil {
-			out[key] = secret.Data
-			continue
+		if secret == nil {
+			secret = &corev1.Secret{}
 		}
-		if out[key], err = generate(key.Name, names); err != nil {
+		if out[key], err = fill(key.Name, secret.Data, names); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// generate makes an nkey of an account for the auth callout, and 256 random bits for everything else.
-func generate(secret string, names []string) (map[string][]byte, error) {
-	if secret == compile.SecretCallout {
-		account, err := nkeys.CreateAccount()
-		if err != nil {
-			return nil, err
-		}
-		seed, err := account.Seed()
-		if err != nil {
-			return nil, err
-		}
-		public, err := account.PublicKey()
-		return map[string][]byte{"seed": seed, "public": []byte(public)}, err
+func lacks(data map[string][]byte, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return len(data[name]) == 0 })
+}
+
+// fill gives the data of a Secret with every name: what stands, and for what is missing 256 random bits. The auth callout's two keys
+// are one pair, so they are made anew together: an nkey of an account.
+func fill(secret string, stands map[string][]byte, names []string) (map[string][]byte, error) {
+	if secret == compile.SecretCallout && lacks(stands, names) {
+		return callout()
 	}
-	out := map[string][]byte{}
+	out := maps.Clone(stands)
+	if out == nil {
+		out = map[string][]byte{}
+	}
 	for _, name := range names {
+		if len(out[name]) > 0 {
+			continue
+		}
 		raw := make([]byte, 32)
 		if _, err := rand.Read(raw); err != nil {
 			return nil, err
@@ -63,6 +71,19 @@ func generate(secret string, names []string) (map[string][]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+func callout() (map[string][]byte, error) {
+	account, err := nkeys.CreateAccount()
+	if err != nil {
+		return nil, err
+	}
+	seed, err := account.Seed()
+	if err != nil {
+		return nil, err
+	}
+	public, err := account.PublicKey()
+	return map[string][]byte{"seed": seed, "public": []byte(public)}, err
 }
 
 // EdgeToken reads the one-time token of an edge node, and makes one up where none stands. Only its salted hash goes further.

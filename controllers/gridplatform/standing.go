@@ -220,10 +220,10 @@ func conditionTrue(u *unstructured.Unstructured, name string) bool {
 	})
 }
 
-// rolesReconciled says that the roles of grid and gateway are in the database: nobody can connect before.
+// rolesReconciled says that the users of grid and gateway are in the database: nobody can connect before.
 func rolesReconciled(u *unstructured.Unstructured) bool {
 	roles, _, _ := unstructured.NestedStringSlice(u.Object, "status", "managedRolesStatus", "byStatus", "reconciled")
-	return slices.Contains(roles, contract.DatabaseUserGrid) && slices.Contains(roles, contract.DatabaseUserGateway)
+	return !slices.ContainsFunc(contract.DatabaseUsers(), func(user string) bool { return !slices.Contains(roles, user) })
 }
 
 // copying reads how the Job of a move stands.

@@ -113,8 +113,21 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 	root.SetErr(a.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{ExitUsage, err} })
 	root.AddCommand(
-		a.renderCommand(), a.lintCommand(), a.explainCommand(), a.planCommand(), a.agreementCommand(), a.keyCommand(), a.fleetCommand(), a.admitCommand(),
-		a.tokenCommand(), a.statusCommand(), a.casesCommand(), a.deviceCommand(), a.readCommand(), a.webhookCommand(), a.versionCommand(),
+		a.admitCommand(),
+		a.agreementCommand(),
+		a.casesCommand(),
+		a.deviceCommand(),
+		a.explainCommand(),
+		a.fleetCommand(),
+		a.keyCommand(),
+		a.lintCommand(),
+		a.planCommand(),
+		a.readCommand(),
+		a.renderCommand(),
+		a.statusCommand(),
+		a.tokenCommand(),
+		a.versionCommand(),
+		a.webhookCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
 	root.InitDefaultCompletionCmd()

@@ -68,6 +68,7 @@ func checkAgreementServed(c *problems, o *v1alpha1.DataSharingAgreement) {
 	}
 	for i, d := range o.Spec.Datasets {
 		unserved[fmt.Sprintf("spec.datasets[%d].rows.grids", i)] = d.Rows != nil && len(d.Rows.Grids) > 0
+		unserved[fmt.Sprintf("spec.datasets[%d].rows.roster", i)] = d.Rows != nil && d.Rows.Roster != nil && *d.Rows.Roster
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
@@ -128,77 +129,6 @@ func fieldOf(d *v1alpha1.Dataset, name string) *v1alpha1.DatasetField {
 	return nil
 }
 
-func guardrails(ctx context.Context, c *problems, guard *policies.Guard, o *v1alpha1.DataSharingAgreement, consumer *v1alpha1.Organization, datasets []*v1alpha1.Dataset, plan *AgreementPlan) {
-	found, err := guard.Check(ctx, GuardInput(o, consumer, datasets))
-	if err != nil {
-		c.invalid(v1alpha1.ConditionGuardrailsPassed, v1alpha1.ReasonUnknown, "", err.Error())
-		return
-	}
-	plan.Findings = found
-	for _, v := range found {
-		c.invalid(v1alpha1.ConditionGuardrailsPassed, v1alpha1.ReasonGuardrailViolated, v.Field, v.Message+" ("+v.Rule+", "+origin(v)+")")
-	}
-}
-
-func origin(v policies.Violation) string {
-	if v.Citation != "" {
-		return v.Citation
-	}
-	return v.Origin
-}
-
-// GuardInput gives what the guardrails see of an agreement: the agreement beside what it refers to, datasets in the order
-// of the spec.
-func GuardInput(o *v1alpha1.DataSharingAgreement, consumer *v1alpha1.Organization, datasets []*v1alpha1.Dataset) policies.GuardInput {
-	a := policies.GuardAgreement{
-		Name: o.Name, Consumer: policies.GuardConsumer{Name: consumer.Name, Type: string(consumer.Spec.Type)},
-		Roles: o.Spec.Roles, CaseNumberRequired: o.Spec.CaseNumberRequired != nil && *o.Spec.CaseNumberRequired,
-	}
-	for _, p := range o.Spec.Purposes {
-		a.Purposes = append(a.Purposes, string(p))
-	}
-	if b := o.Spec.LegalBasis; b != nil {
-		a.LegalBasis = &policies.GuardLegalBasis{Kind: string(b.Kind), Citation: b.Citation}
-	}
-	if i := o.Spec.ImpactAssessment; i != nil {
-		a.ImpactAssessment = i.Reference
-	}
-	from, to := validity(o)
-	a.Validity = policies.GuardValidity{NotBefore: stamp(from), NotAfter: stamp(to)}
-	for i, d := range datasets {
-		a.Datasets = append(a.Datasets, guardDataset(&o.Spec.Datasets[i], d))
-	}
-	return policies.GuardInput{Agreement: a}
-}
-
-func guardDataset(want *v1alpha1.AgreementDataset, d *v1alpha1.Dataset) policies.GuardDataset {
-	out := policies.GuardDataset{Name: d.Name, Category: string(d.Spec.Category), Sharing: string(d.Spec.Sharing)}
-	for _, name := range want.Fields {
-		f := fieldOf(d, name)
-		if f == nil {
-			continue
-		}
-		g := policies.GuardField{Name: name, Grade: string(f.Grade), Personal: string(f.Personal)}
-		if m := maskOf(want, name); m != nil {
-			g.Mask = string(m.Method)
-		}
-		out.Fields = append(out.Fields, g)
-	}
-	if want.Rows != nil {
-		out.Rows = &policies.GuardRows{Divisions: want.Rows.Divisions, Communities: want.Rows.Communities}
-	}
-	return out
-}
-
-func maskOf(want *v1alpha1.AgreementDataset, field string) *v1alpha1.FieldMask {
-	for i := range want.Masks {
-		if want.Masks[i].Field == field {
-			return &want.Masks[i]
-		}
-	}
-	return nil
-}
-
 func validity(o *v1alpha1.DataSharingAgreement) (from, to time.Time) {
 	if v := o.Spec.Validity; v != nil {
 		if v.NotBefore != nil {
@@ -209,13 +139,6 @@ func validity(o *v1alpha1.DataSharingAgreement) (from, to time.Time) {
 		}
 	}
 	return from, to
-}
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 // approvals checks that every party has signed this very text: the providers of the datasets, the consumer, and the data
@@ -339,23 +262,35 @@ func mask(want *v1alpha1.AgreementDataset, field string) contract.Mask {
 	return out
 }
 
-// rows gives the row scope: what the agreement says, else the consumer's jurisdiction. A selection that selects nothing
-// gives no row at all, never every row.
+func maskOf(want *v1alpha1.AgreementDataset, field string) *v1alpha1.FieldMask {
+	for i := range want.Masks {
+		if want.Masks[i].Field == field {
+			return &want.Masks[i]
+		}
+	}
+	return nil
+}
+
+// rows gives the row scope: the consumer's jurisdiction, narrowed by what the agreement says. A consumer without jurisdiction and a
+// selection that selects nothing give no row at all, never every row.
 func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, consumer *v1alpha1.Organization) contract.Rows {
 	if want == nil {
 		want = &v1alpha1.RowSelector{}
 	}
+	jurisdiction := consumer.Spec.Jurisdiction
+	if len(jurisdiction) == 0 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+			"Organization "+consumer.Name+" has no jurisdiction, so it reads nowhere; write spec.jurisdiction of the Organization")
+		return contract.Rows{}
+	}
 	out := contract.Rows{Divisions: want.Divisions}
 	if len(out.Divisions) == 0 {
-		out.Divisions = consumer.Spec.Jurisdiction
-	}
-	if len(out.Divisions) == 0 {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, "Organization "+consumer.Name+" has no jurisdiction; write divisions")
+		out.Divisions = jurisdiction
 	}
 	for _, d := range want.Divisions {
-		if j := consumer.Spec.Jurisdiction; len(j) > 0 && !slices.ContainsFunc(j, func(prefix string) bool { return strings.HasPrefix(d, prefix) }) {
+		if !slices.ContainsFunc(jurisdiction, func(prefix string) bool { return strings.HasPrefix(d, prefix) }) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".divisions",
-				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", d, consumer.Name, strings.Join(j, ", ")))
+				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", d, consumer.Name, strings.Join(jurisdiction, ", ")))
 		}
 	}
 	out.Communities = slices.Clone(want.Communities)

@@ -29,7 +29,7 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 		Fields: map[string]contract.DatasetField{},
 		Source: contract.Source{
 			Schema: contract.DatabaseSchemaDatasets, Table: table, KeyColumn: o.Spec.KeyColumn,
-			CommunityColumn: o.Spec.DivisionColumn, SubjectColumn: o.Spec.SubjectColumn,
+			DivisionColumn: o.Spec.DivisionColumn, SubjectColumn: o.Spec.SubjectColumn,
 		},
 	}
 	checkTable(&c, s, o)

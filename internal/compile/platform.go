@@ -91,12 +91,21 @@ func GeneratedSecrets(p *v1alpha1.GridPlatform) map[types.NamespacedName][]strin
 		return types.NamespacedName{Namespace: p.Namespace, Name: name}
 	}
 	out := map[types.NamespacedName][]string{
-		in(SecretDatabase):  {"owner", "grid", "gateway"},
+		in(SecretDatabase):  append(databaseKeys(), "owner"),
 		in(SecretCallout):   {"seed", "public"},
 		in(SecretPseudonym): {"key"},
 	}
 	if UsesEMQX(p) {
 		out[in(SecretEMQX)] = []string{"key", "secret", "dashboard"}
+	}
+	return out
+}
+
+// databaseKeys gives the keys of the passwords of all users but the owner, who may have a Secret of their own.
+func databaseKeys() []string {
+	var out []string
+	for _, user := range contract.DatabaseUsers() {
+		out = append(out, contract.DatabasePasswordKey(user))
 	}
 	return out
 }
@@ -185,6 +194,9 @@ func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
 		"spec.identity.oidc": o.Spec.Identity != nil && len(o.Spec.Identity.OIDC) > 0,
 		"spec.guardrails":    len(o.Spec.Guardrails) > 0,
 		"spec.pki.issuerRef": o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
+	}
+	for i, m := range o.Spec.Members {
+		unserved[fmt.Sprintf("spec.members[%d].schemas", i)] = len(m.Schemas) > 0
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {

@@ -29,6 +29,8 @@ const (
 	ShardDirectory = "directory"
 	// ShardAccess holds the Rego of policies/access, the datasets and the grants.
 	ShardAccess = "access"
+	// ShardGrants precedes two hex digits: the grants to a part of the consumers; see GrantsShard.
+	ShardGrants = "grants."
 	// ShardRules holds the device profiles and the scenarios.
 	ShardRules = "rules"
 	// ShardFleet precedes a fleet's name: its registry rows without secrets.
@@ -36,6 +38,13 @@ const (
 	// ShardCredentials precedes a fleet's name: issuers and password hashes, read by the roles broker, auth and ingest only.
 	ShardCredentials = "credentials."
 )
+
+// GrantsShard names the shard with the grants to a consumer: one of 64, so that a change ships a part and not all. Several own the root
+// "dizuo/grants": one decision needs one of them, that of its consumer.
+func GrantsShard(consumer string) string {
+	sum := sha256.Sum256([]byte(consumer))
+	return fmt.Sprintf("%s%02x", ShardGrants, sum[0]&0x3f)
+}
 
 // Index lists the shards of one revision of a bundle, sorted by name.
 type Index struct {

@@ -1,5 +1,7 @@
 package contract
 
+import "strings"
+
 // NodeConfig is the file that a node reads at start, rendered by internal/render into a ConfigMap. It holds paths and
 // names, never a secret.
 type NodeConfig struct {
@@ -181,6 +183,15 @@ type GatewayConfig struct {
 	LogDir string `json:"logDir"`
 	// PseudonymKeyFile holds the key (at least 32 bytes) of subject pseudonyms and of the mask Pseudonym.
 	PseudonymKeyFile string `json:"pseudonymKeyFile"`
+	// AuditDatabase is Database as DatabaseUserAudit, VaultDatabase as DatabaseUserVault; nil ships no log, and serves no vault.
+	AuditDatabase *DatabaseConfig `json:"auditDatabase,omitempty"`
+	VaultDatabase *DatabaseConfig `json:"vaultDatabase,omitempty"`
+	// AuditKeyFile holds the key (PEM) that signs checkpoints; empty signs none.
+	AuditKeyFile string `json:"auditKeyFile,omitempty"`
+	// SourceDir holds one file per Source.DSN.
+	SourceDir string `json:"sourceDir,omitempty"`
+	// MaxUnshippedBytes is how far the log may run ahead of the platform's store before nothing is given out; 0 bounds nothing.
+	MaxUnshippedBytes int64 `json:"maxUnshippedBytes,omitempty"`
 }
 
 // DatabaseConfig is a connection to PostgreSQL.
@@ -195,13 +206,33 @@ type DatabaseConfig struct {
 	CAFile string `json:"caFile,omitempty"`
 }
 
-// Database users. The owner runs migrations and nothing else.
+// Database users. The owner runs migrations and nothing else. The gateway has three: DatabaseUserGateway reads datasets and writes
+// nothing, DatabaseUserAudit writes the decision log and cannot change it, DatabaseUserVault maps residents and reads no dataset.
 const (
 	DatabaseName        = "dizuo"
 	DatabaseOwner       = "dizuo"
 	DatabaseUserGrid    = "dizuo_grid"
 	DatabaseUserGateway = "dizuo_gateway"
-	// DatabaseSchemaGrid holds cases; DatabaseSchemaDatasets holds tables that datasets are read from.
+	DatabaseUserAudit   = "dizuo_audit"
+	DatabaseUserVault   = "dizuo_vault"
+	// DatabaseSchemaGrid holds cases; DatabaseSchemaDatasets holds tables that datasets are read from; DatabaseSchemaAudit holds
+	// decision logs; DatabaseSchemaVault says who a subject is; DatabaseSchemaPlatform has views of what the platform itself may share.
 	DatabaseSchemaGrid     = "grid"
 	DatabaseSchemaDatasets = "datasets"
+	DatabaseSchemaAudit    = "audit"
+	DatabaseSchemaVault    = "vault"
+	DatabaseSchemaPlatform = "platform"
 )
+
+// DatabaseUsers lists the users beside the owner.
+func DatabaseUsers() []string {
+	return []string{DatabaseUserAudit, DatabaseUserGateway, DatabaseUserGrid, DatabaseUserVault}
+}
+
+// DatabaseSchemas lists the schemas that migrations make.
+func DatabaseSchemas() []string {
+	return []string{DatabaseSchemaGrid, DatabaseSchemaDatasets, DatabaseSchemaAudit, DatabaseSchemaVault, DatabaseSchemaPlatform}
+}
+
+// DatabasePasswordKey gives the key, and the name of the file, under which a user's password is kept.
+func DatabasePasswordKey(user string) string { return strings.TrimPrefix(user, "dizuo_") }

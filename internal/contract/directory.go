@@ -27,8 +27,48 @@ type Platform struct {
 	TimeZone string `json:"timeZone"`
 	// SLA by severity.
 	SLA map[Severity]SLA `json:"sla"`
+	// Calendar says which days are worked; nil takes Monday to Friday.
+	Calendar *Calendar `json:"calendar,omitempty"`
+	// OIDC are the issuers whose tokens are taken.
+	OIDC []OIDCProvider `json:"oidc,omitempty"`
+	// AuditKeys are the public keys (base64 of SPKI, DER) by which gateways sign checkpoints, former ones included.
+	AuditKeys []string `json:"auditKeys,omitempty"`
+	// Witnesses receive checkpoints.
+	Witnesses []Witness `json:"witnesses,omitempty"`
 	// Retention of what services keep; zero values keep it for ever.
 	Retention Retention `json:"retention,omitzero"`
+}
+
+// Calendar says which days are worked, in the platform's time zone.
+type Calendar struct {
+	// Weekdays worked, as time.Weekday counts: Sunday is 0.
+	Weekdays []int `json:"weekdays"`
+	// Holidays are dates, as YYYY-MM-DD, not worked though their weekday is; Workdays the other way round (调休).
+	Holidays []string `json:"holidays,omitempty"`
+	Workdays []string `json:"workdays,omitempty"`
+}
+
+// OIDCProvider is an OpenID Connect issuer.
+type OIDCProvider struct {
+	Name      string   `json:"name"`
+	Issuer    string   `json:"issuer"`
+	Audiences []string `json:"audiences"`
+	// CABundle is PEM; empty trusts the system's roots.
+	CABundle string `json:"caBundle,omitempty"`
+	// SubjectClaim, OrganizationClaim and RolesClaim name the claims with the person's id, organisation and roles.
+	SubjectClaim      string `json:"subjectClaim"`
+	OrganizationClaim string `json:"organizationClaim"`
+	RolesClaim        string `json:"rolesClaim"`
+}
+
+// Witness receives checkpoints of decision logs.
+type Witness struct {
+	Name string `json:"name"`
+	URL  string `json:"url"`
+	// PublicKey is the base64 of the SPKI (DER) by which it signs receipts.
+	PublicKey string `json:"publicKey"`
+	// CABundle is PEM; empty trusts the system's roots.
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // Retention says how long what is over is kept.
@@ -98,8 +138,23 @@ type Organization struct {
 	KeyDigests []string `json:"keyDigests,omitempty"`
 	// URIs are certificate URIs, under the platform's own CA, that speak for the organisation.
 	URIs []string `json:"uris,omitempty"`
+	// OIDC says which tokens speak for the organisation.
+	OIDC []OIDCIdentity `json:"oidc,omitempty"`
+	// Compounds of a property company, each as "<community>/<compound>".
+	Compounds []string `json:"compounds,omitempty"`
+	// Clearance is the highest data class that it may be given, "C0" to "C3".
+	Clearance string `json:"clearance,omitempty"`
 	// Webhook is where cases are sent, if anywhere.
 	Webhook *Webhook `json:"webhook,omitempty"`
+}
+
+// OIDCIdentity says which tokens of an OIDCProvider are an organisation's: those of a Subject, those with a Claim, or both.
+type OIDCIdentity struct {
+	Provider string `json:"provider"`
+	Subject  string `json:"subject,omitempty"`
+	// Claim must be Value or, where it is a list, hold it.
+	Claim string `json:"claim,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 // Webhook is an endpoint that takes CloudEvents, signed by Standard Webhooks. Its secret is a file of the grid service,

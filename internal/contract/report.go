@@ -33,6 +33,57 @@ type Report struct {
 	Dispatch map[string]DispatchReport `json:"dispatch,omitempty"`
 	// Decisions by agreement; from the role gateway.
 	Decisions map[string]DecisionReport `json:"decisions,omitempty"`
+	// Trust is the digest of the file of keys that the node trusts, so that a key is used when all know it.
+	Trust string `json:"trust,omitempty"`
+	// Audit says how the decision log stands; from the role gateway.
+	Audit *AuditReport `json:"audit,omitempty"`
+	// Datasets by name, as last measured; from the role gateway.
+	Datasets map[string]DatasetReport `json:"datasets,omitempty"`
+	// BreakGlass by agreement; from the role gateway.
+	BreakGlass map[string]BreakGlassReport `json:"breakGlass,omitempty"`
+}
+
+// AuditReport says how a decision log stands.
+type AuditReport struct {
+	// Sequence and Hash of the last line.
+	Sequence int64  `json:"sequence"`
+	Hash     string `json:"hash"`
+	// CheckpointAt is when the last checkpoint was signed.
+	CheckpointAt time.Time `json:"checkpointAt,omitzero"`
+	// Witnesses by name.
+	Witnesses map[string]WitnessReport `json:"witnesses,omitempty"`
+	// UnshippedBytes are not in the platform's store yet.
+	UnshippedBytes int64 `json:"unshippedBytes,omitempty"`
+	// Broken says what is wrong with the log; nothing is given out then.
+	Broken string `json:"broken,omitempty"`
+}
+
+// WitnessReport says what a witness acknowledged.
+type WitnessReport struct {
+	// Sequence and ReceivedAt of its last receipt.
+	Sequence   int64     `json:"sequence,omitempty"`
+	ReceivedAt time.Time `json:"receivedAt,omitzero"`
+	// Problem is why the last checkpoint has none; Forked says that the witness knows another history.
+	Problem string `json:"problem,omitempty"`
+	Forked  bool   `json:"forked,omitempty"`
+}
+
+// DatasetReport says how the source of a dataset stands.
+type DatasetReport struct {
+	Reachable bool `json:"reachable"`
+	// Problem is why not.
+	Problem string `json:"problem,omitempty"`
+	// MissingColumns are declared and not there, sorted.
+	MissingColumns []string `json:"missingColumns,omitempty"`
+	// Quality as measured at MeasuredAt.
+	Quality    Quality   `json:"quality,omitzero"`
+	MeasuredAt time.Time `json:"measuredAt,omitzero"`
+}
+
+// BreakGlassReport counts uses of break-glass that no review has closed.
+type BreakGlassReport struct {
+	Pending int64 `json:"pending,omitempty"`
+	Overdue int64 `json:"overdue,omitempty"`
 }
 
 // BrokerReport is how the brokers of a platform stand together, as one of them sees it.

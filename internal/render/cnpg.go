@@ -185,7 +185,11 @@ func (p platform) cloudNativePG() []Object {
 func (p platform) cnpgPasswords() []Object {
 	at := slices.IndexFunc(p.Secrets, func(s compile.GeneratedSecret) bool { return s.Name == compile.SecretDatabase })
 	var out []Object
-	for key, user := range map[string]string{"owner": contract.DatabaseOwner, "grid": contract.DatabaseUserGrid, "gateway": contract.DatabaseUserGateway} {
+	users := map[string]string{"owner": contract.DatabaseOwner}
+	for _, user := range contract.DatabaseUsers() {
+		users[contract.DatabasePasswordKey(user)] = user
+	}
+	for key, user := range users {
 		l := labels(p.owner, "")
 		l[labelCNPGReload] = "true"
 		out = append(out, corev1ac.Secret(cnpgSecret(key), p.Namespace).WithLabels(l).WithType(corev1.SecretTypeBasicAuth).
@@ -211,12 +215,14 @@ func (p platform) cnpgCluster() cnpgCluster {
 		Certificates: cnpgCertificates{ServerTLSSecret: secretCNPGTLS, ServerCASecret: secretCNPGTLS},
 		Bootstrap: cnpgBootstrap{InitDB: cnpgInitDB{Database: contract.DatabaseName, Owner: contract.DatabaseOwner,
 			Secret: cnpgName{cnpgSecret("owner")}, DataChecksums: true}},
-		Managed: cnpgManaged{Services: cnpgServices{[]string{"ro", "r"}}, Roles: []cnpgRole{
-			cnpgLogin(contract.DatabaseUserGateway, "gateway"), cnpgLogin(contract.DatabaseUserGrid, "grid")}},
+		Managed:    cnpgManaged{Services: cnpgServices{[]string{"ro", "r"}}},
 		Postgresql: cnpgPostgresql{Synchronous: synchronous(spec.Instances)},
 		TopologySpreadConstraints: []*corev1ac.TopologySpreadConstraintApplyConfiguration{corev1ac.TopologySpreadConstraint().WithMaxSkew(1).
 			WithTopologyKey(corev1.LabelTopologyZone).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
 			WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{labelCNPGCluster: compile.ClusterCNPG}))},
+	}
+	for _, user := range contract.DatabaseUsers() {
+		c.Managed.Roles = append(c.Managed.Roles, cnpgLogin(user, contract.DatabasePasswordKey(user)))
 	}
 	if class := p.Spec.Database.Storage.StorageClassName; class != nil {
 		c.Storage.StorageClass = *class

@@ -2,6 +2,7 @@ package render
 
 import (
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
@@ -84,7 +85,7 @@ func ownerSecret(d compile.Database) string {
 	return compile.SecretDatabase
 }
 
-// passwords mounts the passwords of all three users as files owner, grid and gateway.
+// passwords mounts the passwords of the owner and of all users as files, each named by its DatabasePasswordKey.
 func (p platform) passwords(volume string) *corev1ac.VolumeApplyConfiguration {
 	file := func(secret string, keys ...string) *corev1ac.VolumeProjectionApplyConfiguration {
 		source := corev1ac.SecretProjection().WithName(secret)
@@ -93,21 +94,28 @@ func (p platform) passwords(volume string) *corev1ac.VolumeApplyConfiguration {
 		}
 		return corev1ac.VolumeProjection().WithSecret(source)
 	}
+	var keys []string
+	for _, user := range contract.DatabaseUsers() {
+		keys = append(keys, contract.DatabasePasswordKey(user))
+	}
 	return corev1ac.Volume().WithName(volume).WithProjected(corev1ac.ProjectedVolumeSource().WithDefaultMode(0o440).
-		WithSources(file(ownerSecret(p.Database.Serves), "owner"), file(compile.SecretDatabase, "grid", "gateway")))
+		WithSources(file(ownerSecret(p.Database.Serves), "owner"), file(compile.SecretDatabase, keys...)))
 }
 
 // setAside renames what a database holds under our schemas: a move writes over nothing.
-const setAside = `DO $move$ DECLARE s text; BEGIN FOREACH s IN ARRAY ARRAY['` + contract.DatabaseSchemaGrid + `', '` + contract.DatabaseSchemaDatasets + `'] LOOP
+var setAside = `DO $move$ DECLARE s text; BEGIN FOREACH s IN ARRAY ARRAY[` + literals(contract.DatabaseSchemas()) + `] LOOP
 IF EXISTS (SELECT FROM pg_namespace WHERE nspname = s) THEN
 EXECUTE format('ALTER SCHEMA %I RENAME TO %I', s, s || '_before_' || to_char(now(), 'YYYYMMDDHH24MISS')); END IF; END LOOP; END $move$`
 
+// literals writes names of ours as SQL strings.
+func literals(names []string) string { return "'" + strings.Join(names, "', '") + "'" }
+
 // quiet waits until neither grid service nor gateway is connected: pods that are ending may still write. (In a command of
 // Kubernetes two dollars are one, so the quotes have a name.)
-const quiet = `DO $move$ BEGIN FOR i IN 1..120 LOOP
-IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename IN ('` + contract.DatabaseUserGrid + `', '` + contract.DatabaseUserGateway + `')) THEN RETURN; END IF;
+var quiet = `DO $move$ BEGIN FOR i IN 1..120 LOOP
+IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename IN (` + literals(contract.DatabaseUsers()) + `)) THEN RETURN; END IF;
 PERFORM pg_sleep(1); PERFORM pg_stat_clear_snapshot(); END LOOP;
-RAISE EXCEPTION 'somebody is still connected as ` + contract.DatabaseUserGrid + ` or ` + contract.DatabaseUserGateway + `: stop it, then delete this Job'; END $move$`
+RAISE EXCEPTION 'a service is still connected as ` + strings.Join(contract.DatabaseUsers(), " or ") + `: stop it, then delete this Job'; END $move$`
 
 // moveDeadline is the longest time of a move in seconds: one that hangs must be seen.
 const moveDeadline = 24 * 3600
@@ -124,7 +132,10 @@ func (p platform) move(from, to compile.Database) Object {
 			WithCommand(command...).WithEnv(libpq(d)...).WithSecurityContext(hardened()).WithResources(p.resources(v1alpha1.ComponentPostgres, "20m", "96Mi")).
 			WithVolumeMounts(mount("work", "/work"), mount("tmp", "/tmp"), mount("platform-ca", tlsDir+"/platform-ca")).WithVolumeMounts(caMounts...)
 	}
-	schemas := []string{"--schema=" + contract.DatabaseSchemaGrid, "--schema=" + contract.DatabaseSchemaDatasets}
+	var schemas []string
+	for _, s := range contract.DatabaseSchemas() {
+		schemas = append(schemas, "--schema="+s)
+	}
 	template := p.podTemplate(componentMove, userDB, "", []*corev1ac.ContainerApplyConfiguration{
 		step("quiet-source", from, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+quiet),
 		step("quiet-target", to, "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command="+quiet),

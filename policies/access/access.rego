@@ -11,8 +11,8 @@
 #
 #   What it looks at:
 #     input                 one request (see contract.DecisionInput): dataset, consumer (the organisation whose key made the
-#                           connection), agreement, fields, purpose, caseNumber, person and now (Unix seconds; policy has no
-#                           clock of its own)
+#                           connection), agreement, fields, purpose, case, person, now (Unix seconds; policy has no clock
+#                           of its own) and contract (what the gateway enforces)
 #     data.dizuo.datasets   the sharing list (信息共享清单), by dataset
 #     data.dizuo.grants     agreements in the list of the signed bundle, by dataset, consumer and agreement
 #
@@ -153,8 +153,11 @@ needs_person if grant.personRequired
 person if input.person.subject != ""
 
 # METADATA
-# title: The person's role is in the agreement
-role_allowed if input.person.role in grant.roles
+# title: A role of the person is in the agreement
+role_allowed if {
+	some role in input.person.roles
+	role in grant.roles
+}
 
 # METADATA
 # title: The purpose is in the agreement
@@ -177,13 +180,24 @@ not_ended(candidate) if input.now < candidate.notAfter
 # description: |
 #   The scope is a list of communities. A table that does not say which community a row belongs to is read whole, which is
 #   right for a list of place names and wrong for anything about people or for an agreement that names communities.
-scope_enforceable if dataset.source.communityColumn != ""
+scope_enforceable if dataset.source.divisionColumn != ""
 
 scope_enforceable if {
 	not personal
 	object.get(dataset.source, "subjectColumn", "") == ""
 	count(object.get(grant.rows, "communities", [])) == 0
 }
+
+# METADATA
+# title: The gateway enforces what this text relies on
+# description: |
+#   Rows, masks and consent are enforced by the gateway, in the query. One that is older than this bundle would not know a limit and
+#   so not keep it. The number is contract.ContractVersion; a gateway from before there was one gives none.
+enforced if input.contract >= 2
+
+# METADATA
+# title: The gateway is older than the policy
+reasons contains "GatewayOutdated" if not enforced
 
 # METADATA
 # title: There is no such dataset
@@ -294,4 +308,4 @@ reasons contains "CaseNumberRequired" if {
 # title: The case number that the agreement asks for was given, or it asks for none
 case_number_satisfied if not grant.caseNumberRequired
 
-case_number_satisfied if trim_space(input.caseNumber) != ""
+case_number_satisfied if trim_space(input.case.number) != ""

@@ -12,7 +12,7 @@ datasets := {
 			"health": {"type": "String", "column": "health", "grade": "General4", "personal": "Sensitive"},
 			"unmarked": {"type": "String", "column": "unmarked", "grade": "General4"},
 		},
-		"source": {"schema": "datasets", "table": "elders", "communityColumn": "community", "subjectColumn": "subject"},
+		"source": {"schema": "datasets", "table": "elders", "divisionColumn": "community", "subjectColumn": "subject"},
 	},
 	"places": {
 		"provider": "natural-resources", "sharing": "Unconditional", "category": "Ordinary",
@@ -22,7 +22,7 @@ datasets := {
 	"secrets": {
 		"provider": "police", "sharing": "None", "category": "Ordinary",
 		"fields": {"name": {"type": "String", "column": "name", "grade": "General1", "personal": "None"}},
-		"source": {"schema": "datasets", "table": "secrets", "communityColumn": "community"},
+		"source": {"schema": "datasets", "table": "secrets", "divisionColumn": "community"},
 	},
 }
 
@@ -48,10 +48,10 @@ grants := {
 
 ask := {
 	"dataset": "elders", "consumer": "town", "agreement": "a6", "fields": ["community", "phone"],
-	"purpose": "Visits", "person": {"subject": "p-1", "role": "GridWorker"}, "now": 150,
+	"purpose": "Visits", "person": {"subject": "p-1", "roles": ["GridWorker"]}, "contract": 2, "now": 150,
 }
 
-place := {"dataset": "places", "consumer": "town", "purpose": "MasterData", "now": 150}
+place := {"dataset": "places", "consumer": "town", "purpose": "MasterData", "contract": 2, "now": 150}
 
 decide(request, table) := decision if {
 	decision := access.decision with input as request
@@ -99,6 +99,16 @@ test_unconditional_needs_no_person_for_impersonal_fields if decide(place, grants
 
 test_unconditional_still_needs_an_agreement if refuse(object.union(place, {"consumer": "other"}), grants, ["NoAgreement"])
 
+test_older_gateway_gives_nothing if {
+	refuse(object.remove(ask, ["contract"]), grants, ["GatewayOutdated"])
+	refuse(object.union(ask, {"contract": 1}), grants, ["GatewayOutdated"])
+	decide(object.union(ask, {"contract": 3}), grants).allow
+}
+
+test_one_role_of_several_is_enough if {
+	decide(object.union(ask, {"person": {"subject": "p-1", "roles": ["Doctor", "GridWorker"]}}), grants).allow
+}
+
 test_unknown_dataset if {
 	refuse(object.union(ask, {"dataset": "nothing"}), grants, ["NoAgreement", "UnknownDataset"])
 }
@@ -115,7 +125,7 @@ test_agreement_of_another_consumer_cannot_be_named if {
 }
 
 test_sharing_none if {
-	request := {"dataset": "secrets", "consumer": "town", "purpose": "MasterData", "now": 150}
+	request := {"dataset": "secrets", "consumer": "town", "purpose": "MasterData", "contract": 2, "now": 150}
 	refuse(request, grants, ["SharingNone"])
 }
 
@@ -161,7 +171,7 @@ test_nothing_granted if refuse(object.union(ask, {"fields": ["health"]}), grants
 test_person_required_for_personal_fields if refuse(object.remove(ask, ["person"]), grants, ["PersonRequired"])
 
 test_person_without_subject_is_none if {
-	refuse(object.union(ask, {"person": {"subject": "", "role": "GridWorker"}}), grants, ["PersonRequired"])
+	refuse(object.union(ask, {"person": {"subject": "", "roles": ["GridWorker"]}}), grants, ["PersonRequired"])
 }
 
 test_person_not_required_for_impersonal_fields if {
@@ -188,7 +198,7 @@ test_person_required_by_the_agreement if {
 }
 
 test_role_not_allowed if {
-	refuse(object.union(ask, {"person": {"subject": "p-1", "role": "Doctor"}}), grants, ["RoleNotAllowed"])
+	refuse(object.union(ask, {"person": {"subject": "p-1", "roles": ["Doctor"]}}), grants, ["RoleNotAllowed"])
 }
 
 test_agreement_without_roles_gives_no_personal_field if {
@@ -199,11 +209,11 @@ test_agreement_without_roles_gives_no_personal_field if {
 test_case_number_required if refuse(ask, with_grant({"caseNumberRequired": true}), ["CaseNumberRequired"])
 
 test_blank_case_number_is_none if {
-	refuse(object.union(ask, {"caseNumber": "  "}), with_grant({"caseNumberRequired": true}), ["CaseNumberRequired"])
+	refuse(object.union(ask, {"case": {"number": "  "}}), with_grant({"caseNumberRequired": true}), ["CaseNumberRequired"])
 }
 
 test_case_number_given if {
-	decide(object.union(ask, {"caseNumber": "A-1"}), with_grant({"caseNumberRequired": true})).allow
+	decide(object.union(ask, {"case": {"number": "A-1"}}), with_grant({"caseNumberRequired": true})).allow
 }
 
 test_two_that_fit_are_ambiguous if {

@@ -111,7 +111,7 @@ func TestHighAvailabilityOnForeignAPIs(t *testing.T) {
 	expect(t, p, v1alpha1.ConditionDatabaseReady, metav1.ConditionFalse, v1alpha1.ReasonComponentsNotReady, "0 of 3 instances")
 	before := cluster.DeepCopy()
 	cluster.Object["status"] = map[string]any{"phase": "Cluster in healthy state", "readyInstances": int64(3),
-		"managedRolesStatus": map[string]any{"byStatus": map[string]any{"reconciled": []any{"dizuo_grid", "dizuo_gateway"}}}}
+		"managedRolesStatus": map[string]any{"byStatus": map[string]any{"reconciled": []any{"dizuo_audit", "dizuo_gateway", "dizuo_grid", "dizuo_vault"}}}}
 	if err := c.Status().Patch(t.Context(), cluster, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}

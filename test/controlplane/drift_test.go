@@ -13,10 +13,12 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // child names a child of the platform or of the workspace.
@@ -191,5 +193,38 @@ func TestForeignFieldsStay(t *testing.T) {
 	})
 	if d.Generation != generation+1 {
 		t.Errorf("%d writes for one change", d.Generation-generation)
+	}
+}
+
+// A version that needs one password more meets a Secret that stands: the key is made up, once, and the others stay.
+func TestMissingKeysOfGeneratedSecretsAreFilled(t *testing.T) {
+	create(t, namespace("filled", ""))
+	admit(t, "filled")
+	p := platform("filled")
+	create(t, p)
+	expect(t, p, v1alpha1.ConditionApplied, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "filled", Name: compile.SecretDatabase}}
+	var owner []byte
+	patch(t, secret, func() {
+		owner = secret.Data["owner"]
+		delete(secret.Data, "gateway")
+	})
+	eventually(t, "the key is filled", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(secret), secret); err != nil {
+			return err
+		}
+		if len(secret.Data["gateway"]) < 43 {
+			return fmt.Errorf("key gateway holds %d bytes", len(secret.Data["gateway"]))
+		}
+		return nil
+	})
+	if string(secret.Data["owner"]) != string(owner) {
+		t.Error("a password that stood has changed")
+	}
+	filled := secret.ResourceVersion
+	patch(t, p, func() { p.Spec.DisplayName = "again" })
+	expect(t, p, v1alpha1.ConditionApplied, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(secret), secret); err != nil || secret.ResourceVersion != filled {
+		t.Errorf("the Secret was written again: %v", err)
 	}
 }

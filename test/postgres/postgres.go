@@ -28,6 +28,15 @@ import (
 // Password of every user of the server.
 const Password = "synthetic-password"
 
+// Passwords gives it for every user that a migration makes.
+func Passwords() map[string]string {
+	out := map[string]string{}
+	for _, user := range contract.DatabaseUsers() {
+		out[user] = Password
+	}
+	return out
+}
+
 // Server is a running one.
 type Server struct {
 	dir   string

@@ -116,7 +116,7 @@ func testDataset(table string) contract.Dataset {
 			"born": field("Time", "born", "Sensitive"), "seen": field("Time", "seen", "None"),
 			"health": field("String", "health", "Sensitive"),
 		},
-		Source: contract.Source{Schema: "datasets", Table: table, CommunityColumn: "community", SubjectColumn: "subject"},
+		Source: contract.Source{Schema: "datasets", Table: table, DivisionColumn: "community", SubjectColumn: "subject"},
 	}
 }
 

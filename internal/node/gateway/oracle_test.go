@@ -79,15 +79,15 @@ func oracle(a contract.Access, in contract.DecisionInput) oracleAnswer {
 			personal = true
 		}
 	}
-	if len(out) == 0 || g.CaseNumberRequired && in.CaseNumber == "" {
+	if in.Contract < 2 || len(out) == 0 || g.CaseNumberRequired && (in.Case == nil || in.Case.Number == "") {
 		return oracleAnswer{}
 	}
 	if personal || g.PersonRequired {
-		if in.Person == nil || in.Person.Subject == "" || !slices.Contains(g.Roles, in.Person.Role) {
+		if in.Person == nil || in.Person.Subject == "" || !slices.ContainsFunc(in.Person.Roles, func(role string) bool { return slices.Contains(g.Roles, role) }) {
 			return oracleAnswer{}
 		}
 	}
-	if d.Source.CommunityColumn == "" && (personal || d.Source.SubjectColumn != "" || len(g.Rows.Communities) > 0) {
+	if d.Source.DivisionColumn == "" && (personal || d.Source.SubjectColumn != "" || len(g.Rows.Communities) > 0) {
 		return oracleAnswer{}
 	}
 	sort.Strings(out)
@@ -139,7 +139,7 @@ func randomAccess(r *rand.Rand, table string) contract.Access {
 		delete(d.Fields, "seen")
 		d.Sharing = pick(r, "Conditional", "Conditional", "Unconditional", "None")
 		if r.IntN(5) == 0 {
-			d.Source.CommunityColumn = ""
+			d.Source.DivisionColumn = ""
 		}
 		if r.IntN(5) == 0 {
 			d.Source.SubjectColumn = ""
@@ -165,13 +165,13 @@ func randomInput(r *rand.Rand) contract.DecisionInput {
 	in := contract.DecisionInput{
 		Dataset: pick(r, "d1", "d2", "d3", "d1", "d2", "nothing"), Consumer: pick(r, "town", "town", "health", "property"),
 		Agreement: pick(r, "", "", "a0", "a1", "a2", "zz"), Purpose: pick(r, "HomeVisits", "Statistics", "PublicSafety", ""),
-		CaseNumber: pick(r, "", "C-1"), Now: pick[int64](r, 50, 99, 100, 149, 150, 250, 299, 300, 1000),
+		Contract: pick(r, 2, 2, 2, 2, 2, 2, 2, 3, 0, 1), Case: pick(r, nil, &contract.CaseFact{}, &contract.CaseFact{Number: "C-1"}), Now: pick[int64](r, 50, 99, 100, 149, 150, 250, 299, 300, 1000),
 	}
 	if r.IntN(2) == 0 {
 		in.Fields = slices.Compact(slices.Sorted(slices.Values(some(r, append(randomFields, "gone")...))))
 	}
 	if r.IntN(3) > 0 {
-		in.Person = &contract.Person{Subject: pick(r, "p", "p", ""), Role: pick(r, "GridWorker", "Doctor", "Nobody")}
+		in.Person = &contract.Person{Subject: pick(r, "p", "p", ""), Roles: pick(r, nil, []string{"GridWorker"}, []string{"Nobody", "Doctor"}, []string{"Nobody"})}
 	}
 	return in
 }
@@ -185,10 +185,10 @@ func likelyInput(r *rand.Rand, a contract.Access, in contract.DecisionInput) con
 			if r.IntN(3) > 0 || len(g.Purposes) == 0 {
 				continue
 			}
-			in.Consumer, in.Agreement, in.Purpose, in.CaseNumber = consumer, pick(r, name, name, ""), pick(r, g.Purposes...), pick(r, "C-1", "C-1", "")
+			in.Consumer, in.Agreement, in.Purpose, in.Case = consumer, pick(r, name, name, ""), pick(r, g.Purposes...), pick(r, &contract.CaseFact{Number: "C-1"}, &contract.CaseFact{Number: "C-1"}, nil)
 			in.Now, in.Fields = pick[int64](r, 149, 149, 250), pick(r, nil, some(r, sortedKeys(g.Fields)...))
 			if len(g.Roles) > 0 && r.IntN(4) > 0 {
-				in.Person = &contract.Person{Subject: "p", Role: pick(r, g.Roles...)}
+				in.Person = &contract.Person{Subject: "p", Roles: []string{pick(r, g.Roles...)}}
 			}
 			return in
 		}
@@ -254,7 +254,7 @@ type oracleRow struct {
 
 // reaches says whether a row lies within rows, one row at a time. now is when the directory is asked.
 func reaches(d contract.Dataset, rows contract.Rows, row oracleRow) bool {
-	if d.Source.CommunityColumn != "" {
+	if d.Source.DivisionColumn != "" {
 		communities := map[string]string{jinghu: "jinghu", old: "jinghu", east: "east"}
 		current := map[string]string{"jinghu": jinghu, "east": east}
 		if row.community == nil {

@@ -68,7 +68,11 @@ func (p *policy) renewed(b *intake.Bundle) *policy {
 // decide asks OPA. The grant is the one that the decision names, if it is there. An error means that there is no decision:
 // the request must be refused.
 func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contract.Decision, contract.Grant, error) {
-	results, err := p.query.Eval(ctx, rego.EvalParsedInput(inputValue(in)), rego.EvalSortSets(false))
+	input, err := inputValue(in)
+	if err != nil {
+		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: input: %w", err)
+	}
+	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalSortSets(false))
 	if err != nil {
 		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
 	}
@@ -83,6 +87,9 @@ func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contrac
 	if d.Allow {
 		if err := within(d, grant, ok); err != nil {
 			return contract.Decision{}, contract.Grant{}, err
+		}
+		if limits := unserved(p.bundle.Access.Datasets[in.Dataset], grant); len(limits) > 0 {
+			return contract.Decision{}, contract.Grant{}, fmt.Errorf("agreement %q has limits that this gateway does not enforce: %s", d.Agreement, strings.Join(limits, ", "))
 		}
 		d.Rows = &grant.Rows
 	}
@@ -119,29 +126,63 @@ func (p *policy) dayStart(now time.Time) time.Time {
 	return time.Date(y, m, d, 0, 0, 0, 0, p.zone)
 }
 
-// inputValue writes the input as JSON would, without the detour over JSON.
-func inputValue(in contract.DecisionInput) ast.Value {
+// inputValue writes the input as JSON would, without the detour over JSON for what every request has.
+func inputValue(in contract.DecisionInput) (ast.Value, error) {
 	object := ast.NewObject(
 		pairOf("dataset", in.Dataset), pairOf("consumer", in.Consumer), pairOf("purpose", in.Purpose),
 		[2]*ast.Term{ast.InternedTerm("now"), ast.IntNumberTerm(int(in.Now))},
+		[2]*ast.Term{ast.InternedTerm("contract"), ast.InternedTerm(in.Contract)},
 	)
 	if in.Agreement != "" {
 		object.Insert(ast.InternedTerm("agreement"), ast.StringTerm(in.Agreement))
 	}
-	if in.CaseNumber != "" {
-		object.Insert(ast.InternedTerm("caseNumber"), ast.StringTerm(in.CaseNumber))
-	}
 	if len(in.Fields) > 0 {
-		fields := make([]*ast.Term, len(in.Fields))
-		for i, f := range in.Fields {
-			fields[i] = ast.StringTerm(f)
+		object.Insert(ast.InternedTerm("fields"), textsTerm(in.Fields))
+	}
+	if p := in.Person; p != nil {
+		person := ast.NewObject(pairOf("subject", p.Subject), [2]*ast.Term{ast.InternedTerm("roles"), textsTerm(p.Roles)})
+		if p.Issuer != "" {
+			person.Insert(ast.InternedTerm("issuer"), ast.StringTerm(p.Issuer))
 		}
-		object.Insert(ast.InternedTerm("fields"), ast.ArrayTerm(fields...))
+		object.Insert(ast.InternedTerm("person"), ast.NewTerm(person))
 	}
-	if in.Person != nil {
-		object.Insert(ast.InternedTerm("person"), ast.ObjectTerm(pairOf("subject", in.Person.Subject), pairOf("role", in.Person.Role)))
+	if c := in.Clock; c != nil {
+		object.Insert(ast.InternedTerm("clock"), ast.ObjectTerm([2]*ast.Term{ast.InternedTerm("minute"), ast.InternedTerm(c.Minute)},
+			[2]*ast.Term{ast.InternedTerm("workingDay"), ast.InternedTerm(c.WorkingDay)}))
 	}
-	return object
+	return object, errors.Join(insert(object, "case", in.Case), insert(object, "aggregate", in.Aggregate),
+		insert(object, "breakGlass", in.BreakGlass), insertList(object, "filter", in.Filter))
+}
+
+// insert puts what few requests have, over JSON.
+func insert[T any](object ast.Object, key string, part *T) error {
+	if part == nil {
+		return nil
+	}
+	v, err := ast.InterfaceToValue(part)
+	if err == nil {
+		object.Insert(ast.InternedTerm(key), ast.NewTerm(v))
+	}
+	return err
+}
+
+func insertList[T any](object ast.Object, key string, list []T) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return insert(object, key, &list)
+}
+
+// textsTerm writes a list as JSON would: one that is not there is null.
+func textsTerm(list []string) *ast.Term {
+	if list == nil {
+		return ast.InternedNullTerm
+	}
+	terms := make([]*ast.Term, len(list))
+	for i, text := range list {
+		terms[i] = ast.StringTerm(text)
+	}
+	return ast.ArrayTerm(terms...)
 }
 
 func pairOf(key, value string) [2]*ast.Term {

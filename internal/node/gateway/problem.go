@@ -18,6 +18,7 @@ const (
 	reasonQuotaExceeded       = "QuotaExceeded"
 	reasonStaleBundle         = "StaleBundle"
 	reasonPolicyError         = "PolicyError"
+	reasonGatewayOutdated     = "GatewayOutdated"
 	reasonLogUnavailable      = "LogUnavailable"
 	reasonSourceUnavailable   = "SourceUnavailable"
 	reasonInvalidCursor       = "InvalidCursor"
@@ -84,6 +85,8 @@ func denied(reasons []string, request string) *Problem {
 		p.Status, p.Title = http.StatusUnauthorized, "the token in header Dizuo-Person is not valid"
 	case slices.Contains(reasons, reasonQuotaExceeded):
 		p.Status, p.Title = http.StatusTooManyRequests, "the agreement's quota for today is used up"
+	case slices.Contains(reasons, reasonGatewayOutdated):
+		p.Status, p.Title = http.StatusServiceUnavailable, "the gateway is older than the policy: nothing is given out until it is upgraded"
 	case slices.Contains(reasons, reasonPolicyError):
 		p.Status, p.Title = http.StatusServiceUnavailable, "the policy gave no decision"
 	}

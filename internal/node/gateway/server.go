@@ -84,15 +84,6 @@ func (s *server) live(now time.Time) (*policy, *Problem) {
 	return p.policy, nil
 }
 
-// caller is who makes a request, and the policy under which it is decided from beginning to end.
-type caller struct {
-	organization string
-	policy       *policy
-	at           time.Time
-}
-
-type callerKey struct{}
-
 // handler gives the API. Every path asks for a certificate of an organisation first.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -110,31 +101,6 @@ func (s *server) handler() http.Handler {
 	}, s.readRecords)
 	return s.measured(s.identified(mux))
 }
-
-// identified finds the organisation and the policy of a request, or refuses it.
-func (s *server) identified(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := s.now()
-		p, refusal := s.live(now)
-		if refusal != nil {
-			s.refuse(w, refusal)
-			return
-		}
-		roots, err := s.roots.get(now)
-		if err != nil {
-			s.slog.Error("platform CA", "err", err) // certificates that are bound by key still work
-		}
-		organization, err := p.organization(r.TLS, roots, now)
-		if err != nil {
-			refusal := problem(http.StatusUnauthorized, reasonUnknownOrganization, err.Error())
-			s.refuse(w, refusal)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{organization, p, now})))
-	})
-}
-
-func callerOf(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) }
 
 func (s *server) refuse(w http.ResponseWriter, p *Problem) {
 	s.metrics.refused.WithLabelValues(p.Reasons[0]).Inc()

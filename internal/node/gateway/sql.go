@@ -107,8 +107,8 @@ func build(s selection) (statement, error) {
 
 // where adds row scope, requirements and consent.
 func (b selectBuilder) where() error {
-	if name := b.s.dataset.Source.CommunityColumn; name != "" {
-		column, err := b.column(name, "communityColumn")
+	if name := b.s.dataset.Source.DivisionColumn; name != "" {
+		column, err := b.column(name, "divisionColumn")
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func database(t *testing.T) (grid, owner contract.DatabaseConfig) {
 	server := postgres.Shared(t)
 	migrated.Do(func() {
 		server.Exec(t, "postgres", "CREATE DATABASE migrated")
-		if err := Migrate(t.Context(), server.Owner("migrated"), postgres.Password, postgres.Password, quiet()); err != nil {
+		if err := Migrate(t.Context(), server.Owner("migrated"), postgres.Passwords(), quiet()); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -30,12 +29,12 @@ var migrations embed.FS
 var grants string
 
 // Migrate brings the database to the form that this version needs, as the owner of the database: the roles of the grid
-// service and the gateway with their passwords, the schemas, the tables and the least rights on them. It may be run at any
+// service and the gateway with their passwords, by user, the schemas, the tables and the least rights on them. It may be run at any
 // time, and by several processes at once: it waits for its turn.
 //
 // With an owner without CREATEROLE it fails until somebody else has made the roles: CloudNativePG, or whoever runs an external database.
 // Passwords go to the server as SCRAM verifiers, never in the clear.
-func Migrate(ctx context.Context, owner contract.DatabaseConfig, gridPassword, gatewayPassword string, log *slog.Logger) error {
+func Migrate(ctx context.Context, owner contract.DatabaseConfig, passwords map[string]string, log *slog.Logger) error {
 	cfg, err := connConfig(owner)
 	if err != nil {
 		return err
@@ -53,7 +52,7 @@ func Migrate(ctx context.Context, owner contract.DatabaseConfig, gridPassword, g
 	defer func() {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrateLock)
 	}()
-	if err := prepare(ctx, conn, map[string]string{contract.DatabaseUserGrid: gridPassword, contract.DatabaseUserGateway: gatewayPassword}); err != nil {
+	if err := prepare(ctx, conn, passwords); err != nil {
 		return err
 	}
 	files, err := fs.Sub(migrations, "migrations")
@@ -86,11 +85,11 @@ func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) e
 	if err := roles(ctx, conn, passwords, mayCreate); err != nil {
 		return err
 	}
-	for _, statement := range []string{
-		"CREATE SCHEMA IF NOT EXISTS " + contract.DatabaseSchemaGrid,
-		"CREATE SCHEMA IF NOT EXISTS " + contract.DatabaseSchemaDatasets,
-		"REVOKE ALL ON SCHEMA public FROM PUBLIC",
-	} {
+	statements := []string{"REVOKE ALL ON SCHEMA public FROM PUBLIC"}
+	for _, schema := range contract.DatabaseSchemas() {
+		statements = append(statements, "CREATE SCHEMA IF NOT EXISTS "+schema)
+	}
+	for _, statement := range statements {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
@@ -100,7 +99,8 @@ func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) e
 
 // roles makes the roles with their passwords, or waits for them.
 func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, mayCreate bool) error {
-	for role, password := range passwords {
+	for _, role := range contract.DatabaseUsers() {
+		password := passwords[role]
 		if password == "" {
 			return fmt.Errorf("password of database role %s is empty", role)
 		}
@@ -118,7 +118,7 @@ func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, may
 			continue
 		case !mayCreate:
 			return fmt.Errorf("role %s is not there and the owner may not make it: grant the owner CREATEROLE, or make the role with the password in Secret dizuo-database, key %s",
-				role, strings.TrimPrefix(role, "dizuo_"))
+				role, contract.DatabasePasswordKey(role))
 		}
 		verb := "CREATE"
 		if there {

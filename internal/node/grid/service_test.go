@@ -508,33 +508,3 @@ func TestAPIRefuses(t *testing.T) {
 	w.send("s1", 1, `{"smoke":true}`)
 	eventually(t, "a fire does not wait for a lease", func() bool { return w.cases("Dispatched") == 1 })
 }
-
-func TestDatabaseRights(t *testing.T) {
-	t.Parallel()
-	cfg, owner := database(t)
-	gateway := cfg
-	gateway.User = contract.DatabaseUserGateway
-	exec1(t, owner, "CREATE TABLE datasets.households (id int)")
-	exec1(t, owner, `INSERT INTO grid.cases (id, number, community, class, severity, title, state, source, started_at, last_signal_at, opened_at, updated_at)
-		VALUES ('00000000-0000-0000-0000-000000000001', 'n', 'c', 'c', 'Low', 't', 'Filed', 'Resident', now(), now(), now(), now())`)
-	exec1(t, cfg, `INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor) VALUES ('00000000-0000-0000-0000-000000000001', 1, now(), 'a', '', '', 'System')`)
-	for _, c := range []struct {
-		who       contract.DatabaseConfig
-		statement string
-		allowed   bool
-	}{
-		{gateway, "SELECT * FROM datasets.households", true}, {gateway, "SELECT * FROM grid.consents", true},
-		{gateway, "SELECT * FROM grid.cases", false}, {gateway, "INSERT INTO datasets.households VALUES (1)", false}, {gateway, "DELETE FROM grid.consents", false},
-		{gateway, "CREATE TABLE datasets.x (id int)", false}, {gateway, "CREATE TABLE public.x (id int)", false},
-		{cfg, "SELECT * FROM datasets.households", false}, {cfg, "UPDATE grid.case_history SET action = 'b'", false}, {cfg, "DELETE FROM grid.cases", false},
-		{cfg, "CREATE TABLE grid.x (id int)", false},
-		{owner, "UPDATE grid.case_history SET action = 'b'", false}, {owner, "DELETE FROM grid.case_history", false}, {owner, "TRUNCATE grid.case_history", false},
-	} {
-		if err := try(t, c.who, c.statement); (err == nil) != c.allowed {
-			t.Errorf("%s: %s: %v", c.who.User, c.statement, err)
-		}
-	}
-	if err := Migrate(t.Context(), owner, postgres.Password, postgres.Password, quiet()); err != nil {
-		t.Errorf("a second migration must be harmless: %v", err)
-	}
-}

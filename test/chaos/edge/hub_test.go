@@ -52,7 +52,7 @@ func newHub(t *testing.T, devices int) *hub {
 	t.Helper()
 	owner := postgres.Shared(t).Owner("postgres")
 	t.Cleanup(postgres.Stop)
-	if err := grid.Migrate(t.Context(), owner, postgres.Password, postgres.Password, dataplane.Logger()); err != nil {
+	if err := grid.Migrate(t.Context(), owner, postgres.Passwords(), dataplane.Logger()); err != nil {
 		t.Fatal(err)
 	}
 	service := owner

@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// send writes the answer. The end record says that it was sent whole, or how it failed.
+func (s *server) send(hc huma.Context, r *reading, answer Records) {
+	end := r.record("end")
+	end.Rows = int64(len(answer.Records))
+	hc.SetHeader("Content-Type", "application/json")
+	hc.SetHeader("Cache-Control", "no-store")
+	encoder := json.NewEncoder(hc.BodyWriter())
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(answer); err != nil {
+		end.Reasons = []string{"ClientGone"}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(hc.Context()), logTimeout)
+	defer cancel()
+	if _, err := s.log.Enqueue(ctx, end); err != nil {
+		s.slog.Error("end record", "request", r.id, "err", err)
+	}
+}
+
+// refuseDecided logs a refusal and gives the problem to answer.
+func (s *server) refuseDecided(ctx context.Context, r *reading) error {
+	if err := s.append(ctx, r.record("decision")); err != nil {
+		return err
+	}
+	p := denied(r.decision.Reasons, r.id)
+	if p.Status == http.StatusTooManyRequests {
+		p.retryAfter = r.policy.dayStart(r.at.Add(24 * time.Hour)).Sub(r.at)
+	}
+	return p
+}
+
+// failed ends a request that was allowed and could not be read.
+func (s *server) failed(ctx context.Context, r *reading, err error) error {
+	p := problem(http.StatusServiceUnavailable, reasonSourceUnavailable, "the dataset cannot be read now")
+	if errors.Is(err, errCursor) {
+		p = problem(http.StatusBadRequest, reasonInvalidCursor, err.Error())
+	} else {
+		s.slog.Error("read", "dataset", r.in.Dataset, "agreement", r.decision.Agreement, "request", r.id, "err", err)
+	}
+	p.Request = r.id
+	end := r.record("end")
+	end.Reasons = p.Reasons
+	if err := s.append(ctx, end); err != nil {
+		return err
+	}
+	return p
+}
+
+func masked(fields map[string]contract.Mask) map[string]string {
+	out := map[string]string{}
+	for name, m := range fields {
+		if m.Method != maskNone {
+			out[name] = m.Method
+		}
+	}
+	return out
+}

@@ -1,0 +1,215 @@
+package grid
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/test/postgres"
+)
+
+// rights is what each user may do, and nothing else: a line is a relation or a function, and its verbs; "update(x)" is of a column.
+var rights = map[string]string{
+	contract.DatabaseUserGrid: `
+		grid.case_history insert select
+		grid.case_notes delete insert select
+		grid.case_number usage
+		grid.cases insert select update
+		grid.command_history insert select
+		grid.commands delete insert select update
+		grid.desired insert select update
+		grid.desired_history insert select
+		grid.devices delete insert select update
+		grid.devices_seen insert select update
+		grid.dispatch_outbox insert select update
+		grid.edge_position insert select update
+		grid.engine_state delete insert select update
+		grid.idempotency delete insert select
+		grid.ingest_position insert select update
+		grid.invalid_messages insert select update
+		grid.roster delete insert select
+		grid.telemetry_hourly delete insert select update`,
+	contract.DatabaseUserGateway: `
+		datasets.households select
+		grid.consents select(expires_at) select(given_at) select(purposes) select(scope) select(subject) select(withdrawn_at)
+		platform.case_facts select
+		platform.cases select
+		platform.devices select
+		platform.roster select
+		platform.telemetry select`,
+	contract.DatabaseUserAudit: `
+		audit.break_glass insert select update(alerted_at) update(reviewed_at) update(reviewed_by) update(verdict)
+		audit.checkpoints insert select update(receipts)
+		audit.erase_bodies execute
+		audit.erase_body execute
+		audit.leases insert select
+		audit.line_subjects insert select
+		audit.lines insert select
+		audit.policy_objects insert select
+		audit.subject_lists insert select
+		audit.use insert select update(records) update(requests)`,
+	contract.DatabaseUserVault: `
+		grid.consents insert select update(withdrawal_evidence) update(withdrawn_at)
+		vault.households delete insert select update
+		vault.identities delete insert select update
+		vault.keys delete insert select
+		vault.members delete insert select
+		vault.receipts insert select
+		vault.relations delete insert select
+		vault.subjects insert select update(erased_at)`,
+}
+
+// effective asks the database for every right that a user has on anything outside its own catalogue, however it came by it.
+const effective = `
+WITH relation AS (
+	SELECT c.oid, c.relkind, n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relkind IN ('r', 'v', 'm', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+), whole AS (
+	SELECT r.oid, r.name, lower(v) AS verb FROM relation r, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) v
+	WHERE r.relkind <> 'S' AND has_table_privilege($1, r.oid, v)
+)
+SELECT name, verb FROM whole
+UNION ALL SELECT r.name, lower(v) || '(' || a.attname || ')' FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped,
+	unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) v
+	WHERE r.relkind <> 'S' AND has_column_privilege($1, r.oid, a.attnum, v) AND NOT EXISTS (SELECT FROM whole w WHERE w.oid = r.oid AND w.verb = lower(v))
+UNION ALL SELECT r.name, lower(v) FROM relation r, unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) v WHERE r.relkind = 'S' AND has_sequence_privilege($1, r.oid, v)
+UNION ALL SELECT n.nspname || '.' || p.proname, 'execute' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+	WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND p.prorettype <> 'trigger'::regtype AND has_function_privilege($1, p.oid, 'EXECUTE')
+UNION ALL SELECT n.nspname, 'create' FROM pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp)' AND has_schema_privilege($1, n.oid, 'CREATE')`
+
+// TestEveryUserHasItsRightsAndNoOther holds what the database says against the table above.
+func TestEveryUserHasItsRightsAndNoOther(t *testing.T) {
+	_, owner := database(t)
+	exec1(t, owner, "CREATE TABLE datasets.households (id int)")
+	for _, user := range contract.DatabaseUsers() {
+		if diff := cmp.Diff(lines(rights[user]), rightsOf(t, owner, user)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", user, diff)
+		}
+	}
+}
+
+func lines(text string) []string {
+	var out []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+func rightsOf(t *testing.T, owner contract.DatabaseConfig, user string) []string {
+	t.Helper()
+	c, err := connConfig(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := refresh(owner)(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	rows, err := conn.Query(t.Context(), effective, user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verbs := map[string][]string{}
+	var name, verb string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &verb}, func() error {
+		verbs[name] = append(verbs[name], verb)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for name, list := range verbs {
+		slices.Sort(list)
+		out = append(out, name+" "+strings.Join(list, " "))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestDatabaseRights tries statements: what a right means where a trigger, a function or a foreign key has its say.
+func TestDatabaseRights(t *testing.T) {
+	cfg, owner := database(t)
+	as := func(user string) contract.DatabaseConfig {
+		c := cfg
+		c.User = user
+		return c
+	}
+	grid, gateway, audit, vault := cfg, as(contract.DatabaseUserGateway), as(contract.DatabaseUserAudit), as(contract.DatabaseUserVault)
+	const receipt = "00000000-0000-0000-0000-00000000000a"
+	line := func(seq int, age string) string {
+		return fmt.Sprintf(`INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) VALUES ('g', %d, now() - interval '%s', 'release', 'r', '{}', 'x')`, seq, age)
+	}
+	exec1(t, owner, "CREATE TABLE datasets.households (id int)")
+	exec1(t, owner, `INSERT INTO grid.cases (id, number, community, class, severity, title, state, source, started_at, last_signal_at, opened_at, updated_at)
+		VALUES ('00000000-0000-0000-0000-000000000001', 'n', 'c', 'c', 'Low', 't', 'Filed', 'Resident', now(), now(), now(), now())`)
+	exec1(t, grid, `INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor) VALUES ('00000000-0000-0000-0000-000000000001', 1, now(), 'a', '', '', 'System')`)
+	for _, c := range []struct {
+		who       contract.DatabaseConfig
+		statement string
+		allowed   bool
+	}{
+		{gateway, "SELECT * FROM datasets.households", true}, {gateway, "SELECT * FROM platform.cases", true}, {gateway, "SELECT title FROM platform.cases", false},
+		{gateway, "SELECT scope FROM grid.consents", true}, {gateway, "SELECT evidence FROM grid.consents", false},
+		{gateway, "SELECT * FROM grid.cases", false}, {gateway, "INSERT INTO datasets.households VALUES (1)", false}, {gateway, "DELETE FROM grid.consents", false},
+		{gateway, "CREATE TABLE datasets.x (id int)", false}, {gateway, "CREATE TABLE public.x (id int)", false}, {gateway, "SELECT * FROM audit.lines", false}, {gateway, "SELECT * FROM vault.subjects", false},
+		{grid, "SELECT * FROM datasets.households", false}, {grid, "UPDATE grid.case_history SET action = 'b'", false}, {grid, "DELETE FROM grid.cases", false},
+		{grid, "CREATE TABLE grid.x (id int)", false}, {grid, "SELECT * FROM grid.consents", false}, {grid, "SELECT * FROM audit.lines", false},
+		{owner, "UPDATE grid.case_history SET action = 'b'", false}, {owner, "DELETE FROM grid.case_history", false}, {owner, "TRUNCATE grid.case_history", false},
+
+		{vault, `INSERT INTO vault.subjects VALUES ('s', now())`, true}, {vault, "INSERT INTO vault.keys VALUES ('s', 'k')", true}, {vault, "INSERT INTO vault.keys VALUES ('nobody', 'k')", false},
+		{vault, "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('s', 'care', now())", true}, {vault, "UPDATE grid.consents SET withdrawn_at = now()", true},
+		{vault, "UPDATE grid.consents SET withdrawn_at = given_at - interval '1 day'", false}, {vault, "UPDATE grid.consents SET subject = 't'", false}, {vault, "DELETE FROM grid.consents", false},
+		{vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Erase', 's', now(), 'office', 'p', 'jws')", receipt), true},
+		{vault, "DELETE FROM vault.receipts", false}, {owner, "DELETE FROM vault.receipts", false}, {owner, "UPDATE vault.receipts SET subject = 't'", false},
+		{vault, "DELETE FROM vault.keys", true}, {vault, "DELETE FROM vault.subjects", false}, {vault, "SELECT * FROM datasets.households", false},
+		{vault, fmt.Sprintf("SELECT audit.erase_body('g', 1, '%s')", receipt), false},
+
+		{audit, line(1, "1 day"), true}, {audit, line(2, "200 days"), true}, {audit, line(1, "1 day"), false},
+		{audit, "INSERT INTO audit.line_subjects VALUES ('s', 'g', 1), ('s', 'g', 2)", true}, {audit, "DELETE FROM audit.line_subjects", false},
+		{audit, "UPDATE audit.lines SET body = NULL", false}, {audit, "DELETE FROM audit.lines", false}, {owner, "DELETE FROM audit.lines", false}, {owner, "TRUNCATE audit.lines", false},
+		{owner, "UPDATE audit.lines SET body = 'y'", false}, {owner, "UPDATE audit.lines SET header = 'y'", false}, {owner, "UPDATE audit.lines SET body = NULL, erased_at = now(), seq = 9 WHERE seq = 1", false},
+		{audit, "SELECT audit.erase_bodies(now())", false}, {audit, "SELECT audit.erase_bodies(NULL)", false}, {audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 1)::int", true},
+		{audit, "SELECT audit.erase_body('g', 1, '00000000-0000-0000-0000-00000000000b')", false}, {audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', 1, '%s')::int", receipt), true},
+		{audit, "SELECT 1 / (count(*) = 2)::int FROM audit.lines WHERE body IS NULL", true}, {audit, "SELECT 1 / (count(*) = 0)::int FROM audit.line_subjects", true},
+		{audit, "INSERT INTO vault.receipts VALUES ('00000000-0000-0000-0000-00000000000b', 'Erase', 's', now(), 'office', 'p', 'jws')", false}, {audit, "SELECT * FROM vault.subjects", false},
+		{audit, "INSERT INTO audit.use VALUES ('u', now(), 1, 1) ON CONFLICT (uid, step) DO UPDATE SET requests = audit.use.requests + 1", true},
+		{audit, "INSERT INTO audit.checkpoints VALUES ('g', 1, 'jws')", true}, {audit, "UPDATE audit.checkpoints SET receipts = '{}'", true}, {audit, "UPDATE audit.checkpoints SET jws = 'other'", false},
+		{audit, "INSERT INTO audit.break_glass (request, uid, reviewer, at, review_due) VALUES ('r', 'u', 'office', now(), now())", true},
+		{audit, "UPDATE audit.break_glass SET verdict = 'Justified'", false}, {audit, "UPDATE audit.break_glass SET verdict = 'Justified', reviewed_at = now(), reviewed_by = 'p'", true}, {audit, "UPDATE audit.break_glass SET review_due = now()", false},
+		{audit, "SELECT * FROM datasets.households", false}, {audit, "SELECT * FROM grid.consents", false},
+	} {
+		if err := try(t, c.who, c.statement); (err == nil) != c.allowed {
+			t.Errorf("%s: %s: %v", c.who.User, c.statement, err)
+		}
+	}
+	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
+		t.Errorf("a second migration must be harmless: %v", err)
+	}
+}
+
+// A platform that stands has the rights of an older version: what is no longer given is taken away.
+func TestMigrateTakesFormerRightsAway(t *testing.T) {
+	grid, owner := database(t)
+	exec1(t, owner, "GRANT SELECT, INSERT, UPDATE ON grid.consents TO dizuo_grid; GRANT SELECT ON grid.consents TO dizuo_gateway")
+	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
+		t.Fatal(err)
+	}
+	gateway := grid
+	gateway.User = contract.DatabaseUserGateway
+	if try(t, grid, "SELECT subject FROM grid.consents") == nil || try(t, gateway, "SELECT evidence FROM grid.consents") == nil {
+		t.Error("a right that is no longer given was kept")
+	}
+}
