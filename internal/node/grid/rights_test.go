@@ -3,12 +3,15 @@ package grid
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/test/postgres"
@@ -212,4 +215,35 @@ func TestMigrateTakesFormerRightsAway(t *testing.T) {
 	if try(t, grid, "SELECT subject FROM grid.consents") == nil || try(t, gateway, "SELECT evidence FROM grid.consents") == nil {
 		t.Error("a right that is no longer given was kept")
 	}
+}
+
+// A database of the version before is migrated with what it holds.
+func TestMigrateFromTheVersionBefore(t *testing.T) {
+	_, owner := database(t)
+	name := owner.Name + "_before"
+	exec1(t, owner, "CREATE DATABASE "+name)
+	owner.Name = name
+	c, err := connConfig(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(refresh(owner)))
+	t.Cleanup(func() { _ = db.Close() })
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "CREATE SCHEMA grid")
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName("grid.migrations"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(t.Context(), 19); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ('s', 'care', now(), NULL), ('t', 'care', now(), now() - interval '1 day')")
+	if err := Migrate(t.Context(), owner, testPasswords(), quiet()); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "SELECT 1 / (count(*) = 2 AND count(DISTINCT id) = 2 AND bool_and(purposes = '{}'))::int FROM grid.consents")
 }
