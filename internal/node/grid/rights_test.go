@@ -242,7 +242,7 @@ func TestMigrateFromTheVersionBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	exec1(t, owner, "INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ('s', 'care', now(), NULL), ('t', 'care', now(), now() - interval '1 day')")
-	if err := Migrate(t.Context(), owner, testPasswords(), quiet()); err != nil {
+	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
 		t.Fatal(err)
 	}
 	exec1(t, owner, "SELECT 1 / (count(*) = 2 AND count(DISTINCT id) = 2 AND bool_and(purposes = '{}'))::int FROM grid.consents")
