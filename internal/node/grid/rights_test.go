@@ -2,6 +2,7 @@ package grid
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -214,6 +215,31 @@ func TestMigrateTakesFormerRightsAway(t *testing.T) {
 	gateway.User = contract.DatabaseUserGateway
 	if try(t, grid, "SELECT subject FROM grid.consents") == nil || try(t, gateway, "SELECT evidence FROM grid.consents") == nil {
 		t.Error("a right that is no longer given was kept")
+	}
+}
+
+// goose refuses a migration with a number below one that a database has: a new one is numbered behind all that were shipped, and those stay.
+func TestMigrationsAreNumberedBehindThoseShipped(t *testing.T) {
+	shipped := []int64{1, 2, 4, 7, 8, 20, 21, 22, 23}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, &sql.DB{}, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[int64]bool{}
+	for _, s := range p.ListSources() {
+		there[s.Version] = true
+		if !slices.Contains(shipped, s.Version) && s.Version < slices.Max(shipped) {
+			t.Errorf("%s: a database that has migration %d fails at it; number it higher", s.Path, slices.Max(shipped))
+		}
+	}
+	for _, version := range shipped {
+		if !there[version] {
+			t.Errorf("migration %d is gone, and databases have it", version)
+		}
 	}
 }
 
