@@ -218,6 +218,56 @@ func TestMigrateTakesFormerRightsAway(t *testing.T) {
 	}
 }
 
+// An external database whose owner may make no roles, with those of the version before: the grid service starts, and the roles that no
+// service uses yet get their rights when they are there. Without one that is used it does not start.
+func TestMigrateWithoutTheRightToMakeRoles(t *testing.T) {
+	_, owner := database(t)
+	name := owner.Name + "_external"
+	exec1(t, owner, fmt.Sprintf("CREATE ROLE plain LOGIN PASSWORD '%s'", postgres.Password))
+	exec1(t, owner, fmt.Sprintf("CREATE DATABASE %s OWNER plain", name))
+	rename := func(role string) (back func()) {
+		exec1(t, owner, fmt.Sprintf("ALTER ROLE %s RENAME TO away_%[1]s", role))
+		return func() { exec1(t, owner, fmt.Sprintf("ALTER ROLE away_%s RENAME TO %[1]s", role)) }
+	}
+	external, in := owner, owner
+	external.User, external.Name, in.Name = "plain", name, name
+	migrate := func() error { return Migrate(t.Context(), external, postgres.Passwords(), quiet()) }
+
+	grid := rename(contract.DatabaseUserGrid)
+	err := migrate()
+	grid()
+	if err == nil || !strings.Contains(err.Error(), "role dizuo_grid is not there") {
+		t.Errorf("without the role of the grid service: %v", err)
+	}
+	audit, vault := rename(contract.DatabaseUserAudit), rename(contract.DatabaseUserVault)
+	err = migrate()
+	audit()
+	vault()
+	if err != nil {
+		t.Fatalf("without the roles that no service uses: %v", err)
+	}
+	for _, user := range contract.DatabaseUsers() {
+		want := lines(rights[user])
+		switch user {
+		case contract.DatabaseUserAudit, contract.DatabaseUserVault:
+			want = nil
+		case contract.DatabaseUserGateway:
+			want = want[1:] // the table of households is not there
+		}
+		if diff := cmp.Diff(want, rightsOf(t, in, user)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", user, diff)
+		}
+	}
+	if err := migrate(); err != nil {
+		t.Fatalf("when the roles are there: %v", err)
+	}
+	for _, user := range []string{contract.DatabaseUserAudit, contract.DatabaseUserVault} {
+		if diff := cmp.Diff(lines(rights[user]), rightsOf(t, in, user)); diff != "" {
+			t.Errorf("%s, later: -want +got:\n%s", user, diff)
+		}
+	}
+}
+
 // goose refuses a migration with a number below one that a database has: a new one is numbered behind all that were shipped, and those stay.
 func TestMigrationsAreNumberedBehindThoseShipped(t *testing.T) {
 	shipped := []int64{1, 2, 4, 7, 8, 20, 21, 22, 23}
