@@ -3,6 +3,7 @@ package grid
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -176,7 +177,7 @@ func TestDatabaseRights(t *testing.T) {
 		{vault, `INSERT INTO vault.subjects VALUES ('s', now())`, true}, {vault, "INSERT INTO vault.keys VALUES ('s', 'k')", true}, {vault, "INSERT INTO vault.keys VALUES ('nobody', 'k')", false},
 		{vault, "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('s', 'care', now())", true}, {vault, "UPDATE grid.consents SET withdrawn_at = now()", true},
 		{vault, "UPDATE grid.consents SET withdrawn_at = given_at - interval '1 day'", false}, {vault, "UPDATE grid.consents SET subject = 't'", false}, {vault, "DELETE FROM grid.consents", false},
-		{vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Erase', 's', now(), 'office', 'p', 'jws')", receipt), true},
+		{vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Erasure', 's', now(), 'office', 'p', 'jws')", receipt), true},
 		{vault, "DELETE FROM vault.receipts", false}, {owner, "DELETE FROM vault.receipts", false}, {owner, "UPDATE vault.receipts SET subject = 't'", false},
 		{vault, "DELETE FROM vault.keys", true}, {vault, "DELETE FROM vault.subjects", false}, {vault, "SELECT * FROM datasets.households", false},
 		{vault, fmt.Sprintf("SELECT audit.erase_body('g', 1, '%s')", receipt), false},
@@ -188,7 +189,7 @@ func TestDatabaseRights(t *testing.T) {
 		{audit, "SELECT audit.erase_bodies(now())", false}, {audit, "SELECT audit.erase_bodies(NULL)", false}, {audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 1)::int", true},
 		{audit, "SELECT audit.erase_body('g', 1, '00000000-0000-0000-0000-00000000000b')", false}, {audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', 1, '%s')::int", receipt), true},
 		{audit, "SELECT 1 / (count(*) = 2)::int FROM audit.lines WHERE body IS NULL", true}, {audit, "SELECT 1 / (count(*) = 0)::int FROM audit.line_subjects", true},
-		{audit, "INSERT INTO vault.receipts VALUES ('00000000-0000-0000-0000-00000000000b', 'Erase', 's', now(), 'office', 'p', 'jws')", false}, {audit, "SELECT * FROM vault.subjects", false},
+		{audit, "INSERT INTO vault.receipts VALUES ('00000000-0000-0000-0000-00000000000b', 'Erasure', 's', now(), 'office', 'p', 'jws')", false}, {audit, "SELECT * FROM vault.subjects", false},
 		{audit, "INSERT INTO audit.use VALUES ('u', now(), 1, 1) ON CONFLICT (uid, step) DO UPDATE SET requests = audit.use.requests + 1", true},
 		{audit, "INSERT INTO audit.checkpoints VALUES ('g', 1, 'jws')", true}, {audit, "UPDATE audit.checkpoints SET receipts = '{}'", true}, {audit, "UPDATE audit.checkpoints SET jws = 'other'", false},
 		{audit, "INSERT INTO audit.break_glass (request, uid, reviewer, at, review_due) VALUES ('r', 'u', 'office', now(), now())", true},
@@ -202,6 +203,58 @@ func TestDatabaseRights(t *testing.T) {
 	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
 		t.Errorf("a second migration must be harmless: %v", err)
 	}
+}
+
+// A body goes by a receipt of an erasure of this day, or by its age. The list of its subjects goes with the last body that refers to it,
+// and a list that none refers to yet stays.
+func TestEraseBodiesWithTheirLists(t *testing.T) {
+	cfg, owner := database(t)
+	audit := cfg
+	audit.User = contract.DatabaseUserAudit
+	body := func(digest string) string {
+		raw, err := json.Marshal(contract.LogBody{Reason: `"subjectList":{"digest":"fresh"`, SubjectList: &contract.SubjectList{Digest: digest, Count: 1001}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	receipt := func(n int, kind, age string) string {
+		id := fmt.Sprintf("00000000-0000-0000-0000-%012d", n)
+		exec1(t, owner, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', '%s', 's', now() - interval '%s', 'office', 'p', 'jws')", id, kind, age))
+		return id
+	}
+	exec1(t, audit, "INSERT INTO audit.subject_lists VALUES ('one', '{s}'), ('both', '{s}'), ('old', '{s}'), ('fresh', '{s}')")
+	for n, line := range []struct{ age, list string }{{"1 day", "one"}, {"1 day", "both"}, {"200 days", "both"}, {"200 days", "old"}} {
+		exec1(t, audit, fmt.Sprintf(`INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) VALUES ('g', %d, now() - interval '%s', 'release', 'r', '{}', $1)`, n+1, line.age), []byte(body(line.list)))
+	}
+	if err := try(t, audit, `INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) VALUES ('g', 9, now(), 'release', 'r', '{}', $1)`, []byte(body("never"))); err == nil {
+		t.Error("a line came before the list that it refers to")
+	}
+	lists := func(after string, want string) {
+		t.Helper()
+		if err := try(t, owner, fmt.Sprintf("SELECT 1 / (string_agg(digest, ' ' ORDER BY digest) = '%s')::int FROM audit.subject_lists", want)); err != nil {
+			t.Errorf("%s: the lists are not %s", after, want)
+		}
+	}
+	erase := func(seq int, receipt string) error {
+		return try(t, audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', %d, '%s')::int", seq, receipt))
+	}
+	for n, other := range []struct{ kind, age string }{{"Access", "0 days"}, {"Erasure", "25 hours"}, {"Erasure", "-1 hour"}} {
+		if err := erase(1, receipt(n+1, other.kind, other.age)); err == nil || !strings.Contains(err.Error(), "within the last day") {
+			t.Errorf("by a receipt %s of %s ago: %v", other.kind, other.age, err)
+		}
+	}
+	lists("before", "both fresh old one")
+	if err := erase(1, receipt(10, "Erasure", "23 hours")); err != nil {
+		t.Error(err)
+	}
+	lists("one body erased", "both fresh old")
+	exec1(t, audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 2)::int")
+	lists("old bodies erased", "both fresh")
+	if err := erase(2, receipt(11, "Erasure", "0 days")); err != nil {
+		t.Error(err)
+	}
+	lists("the last body erased", "fresh")
 }
 
 // A platform that stands has the rights of an older version: what is no longer given is taken away.
