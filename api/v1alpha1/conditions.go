@@ -206,6 +206,8 @@ const (
 	ReasonComponentsNotReady = "ComponentsNotReady"
 	// ReasonComponentFailed: a pod cannot start; the message has the cause.
 	ReasonComponentFailed = "ComponentFailed"
+	// ReasonGatewayOutdated: a gateway enforces less than the bundle relies on, and so refuses every read.
+	ReasonGatewayOutdated = "GatewayOutdated"
 	// ReasonCertificatePending: cert-manager has not issued a certificate yet.
 	ReasonCertificatePending = "CertificatePending"
 	// ReasonDatabaseUnreachable: the database does not answer.

@@ -575,7 +575,7 @@ type PreviousCA struct {
 type FleetDeviceCounts struct {
 	DeviceCounts `json:",inline"`
 
-	// accepted is how many rows were taken.
+	// accepted is how many rows were taken, those of refused devices and of devices in store among them.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Accepted int32 `json:"accepted"`

@@ -23,8 +23,8 @@ func (r *Reader) Generated(ctx context.Context, p *v1alpha1.GridPlatform) (map[t
 	out := map[types.NamespacedName]map[string][]byte{}
 	for key, names := range compile.GeneratedSecrets(p) {
 		secret, admitted, err := r.Secrets.Get(ctx, key)
-		if err == nil && secret != nil && lacks(secret.Data, names) {
-			// A cache that does not show a key yet would have it made up twice, and the second would lock out what the first opened.
+		if err == nil && admitted && (secret == nil || lacks(secret.Data, names)) {
+			// A cache that does not show a Secret or a key yet would have it made up twice, and the second would lock out what the first opened.
 			secret, err = r.Secrets.Read(ctx, key)
 		}
 		if err != nil {
@@ -88,7 +88,11 @@ func callout() (map[string][]byte, error) {
 
 // EdgeToken reads the one-time token of an edge node, and makes one up where none stands. Only its salted hash goes further.
 func (r *Reader) EdgeToken(ctx context.Context, s *compile.Snapshot, o *v1alpha1.EdgeNode) error {
-	secret, admitted, err := r.Secrets.Get(ctx, types.NamespacedName{Namespace: o.Namespace, Name: compile.EdgeTokenName(o.Name)})
+	key := types.NamespacedName{Namespace: o.Namespace, Name: compile.EdgeTokenName(o.Name)}
+	secret, admitted, err := r.Secrets.Get(ctx, key)
+	if err == nil && admitted && secret == nil { // as above
+		secret, err = r.Secrets.Read(ctx, key)
+	}
 	if err != nil {
 		return err
 	}

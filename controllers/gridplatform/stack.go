@@ -9,6 +9,7 @@ import (
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/status"
 )
 
@@ -31,6 +32,19 @@ func (r *Reconciler) brokers(o *v1alpha1.GridPlatform, plan compile.PlatformPlan
 		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonProgressing, "waits for the brokers to report")
 	case replicas < int(plan.Brokers.Replicas):
 		return status.Waiting(v1alpha1.ConditionBrokerReady, v1alpha1.ReasonProgressing, fmt.Sprintf("a stream has %d of %d copies", replicas, plan.Brokers.Replicas))
+	}
+	return pods
+}
+
+// gateways adds to what the pods say whether every gateway enforces what the bundles of this operator rely on. One that does not refuses
+// every read, and its pod is ready.
+func gateways(reports []contract.Report, pods status.Named) status.Named {
+	for _, rep := range reports {
+		if rep.Role == contract.RoleGateway && rep.Contract < contract.ContractVersion {
+			return status.Waiting(v1alpha1.ConditionGatewayReady, v1alpha1.ReasonGatewayOutdated, fmt.Sprintf(
+				"gateway %s is older than this operator and refuses every read (contract %d, the bundle relies on %d): remove spec.images.node, or write the operator's release there",
+				rep.Instance, rep.Contract, contract.ContractVersion))
+		}
 	}
 	return pods
 }

@@ -123,6 +123,11 @@ func (r *Reconciler) components(ctx context.Context, o *v1alpha1.GridPlatform, p
 			n = status.Waiting(componentConditions[c.Name], v1alpha1.ReasonMoving, "stands still while the database moves")
 		case c.Name == v1alpha1.ComponentBroker:
 			n = r.brokers(o, plan, n)
+		case c.Name == v1alpha1.ComponentGateway:
+			reports, _ := r.Reports.Platform(kit.PlatformKey(o))
+			if n = gateways(reports, n); n.Status != "True" {
+				st.Message = n.Message
+			}
 		case c.Name == v1alpha1.ComponentPostgres && database != nil:
 			n = *database
 		}

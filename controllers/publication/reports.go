@@ -159,7 +159,8 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	}
 	counted = append(counted, r.edgeKeys(name, f.hearAll(was, report, r.Now()))...)
 	out := f.calls.now(counted, r.Now())
-	if ptr.Deref(was.Broker, contract.BrokerReport{}) != ptr.Deref(report.Broker, contract.BrokerReport{}) && !slices.Contains(out, platform) {
+	stands := was.Contract == report.Contract && ptr.Deref(was.Broker, contract.BrokerReport{}) == ptr.Deref(report.Broker, contract.BrokerReport{})
+	if !stands && !slices.Contains(out, platform) {
 		out = append(out, platform)
 	}
 	return out

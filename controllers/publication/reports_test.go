@@ -71,6 +71,15 @@ func TestPresenceOfReports(t *testing.T) {
 	if got := tell("b", now, 5, 99); len(got) > 0 {
 		t.Errorf("refused connections call %v", got)
 	}
+	gateway := contract.Report{Role: contract.RoleGateway, Instance: "g", At: now}
+	r.take(name, f, told{report: gateway})
+	gateway.Contract = contract.ContractVersion
+	if got := r.take(name, f, told{report: gateway}); !slices.Equal(got, []shelf.Key{platform}) {
+		t.Errorf("a gateway that enforces more than before calls %v, want the platform", got)
+	}
+	if got := r.take(name, f, told{report: gateway}); len(got) > 0 {
+		t.Errorf("the same again calls %v", got)
+	}
 	now = now.Add(fresh + time.Second)
 	f.calls.due(now)
 	if got := r.silent(name, f); len(got) != 4 || got[0] != platform {

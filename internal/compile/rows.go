@@ -103,9 +103,10 @@ func rowsOf(s *Snapshot, o *v1alpha1.DeviceFleet, list []*Source, before *fleetR
 }
 
 // bar takes admission from devices, with a row or without: known, and not admitted, as one in store. rows are in order before and after.
+// A device may be named twice: outside an API server nobody keeps a list to be a set.
 func bar(rows contract.DeviceRows, devices []string) contract.DeviceRows {
 	sorted := len(rows)
-	for _, device := range devices {
+	for _, device := range slices.Compact(slices.Sorted(slices.Values(devices))) {
 		if at, found := rows[:sorted].Find(device); found {
 			rows[at].Credential = storedCredential
 		} else {

@@ -8,8 +8,10 @@ type Report struct {
 	Role     Role   `json:"role"`
 	Instance string `json:"instance"`
 	// Version of the node's binary.
-	Version string    `json:"version"`
-	At      time.Time `json:"at"`
+	Version string `json:"version"`
+	// Contract is the node's ContractVersion; 0 from a node of before it was told.
+	Contract int       `json:"contract,omitempty"`
+	At       time.Time `json:"at"`
 	// Revision and Sequence of the lease that the node enforces.
 	Revision string `json:"revision"`
 	Sequence int64  `json:"sequence"`

@@ -63,7 +63,7 @@ func tables(t testing.TB) (config contract.DatabaseConfig, exec func(sql string,
 			CREATE SCHEMA datasets; CREATE SCHEMA grid;
 			GRANT USAGE ON SCHEMA datasets, grid TO dizuo_gateway;
 			ALTER DEFAULT PRIVILEGES IN SCHEMA datasets GRANT SELECT ON TABLES TO dizuo_gateway;
-			CREATE TABLE grid.consents (subject text, scope text, given_at timestamptz NOT NULL DEFAULT now(), withdrawn_at timestamptz);
+			CREATE TABLE grid.consents (subject text, scope text, given_at timestamptz NOT NULL DEFAULT now(), withdrawn_at timestamptz, expires_at timestamptz);
 			GRANT SELECT ON grid.consents TO dizuo_gateway;`)
 	})
 	config = server.Owner("postgres")

@@ -280,6 +280,15 @@ func TestConsent(t *testing.T) {
 	if got := names(); got != 1 {
 		t.Errorf("%d records, want the one of s1", got)
 	}
+	w.exec(`UPDATE grid.consents SET expires_at = now() + interval '1 hour' WHERE scope = $1`, scope)
+	if got := names(); got != 1 {
+		t.Errorf("%d records while the consent of s1 lasts", got)
+	}
+	w.exec(`UPDATE grid.consents SET expires_at = now() WHERE scope = $1`, scope)
+	if got := names(); got != 0 {
+		t.Errorf("%d records when it is over", got)
+	}
+	w.exec(`UPDATE grid.consents SET expires_at = NULL WHERE scope = $1`, scope)
 	w.exec(`UPDATE grid.consents SET withdrawn_at = now() WHERE scope = $1`, scope)
 	if got := names(); got != 0 {
 		t.Errorf("%d records after withdrawal", got)

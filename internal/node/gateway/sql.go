@@ -151,7 +151,7 @@ func (b selectBuilder) requirement(r contract.Requirement) (string, error) {
 	return "", fmt.Errorf("field %q: operator %q is not known: write In, NotIn, Exists or DoesNotExist", r.Field, r.Operator)
 }
 
-// consent keeps rows whose subject has given a consent of the dataset's scope and not withdrawn it.
+// consent keeps rows whose subject has given a consent of the dataset's scope that is neither withdrawn nor over.
 func (b selectBuilder) consent() error {
 	scope := b.s.dataset.ConsentScope
 	if scope == "" {
@@ -167,7 +167,7 @@ func (b selectBuilder) consent() error {
 	}
 	given := sqlbuilder.PostgreSQL.NewSelectBuilder()
 	given.Select("1").From(quote(contract.DatabaseSchemaGrid, "consents")+" AS c").Where(
-		"c.subject = "+b.asText(column, name), given.Equal("c.scope", scope), "c.given_at <= now()", "c.withdrawn_at IS NULL")
+		"c.subject = "+b.asText(column, name), given.Equal("c.scope", scope), "c.given_at <= now()", "c.withdrawn_at IS NULL", "(c.expires_at IS NULL OR c.expires_at > now())")
 	b.Where(b.Exists(given))
 	return nil
 }

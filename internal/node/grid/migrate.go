@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -23,16 +24,21 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// grants are the least rights of grid service and gateway. They are set again each time: a copy of the database comes without.
+// grants are the least rights of each user, in a file of its name, and of everyone. They are set again each time: a copy of the database
+// comes without.
 //
-//go:embed grants.sql
-var grants string
+//go:embed grants/*.sql
+var grants embed.FS
+
+// unconnected are the users as which no service connects yet: where they are missing, everything runs.
+var unconnected = []string{contract.DatabaseUserAudit, contract.DatabaseUserVault}
 
 // Migrate brings the database to the form that this version needs, as the owner of the database: the roles of the grid
 // service and the gateway with their passwords, by user, the schemas, the tables and the least rights on them. It may be run at any
 // time, and by several processes at once: it waits for its turn.
 //
 // With an owner without CREATEROLE it fails until somebody else has made the roles: CloudNativePG, or whoever runs an external database.
+// Without one that no service uses yet it goes on.
 // Passwords go to the server as SCRAM verifiers, never in the clear.
 func Migrate(ctx context.Context, owner contract.DatabaseConfig, passwords map[string]string, log *slog.Logger) error {
 	cfg, err := connConfig(owner)
@@ -52,7 +58,8 @@ func Migrate(ctx context.Context, owner contract.DatabaseConfig, passwords map[s
 	defer func() {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrateLock)
 	}()
-	if err := prepare(ctx, conn, passwords); err != nil {
+	users, err := prepare(ctx, conn, passwords, log)
+	if err != nil {
 		return err
 	}
 	files, err := fs.Sub(migrations, "migrations")
@@ -70,20 +77,26 @@ func Migrate(ctx context.Context, owner contract.DatabaseConfig, passwords map[s
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	if _, err := conn.ExecContext(ctx, grants); err != nil {
-		return fmt.Errorf("grants: %w", err)
+	for _, name := range append([]string{"everyone"}, users...) {
+		statements, err := grants.ReadFile("grants/" + name + ".sql")
+		if err != nil {
+			return fmt.Errorf("grants of %s: %w", name, err)
+		}
+		if _, err := conn.ExecContext(ctx, string(statements)); err != nil {
+			return fmt.Errorf("grants of %s: %w", name, err)
+		}
 	}
 	return nil
 }
 
-// prepare makes roles and schemas.
-func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) error {
+// prepare makes roles and schemas, and gives the users that are there.
+func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string, log *slog.Logger) (users []string, err error) {
 	var mayCreate bool
 	if err := conn.QueryRowContext(ctx, "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user").Scan(&mayCreate); err != nil {
-		return fmt.Errorf("rights of the owner: %w", err)
+		return nil, fmt.Errorf("rights of the owner: %w", err)
 	}
-	if err := roles(ctx, conn, passwords, mayCreate); err != nil {
-		return err
+	if users, err = roles(ctx, conn, passwords, mayCreate, log); err != nil {
+		return nil, err
 	}
 	statements := []string{"REVOKE ALL ON SCHEMA public FROM PUBLIC"}
 	for _, schema := range contract.DatabaseSchemas() {
@@ -91,33 +104,38 @@ func prepare(ctx context.Context, conn *sql.Conn, passwords map[string]string) e
 	}
 	for _, statement := range statements {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
+			return nil, fmt.Errorf("%s: %w", statement, err)
 		}
 	}
-	return nil
+	return users, nil
 }
 
-// roles makes the roles with their passwords, or waits for them.
-func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, mayCreate bool) error {
+// roles makes the roles with their passwords, or refuses to go on without them, and gives those that are there.
+func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, mayCreate bool, log *slog.Logger) (users []string, err error) {
 	for _, role := range contract.DatabaseUsers() {
 		password := passwords[role]
 		if password == "" {
-			return fmt.Errorf("password of database role %s is empty", role)
+			return nil, fmt.Errorf("password of database role %s is empty", role)
 		}
 		verifier, err := scram(password)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		name := pgx.Identifier{role}.Sanitize()
 		var there bool
 		if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&there); err != nil {
-			return fmt.Errorf("role %s: %w", role, err)
+			return nil, fmt.Errorf("role %s: %w", role, err)
 		}
 		switch {
 		case !mayCreate && there:
+			users = append(users, role)
+			continue
+		case !mayCreate && slices.Contains(unconnected, role):
+			log.Warn("a role is not there and the owner may not make it; a later version needs it: make it with the password in Secret dizuo-database",
+				"role", role, "key", contract.DatabasePasswordKey(role))
 			continue
 		case !mayCreate:
-			return fmt.Errorf("role %s is not there and the owner may not make it: grant the owner CREATEROLE, or make the role with the password in Secret dizuo-database, key %s",
+			return nil, fmt.Errorf("role %s is not there and the owner may not make it: grant the owner CREATEROLE, or make the role with the password in Secret dizuo-database, key %s",
 				role, contract.DatabasePasswordKey(role))
 		}
 		verb := "CREATE"
@@ -126,10 +144,11 @@ func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, may
 		}
 		// A verifier holds no quote, so it needs no escaping, and DDL takes no parameters.
 		if _, err := conn.ExecContext(ctx, verb+" ROLE "+name+" LOGIN PASSWORD '"+verifier+"'"); err != nil {
-			return fmt.Errorf("role %s: %w", role, err)
+			return nil, fmt.Errorf("role %s: %w", role, err)
 		}
+		users = append(users, role)
 	}
-	return nil
+	return users, nil
 }
 
 // scram gives the verifier that PostgreSQL stores for a password (RFC 5803).

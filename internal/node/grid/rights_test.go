@@ -2,6 +2,8 @@ package grid
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -175,7 +177,7 @@ func TestDatabaseRights(t *testing.T) {
 		{vault, `INSERT INTO vault.subjects VALUES ('s', now())`, true}, {vault, "INSERT INTO vault.keys VALUES ('s', 'k')", true}, {vault, "INSERT INTO vault.keys VALUES ('nobody', 'k')", false},
 		{vault, "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('s', 'care', now())", true}, {vault, "UPDATE grid.consents SET withdrawn_at = now()", true},
 		{vault, "UPDATE grid.consents SET withdrawn_at = given_at - interval '1 day'", false}, {vault, "UPDATE grid.consents SET subject = 't'", false}, {vault, "DELETE FROM grid.consents", false},
-		{vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Erase', 's', now(), 'office', 'p', 'jws')", receipt), true},
+		{vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Erasure', 's', now(), 'office', 'p', 'jws')", receipt), true},
 		{vault, "DELETE FROM vault.receipts", false}, {owner, "DELETE FROM vault.receipts", false}, {owner, "UPDATE vault.receipts SET subject = 't'", false},
 		{vault, "DELETE FROM vault.keys", true}, {vault, "DELETE FROM vault.subjects", false}, {vault, "SELECT * FROM datasets.households", false},
 		{vault, fmt.Sprintf("SELECT audit.erase_body('g', 1, '%s')", receipt), false},
@@ -187,7 +189,7 @@ func TestDatabaseRights(t *testing.T) {
 		{audit, "SELECT audit.erase_bodies(now())", false}, {audit, "SELECT audit.erase_bodies(NULL)", false}, {audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 1)::int", true},
 		{audit, "SELECT audit.erase_body('g', 1, '00000000-0000-0000-0000-00000000000b')", false}, {audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', 1, '%s')::int", receipt), true},
 		{audit, "SELECT 1 / (count(*) = 2)::int FROM audit.lines WHERE body IS NULL", true}, {audit, "SELECT 1 / (count(*) = 0)::int FROM audit.line_subjects", true},
-		{audit, "INSERT INTO vault.receipts VALUES ('00000000-0000-0000-0000-00000000000b', 'Erase', 's', now(), 'office', 'p', 'jws')", false}, {audit, "SELECT * FROM vault.subjects", false},
+		{audit, "INSERT INTO vault.receipts VALUES ('00000000-0000-0000-0000-00000000000b', 'Erasure', 's', now(), 'office', 'p', 'jws')", false}, {audit, "SELECT * FROM vault.subjects", false},
 		{audit, "INSERT INTO audit.use VALUES ('u', now(), 1, 1) ON CONFLICT (uid, step) DO UPDATE SET requests = audit.use.requests + 1", true},
 		{audit, "INSERT INTO audit.checkpoints VALUES ('g', 1, 'jws')", true}, {audit, "UPDATE audit.checkpoints SET receipts = '{}'", true}, {audit, "UPDATE audit.checkpoints SET jws = 'other'", false},
 		{audit, "INSERT INTO audit.break_glass (request, uid, reviewer, at, review_due) VALUES ('r', 'u', 'office', now(), now())", true},
@@ -203,6 +205,58 @@ func TestDatabaseRights(t *testing.T) {
 	}
 }
 
+// A body goes by a receipt of an erasure of this day, or by its age. The list of its subjects goes with the last body that refers to it,
+// and a list that none refers to yet stays.
+func TestEraseBodiesWithTheirLists(t *testing.T) {
+	cfg, owner := database(t)
+	audit := cfg
+	audit.User = contract.DatabaseUserAudit
+	body := func(digest string) string {
+		raw, err := json.Marshal(contract.LogBody{Reason: `"subjectList":{"digest":"fresh"`, SubjectList: &contract.SubjectList{Digest: digest, Count: 1001}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	receipt := func(n int, kind, age string) string {
+		id := fmt.Sprintf("00000000-0000-0000-0000-%012d", n)
+		exec1(t, owner, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', '%s', 's', now() - interval '%s', 'office', 'p', 'jws')", id, kind, age))
+		return id
+	}
+	exec1(t, audit, "INSERT INTO audit.subject_lists VALUES ('one', '{s}'), ('both', '{s}'), ('old', '{s}'), ('fresh', '{s}')")
+	for n, line := range []struct{ age, list string }{{"1 day", "one"}, {"1 day", "both"}, {"200 days", "both"}, {"200 days", "old"}} {
+		exec1(t, audit, fmt.Sprintf(`INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) VALUES ('g', %d, now() - interval '%s', 'release', 'r', '{}', $1)`, n+1, line.age), []byte(body(line.list)))
+	}
+	if err := try(t, audit, `INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) VALUES ('g', 9, now(), 'release', 'r', '{}', $1)`, []byte(body("never"))); err == nil {
+		t.Error("a line came before the list that it refers to")
+	}
+	lists := func(after string, want string) {
+		t.Helper()
+		if err := try(t, owner, fmt.Sprintf("SELECT 1 / (string_agg(digest, ' ' ORDER BY digest) = '%s')::int FROM audit.subject_lists", want)); err != nil {
+			t.Errorf("%s: the lists are not %s", after, want)
+		}
+	}
+	erase := func(seq int, receipt string) error {
+		return try(t, audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', %d, '%s')::int", seq, receipt))
+	}
+	for n, other := range []struct{ kind, age string }{{"Access", "0 days"}, {"Erasure", "25 hours"}, {"Erasure", "-1 hour"}} {
+		if err := erase(1, receipt(n+1, other.kind, other.age)); err == nil || !strings.Contains(err.Error(), "within the last day") {
+			t.Errorf("by a receipt %s of %s ago: %v", other.kind, other.age, err)
+		}
+	}
+	lists("before", "both fresh old one")
+	if err := erase(1, receipt(10, "Erasure", "23 hours")); err != nil {
+		t.Error(err)
+	}
+	lists("one body erased", "both fresh old")
+	exec1(t, audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 2)::int")
+	lists("old bodies erased", "both fresh")
+	if err := erase(2, receipt(11, "Erasure", "0 days")); err != nil {
+		t.Error(err)
+	}
+	lists("the last body erased", "fresh")
+}
+
 // A platform that stands has the rights of an older version: what is no longer given is taken away.
 func TestMigrateTakesFormerRightsAway(t *testing.T) {
 	grid, owner := database(t)
@@ -214,6 +268,81 @@ func TestMigrateTakesFormerRightsAway(t *testing.T) {
 	gateway.User = contract.DatabaseUserGateway
 	if try(t, grid, "SELECT subject FROM grid.consents") == nil || try(t, gateway, "SELECT evidence FROM grid.consents") == nil {
 		t.Error("a right that is no longer given was kept")
+	}
+}
+
+// An external database whose owner may make no roles, with those of the version before: the grid service starts, and the roles that no
+// service uses yet get their rights when they are there. Without one that is used it does not start.
+func TestMigrateWithoutTheRightToMakeRoles(t *testing.T) {
+	_, owner := database(t)
+	name := owner.Name + "_external"
+	exec1(t, owner, fmt.Sprintf("CREATE ROLE plain LOGIN PASSWORD '%s'", postgres.Password))
+	exec1(t, owner, fmt.Sprintf("CREATE DATABASE %s OWNER plain", name))
+	rename := func(role string) (back func()) {
+		exec1(t, owner, fmt.Sprintf("ALTER ROLE %s RENAME TO away_%[1]s", role))
+		return func() { exec1(t, owner, fmt.Sprintf("ALTER ROLE away_%s RENAME TO %[1]s", role)) }
+	}
+	external, in := owner, owner
+	external.User, external.Name, in.Name = "plain", name, name
+	migrate := func() error { return Migrate(t.Context(), external, postgres.Passwords(), quiet()) }
+
+	grid := rename(contract.DatabaseUserGrid)
+	err := migrate()
+	grid()
+	if err == nil || !strings.Contains(err.Error(), "role dizuo_grid is not there") {
+		t.Errorf("without the role of the grid service: %v", err)
+	}
+	audit, vault := rename(contract.DatabaseUserAudit), rename(contract.DatabaseUserVault)
+	err = migrate()
+	audit()
+	vault()
+	if err != nil {
+		t.Fatalf("without the roles that no service uses: %v", err)
+	}
+	for _, user := range contract.DatabaseUsers() {
+		want := lines(rights[user])
+		switch user {
+		case contract.DatabaseUserAudit, contract.DatabaseUserVault:
+			want = nil
+		case contract.DatabaseUserGateway:
+			want = want[1:] // the table of households is not there
+		}
+		if diff := cmp.Diff(want, rightsOf(t, in, user)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", user, diff)
+		}
+	}
+	if err := migrate(); err != nil {
+		t.Fatalf("when the roles are there: %v", err)
+	}
+	for _, user := range []string{contract.DatabaseUserAudit, contract.DatabaseUserVault} {
+		if diff := cmp.Diff(lines(rights[user]), rightsOf(t, in, user)); diff != "" {
+			t.Errorf("%s, later: -want +got:\n%s", user, diff)
+		}
+	}
+}
+
+// goose refuses a migration with a number below one that a database has: a new one is numbered behind all that were shipped, and those stay.
+func TestMigrationsAreNumberedBehindThoseShipped(t *testing.T) {
+	shipped := []int64{1, 2, 4, 7, 8, 20, 21, 22, 23}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, &sql.DB{}, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[int64]bool{}
+	for _, s := range p.ListSources() {
+		there[s.Version] = true
+		if !slices.Contains(shipped, s.Version) && s.Version < slices.Max(shipped) {
+			t.Errorf("%s: a database that has migration %d fails at it; number it higher", s.Path, slices.Max(shipped))
+		}
+	}
+	for _, version := range shipped {
+		if !there[version] {
+			t.Errorf("migration %d is gone, and databases have it", version)
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ func TestAtStartOnApplyAndAtTheEnd(t *testing.T) {
 	decisions := func(c *contract.Report) { c.Decisions = map[string]contract.DecisionReport{"visits": {Allowed: 1}} }
 	ch, stop := start(t, broker(t), r, time.Hour, cases, decisions)
 	first := decode(t, next(t, ch))
-	if first.Role != contract.RoleGateway || first.Instance != "dizuo-gateway-0.a" || first.At.IsZero() || first.Version == "" || first.Sequence != 0 ||
+	if first.Role != contract.RoleGateway || first.Instance != "dizuo-gateway-0.a" || first.At.IsZero() || first.Version == "" || first.Contract != contract.ContractVersion || first.Sequence != 0 ||
 		first.OpenCases["jinghu"] != 2 || first.Decisions["visits"].Allowed != 1 {
 		t.Errorf("at the start: %+v", first)
 	}

@@ -2,6 +2,12 @@
 -- Decision logs of all gateways, as they were shipped. The schema is made before by Migrate. Subjects are keyed pseudonyms, persons
 -- who read are pseudonyms of their organisations.
 
+-- Lists of more than 1,000 subjects, by their digest; each comes before the first line that refers to it.
+CREATE TABLE audit.subject_lists (
+    digest   text PRIMARY KEY,
+    subjects text[] NOT NULL
+);
+
 CREATE TABLE audit.lines (
     -- The chain: a gateway's instance, and a new one where a gateway lost its log.
     instance  text NOT NULL,
@@ -15,12 +21,16 @@ CREATE TABLE audit.lines (
     header    text NOT NULL,
     -- The very bytes whose digest the header has. NULL: erased, or a line of format 1, which is all header.
     body      bytea,
+    -- The list that the body refers to. Quotes within a JSON string are escaped, so that nothing in one can look like this.
+    subject_list text GENERATED ALWAYS AS (substring(encode(body, 'escape') FROM '"subjectList":\{"digest":"([^"]+)"')) STORED
+        REFERENCES audit.subject_lists,
     erased_at timestamptz,
     -- The receipt by which it was erased; NULL means by its age.
     erased_by uuid,
     PRIMARY KEY (instance, seq)
 );
 CREATE INDEX lines_uid ON audit.lines (uid, at);
+CREATE INDEX lines_subject_list ON audit.lines (subject_list) WHERE subject_list IS NOT NULL;
 CREATE INDEX lines_at ON audit.lines (at) WHERE body IS NOT NULL;
 
 -- Whose rows a line released: "who read my father's record?" is a lookup.
@@ -31,12 +41,6 @@ CREATE TABLE audit.line_subjects (
     PRIMARY KEY (subject, instance, seq)
 );
 CREATE INDEX line_subjects_line ON audit.line_subjects (instance, seq);
-
--- Lists of more than 1,000 subjects, by their digest.
-CREATE TABLE audit.subject_lists (
-    digest   text PRIMARY KEY,
-    subjects text[] NOT NULL
-);
 
 CREATE TABLE audit.checkpoints (
     instance text NOT NULL,
@@ -99,38 +103,43 @@ $$;
 CREATE TRIGGER lines_only_erased BEFORE UPDATE ON audit.lines FOR EACH ROW EXECUTE FUNCTION audit.only_erased();
 CREATE TRIGGER lines_append_only BEFORE DELETE OR TRUNCATE ON audit.lines FOR EACH STATEMENT EXECUTE FUNCTION grid.append_only();
 
--- erase_bodies erases what is older than a time and gives how many lines that were. It keeps to the six months for which the
+-- erase_bodies erases what is older than a time, with the lists of subjects that no other body refers to, and gives how many lines that were. It keeps to the six months for which the
 -- Cybersecurity Law has network logs kept, whoever asks.
 -- +goose StatementBegin
 CREATE FUNCTION audit.erase_bodies(before timestamptz) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-DECLARE n bigint;
+DECLARE n bigint; lists text[];
 BEGIN
     IF before IS NULL OR before > now() - interval '180 days' THEN
         RAISE EXCEPTION 'the decision log is kept for 180 days or more' USING ERRCODE = 'insufficient_privilege';
     END IF;
     WITH erased AS (
-        UPDATE audit.lines SET body = NULL, erased_at = now() WHERE at < before AND body IS NOT NULL RETURNING instance, seq
+        UPDATE audit.lines l SET body = NULL, erased_at = now() FROM audit.lines o
+        WHERE (o.instance, o.seq) = (l.instance, l.seq) AND l.at < before AND l.body IS NOT NULL RETURNING l.instance, l.seq, o.subject_list
     ), unlinked AS (
         DELETE FROM audit.line_subjects s USING erased e WHERE s.instance = e.instance AND s.seq = e.seq
-    ) SELECT count(*) INTO n FROM erased;
+    ) SELECT count(*), array_agg(DISTINCT subject_list) INTO n, lists FROM erased;
+    DELETE FROM audit.subject_lists s WHERE digest = ANY (lists) AND NOT EXISTS (SELECT FROM audit.lines l WHERE l.subject_list = s.digest);
     RETURN n;
 END
 $$;
 -- +goose StatementEnd
 
--- erase_body erases one line, for which there must be a receipt, and says whether there was something to erase. Who may write receipts
+-- erase_body erases one line, for which there must be a receipt of an erasure of this day, and says whether there was something to erase. Who may write receipts
 -- may not call it, and who may call it may not write receipts.
 -- +goose StatementBegin
 CREATE FUNCTION audit.erase_body(chain text, line bigint, receipt uuid) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE list text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM vault.receipts WHERE id = receipt) THEN
-        RAISE EXCEPTION 'no receipt %', receipt USING ERRCODE = 'insufficient_privilege';
+    IF NOT EXISTS (SELECT FROM vault.receipts WHERE id = receipt AND kind = 'Erasure' AND at BETWEEN now() - interval '1 day' AND now() + interval '5 minutes') THEN
+        RAISE EXCEPTION 'no receipt % of an erasure within the last day', receipt USING ERRCODE = 'insufficient_privilege';
     END IF;
-    UPDATE audit.lines SET body = NULL, erased_at = now(), erased_by = receipt WHERE instance = chain AND seq = line AND body IS NOT NULL;
+    SELECT subject_list INTO list FROM audit.lines WHERE instance = chain AND seq = line AND body IS NOT NULL FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    UPDATE audit.lines SET body = NULL, erased_at = now(), erased_by = receipt WHERE instance = chain AND seq = line;
     DELETE FROM audit.line_subjects WHERE instance = chain AND seq = line;
+    DELETE FROM audit.subject_lists WHERE digest = list AND NOT EXISTS (SELECT FROM audit.lines WHERE subject_list = list);
     RETURN true;
 END
 $$;

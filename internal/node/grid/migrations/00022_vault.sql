@@ -50,6 +50,7 @@ CREATE INDEX members_subject ON vault.members (subject);
 -- What was done for a subject, signed. It outlives the subject: it says that something was erased, and nothing of what.
 CREATE TABLE vault.receipts (
     id           uuid PRIMARY KEY,
+    -- 'Erasure' lets bodies of the decision log be erased, for a day.
     kind         text NOT NULL,
     subject      text NOT NULL,
     at           timestamptz NOT NULL,
