@@ -1,6 +1,7 @@
 package local
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -280,9 +281,87 @@ func TestWhatTheHubSaysOfTheSameCommands(t *testing.T) {
 		{"its withdrawal", v1, command.SafeID(valve, command.Withdrawn), true}, {"expired here", f1, fan, false},
 		{"safe state that is being sent here", f1, command.SafeID(fan, command.Expired), true}, {"the hub's own", f1, uuid.New(), true},
 	} {
-		if c.passes(x.to, x.id) != x.want {
+		if c.passes(x.to, x.id, map[bool]string{true: "closeValve", false: "run"}[x.to == v1], at) != x.want {
 			t.Errorf("%s: passes %v", x.what, !x.want)
 		}
+	}
+}
+
+// hubs gives the id of a command that the hub gives to a person at a time: the time, and chance.
+func hubs(at time.Time) uuid.UUID {
+	id := uuid.Must(uuid.NewV7())
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli())<<16)
+	copy(id[:6], ms[:6])
+	return id
+}
+
+// TestNodeYieldsToTheHub: what the hub ended, or put a newer command in the place of, the node sends no more, and no safe state of it undoes
+// that; also after a restart.
+func TestNodeYieldsToTheHub(t *testing.T) {
+	f1, f2 := command.Target{Fleet: "fans", Device: "f1"}, command.Target{Fleet: "fans", Device: "f2"}
+	for _, x := range []struct {
+		what  string
+		to    command.Target
+		name  string
+		done  bool
+		id    func(fan uuid.UUID) uuid.UUID
+		state command.State
+		sends command.State // the safe state that the node sends instead
+	}{
+		{what: "a newer one", to: f1, name: "run", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Superseded},
+		{what: "an older one", to: f1, name: "run", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(-time.Second)) }, state: command.Pending},
+		{what: "of another name", to: f1, name: "speed", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Pending},
+		{what: "of another device", to: f2, name: "run", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Pending},
+		{what: "no id of a time", to: f1, name: "run", id: func(uuid.UUID) uuid.UUID { return uuid.UUID{0: 0xff, 6: 0x40, 8: 0x80} }, state: command.Pending},
+		{what: "withdrawn", to: f1, name: "run", id: func(fan uuid.UUID) uuid.UUID { return command.SafeID(fan, command.Withdrawn) }, state: command.Withdrawn, sends: command.Withdrawn},
+		{what: "void", to: f1, name: "run", id: func(fan uuid.UUID) uuid.UUID { return command.SafeID(fan, command.Void) }, state: command.Void, sends: command.Void},
+		{what: "done, then a newer one", to: f1, name: "run", done: true, id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Superseded},
+		{what: "done, then withdrawn", to: f1, name: "run", done: true, id: func(fan uuid.UUID) uuid.UUID { return command.SafeID(fan, command.Withdrawn) }, state: command.Withdrawn},
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			c := newTestCore(testBundle())
+			c.hear(t0, said(1, t0, "gases.g1", contract.ChannelSignal, `{"alarm":true}`))
+			got, _ := c.sends(t, t0)
+			fan := got[1].ID
+			if x.done {
+				c.hear(t0, ack(2, t0, "fans.f1", fan, command.Done))
+			}
+			if _, err := c.snapshot(); err != nil {
+				t.Fatal(err)
+			}
+			if !c.passes(x.to, x.id(fan), x.name, t0.Add(time.Second)) {
+				t.Fatal("does not pass")
+			}
+			if state := c.byID[fan].State; state != x.state || c.unsaved == (state == command.Pending) {
+				t.Errorf("%s, to be saved: %v", state, c.unsaved)
+			}
+			raw, err := c.snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := newTestCore(testBundle())
+			if err := next.restore(raw, "a"); err != nil {
+				t.Fatal(err)
+			}
+			for _, after := range []time.Duration{3 * time.Second, 301 * time.Second, 302 * time.Second} {
+				list, _ := next.sends(t, t0.Add(after))
+				for _, m := range list {
+					switch {
+					case m.Command != "run" || x.state == command.Pending:
+					case x.sends == "" || m.ID != command.SafeID(fan, x.sends):
+						t.Errorf("the node sends %+v", m)
+					}
+				}
+				if x.sends != "" && after == 3*time.Second && !slices.ContainsFunc(list, func(m command.Message) bool { return m.Command == "run" }) {
+					t.Error("the safe state is not sent from here")
+				}
+			}
+			next.takeBack(next.byID[fan].Alarm, t0.Add(303*time.Second))
+			if list, _ := next.sends(t, t0.Add(304*time.Second)); x.state != command.Pending && slices.ContainsFunc(list, func(m command.Message) bool { return m.Command == "run" && m.ID != command.SafeID(fan, x.sends) }) {
+				t.Errorf("taken back: %+v", list)
+			}
+		})
 	}
 }
 

@@ -252,8 +252,8 @@ func (c *core) sorted() []*order {
 
 // passes says whether a command of the hub's goes on to its device: not one that was given up here, for its safe state has followed, and not
 // the safe state of one that the device acknowledged here in time, of which the hub has not heard yet. What is done it may have again: it
-// answers once more, and does it no more.
-func (c *core) passes(to command.Target, id uuid.UUID) bool {
+// answers once more, and does it no more. What passes ends the node's own commands whose place it takes.
+func (c *core) passes(to command.Target, id uuid.UUID, name string, now time.Time) bool {
 	if o := c.byID[id]; o != nil {
 		return o.State != command.Expired && o.State != command.Withdrawn && o.State != command.Superseded && o.State != command.Void
 	}
@@ -263,5 +263,38 @@ func (c *core) passes(to command.Target, id uuid.UUID) bool {
 			return false
 		}
 	}
+	c.yield(to, id, name, now)
 	return true
 }
+
+// yield ends what was given here before the hub's command of the same name: that is a newer one, or the safe state of one that the hub ended.
+// That safe state is then sent from here as well, under the same id, for the line may be cut before the device has it.
+func (c *core) yield(to command.Target, id uuid.UUID, name string, now time.Time) {
+	for _, o := range c.sorted() {
+		if o.Target != to || o.Command != name || !o.State.Withdrawable() || id.Version() != 7 || id.Time() <= o.ID.Time() {
+			continue
+		}
+		c.unsaved = true
+		ended := slices.IndexFunc(endsSafely, func(s command.State) bool { return command.SafeID(o.ID, s) == id })
+		switch {
+		case ended < 0:
+			c.end(o, command.Superseded, "NewerCommand")
+		case o.State == command.Pending:
+			c.endSafely(o, endsSafely[ended], "EndedByHub", now)
+		default:
+			c.end(o, endsSafely[ended], "EndedByHub")
+		}
+	}
+}
+
+// commandName gives the name of the command that a message for a device bears; empty if it bears none.
+func commandName(payload []byte) string {
+	var m struct {
+		Command string `json:"command"`
+	}
+	_ = json.Unmarshal(payload, &m)
+	return m.Command
+}
+
+// endsSafely are the states that a safe state follows.
+var endsSafely = []command.State{command.Expired, command.Withdrawn, command.Void}
