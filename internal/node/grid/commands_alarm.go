@@ -38,7 +38,7 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 		}
 		told := tally{}
 		for _, to := range command.Targets(b.Fleets, k, command.Target{Fleet: e.Fleet, Device: e.Device}) {
-			result, err := m.order(ctx, tx, b, a, place, to, c, told["Given"]+told["LeftToEdgeNode"], now)
+			result, err := m.order(ctx, tx, b, a, place, to, c, told["Given"]+told["LeftToEdgeNode"]+told[string(command.Superseded)], now)
 			if err != nil {
 				return err
 			}
@@ -59,8 +59,8 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 // tally counts devices by what became of a command for them.
 type tally map[string]int
 
-// order gives one command of an alarm to one device and says what became of it: Given, LeftToEdgeNode, why it is refused, or nothing where
-// it was given before. c is the alarm's case, if it has one; before is how many devices got the command before this one.
+// order gives one command of an alarm to one device and says what became of it: Given, LeftToEdgeNode, Superseded by one that was given after
+// the alarm, why it is refused, or nothing where it was given before. c is the alarm's case, if it has one; before is how many devices got the command before this one.
 func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, place int, to command.Target, c *Case, before int, now time.Time) (string, error) {
 	o, code := a.Order(b.Rules, b.Fleets, place, to, now)
 	left := code == command.AlarmTooOld && atNode(b, a, to)
@@ -82,12 +82,18 @@ func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a co
 	if left {
 		return m.leave(ctx, tx, order, a, now)
 	}
-	if atNode(b, a, to) {
-		order.NextSendAt = now.Add(atNodeFirst)
+	if atNode(b, a, to) { // given there when the alarm was, however late that comes here
+		order.NextSendAt, order.CreatedAt = now.Add(atNodeFirst), a.At
+		if a.At.After(now) {
+			order.CreatedAt = now
+		}
 	}
-	_, fresh, err := m.give(ctx, tx, order, system, now, detail{"scenario": a.Scenario})
-	if err != nil || !fresh {
+	given, fresh, err := m.give(ctx, tx, order, system, now, detail{"scenario": a.Scenario})
+	switch {
+	case err != nil || !fresh:
 		return "", err
+	case given.State == command.Superseded:
+		return string(command.Superseded), nil
 	}
 	return "Given", nil
 }

@@ -193,7 +193,7 @@ func (r *replayed) Behind(_ context.Context, from uint64) (contract.EdgeBatch, u
 }
 
 // TestHubAndNodeDeriveTheSame: whatever devices say, some of it late, twice, or in one millisecond, the node and the hub give the same commands
-// under the same ids, and the same safe states.
+// under the same ids, and the same safe states. What was superseded when it came to light, neither sends.
 func TestHubAndNodeDeriveTheSame(t *testing.T) {
 	o := newBehindEdge(t)
 	seed := uint64(time.Now().UnixNano())
@@ -228,7 +228,7 @@ func TestHubAndNodeDeriveTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.up(list...)
-	rows, err := o.pool.Query(t.Context(), "SELECT id::text FROM grid.commands")
+	rows, err := o.pool.Query(t.Context(), "SELECT c.id::text FROM grid.commands c JOIN grid.command_history h ON h.command_id = c.id WHERE h.n = 1 AND h.action = 'Give'")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,6 +267,50 @@ func TestAlarmsAndAcksInOrder(t *testing.T) {
 				t.Errorf("%s of %s: %s %s, sent %d times", d, at, c.State, c.Reason, c.Sent)
 			}
 		}
+	}
+}
+
+// TestAlarmBehindACutLineIsOlderThanAPersonsCommand: the node opened, then a person closed, and the line was cut meanwhile. When it is back, what
+// the person said last is what the device gets, and no safe state of the alarm's command undoes it.
+func TestAlarmBehindACutLineIsOlderThanAPersonsCommand(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now().UTC().Truncate(time.Millisecond)
+	o.advance(50 * time.Second)
+	person := o.given(o.boss(), "cellars.e0", "run", minutes(1.0))
+	o.advance(10 * time.Second)
+	alarms, other := o.id(at, "e0"), o.id(at, "e1")
+	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`), from(at.Add(time.Second), "e0", contract.ChannelAck, answered(alarms, "Done")),
+		from(at.Add(time.Second), "e1", contract.ChannelAck, answered(other, "Done")))
+	if c := o.state(person.ID); c.State != command.Pending {
+		t.Errorf("the person's is %s %s", c.State, c.Reason)
+	}
+	if c := o.state(alarms); c.State != command.Superseded || c.Reason != "NewerCommand" || !c.CreatedAt.Equal(at) || c.FinishedAt == nil || o.history(alarms) != "Superseded LateAcknowledge" {
+		t.Errorf("the alarm's is %+v: %s", c, o.history(alarms))
+	}
+	if c := o.state(other); c.State != command.StateDone || !c.CreatedAt.Equal(at) {
+		t.Errorf("that of the other device is %+v", c)
+	}
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.case_history WHERE action = 'Command' AND detail->'devices' = '{\"Given\": 1, \"Superseded\": 1}'"); n != 1 {
+		t.Errorf("%d entries in the case say so", n)
+	}
+	o.advance(command.MaxPause)
+	eventually(t, "the person's after the alarm", func() bool { at := o.state(person.ID).LastSentAt; return at != nil && at.Equal(o.now().UTC().Truncate(time.Microsecond)) })
+	o.up(from(o.now(), "e0", contract.ChannelAck, answered(person.ID, "Done")))
+	if c := o.state(person.ID); c.State != command.StateDone {
+		t.Errorf("the person's is %s %s", c.State, c.Reason)
+	}
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE sender = 'SafeState'"); n != 0 {
+		t.Errorf("%d safe states", n)
+	}
+	// The safe state of a command that is older than the alarm is older, too.
+	first := o.given(o.boss(), "cellars.e0", "run", minutes(2.0))
+	o.advance(100 * time.Second)
+	second := o.now().UTC().Truncate(time.Millisecond)
+	o.advance(200 * time.Second)
+	o.ended(first.ID, command.Expired, "")
+	o.up(from(second.Add(-time.Second), "e0", contract.ChannelSignal, `{"level":10}`), from(second, "e0", contract.ChannelSignal, `{"level":90}`))
+	if c := o.state(o.id(second, "e0")); c.State != command.Pending {
+		t.Errorf("the second alarm's is %s %s", c.State, c.Reason)
 	}
 }
 

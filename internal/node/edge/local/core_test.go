@@ -365,6 +365,39 @@ func TestNodeYieldsToTheHub(t *testing.T) {
 	}
 }
 
+// TestLateAlarmSupersedesNothing: an alarm of a minute ago, which comes to light now, is older than the one that was told meanwhile; its command
+// is not sent. The safe state of a command that was older still ends.
+func TestLateAlarmSupersedesNothing(t *testing.T) {
+	b := testBundle()
+	alarm := func(at time.Time) *order {
+		o, code := command.Alarm{Scenario: "s11", Fleet: "gases", Device: "g1", Start: at, At: at, Kind: "Raised"}.Order(b.Rules, b.Fleets, 1, command.Target{Fleet: "fans", Device: "f1"}, at)
+		if code != "" {
+			t.Fatal(code)
+		}
+		return &order{Order: o, Scenario: "s11", GivenAt: at}
+	}
+	c := newTestCore(b)
+	now := t0.Add(301 * time.Second)
+	first, late, newer, older := alarm(t0), alarm(t0.Add(5*time.Second)), alarm(t0.Add(4*time.Minute)), alarm(t0.Add(3*time.Minute))
+	c.give(first, t0)
+	c.sends(t, now) // expires, and its safe state is sent
+	safe := c.byID[command.SafeID(first.ID, command.Expired)]
+	for _, x := range []struct {
+		o           *order
+		state, safe command.State
+	}{{late, command.Pending, command.Superseded}, {newer, command.Pending, command.Superseded}, {older, command.Superseded, command.Superseded}} {
+		if !c.give(x.o, now) || x.o.State != x.state || safe.State != x.safe {
+			t.Errorf("%s; the safe state %s; want %s, %s", x.o.State, safe.State, x.state, x.safe)
+		}
+	}
+	if got, _ := c.sends(t, now); len(got) != 1 || got[0].ID != newer.ID || late.State != command.Superseded {
+		t.Errorf("%+v", got)
+	}
+	if c.give(older, now) {
+		t.Error("given twice")
+	}
+}
+
 // TestDesiredStateOfADeviceThatComesBack while the line is cut.
 func TestDesiredStateOfADeviceThatComesBack(t *testing.T) {
 	c := newTestCore(testBundle())

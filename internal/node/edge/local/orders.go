@@ -24,8 +24,9 @@ type order struct {
 	command.Order
 	Scenario string `json:",omitempty"`
 	// Alarm that gave it; empty for a safe state.
-	Alarm   string `json:",omitempty"`
-	Safe    bool   `json:",omitempty"`
+	Alarm string `json:",omitempty"`
+	Safe  bool   `json:",omitempty"`
+	// GivenAt is when its alarm was; a safe state has that of its cause, for what came after that took the place of both.
 	GivenAt time.Time
 	State   command.State
 	Sent    int       `json:",omitempty"`
@@ -39,8 +40,8 @@ type outgoing struct {
 	payload []byte
 }
 
-// give takes a command that was checked; it gives false for one that was given before. An older one of the same name that the device has
-// not acknowledged ends: two that are sent again and again would fight.
+// give takes a command that was checked; it gives false for one that was given before. Of two of the same name that the device has not
+// acknowledged the older one ends: two that are sent again and again would fight. That is this one where its alarm came late.
 func (c *core) give(o *order, now time.Time) bool {
 	if c.orders[o.Once] != nil || c.byID[o.ID] != nil {
 		return false
@@ -50,14 +51,22 @@ func (c *core) give(o *order, now time.Time) bool {
 		c.log.Error("command not given: too many wait for their devices", "fleet", o.Fleet, "device", o.Device, "command", o.Command)
 		return false
 	}
-	for _, older := range c.orders {
-		if older.State == command.Pending && older.sameTask(o) {
-			c.end(older, command.Superseded, "NewerCommand")
-		}
-	}
 	o.State, o.NextAt = command.Pending, now
+	for _, other := range c.orders {
+		if other.State != command.Pending || !other.sameTask(o) {
+			continue
+		}
+		older := other
+		if other.GivenAt.After(o.GivenAt) {
+			older = o
+		}
+		c.end(older, command.Superseded, "NewerCommand")
+	}
 	c.keep(o)
 	c.unsaved = true
+	if o.State != command.Pending {
+		return true
+	}
 	c.metrics.commands.WithLabelValues(string(command.Pending), "").Inc()
 	c.log.Info("command given", "scenario", o.Scenario, "fleet", o.Fleet, "device", o.Device, "command", o.Command, "id", o.ID)
 	return true
@@ -114,7 +123,7 @@ func (c *core) endSafely(o *order, s command.State, reason string, now time.Time
 	}
 	safe := o.Order
 	safe.ID, safe.Once, safe.Arguments, safe.ExpiresAt = command.SafeID(o.ID, s), "safe\x1f"+o.ID.String(), args, expires
-	c.give(&order{Order: safe, Scenario: o.Scenario, Safe: true, GivenAt: now}, now)
+	c.give(&order{Order: safe, Scenario: o.Scenario, Safe: true, GivenAt: o.GivenAt}, now)
 }
 
 // acknowledge takes an ack to the command that it names, of this very device.
