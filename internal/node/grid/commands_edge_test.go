@@ -294,7 +294,10 @@ func TestAlarmBehindACutLineIsOlderThanAPersonsCommand(t *testing.T) {
 		t.Errorf("%d entries in the case say so", n)
 	}
 	o.advance(command.MaxPause)
-	eventually(t, "the person's after the alarm", func() bool { at := o.state(person.ID).LastSentAt; return at != nil && at.Equal(o.now().UTC().Truncate(time.Microsecond)) })
+	eventually(t, "the person's after the alarm", func() bool {
+		at := o.state(person.ID).LastSentAt
+		return at != nil && at.Equal(o.now().UTC().Truncate(time.Microsecond))
+	})
 	o.up(from(o.now(), "e0", contract.ChannelAck, answered(person.ID, "Done")))
 	if c := o.state(person.ID); c.State != command.StateDone {
 		t.Errorf("the person's is %s %s", c.State, c.Reason)

@@ -261,6 +261,62 @@ func TestClockThatIsSet(t *testing.T) {
 	}
 }
 
+// TestCommandsOfAClockThatWasSetBack: by a day, while the agent runs or not, by so little that nothing is forgotten, and with what is older not
+// taken for newer. What waits is sent at once, and lives no longer than its profile says.
+func TestCommandsOfAClockThatWasSetBack(t *testing.T) {
+	for what, back := range map[string]struct {
+		by  time.Duration
+		set func(t *testing.T, c *core, now time.Time) *core
+	}{
+		"while it runs": {24 * time.Hour, func(_ *testing.T, c *core, now time.Time) *core { c.reset(now); return c }},
+		"a little":      {4 * time.Minute, func(_ *testing.T, c *core, _ time.Time) *core { return c }},
+		"while it does not run": {24 * time.Hour, func(t *testing.T, c *core, _ time.Time) *core {
+			raw, err := c.snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := newTestCore(testBundle())
+			if err := next.restore(raw, "a"); err != nil {
+				t.Fatal(err)
+			}
+			return next
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := newTestCore(testBundle())
+			c.hear(t0, said(1, t0, "gases.g1", contract.ChannelSignal, `{"alarm":true}`))
+			first, _ := c.sends(t, t0)
+			valve, fan := first[0], first[1]
+			now := t0.Add(-back.by)
+			c = back.set(t, c, now)
+			c.take(contract.EdgeBatch{Incarnation: "a"}, 1, now)
+			if given := c.byID[fan.ID].GivenAt; !given.Equal(now) {
+				t.Errorf("given at %s", given)
+			}
+			got, _ := c.sends(t, now)
+			if len(got) != 2 || got[1].ID != fan.ID || !got[1].ExpiresAt.Equal(now.Add(5*time.Minute)) || !got[0].ExpiresAt.Equal(now.Add(time.Hour)) {
+				t.Fatalf("%+v", got)
+			}
+			c.hear(now, ack(2, now, "valves.v1", valve.ID, command.Done))
+			at := now.Add(3 * time.Second)
+			c.hear(at, said(3, at, "fans.f1", contract.ChannelState, `{"on":false}`))
+			if got, _ := c.sends(t, at); len(got) != 1 || got[0].ID != fan.ID || !got[0].ExpiresAt.Equal(now.Add(5*time.Minute)) {
+				t.Errorf("%+v to a device that speaks", got)
+			}
+			// An alarm by the clock as it is now is the newer one.
+			newer := c.byID[fan.ID].Order
+			newer.ID, newer.Once, newer.ExpiresAt = hubs(at), "newer", at.Add(time.Minute)
+			if c.give(&order{Order: newer, Scenario: "s11", GivenAt: at}, at); c.byID[fan.ID].State != command.Superseded || c.byID[newer.ID].State != command.Pending {
+				t.Errorf("%s, and the newer one %s", c.byID[fan.ID].State, c.byID[newer.ID].State)
+			}
+			c.sends(t, at.Add(time.Minute))
+			if got, _ := c.sends(t, at.Add(time.Minute)); len(got) != 1 || got[0].ID != command.SafeID(newer.ID, command.Expired) {
+				t.Errorf("%+v, want its safe state", got)
+			}
+		})
+	}
+}
+
 // TestWhatTheHubSaysOfTheSameCommands: neither what was given up here, nor the safe state of what is done.
 func TestWhatTheHubSaysOfTheSameCommands(t *testing.T) {
 	c := newTestCore(testBundle())

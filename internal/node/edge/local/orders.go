@@ -174,6 +174,7 @@ func (c *core) spoke(d command.Target, channel contract.Channel, at, now time.Ti
 // due gives what is to be sent now, and ends what has expired.
 func (c *core) due(now time.Time) (out []outgoing) {
 	for _, o := range c.sorted() {
+		c.hold(o, now)
 		switch {
 		case o.State != command.Pending:
 			if o.ExpiresAt.Add(keepFor).Before(now) {
@@ -206,6 +207,30 @@ func (c *core) due(now time.Time) (out []outgoing) {
 		out = append(out, outgoing{contract.DeviceSubject(o.Fleet, o.Device, contract.ChannelCommand), raw})
 	}
 	return out
+}
+
+// hold keeps the times of a command to what they can be by the clock as it is now. A clock that was set back, also while the agent did not run,
+// would have it wait in silence, and then live far longer than its profile says.
+func (c *core) hold(o *order, now time.Time) {
+	was := *o
+	if k, ok := c.bundle.Rules.Profiles[c.bundle.Fleets[o.Fleet].Profile].Commands[o.Command]; ok {
+		o.ExpiresAt = earlier(o.ExpiresAt, now.Add(command.Expiry(k)))
+	}
+	o.GivenAt = earlier(o.GivenAt, now)
+	if o.SentAt.After(now) {
+		o.SentAt = time.Time{}
+	}
+	if o.NextAt.After(now.Add(command.MaxPause)) {
+		o.NextAt = now
+	}
+	c.changed = c.changed || o.ExpiresAt != was.ExpiresAt || o.GivenAt != was.GivenAt || o.SentAt != was.SentAt || o.NextAt != was.NextAt
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // recheck holds a command against the bundle once more before it leaves.
