@@ -342,8 +342,16 @@ func recheck(b *intake.Bundle, c *Command) string {
 // codeOf gives the code of an error of package command.
 func codeOf(err error) string { return string(command.CodeOf(err)) }
 
-// withdraw takes back a command that is locked in tx. One whose place a newer one took is not: its safe state would undo the newer one.
+// withdraw takes back a command that is locked in tx, if it is withdrawable.
 func (m *commander) withdraw(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Command, reason string, by Actor, now time.Time) error {
+	if err := withdrawable(ctx, tx, c); err != nil {
+		return err
+	}
+	return m.endSafely(ctx, tx, b, c, command.Withdrawn, reason, by, now)
+}
+
+// withdrawable refuses a command that cannot be taken back, and one whose place a newer one took: its safe state would undo the newer one.
+func withdrawable(ctx context.Context, tx pgx.Tx, c *Command) error {
 	if !c.State.Withdrawable() || c.Sender == senderSafe {
 		return errAction{fmt.Errorf("command is %s; only one that is Pending, Received or Done, and no safe state, can be withdrawn", c.State)}
 	}
@@ -355,5 +363,5 @@ func (m *commander) withdraw(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c
 	if newer != nil {
 		return errAction{fmt.Errorf("command %s took its place; withdraw that one", newer.ID)}
 	}
-	return m.endSafely(ctx, tx, b, c, command.Withdrawn, reason, by, now)
+	return nil
 }

@@ -22,7 +22,7 @@ const atNodeFirst = 2 * time.Second
 func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
 	a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 	if e.Kind == rules.Retracted {
-		return m.retract(ctx, tx, b, a.Key(), now)
+		return m.retract(ctx, tx, b, a, e.Heard, now)
 	}
 	s := b.Rules.Scenarios[e.Scenario]
 	if _, ok := b.Fleets[e.Fleet].Devices[e.Device]; !ok || e.Kind != rules.Raised && e.Kind != rules.Cleared {
@@ -98,7 +98,7 @@ func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a co
 	return "Given", nil
 }
 
-// leave writes a command that only the edge node can have given: when its alarm came here, it had expired. It is not sent. Whether the node
+// leave writes a command that only the edge node can have given: when its alarm, or what retracts that, came here, it had expired. It is not sent. Whether the node
 // gave it is what the device's ack says, which comes behind the alarm; see acknowledge.
 func (m *commander) leave(ctx context.Context, tx pgx.Tx, c *Command, a command.Alarm, now time.Time) (string, error) {
 	was, err := oneCommand(ctx, tx, "c.once = $1 OR c.id = $2", *c.Once, c.ID)
@@ -130,16 +130,46 @@ func atNode(b *intake.Bundle, a command.Alarm, to command.Target) bool {
 	return false
 }
 
-// retract takes back what an alarm gave. What others put in its place meanwhile stays.
-func (m *commander) retract(ctx context.Context, tx pgx.Tx, b *intake.Bundle, alarm string, now time.Time) error {
-	given, err := manyCommands(ctx, tx, "c.alarm = $1 AND c.state IN ('Pending', 'Received', 'Done') ORDER BY c.id FOR UPDATE", alarm)
+// retract takes back what an alarm gave, upon evidence that was heard at a time. What others put in its place meanwhile stays.
+func (m *commander) retract(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, heard, now time.Time) error {
+	given, err := manyCommands(ctx, tx, "c.alarm = $1 AND c.state IN ('Pending', 'Received', 'Done') ORDER BY c.id FOR UPDATE", a.Key())
 	if err != nil {
 		return err
 	}
 	for _, c := range given {
-		if err := m.withdraw(ctx, tx, b, c, reasonRetracted, system, now); err != nil && !isRefusal(err) {
+		if atNode(b, a, command.Target{Fleet: c.Fleet, Device: c.Device}) {
+			err = m.withdrawBehind(ctx, tx, b, c, heard, now)
+		} else {
+			err = m.withdraw(ctx, tx, b, c, reasonRetracted, system, now)
+		}
+		if err != nil && !isRefusal(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// withdrawBehind is withdraw for a command that its edge node takes back by itself, when it hears the evidence: from then on the safe state
+// counts. The node has time for it before it is sent from here; and one that has expired meanwhile is left to the node.
+func (m *commander) withdrawBehind(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Command, heard, now time.Time) error {
+	if err := withdrawable(ctx, tx, c); err != nil {
+		return err
+	}
+	if err := m.end(ctx, tx, c, command.Withdrawn, reasonRetracted, system, now); err != nil {
+		return err
+	}
+	if heard.IsZero() || heard.After(now) {
+		heard = now
+	}
+	safe := safeState(b, c, heard)
+	if safe == nil {
+		return nil
+	}
+	if !safe.ExpiresAt.After(now) {
+		_, err := m.leave(ctx, tx, safe, command.Alarm{Scenario: c.Scenario, At: heard}, now)
+		return err
+	}
+	safe.NextSendAt = now.Add(atNodeFirst)
+	_, _, err := m.give(ctx, tx, safe, system, now, detail{"cause": c.ID})
+	return err
 }

@@ -47,6 +47,8 @@ func newBehindEdge(t *testing.T) *behindEdge {
 			Commands: []contract.ScenarioCommand{{Command: "drain", At: "Cleared", Target: "Device", Profile: "pump"}}}
 		b.Rules.Scenarios["damp"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 60.0 && msg.level < 70.0", ForSeconds: 60},
 			Commands: []contract.ScenarioCommand{{Command: "air", At: "Raised", Target: "Device", Profile: "pump"}}}
+		b.Rules.Scenarios["warm"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 70.0 && msg.level < 75.0", ForSeconds: 60},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Device", Profile: "pump", Arguments: minutes(3.0)}}}
 	})
 	o.listens()
 	nc, _ := connect(t, o.broker.ClientURL())
@@ -314,6 +316,46 @@ func TestAlarmBehindACutLineIsOlderThanAPersonsCommand(t *testing.T) {
 	o.up(from(second.Add(-time.Second), "e0", contract.ChannelSignal, `{"level":10}`), from(second, "e0", contract.ChannelSignal, `{"level":90}`))
 	if c := o.state(o.id(second, "e0")); c.State != command.Pending {
 		t.Errorf("the second alarm's is %s %s", c.State, c.Reason)
+	}
+}
+
+// TestRetractionBehindACutLine: the node took back what an alarm had given when it heard the late evidence. The safe state lives from then on, and
+// the node has it first; where it has expired since, it is not sent from here at all.
+func TestRetractionBehindACutLine(t *testing.T) {
+	for what, x := range map[string]struct {
+		ago   time.Duration
+		state command.State
+	}{"hours ago": {3 * time.Hour, command.Expired}, "a moment ago": {4 * time.Minute, command.Pending}} {
+		t.Run(what, func(t *testing.T) {
+			o := newBehindEdge(t)
+			at := o.now().Add(-x.ago).UTC().Truncate(time.Millisecond)
+			due := at.Add(time.Minute)
+			order, _ := command.Alarm{Scenario: "warm", Fleet: "cellars", Device: "e0", Start: due, At: due, Kind: "Raised"}.
+				Order(o.bundle.Rules, o.bundle.Fleets, 0, command.Target{Fleet: "cellars", Device: "e0"}, due)
+			safe, heard := command.SafeID(order.ID, command.Withdrawn), due.Add(150*time.Second)
+			o.up(from(at, "e0", contract.ChannelTelemetry, `{"level":72}`), from(due.Add(time.Second), "e0", contract.ChannelAck, answered(order.ID, "Done")))
+			o.up(from(due.Add(2*time.Minute), "e0", contract.ChannelTelemetry, `{"level":72}`))
+			if c := o.state(order.ID); c.State != command.StateDone {
+				t.Fatalf("%+v", c)
+			}
+			o.up(from(heard, "e0", contract.ChannelTelemetry, fmt.Sprintf(`{"level":10,"ts":%q}`, at.Add(30*time.Second).Format(time.RFC3339Nano))))
+			o.ended(order.ID, command.Withdrawn, "AlarmRetracted")
+			c := o.state(safe)
+			if c.State != x.state || !c.ExpiresAt.Equal(heard.Add(300*time.Second)) || *c.Cause != order.ID {
+				t.Errorf("%+v", c)
+			}
+			o.nothing("what the node has time for, or had")
+			if x.state == command.Pending {
+				o.advance(atNodeFirst)
+				eventually(t, "sent from here as well", func() bool { return o.state(safe).Sent == 1 })
+			} else if got := o.history(safe); c.Reason != "AlarmTooOld" || !c.CreatedAt.Equal(heard) || got != "LeaveToEdgeNode" {
+				t.Errorf("%+v: %s", c, got)
+			}
+			o.up(from(heard.Add(time.Second), "e0", contract.ChannelAck, answered(safe, "Done")))
+			if c := o.state(safe); c.State != command.StateDone {
+				t.Errorf("%+v", c)
+			}
+		})
 	}
 }
 
