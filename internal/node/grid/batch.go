@@ -99,7 +99,7 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 		b.takeEdge(m)
 	}
 	if due {
-		b.keep(b.s.engine.Tick(b.s.watermark, lookup(b.s.bundle)))
+		b.keep(b.s.engine.Tick(b.s.watermark, lookup(b.s.bundle)), b.now)
 		b.s.ticked = b.s.watermark
 	}
 	states, err := b.s.engine.Changed()
@@ -148,7 +148,7 @@ func (b *batch) take(subject string, raw []byte, arrived, paced time.Time, id st
 	}
 	m.messages.WithLabelValues("taken").Inc()
 	message := in.Message(raw, arrived, id)
-	b.keep(b.s.engine.Step(message))
+	b.keep(b.s.engine.Step(message), arrived)
 	b.signal = append(b.signal, enriched{in.Row.Community, in.Row.Grid, in.Fleet, in.Device, in.Channel, message.Time.UTC(), p.Fields})
 }
 
@@ -159,8 +159,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// keep copies events: the engine uses their space again.
-func (b *batch) keep(events []rules.Event) { b.events = append(b.events, events...) }
+// keep copies events, which a message that arrived at a time has shown: the engine uses their space again.
+func (b *batch) keep(events []rules.Event, arrived time.Time) {
+	for _, e := range events {
+		e.Heard = arrived
+		b.events = append(b.events, e)
+	}
+}
 
 // commit writes cases, states, presence and position in one transaction, on the connection that holds the lock.
 func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence uint64) error {

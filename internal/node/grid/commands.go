@@ -109,8 +109,8 @@ func oneCommand(ctx context.Context, tx pgx.Tx, where string, args ...any) (*Com
 }
 
 // give writes a command that was checked; it is sent after the transaction commits. One that c.Once says was given before is not given
-// again: then the result is that one, and fresh is false. An older one of the same name that the device has not acknowledged ends: two that
-// are sent again and again would fight.
+// again: then the result is that one, and fresh is false. Of two of the same name that the device has not acknowledged the older one ends: two
+// that are sent again and again would fight. That is c itself where its alarm came late; c.CreatedAt says so, and is now where it is not set.
 func (m *commander) give(ctx context.Context, tx pgx.Tx, c *Command, by Actor, now time.Time, more detail) (given *Command, fresh bool, err error) {
 	for range 8 { // another transaction may give one of the same name at the same time; the later one counts
 		if c.Once != nil {
@@ -125,12 +125,22 @@ func (m *commander) give(ctx context.Context, tx pgx.Tx, c *Command, by Actor, n
 				return was, false, nil
 			}
 		}
-		older, err := oneCommand(ctx, tx, "c.state = 'Pending' AND c.fleet = $1 AND c.device = $2 AND c.command = $3 FOR UPDATE", c.Fleet, c.Device, c.Name)
+		other, err := oneCommand(ctx, tx, "c.state = 'Pending' AND c.fleet = $1 AND c.device = $2 AND c.command = $3 FOR UPDATE", c.Fleet, c.Device, c.Name)
 		if err != nil {
 			return nil, false, err
 		}
-		if older != nil {
-			if err := m.end(ctx, tx, older, command.Superseded, reasonNewer, by, now); err != nil {
+		late, err := newerThan(ctx, tx, other, c)
+		if err != nil {
+			return nil, false, err
+		}
+		action, label := "Give", c.Sender
+		c.State, c.Reason, c.FinishedAt = command.Pending, "", nil
+		switch {
+		case late:
+			action, label = string(command.Superseded), reasonNewer
+			c.State, c.Reason, c.FinishedAt = command.Superseded, reasonNewer, &now
+		case other != nil:
+			if err := m.end(ctx, tx, other, command.Superseded, reasonNewer, by, now); err != nil {
 				return nil, false, err
 			}
 		}
@@ -139,14 +149,33 @@ func (m *commander) give(ctx context.Context, tx pgx.Tx, c *Command, by Actor, n
 			return nil, false, err
 		}
 		if inserted {
-			m.metrics.commands.WithLabelValues(string(command.Pending), c.Sender).Inc()
-			return c, true, recordCommand(ctx, tx, c, "Give", "", by, now, more)
+			m.metrics.commands.WithLabelValues(string(c.State), label).Inc()
+			return c, true, recordCommand(ctx, tx, c, action, "", by, now, more)
 		}
 	}
 	return nil, false, errors.New("command: others of the same name come too fast")
 }
 
-// insertCommand gives false if a unique index is in the way. A command without an id gets one, and one without a state is Pending from now.
+// newerThan says whether a command, which may be nil, is newer than one that is about to be given. A safe state counts from its cause: what
+// came after the cause took its place.
+func newerThan(ctx context.Context, tx pgx.Tx, other, c *Command) (bool, error) {
+	if other == nil || c.CreatedAt.IsZero() {
+		return false, nil
+	}
+	at := other.CreatedAt
+	if other.Cause != nil {
+		cause, err := oneCommand(ctx, tx, "c.id = $1", *other.Cause)
+		if err != nil {
+			return false, err
+		}
+		if cause != nil {
+			at = cause.CreatedAt
+		}
+	}
+	return at.After(c.CreatedAt), nil
+}
+
+// insertCommand gives false if a unique index is in the way. A command without an id gets one, and one without a time is of now.
 func insertCommand(ctx context.Context, tx pgx.Tx, c *Command, by Actor, now time.Time) (bool, error) {
 	if c.ID == uuid.Nil {
 		id, err := uuid.NewV7()
@@ -156,8 +185,8 @@ func insertCommand(ctx context.Context, tx pgx.Tx, c *Command, by Actor, now tim
 		c.ID = id
 	}
 	c.NextSendAt = later(c.NextSendAt, now)
-	if c.State == "" {
-		c.State, c.CreatedAt = command.Pending, now
+	if c.CreatedAt.IsZero() {
+		c.CreatedAt = now
 	}
 	c.Organization, c.Person, c.Role = by.Organization, by.Person, by.Role
 	if c.Arguments == nil {
@@ -313,8 +342,16 @@ func recheck(b *intake.Bundle, c *Command) string {
 // codeOf gives the code of an error of package command.
 func codeOf(err error) string { return string(command.CodeOf(err)) }
 
-// withdraw takes back a command that is locked in tx. One whose place a newer one took is not: its safe state would undo the newer one.
+// withdraw takes back a command that is locked in tx, if it is withdrawable.
 func (m *commander) withdraw(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Command, reason string, by Actor, now time.Time) error {
+	if err := withdrawable(ctx, tx, c); err != nil {
+		return err
+	}
+	return m.endSafely(ctx, tx, b, c, command.Withdrawn, reason, by, now)
+}
+
+// withdrawable refuses a command that cannot be taken back, and one whose place a newer one took: its safe state would undo the newer one.
+func withdrawable(ctx context.Context, tx pgx.Tx, c *Command) error {
 	if !c.State.Withdrawable() || c.Sender == senderSafe {
 		return errAction{fmt.Errorf("command is %s; only one that is Pending, Received or Done, and no safe state, can be withdrawn", c.State)}
 	}
@@ -326,5 +363,5 @@ func (m *commander) withdraw(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c
 	if newer != nil {
 		return errAction{fmt.Errorf("command %s took its place; withdraw that one", newer.ID)}
 	}
-	return m.endSafely(ctx, tx, b, c, command.Withdrawn, reason, by, now)
+	return nil
 }

@@ -47,6 +47,8 @@ func newBehindEdge(t *testing.T) *behindEdge {
 			Commands: []contract.ScenarioCommand{{Command: "drain", At: "Cleared", Target: "Device", Profile: "pump"}}}
 		b.Rules.Scenarios["damp"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 60.0 && msg.level < 70.0", ForSeconds: 60},
 			Commands: []contract.ScenarioCommand{{Command: "air", At: "Raised", Target: "Device", Profile: "pump"}}}
+		b.Rules.Scenarios["warm"] = contract.Scenario{Profile: "pump", DataClass: "C0", Trigger: contract.Trigger{When: "msg.level > 70.0 && msg.level < 75.0", ForSeconds: 60},
+			Commands: []contract.ScenarioCommand{{Command: "run", At: "Raised", Target: "Device", Profile: "pump", Arguments: minutes(3.0)}}}
 	})
 	o.listens()
 	nc, _ := connect(t, o.broker.ClientURL())
@@ -193,7 +195,7 @@ func (r *replayed) Behind(_ context.Context, from uint64) (contract.EdgeBatch, u
 }
 
 // TestHubAndNodeDeriveTheSame: whatever devices say, some of it late, twice, or in one millisecond, the node and the hub give the same commands
-// under the same ids, and the same safe states.
+// under the same ids, and the same safe states. What was superseded when it came to light, neither sends.
 func TestHubAndNodeDeriveTheSame(t *testing.T) {
 	o := newBehindEdge(t)
 	seed := uint64(time.Now().UnixNano())
@@ -228,7 +230,7 @@ func TestHubAndNodeDeriveTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.up(list...)
-	rows, err := o.pool.Query(t.Context(), "SELECT id::text FROM grid.commands")
+	rows, err := o.pool.Query(t.Context(), "SELECT c.id::text FROM grid.commands c JOIN grid.command_history h ON h.command_id = c.id WHERE h.n = 1 AND h.action = 'Give'")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,6 +269,93 @@ func TestAlarmsAndAcksInOrder(t *testing.T) {
 				t.Errorf("%s of %s: %s %s, sent %d times", d, at, c.State, c.Reason, c.Sent)
 			}
 		}
+	}
+}
+
+// TestAlarmBehindACutLineIsOlderThanAPersonsCommand: the node opened, then a person closed, and the line was cut meanwhile. When it is back, what
+// the person said last is what the device gets, and no safe state of the alarm's command undoes it.
+func TestAlarmBehindACutLineIsOlderThanAPersonsCommand(t *testing.T) {
+	o := newBehindEdge(t)
+	at := o.now().UTC().Truncate(time.Millisecond)
+	o.advance(50 * time.Second)
+	person := o.given(o.boss(), "cellars.e0", "run", minutes(1.0))
+	o.advance(10 * time.Second)
+	alarms, other := o.id(at, "e0"), o.id(at, "e1")
+	o.up(from(at, "e0", contract.ChannelSignal, `{"level":90}`), from(at.Add(time.Second), "e0", contract.ChannelAck, answered(alarms, "Done")),
+		from(at.Add(time.Second), "e1", contract.ChannelAck, answered(other, "Done")))
+	if c := o.state(person.ID); c.State != command.Pending {
+		t.Errorf("the person's is %s %s", c.State, c.Reason)
+	}
+	if c := o.state(alarms); c.State != command.Superseded || c.Reason != "NewerCommand" || !c.CreatedAt.Equal(at) || c.FinishedAt == nil || o.history(alarms) != "Superseded LateAcknowledge" {
+		t.Errorf("the alarm's is %+v: %s", c, o.history(alarms))
+	}
+	if c := o.state(other); c.State != command.StateDone || !c.CreatedAt.Equal(at) {
+		t.Errorf("that of the other device is %+v", c)
+	}
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.case_history WHERE action = 'Command' AND detail->'devices' = '{\"Given\": 1, \"Superseded\": 1}'"); n != 1 {
+		t.Errorf("%d entries in the case say so", n)
+	}
+	o.advance(command.MaxPause)
+	eventually(t, "the person's after the alarm", func() bool {
+		at := o.state(person.ID).LastSentAt
+		return at != nil && at.Equal(o.now().UTC().Truncate(time.Microsecond))
+	})
+	o.up(from(o.now(), "e0", contract.ChannelAck, answered(person.ID, "Done")))
+	if c := o.state(person.ID); c.State != command.StateDone {
+		t.Errorf("the person's is %s %s", c.State, c.Reason)
+	}
+	if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE sender = 'SafeState'"); n != 0 {
+		t.Errorf("%d safe states", n)
+	}
+	// The safe state of a command that is older than the alarm is older, too.
+	first := o.given(o.boss(), "cellars.e0", "run", minutes(2.0))
+	o.advance(100 * time.Second)
+	second := o.now().UTC().Truncate(time.Millisecond)
+	o.advance(200 * time.Second)
+	o.ended(first.ID, command.Expired, "")
+	o.up(from(second.Add(-time.Second), "e0", contract.ChannelSignal, `{"level":10}`), from(second, "e0", contract.ChannelSignal, `{"level":90}`))
+	if c := o.state(o.id(second, "e0")); c.State != command.Pending {
+		t.Errorf("the second alarm's is %s %s", c.State, c.Reason)
+	}
+}
+
+// TestRetractionBehindACutLine: the node took back what an alarm had given when it heard the late evidence. The safe state lives from then on, and
+// the node has it first; where it has expired since, it is not sent from here at all.
+func TestRetractionBehindACutLine(t *testing.T) {
+	for what, x := range map[string]struct {
+		ago   time.Duration
+		state command.State
+	}{"hours ago": {3 * time.Hour, command.Expired}, "a moment ago": {4 * time.Minute, command.Pending}} {
+		t.Run(what, func(t *testing.T) {
+			o := newBehindEdge(t)
+			at := o.now().Add(-x.ago).UTC().Truncate(time.Millisecond)
+			due := at.Add(time.Minute)
+			order, _ := command.Alarm{Scenario: "warm", Fleet: "cellars", Device: "e0", Start: due, At: due, Kind: "Raised"}.
+				Order(o.bundle.Rules, o.bundle.Fleets, 0, command.Target{Fleet: "cellars", Device: "e0"}, due)
+			safe, heard := command.SafeID(order.ID, command.Withdrawn), due.Add(150*time.Second)
+			o.up(from(at, "e0", contract.ChannelTelemetry, `{"level":72}`), from(due.Add(time.Second), "e0", contract.ChannelAck, answered(order.ID, "Done")))
+			o.up(from(due.Add(2*time.Minute), "e0", contract.ChannelTelemetry, `{"level":72}`))
+			if c := o.state(order.ID); c.State != command.StateDone {
+				t.Fatalf("%+v", c)
+			}
+			o.up(from(heard, "e0", contract.ChannelTelemetry, fmt.Sprintf(`{"level":10,"ts":%q}`, at.Add(30*time.Second).Format(time.RFC3339Nano))))
+			o.ended(order.ID, command.Withdrawn, "AlarmRetracted")
+			c := o.state(safe)
+			if c.State != x.state || !c.ExpiresAt.Equal(heard.Add(300*time.Second)) || *c.Cause != order.ID {
+				t.Errorf("%+v", c)
+			}
+			o.nothing("what the node has time for, or had")
+			if x.state == command.Pending {
+				o.advance(atNodeFirst)
+				eventually(t, "sent from here as well", func() bool { return o.state(safe).Sent == 1 })
+			} else if got := o.history(safe); c.Reason != "AlarmTooOld" || !c.CreatedAt.Equal(heard) || got != "LeaveToEdgeNode" {
+				t.Errorf("%+v: %s", c, got)
+			}
+			o.up(from(heard.Add(time.Second), "e0", contract.ChannelAck, answered(safe, "Done")))
+			if c := o.state(safe); c.State != command.StateDone {
+				t.Errorf("%+v", c)
+			}
+		})
 	}
 }
 

@@ -78,6 +78,9 @@ func (c *core) loaded(problems []rules.Problem) {
 func (c *core) take(b contract.EdgeBatch, position uint64, now time.Time) {
 	c.changed = c.changed || position != c.position
 	c.incarnation = b.Incarnation
+	for _, o := range c.orders { // before an alarm is compared with them
+		c.hold(o, now)
+	}
 	for _, m := range b.Messages {
 		c.message(m, now)
 	}
@@ -122,7 +125,7 @@ func (c *core) tick(at, now time.Time) {
 func (c *core) reset(now time.Time) {
 	c.begin()
 	for _, o := range c.orders {
-		o.NextAt = now
+		o.SentAt, o.NextAt = time.Time{}, now
 	}
 	c.unsaved = true
 }

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -260,6 +261,62 @@ func TestClockThatIsSet(t *testing.T) {
 	}
 }
 
+// TestCommandsOfAClockThatWasSetBack: by a day, while the agent runs or not, by so little that nothing is forgotten, and with what is older not
+// taken for newer. What waits is sent at once, and lives no longer than its profile says.
+func TestCommandsOfAClockThatWasSetBack(t *testing.T) {
+	for what, back := range map[string]struct {
+		by  time.Duration
+		set func(t *testing.T, c *core, now time.Time) *core
+	}{
+		"while it runs": {24 * time.Hour, func(_ *testing.T, c *core, now time.Time) *core { c.reset(now); return c }},
+		"a little":      {4 * time.Minute, func(_ *testing.T, c *core, _ time.Time) *core { return c }},
+		"while it does not run": {24 * time.Hour, func(t *testing.T, c *core, _ time.Time) *core {
+			raw, err := c.snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := newTestCore(testBundle())
+			if err := next.restore(raw, "a"); err != nil {
+				t.Fatal(err)
+			}
+			return next
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := newTestCore(testBundle())
+			c.hear(t0, said(1, t0, "gases.g1", contract.ChannelSignal, `{"alarm":true}`))
+			first, _ := c.sends(t, t0)
+			valve, fan := first[0], first[1]
+			now := t0.Add(-back.by)
+			c = back.set(t, c, now)
+			c.take(contract.EdgeBatch{Incarnation: "a"}, 1, now)
+			if given := c.byID[fan.ID].GivenAt; !given.Equal(now) {
+				t.Errorf("given at %s", given)
+			}
+			got, _ := c.sends(t, now)
+			if len(got) != 2 || got[1].ID != fan.ID || !got[1].ExpiresAt.Equal(now.Add(5*time.Minute)) || !got[0].ExpiresAt.Equal(now.Add(time.Hour)) {
+				t.Fatalf("%+v", got)
+			}
+			c.hear(now, ack(2, now, "valves.v1", valve.ID, command.Done))
+			at := now.Add(3 * time.Second)
+			c.hear(at, said(3, at, "fans.f1", contract.ChannelState, `{"on":false}`))
+			if got, _ := c.sends(t, at); len(got) != 1 || got[0].ID != fan.ID || !got[0].ExpiresAt.Equal(now.Add(5*time.Minute)) {
+				t.Errorf("%+v to a device that speaks", got)
+			}
+			// An alarm by the clock as it is now is the newer one.
+			newer := c.byID[fan.ID].Order
+			newer.ID, newer.Once, newer.ExpiresAt = hubs(at), "newer", at.Add(time.Minute)
+			if c.give(&order{Order: newer, Scenario: "s11", GivenAt: at}, at); c.byID[fan.ID].State != command.Superseded || c.byID[newer.ID].State != command.Pending {
+				t.Errorf("%s, and the newer one %s", c.byID[fan.ID].State, c.byID[newer.ID].State)
+			}
+			c.sends(t, at.Add(time.Minute))
+			if got, _ := c.sends(t, at.Add(time.Minute)); len(got) != 1 || got[0].ID != command.SafeID(newer.ID, command.Expired) {
+				t.Errorf("%+v, want its safe state", got)
+			}
+		})
+	}
+}
+
 // TestWhatTheHubSaysOfTheSameCommands: neither what was given up here, nor the safe state of what is done.
 func TestWhatTheHubSaysOfTheSameCommands(t *testing.T) {
 	c := newTestCore(testBundle())
@@ -280,9 +337,120 @@ func TestWhatTheHubSaysOfTheSameCommands(t *testing.T) {
 		{"its withdrawal", v1, command.SafeID(valve, command.Withdrawn), true}, {"expired here", f1, fan, false},
 		{"safe state that is being sent here", f1, command.SafeID(fan, command.Expired), true}, {"the hub's own", f1, uuid.New(), true},
 	} {
-		if c.passes(x.to, x.id) != x.want {
+		if c.passes(x.to, x.id, map[bool]string{true: "closeValve", false: "run"}[x.to == v1], at) != x.want {
 			t.Errorf("%s: passes %v", x.what, !x.want)
 		}
+	}
+}
+
+// hubs gives the id of a command that the hub gives to a person at a time: the time, and chance.
+func hubs(at time.Time) uuid.UUID {
+	id := uuid.Must(uuid.NewV7())
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli())<<16)
+	copy(id[:6], ms[:6])
+	return id
+}
+
+// TestNodeYieldsToTheHub: what the hub ended, or put a newer command in the place of, the node sends no more, and no safe state of it undoes
+// that; also after a restart.
+func TestNodeYieldsToTheHub(t *testing.T) {
+	f1, f2 := command.Target{Fleet: "fans", Device: "f1"}, command.Target{Fleet: "fans", Device: "f2"}
+	for _, x := range []struct {
+		what  string
+		to    command.Target
+		name  string
+		done  bool
+		id    func(fan uuid.UUID) uuid.UUID
+		state command.State
+		sends command.State // the safe state that the node sends instead
+	}{
+		{what: "a newer one", to: f1, name: "run", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Superseded},
+		{what: "an older one", to: f1, name: "run", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(-time.Second)) }, state: command.Pending},
+		{what: "of another name", to: f1, name: "speed", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Pending},
+		{what: "of another device", to: f2, name: "run", id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Pending},
+		{what: "no id of a time", to: f1, name: "run", id: func(uuid.UUID) uuid.UUID { return uuid.UUID{0: 0xff, 6: 0x40, 8: 0x80} }, state: command.Pending},
+		{what: "withdrawn", to: f1, name: "run", id: func(fan uuid.UUID) uuid.UUID { return command.SafeID(fan, command.Withdrawn) }, state: command.Withdrawn, sends: command.Withdrawn},
+		{what: "void", to: f1, name: "run", id: func(fan uuid.UUID) uuid.UUID { return command.SafeID(fan, command.Void) }, state: command.Void, sends: command.Void},
+		{what: "done, then a newer one", to: f1, name: "run", done: true, id: func(uuid.UUID) uuid.UUID { return hubs(t0.Add(time.Second)) }, state: command.Superseded},
+		{what: "done, then withdrawn", to: f1, name: "run", done: true, id: func(fan uuid.UUID) uuid.UUID { return command.SafeID(fan, command.Withdrawn) }, state: command.Withdrawn},
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			c := newTestCore(testBundle())
+			c.hear(t0, said(1, t0, "gases.g1", contract.ChannelSignal, `{"alarm":true}`))
+			got, _ := c.sends(t, t0)
+			fan := got[1].ID
+			if x.done {
+				c.hear(t0, ack(2, t0, "fans.f1", fan, command.Done))
+			}
+			if _, err := c.snapshot(); err != nil {
+				t.Fatal(err)
+			}
+			if !c.passes(x.to, x.id(fan), x.name, t0.Add(time.Second)) {
+				t.Fatal("does not pass")
+			}
+			if state := c.byID[fan].State; state != x.state || c.unsaved == (state == command.Pending) {
+				t.Errorf("%s, to be saved: %v", state, c.unsaved)
+			}
+			raw, err := c.snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := newTestCore(testBundle())
+			if err := next.restore(raw, "a"); err != nil {
+				t.Fatal(err)
+			}
+			for _, after := range []time.Duration{3 * time.Second, 301 * time.Second, 302 * time.Second} {
+				list, _ := next.sends(t, t0.Add(after))
+				for _, m := range list {
+					switch {
+					case m.Command != "run" || x.state == command.Pending:
+					case x.sends == "" || m.ID != command.SafeID(fan, x.sends):
+						t.Errorf("the node sends %+v", m)
+					}
+				}
+				if x.sends != "" && after == 3*time.Second && !slices.ContainsFunc(list, func(m command.Message) bool { return m.Command == "run" }) {
+					t.Error("the safe state is not sent from here")
+				}
+			}
+			next.takeBack(next.byID[fan].Alarm, t0.Add(303*time.Second))
+			if list, _ := next.sends(t, t0.Add(304*time.Second)); x.state != command.Pending && slices.ContainsFunc(list, func(m command.Message) bool { return m.Command == "run" && m.ID != command.SafeID(fan, x.sends) }) {
+				t.Errorf("taken back: %+v", list)
+			}
+		})
+	}
+}
+
+// TestLateAlarmSupersedesNothing: an alarm of a minute ago, which comes to light now, is older than the one that was told meanwhile; its command
+// is not sent. The safe state of a command that was older still ends.
+func TestLateAlarmSupersedesNothing(t *testing.T) {
+	b := testBundle()
+	alarm := func(at time.Time) *order {
+		o, code := command.Alarm{Scenario: "s11", Fleet: "gases", Device: "g1", Start: at, At: at, Kind: "Raised"}.Order(b.Rules, b.Fleets, 1, command.Target{Fleet: "fans", Device: "f1"}, at)
+		if code != "" {
+			t.Fatal(code)
+		}
+		return &order{Order: o, Scenario: "s11", GivenAt: at}
+	}
+	c := newTestCore(b)
+	now := t0.Add(301 * time.Second)
+	first, late, newer, older := alarm(t0), alarm(t0.Add(5*time.Second)), alarm(t0.Add(4*time.Minute)), alarm(t0.Add(3*time.Minute))
+	c.give(first, t0)
+	c.sends(t, now) // expires, and its safe state is sent
+	safe := c.byID[command.SafeID(first.ID, command.Expired)]
+	for _, x := range []struct {
+		o           *order
+		state, safe command.State
+	}{{late, command.Pending, command.Superseded}, {newer, command.Pending, command.Superseded}, {older, command.Superseded, command.Superseded}} {
+		if !c.give(x.o, now) || x.o.State != x.state || safe.State != x.safe {
+			t.Errorf("%s; the safe state %s; want %s, %s", x.o.State, safe.State, x.state, x.safe)
+		}
+	}
+	if got, _ := c.sends(t, now); len(got) != 1 || got[0].ID != newer.ID || late.State != command.Superseded {
+		t.Errorf("%+v", got)
+	}
+	if c.give(older, now) {
+		t.Error("given twice")
 	}
 }
 

@@ -24,8 +24,9 @@ type order struct {
 	command.Order
 	Scenario string `json:",omitempty"`
 	// Alarm that gave it; empty for a safe state.
-	Alarm   string `json:",omitempty"`
-	Safe    bool   `json:",omitempty"`
+	Alarm string `json:",omitempty"`
+	Safe  bool   `json:",omitempty"`
+	// GivenAt is when its alarm was; a safe state has that of its cause, for what came after that took the place of both.
 	GivenAt time.Time
 	State   command.State
 	Sent    int       `json:",omitempty"`
@@ -39,8 +40,8 @@ type outgoing struct {
 	payload []byte
 }
 
-// give takes a command that was checked; it gives false for one that was given before. An older one of the same name that the device has
-// not acknowledged ends: two that are sent again and again would fight.
+// give takes a command that was checked; it gives false for one that was given before. Of two of the same name that the device has not
+// acknowledged the older one ends: two that are sent again and again would fight. That is this one where its alarm came late.
 func (c *core) give(o *order, now time.Time) bool {
 	if c.orders[o.Once] != nil || c.byID[o.ID] != nil {
 		return false
@@ -50,14 +51,22 @@ func (c *core) give(o *order, now time.Time) bool {
 		c.log.Error("command not given: too many wait for their devices", "fleet", o.Fleet, "device", o.Device, "command", o.Command)
 		return false
 	}
-	for _, older := range c.orders {
-		if older.State == command.Pending && older.sameTask(o) {
-			c.end(older, command.Superseded, "NewerCommand")
-		}
-	}
 	o.State, o.NextAt = command.Pending, now
+	for _, other := range c.orders {
+		if other.State != command.Pending || !other.sameTask(o) {
+			continue
+		}
+		older := other
+		if other.GivenAt.After(o.GivenAt) {
+			older = o
+		}
+		c.end(older, command.Superseded, "NewerCommand")
+	}
 	c.keep(o)
 	c.unsaved = true
+	if o.State != command.Pending {
+		return true
+	}
 	c.metrics.commands.WithLabelValues(string(command.Pending), "").Inc()
 	c.log.Info("command given", "scenario", o.Scenario, "fleet", o.Fleet, "device", o.Device, "command", o.Command, "id", o.ID)
 	return true
@@ -114,7 +123,7 @@ func (c *core) endSafely(o *order, s command.State, reason string, now time.Time
 	}
 	safe := o.Order
 	safe.ID, safe.Once, safe.Arguments, safe.ExpiresAt = command.SafeID(o.ID, s), "safe\x1f"+o.ID.String(), args, expires
-	c.give(&order{Order: safe, Scenario: o.Scenario, Safe: true, GivenAt: now}, now)
+	c.give(&order{Order: safe, Scenario: o.Scenario, Safe: true, GivenAt: o.GivenAt}, now)
 }
 
 // acknowledge takes an ack to the command that it names, of this very device.
@@ -165,6 +174,7 @@ func (c *core) spoke(d command.Target, channel contract.Channel, at, now time.Ti
 // due gives what is to be sent now, and ends what has expired.
 func (c *core) due(now time.Time) (out []outgoing) {
 	for _, o := range c.sorted() {
+		c.hold(o, now)
 		switch {
 		case o.State != command.Pending:
 			if o.ExpiresAt.Add(keepFor).Before(now) {
@@ -197,6 +207,30 @@ func (c *core) due(now time.Time) (out []outgoing) {
 		out = append(out, outgoing{contract.DeviceSubject(o.Fleet, o.Device, contract.ChannelCommand), raw})
 	}
 	return out
+}
+
+// hold keeps the times of a command to what they can be by the clock as it is now. A clock that was set back, also while the agent did not run,
+// would have it wait in silence, and then live far longer than its profile says.
+func (c *core) hold(o *order, now time.Time) {
+	was := *o
+	if k, ok := c.bundle.Rules.Profiles[c.bundle.Fleets[o.Fleet].Profile].Commands[o.Command]; ok {
+		o.ExpiresAt = earlier(o.ExpiresAt, now.Add(command.Expiry(k)))
+	}
+	o.GivenAt = earlier(o.GivenAt, now)
+	if o.SentAt.After(now) {
+		o.SentAt = time.Time{}
+	}
+	if o.NextAt.After(now.Add(command.MaxPause)) {
+		o.NextAt = now
+	}
+	c.changed = c.changed || o.ExpiresAt != was.ExpiresAt || o.GivenAt != was.GivenAt || o.SentAt != was.SentAt || o.NextAt != was.NextAt
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // recheck holds a command against the bundle once more before it leaves.
@@ -252,8 +286,8 @@ func (c *core) sorted() []*order {
 
 // passes says whether a command of the hub's goes on to its device: not one that was given up here, for its safe state has followed, and not
 // the safe state of one that the device acknowledged here in time, of which the hub has not heard yet. What is done it may have again: it
-// answers once more, and does it no more.
-func (c *core) passes(to command.Target, id uuid.UUID) bool {
+// answers once more, and does it no more. What passes ends the node's own commands whose place it takes.
+func (c *core) passes(to command.Target, id uuid.UUID, name string, now time.Time) bool {
 	if o := c.byID[id]; o != nil {
 		return o.State != command.Expired && o.State != command.Withdrawn && o.State != command.Superseded && o.State != command.Void
 	}
@@ -263,5 +297,38 @@ func (c *core) passes(to command.Target, id uuid.UUID) bool {
 			return false
 		}
 	}
+	c.yield(to, id, name, now)
 	return true
 }
+
+// yield ends what was given here before the hub's command of the same name: that is a newer one, or the safe state of one that the hub ended.
+// That safe state is then sent from here as well, under the same id, for the line may be cut before the device has it.
+func (c *core) yield(to command.Target, id uuid.UUID, name string, now time.Time) {
+	for _, o := range c.sorted() {
+		if o.Target != to || o.Command != name || !o.State.Withdrawable() || id.Version() != 7 || id.Time() <= o.ID.Time() {
+			continue
+		}
+		c.unsaved = true
+		ended := slices.IndexFunc(endsSafely, func(s command.State) bool { return command.SafeID(o.ID, s) == id })
+		switch {
+		case ended < 0:
+			c.end(o, command.Superseded, "NewerCommand")
+		case o.State == command.Pending:
+			c.endSafely(o, endsSafely[ended], "EndedByHub", now)
+		default:
+			c.end(o, endsSafely[ended], "EndedByHub")
+		}
+	}
+}
+
+// commandName gives the name of the command that a message for a device bears; empty if it bears none.
+func commandName(payload []byte) string {
+	var m struct {
+		Command string `json:"command"`
+	}
+	_ = json.Unmarshal(payload, &m)
+	return m.Command
+}
+
+// endsSafely are the states that a safe state follows.
+var endsSafely = []command.State{command.Expired, command.Withdrawn, command.Void}

@@ -231,5 +231,5 @@ func (s *Scenarios) Passes(fleet, device string, channel contract.Channel, paylo
 		s.core.want(d, payload, s.now())
 		return true
 	}
-	return s.core.passes(d, id)
+	return s.core.passes(d, id, commandName(payload), s.now())
 }
