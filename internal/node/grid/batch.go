@@ -30,16 +30,23 @@ type enriched struct {
 	Payload   map[string]any   `json:"payload"`
 }
 
+// happened is an event of the engine's. untimed says that it comes of a message of which nobody knows how old it is; see reading.Believed.
+type happened struct {
+	rules.Event
+	untimed bool
+}
+
 // batch is what one transaction does.
 type batch struct {
 	s      *session
 	now    time.Time
 	seen   map[device]time.Time
 	signal []enriched
-	events []rules.Event
+	events []happened
 	acks   []ackFrom
-	// node is the edge node whose message is being taken; empty for others.
-	node string
+	// node is the edge node whose message is being taken, untimed that its clock is not believed; empty for others.
+	node    string
+	untimed bool
 	// stated are devices that said their state.
 	stated map[device]bool
 	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
@@ -160,7 +167,11 @@ func later(a, b time.Time) time.Time {
 }
 
 // keep copies events: the engine uses their space again.
-func (b *batch) keep(events []rules.Event) { b.events = append(b.events, events...) }
+func (b *batch) keep(events []rules.Event) {
+	for _, e := range events {
+		b.events = append(b.events, happened{e, b.untimed})
+	}
+}
 
 // commit writes cases, states, presence and position in one transaction, on the connection that holds the lock.
 func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence uint64) error {
@@ -170,7 +181,7 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for _, e := range b.events {
-		if err := settle(ctx, tx, b.s.bundle, e, b.now); err != nil {
+		if err := settle(ctx, tx, b.s.bundle, e.Event, b.now); err != nil {
 			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
 	}

@@ -22,7 +22,7 @@ const atNodeFirst = 2 * time.Second
 
 // alarm gives the commands that a scenario sends when an alarm is raised or cleared, each once for each alarm however often its messages
 // are taken; and takes back those of an alarm that late evidence retracts.
-func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
+func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e happened, now time.Time) error {
 	a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 	if e.Kind == rules.Retracted {
 		return m.retract(ctx, tx, b, a.Key(), now)
@@ -42,7 +42,7 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 		told := tally{}
 		var left []*Command
 		for _, to := range command.Targets(b.Fleets, k, command.Target{Fleet: e.Fleet, Device: e.Device}) {
-			result, leave, err := m.order(ctx, tx, b, a, place, to, c, told["Given"]+len(left), now)
+			result, leave, err := m.order(ctx, tx, b, a, e.untimed, place, to, c, told["Given"]+len(left), now)
 			switch {
 			case err != nil:
 				return err
@@ -73,9 +73,12 @@ type tally map[string]int
 
 // order gives one command of an alarm to one device and says what became of it: Given, why it is refused, or nothing where it was given
 // before. One that is to be left to the edge node it gives back, not yet written. c is the alarm's case, if it has one; before is how many
-// devices got the command before this one.
-func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, place int, to command.Target, c *Case, before int, now time.Time) (result string, leave *Command, err error) {
+// devices got the command before this one. What an untimed alarm gives is taken to be too old.
+func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, untimed bool, place int, to command.Target, c *Case, before int, now time.Time) (result string, leave *Command, err error) {
 	o, code := a.Order(b.Rules, b.Fleets, place, to, now)
+	if code == "" && untimed { // it may be hours old, and a door opens for nobody
+		code = command.AlarmTooOld
+	}
 	left := code == command.AlarmTooOld && atNode(b, a, to)
 	if (code == "" || left) && before >= command.MaxTargets {
 		code, left = command.TooManyDevices, false
@@ -106,7 +109,8 @@ func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a co
 	return "Given", nil, nil
 }
 
-// leave writes commands of one alarm that only the edge node can have given: when the alarm came here, they had expired. They are not sent.
+// leave writes commands of one alarm that only the edge node can have given: when the alarm came here, they had expired, or may have. They are
+// not sent.
 // Whether the node gave them is what the devices' acks say, which come behind the alarm; see acknowledge. It gives how many were not written
 // before. However many they are, it is one statement: a line that was cut for days brings thousands at once.
 func (m *commander) leave(ctx context.Context, tx pgx.Tx, list []*Command, now time.Time) (fresh int, err error) {
@@ -127,7 +131,7 @@ func (m *commander) leave(ctx context.Context, tx pgx.Tx, list []*Command, now t
 	c := list[0]
 	tag, err := tx.Exec(ctx, `WITH fresh AS (INSERT INTO grid.commands (id, fleet, device, community, grid, arguments, once, expires_at, finished_at,
 			command, sender, scenario, alarm, case_id, data_class, state, reason, created_at, next_send_at, version)
-			SELECT x.id, x.fleet, x.device, x.community, x.grid, x.arguments::jsonb, x.once, x.expires, x.expires, $9, $10, $11, $12, $13::uuid, $14, $15, $16, $17::timestamptz, $18::timestamptz, 1
+			SELECT x.id, x.fleet, x.device, x.community, x.grid, x.arguments::jsonb, x.once, x.expires, least(x.expires, $18), $9, $10, $11, $12, $13::uuid, $14, $15, $16, $17::timestamptz, $18::timestamptz, 1
 			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
 				x (id, fleet, device, community, grid, arguments, once, expires)
 			ON CONFLICT DO NOTHING RETURNING id)

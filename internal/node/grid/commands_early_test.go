@@ -46,7 +46,7 @@ func TestAcksThatNameNothingCostLittle(t *testing.T) {
 	s.early = append(s.early, early("e0", mine), early("e0", theirs))
 	e := rules.Event{Kind: rules.Raised, Scenario: "flood", Fleet: "cellars", Device: "e0", Start: now, At: now}
 	// The alarm: its case, and four for each of two devices. The acks: one that finds what is meant, and three for the one that is.
-	if n := run(&batch{events: []rules.Event{e}}); n > 1+2*4+1+3 || len(s.early) != acks+1 {
+	if n := run(&batch{events: []happened{{Event: e}}}); n > 1+2*4+1+3 || len(s.early) != acks+1 {
 		t.Errorf("%d statements; %d wait", n, len(s.early))
 	}
 	if c := o.state(mine); c.State != command.StateDone {
@@ -64,7 +64,7 @@ func TestAnAckBeforeTheAlarmOfItsBatch(t *testing.T) {
 	now := o.now().UTC().Truncate(time.Millisecond)
 	s := &session{w: o.svc.worker, bundle: o.bundle}
 	e := rules.Event{Kind: rules.Raised, Scenario: "flood", Fleet: "cellars", Device: "e0", Start: now, At: now}
-	b := &batch{s: s, now: now, events: []rules.Event{e},
+	b := &batch{s: s, now: now, events: []happened{{Event: e}},
 		acks: []ackFrom{{device: device{"cellars", "e0"}, Ack: command.Ack{ID: o.id(now, "e0"), Result: command.Done}, edge: "e1", at: now, heard: now}}}
 	if err := pgx.BeginFunc(t.Context(), o.pool, func(tx pgx.Tx) error { return b.commands(t.Context(), tx) }); err != nil {
 		t.Fatal(err)

@@ -352,7 +352,7 @@ func TestAnAlarmOfABacklogIsFewStatements(t *testing.T) {
 					return err
 				}
 			}
-			return m.alarm(t.Context(), tx, o.bundle, e, now)
+			return m.alarm(t.Context(), tx, o.bundle, happened{Event: e}, now)
 		})
 		if n > 20 {
 			t.Errorf("time %d: %d statements", again, n)
@@ -376,5 +376,35 @@ func TestAnAlarmOfABacklogIsFewStatements(t *testing.T) {
 	}
 	if n := number(t, o.pool, `SELECT count(*) FROM grid.case_history WHERE action = 'Command' AND detail->'devices' = '{"LeftToEdgeNode": 500, "TooManyDevices": 2}'`); n != 1 {
 		t.Errorf("%d entries in the case say so", n)
+	}
+}
+
+// TestAnAlarmOfNobodyKnowsWhenIsNotSent: the node's clock is off by more than is believed, so its alarm looks like one of now. What it gives
+// is left to the node, or to nobody where the node does not give it; one of a clock that is believed in the same batch leaves.
+func TestAnAlarmOfNobodyKnowsWhenIsNotSent(t *testing.T) {
+	for name, off := range map[string]time.Duration{"ahead": 6 * time.Minute, "behind": -31 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			o := newBehindEdge(t)
+			o.stop()
+			f := o.bundle.Fleets["pumps"]
+			f.Devices["p0"] = contract.Device{Community: "jinghu", Grid: "g1", Household: "h1"} // no edge node gives it anything
+			o.bundle.Fleets["cellars"].Devices["e2"] = contract.Device{Community: "jinghu", Grid: "g1", Household: "h2"}
+			o.begin()
+			o.listens()
+			at := o.now()
+			o.up(from(at.Add(off), "e0", contract.ChannelSignal, `{"level":90}`), from(at, "e2", contract.ChannelSignal, `{"level":90}`))
+			if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE state = 'Expired' AND reason = 'AlarmTooOld' AND sent = 0 AND finished_at < now() + interval '1 min' AND device IN ('e0', 'e1')"); n != 2 {
+				t.Errorf("%d are left to the node, want 2", n)
+			}
+			if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE state = 'Pending' AND device = 'e2'"); n != 1 {
+				t.Errorf("%d of the clock that is believed, want 1", n)
+			}
+			if n := number(t, o.pool, "SELECT count(*) FROM grid.commands"); n != 3 {
+				t.Errorf("%d commands, want 3", n)
+			}
+			if n := number(t, o.pool, `SELECT count(*) FROM grid.case_history WHERE action = 'Command' AND detail->'devices' = '{"LeftToEdgeNode": 2, "AlarmTooOld": 1}'`); n != 1 {
+				t.Errorf("%d entries in the case say so", n)
+			}
+		})
 	}
 }
