@@ -30,16 +30,25 @@ type enriched struct {
 	Payload   map[string]any   `json:"payload"`
 }
 
+// happened is an event of the engine's. heard is when the message that shows it arrived, by the clock of who took it; untimed says that
+// nobody knows how old that message is; see reading.Believed.
+type happened struct {
+	rules.Event
+	heard   time.Time
+	untimed bool
+}
+
 // batch is what one transaction does.
 type batch struct {
 	s      *session
 	now    time.Time
 	seen   map[device]time.Time
 	signal []enriched
-	events []rules.Event
+	events []happened
 	acks   []ackFrom
-	// node is the edge node whose message is being taken; empty for others.
-	node string
+	// node is the edge node whose message is being taken, untimed that its clock is not believed; empty for others.
+	node    string
+	untimed bool
 	// stated are devices that said their state.
 	stated map[device]bool
 	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
@@ -162,8 +171,7 @@ func later(a, b time.Time) time.Time {
 // keep copies events, which a message that arrived at a time has shown: the engine uses their space again.
 func (b *batch) keep(events []rules.Event, arrived time.Time) {
 	for _, e := range events {
-		e.Heard = arrived
-		b.events = append(b.events, e)
+		b.events = append(b.events, happened{e, arrived, b.untimed})
 	}
 }
 
@@ -175,7 +183,7 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for _, e := range b.events {
-		if err := settle(ctx, tx, b.s.bundle, e, b.now); err != nil {
+		if err := settle(ctx, tx, b.s.bundle, e.Event, b.now); err != nil {
 			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
 	}

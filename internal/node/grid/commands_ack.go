@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -72,48 +73,49 @@ func (b *batch) commands(ctx context.Context, tx pgx.Tx) error {
 }
 
 // alarms gives the commands of alarms. Acks that were for nothing yet are looked at again in their place among them: what a device
-// acknowledged before the next alarm is not superseded by that. It gives those that are still for nothing.
+// acknowledged before the next alarm is not superseded by that; and all that are left once more behind the last. It gives those that are
+// still for nothing. Where there is no alarm, nothing can have come about for them.
 func (b *batch) alarms(ctx context.Context, tx pgx.Tx, unmatched []ackFrom, now time.Time) (still []ackFrom, err error) {
-	m, last := b.s.w.commander, len(b.events)
+	m := b.s.w.commander
+	if len(b.events) == 0 {
+		return append(unmatched, b.s.early...), nil
+	}
 	slices.SortStableFunc(unmatched, func(x, y ackFrom) int { return x.behind - y.behind })
-	unmatched = append(unmatched, b.s.early...)
-	for n := 0; n <= last; n++ {
+	for n, e := range b.events {
 		here := 0
-		for here < len(unmatched) && (n == last || unmatched[here].behind <= n) {
+		for here < len(unmatched) && unmatched[here].behind <= n {
 			here++
 		}
-		rest, err := m.acknowledgeAll(ctx, tx, unmatched[:here], now)
+		rest, err := m.acknowledgeGiven(ctx, tx, unmatched[:here], now)
 		if err != nil {
 			return nil, err
 		}
 		still, unmatched = append(still, rest...), unmatched[here:]
-		if n == last {
-			return still, nil
-		}
-		e := b.events[n]
 		if err := m.alarm(ctx, tx, b.s.bundle, e, now); err != nil {
 			return nil, fmt.Errorf("commands of scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
 	}
-	return still, nil
+	return m.acknowledgeGiven(ctx, tx, slices.Concat(still, unmatched, b.s.early), now)
 }
 
 const (
 	// earlyFor is how long an ack from an edge node waits for its command: an alarm by the passing of time comes about here a little later than
-	// there, once it is known that the node has said everything up to then. maxEarly bounds those that wait, earlyOfOne those of one device.
-	earlyFor             = time.Minute
-	maxEarly, earlyOfOne = 1024, 8
+	// there, once it is known that the node has said everything up to then. maxEarly bounds those that wait, earlyOfNode those that came through
+	// one edge node, earlyOfOne those of one device.
+	earlyFor                          = time.Minute
+	maxEarly, earlyOfNode, earlyOfOne = 1024, 64, 8
 )
 
 // early gives the acks that wait for their command. A restart forgets them: then a command that the node gave stays without its ack here, or
 // is sent once more. It is pure.
 func early(unmatched []ackFrom, now time.Time) (out []ackFrom) {
-	of := map[device]int{}
+	of, through := map[device]int{}, map[string]int{}
 	for _, a := range unmatched {
-		if a.edge == "" || len(out) >= maxEarly || of[a.device] >= earlyOfOne || now.Sub(a.heard) > earlyFor {
+		if a.edge == "" || len(out) >= maxEarly || through[a.edge] >= earlyOfNode || of[a.device] >= earlyOfOne || now.Sub(a.heard) > earlyFor {
 			continue
 		}
 		of[a.device]++
+		through[a.edge]++
 		a.behind = math.MaxInt
 		out = append(out, a)
 	}
@@ -132,6 +134,37 @@ func (m *commander) acknowledgeAll(ctx context.Context, tx pgx.Tx, acks []ackFro
 		}
 	}
 	return unmatched, nil
+}
+
+// acknowledgeGiven is acknowledgeAll for acks of which only commands that were given meanwhile can be meant. One statement finds those.
+func (m *commander) acknowledgeGiven(ctx context.Context, tx pgx.Tx, acks []ackFrom, now time.Time) (unmatched []ackFrom, err error) {
+	if len(acks) == 0 {
+		return nil, nil
+	}
+	var ids []uuid.UUID
+	var fleets, names []string
+	for _, a := range acks {
+		ids, fleets, names = append(ids, a.ID), append(fleets, a.fleet), append(names, a.name)
+	}
+	rows, err := tx.Query(ctx, `SELECT c.id FROM grid.commands c
+		JOIN unnest($1::uuid[], $2::text[], $3::text[]) x (id, fleet, device) ON c.id = x.id AND c.fleet = x.fleet AND c.device = x.device`, ids, fleets, names)
+	if err != nil {
+		return nil, fmt.Errorf("commands of acks: %w", err)
+	}
+	given, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("commands of acks: %w", err)
+	}
+	var matched []ackFrom
+	for _, a := range acks {
+		if slices.Contains(given, a.ID) {
+			matched = append(matched, a)
+		} else {
+			unmatched = append(unmatched, a)
+		}
+	}
+	rest, err := m.acknowledgeAll(ctx, tx, matched, now)
+	return append(unmatched, rest...), err
 }
 
 // acknowledge takes an ack to the command or the desired state that it names, of this very device; known is false if there is none.

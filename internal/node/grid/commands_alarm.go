@@ -2,9 +2,12 @@ package grid
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -19,10 +22,10 @@ const atNodeFirst = 2 * time.Second
 
 // alarm gives the commands that a scenario sends when an alarm is raised or cleared, each once for each alarm however often its messages
 // are taken; and takes back those of an alarm that late evidence retracts.
-func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
+func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e happened, now time.Time) error {
 	a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 	if e.Kind == rules.Retracted {
-		return m.retract(ctx, tx, b, a, e.Heard, now)
+		return m.retract(ctx, tx, b, a, e.heard, now)
 	}
 	s := b.Rules.Scenarios[e.Scenario]
 	if _, ok := b.Fleets[e.Fleet].Devices[e.Device]; !ok || e.Kind != rules.Raised && e.Kind != rules.Cleared {
@@ -37,14 +40,23 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 			return err
 		}
 		told := tally{}
+		var left []*Command
 		for _, to := range command.Targets(b.Fleets, k, command.Target{Fleet: e.Fleet, Device: e.Device}) {
-			result, err := m.order(ctx, tx, b, a, place, to, c, told["Given"]+told["LeftToEdgeNode"]+told[string(command.Superseded)], now)
-			if err != nil {
+			result, leave, err := m.order(ctx, tx, b, a, e.untimed, place, to, c, told["Given"]+told[string(command.Superseded)]+len(left), now)
+			switch {
+			case err != nil:
 				return err
-			}
-			if result != "" {
+			case leave != nil:
+				left = append(left, leave)
+			case result != "":
 				told[result]++
 			}
+		}
+		switch fresh, err := m.leave(ctx, tx, left, now); {
+		case err != nil:
+			return err
+		case fresh > 0:
+			told["LeftToEdgeNode"] = fresh
 		}
 		if c == nil || len(told) == 0 {
 			continue
@@ -59,17 +71,22 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ru
 // tally counts devices by what became of a command for them.
 type tally map[string]int
 
-// order gives one command of an alarm to one device and says what became of it: Given, LeftToEdgeNode, Superseded by one that was given after
-// the alarm, why it is refused, or nothing where it was given before. c is the alarm's case, if it has one; before is how many devices got the command before this one.
-func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, place int, to command.Target, c *Case, before int, now time.Time) (string, error) {
+// order gives one command of an alarm to one device and says what became of it: Given, Superseded by one that was given after the alarm,
+// why it is refused, or nothing where it was given
+// before. One that is to be left to the edge node it gives back, not yet written. c is the alarm's case, if it has one; before is how many
+// devices got the command before this one. What an untimed alarm gives is taken to be too old.
+func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, untimed bool, place int, to command.Target, c *Case, before int, now time.Time) (result string, leave *Command, err error) {
 	o, code := a.Order(b.Rules, b.Fleets, place, to, now)
+	if code == "" && untimed { // it may be hours old, and a door opens for nobody
+		code = command.AlarmTooOld
+	}
 	left := code == command.AlarmTooOld && atNode(b, a, to)
 	if (code == "" || left) && before >= command.MaxTargets {
 		code, left = command.TooManyDevices, false
 	}
 	if code != "" && !left {
 		m.metrics.commands.WithLabelValues("Refused", string(code)).Inc()
-		return string(code), nil
+		return string(code), nil, nil
 	}
 	order := &Command{
 		ID: o.ID, Fleet: to.Fleet, Device: to.Device, Community: o.Community, Grid: o.Grid, Name: o.Command, Arguments: o.Arguments,
@@ -80,7 +97,8 @@ func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a co
 		order.CaseID = &c.ID
 	}
 	if left {
-		return m.leave(ctx, tx, order, a, now)
+		order.CreatedAt = a.At
+		return "", order, nil
 	}
 	if atNode(b, a, to) { // given there when the alarm was, however late that comes here
 		order.NextSendAt, order.CreatedAt = now.Add(atNodeFirst), a.At
@@ -91,27 +109,49 @@ func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a co
 	given, fresh, err := m.give(ctx, tx, order, system, now, detail{"scenario": a.Scenario})
 	switch {
 	case err != nil || !fresh:
-		return "", err
+		return "", nil, err
 	case given.State == command.Superseded:
-		return string(command.Superseded), nil
+		return string(command.Superseded), nil, nil
 	}
-	return "Given", nil
+	return "Given", nil, nil
 }
 
-// leave writes a command that only the edge node can have given: when its alarm, or what retracts that, came here, it had expired. It is not sent. Whether the node
-// gave it is what the device's ack says, which comes behind the alarm; see acknowledge.
-func (m *commander) leave(ctx context.Context, tx pgx.Tx, c *Command, a command.Alarm, now time.Time) (string, error) {
-	was, err := oneCommand(ctx, tx, "c.once = $1 OR c.id = $2", *c.Once, c.ID)
-	if err != nil || was != nil {
-		return "", err
+// leave writes commands of one alarm that only the edge node can have given: when their alarm, or what retracts it, came here, they had
+// expired, or may have. They are not sent.
+// Whether the node gave them is what the devices' acks say, which come behind the alarm; see acknowledge. It gives how many were not written
+// before. However many they are, it is one statement: a line that was cut for days brings thousands at once.
+func (m *commander) leave(ctx context.Context, tx pgx.Tx, list []*Command, now time.Time) (fresh int, err error) {
+	if len(list) == 0 {
+		return 0, nil
 	}
-	c.State, c.Reason, c.CreatedAt, c.FinishedAt = command.Expired, reasonTooLate, a.At, &c.ExpiresAt
-	inserted, err := insertCommand(ctx, tx, c, system, now)
-	if err != nil || !inserted {
-		return "", err
+	var ids []uuid.UUID
+	var fleets, devices, communities, grids, arguments, onces []string
+	var expire []time.Time
+	for _, c := range list {
+		raw, err := json.Marshal(c.Arguments)
+		if err != nil {
+			return 0, fmt.Errorf("arguments of command %s: %w", c.Name, err)
+		}
+		ids, fleets, devices, expire = append(ids, c.ID), append(fleets, c.Fleet), append(devices, c.Device), append(expire, c.ExpiresAt)
+		communities, grids, arguments, onces = append(communities, c.Community), append(grids, c.Grid), append(arguments, string(raw)), append(onces, *c.Once)
 	}
-	m.metrics.commands.WithLabelValues(string(command.Expired), reasonTooLate).Inc()
-	return "LeftToEdgeNode", recordCommand(ctx, tx, c, "LeaveToEdgeNode", "", system, now, detail{"scenario": a.Scenario, "reason": reasonTooLate})
+	c := list[0]
+	tag, err := tx.Exec(ctx, `WITH fresh AS (INSERT INTO grid.commands (id, fleet, device, community, grid, arguments, once, expires_at, finished_at,
+			command, sender, scenario, alarm, case_id, data_class, state, reason, created_at, next_send_at, version, cause)
+			SELECT x.id, x.fleet, x.device, x.community, x.grid, x.arguments::jsonb, x.once, x.expires, least(x.expires, $18), $9, $10, $11, $12, $13::uuid, $14, $15, $16, $17::timestamptz, $18::timestamptz, 1, $21::uuid
+			FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+				x (id, fleet, device, community, grid, arguments, once, expires)
+			ON CONFLICT DO NOTHING RETURNING id)
+		INSERT INTO grid.command_history (command_id, n, at, action, from_state, to_state, actor, detail)
+		SELECT id, 1, $18, 'LeaveToEdgeNode', '', $15, $19, $20::jsonb FROM fresh`,
+		ids, fleets, devices, communities, grids, arguments, onces, expire,
+		c.Name, c.Sender, c.Scenario, c.Alarm, c.CaseID, c.DataClass, command.Expired, reasonTooLate, c.CreatedAt, now,
+		system.Kind, detail{"scenario": c.Scenario, "reason": reasonTooLate}, c.Cause)
+	if err != nil {
+		return 0, fmt.Errorf("leave commands to the edge node: %w", err)
+	}
+	m.metrics.commands.WithLabelValues(string(command.Expired), reasonTooLate).Add(float64(tag.RowsAffected()))
+	return int(tag.RowsAffected()), nil
 }
 
 // atNode says whether an edge node gives a command of an alarm by itself: one that serves the device of the alarm and the one that gets it.
@@ -166,7 +206,8 @@ func (m *commander) withdrawBehind(ctx context.Context, tx pgx.Tx, b *intake.Bun
 		return nil
 	}
 	if !safe.ExpiresAt.After(now) {
-		_, err := m.leave(ctx, tx, safe, command.Alarm{Scenario: c.Scenario, At: heard}, now)
+		safe.CreatedAt = heard
+		_, err := m.leave(ctx, tx, []*Command{safe}, now)
 		return err
 	}
 	safe.NextSendAt = now.Add(atNodeFirst)

@@ -19,6 +19,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/command"
 	"github.com/dizuo/dizuo/internal/node/edge/local"
 	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
 // behindEdge is orders with an edge node that serves pumps of its own, and a scenario on them.
@@ -412,5 +413,87 @@ func TestAnotherCommandsIDStopsNothing(t *testing.T) {
 	}
 	if got := o.state(id).Device; got != "p0" {
 		t.Errorf("it is of %s now", got)
+	}
+}
+
+// household puts so many devices more into the home of e0.
+func (o *behindEdge) household(more int) {
+	f := o.bundle.Fleets["cellars"]
+	for n := range more {
+		f.Devices[fmt.Sprintf("x%03d", n)] = f.Devices["e0"]
+	}
+}
+
+// TestAnAlarmOfABacklogIsFewStatements: however many devices its command is for, and none more where it comes again; what lies in the database
+// is what one device after the other gave.
+func TestAnAlarmOfABacklogIsFewStatements(t *testing.T) {
+	o := newBehindEdge(t)
+	o.stop() // the bundle is changed
+	o.household(command.MaxTargets)
+	at := o.now().Add(-3 * time.Hour).UTC().Truncate(time.Millisecond)
+	now := o.now().UTC().Truncate(time.Microsecond)
+	e := rules.Event{Kind: rules.Raised, Scenario: "flood", Fleet: "cellars", Device: "e0", Start: at, At: at}
+	m := o.svc.api.commander
+	for again, want := range []int64{command.MaxTargets, command.MaxTargets} {
+		n := statementsOf(t, o.pool, func(tx pgx.Tx) error {
+			if again == 0 {
+				if err := settle(t.Context(), tx, o.bundle, e, now); err != nil {
+					return err
+				}
+			}
+			return m.alarm(t.Context(), tx, o.bundle, happened{Event: e}, now)
+		})
+		if n > 20 {
+			t.Errorf("time %d: %d statements", again, n)
+		}
+		got := number(t, o.pool, `SELECT count(*) FROM grid.commands c JOIN grid.command_history h ON h.command_id = c.id
+			WHERE c.fleet = 'cellars' AND c.community = 'jinghu' AND c.grid = 'g1' AND c.command = 'run' AND c.arguments = '{"minutes": 12}' AND c.sender = 'Scenario'
+			AND c.organization = '' AND c.person = '' AND c.role = '' AND c.scenario = 'flood' AND c.alarm LIKE 'flood%e0%' AND c.data_class = 'C0' AND c.cause IS NULL
+			AND c.once LIKE 'alarm%.' || c.device AND c.digest = '' AND c.state = 'Expired' AND c.reason = 'AlarmTooOld' AND c.detail = '' AND c.sent = 0
+			AND c.case_id = (SELECT id FROM grid.cases) AND c.created_at = $1 AND c.expires_at = $1 + interval '300 s' AND c.finished_at = c.expires_at
+			AND c.next_send_at = $2 AND c.last_sent_at IS NULL AND c.acknowledged_at IS NULL AND c.version = 1
+			AND h.n = 1 AND h.at = $2 AND h.action = 'LeaveToEdgeNode' AND h.from_state = '' AND h.to_state = 'Expired' AND h.actor = 'System'
+			AND h.organization = '' AND h.person = '' AND h.role = '' AND h.detail = '{"scenario": "flood", "reason": "AlarmTooOld"}'`, at, now)
+		if all := number(t, o.pool, "SELECT count(*) FROM grid.commands"); got != want || all != want {
+			t.Errorf("time %d: %d of %d are as they should be, want %d", again, got, all, want)
+		}
+	}
+	for _, d := range []string{"e0", "x000", "x497"} {
+		if c := o.state(o.id(at, d)); c.Device != d {
+			t.Errorf("the command of %s is of %s", d, c.Device)
+		}
+	}
+	if n := number(t, o.pool, `SELECT count(*) FROM grid.case_history WHERE action = 'Command' AND detail->'devices' = '{"LeftToEdgeNode": 500, "TooManyDevices": 2}'`); n != 1 {
+		t.Errorf("%d entries in the case say so", n)
+	}
+}
+
+// TestAnAlarmOfNobodyKnowsWhenIsNotSent: the node's clock is off by more than is believed, so its alarm looks like one of now. What it gives
+// is left to the node, or to nobody where the node does not give it; one of a clock that is believed in the same batch leaves.
+func TestAnAlarmOfNobodyKnowsWhenIsNotSent(t *testing.T) {
+	for name, off := range map[string]time.Duration{"ahead": 6 * time.Minute, "behind": -31 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			o := newBehindEdge(t)
+			o.stop()
+			f := o.bundle.Fleets["pumps"]
+			f.Devices["p0"] = contract.Device{Community: "jinghu", Grid: "g1", Household: "h1"} // no edge node gives it anything
+			o.bundle.Fleets["cellars"].Devices["e2"] = contract.Device{Community: "jinghu", Grid: "g1", Household: "h2"}
+			o.begin()
+			o.listens()
+			at := o.now()
+			o.up(from(at.Add(off), "e0", contract.ChannelSignal, `{"level":90}`), from(at, "e2", contract.ChannelSignal, `{"level":90}`))
+			if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE state = 'Expired' AND reason = 'AlarmTooOld' AND sent = 0 AND finished_at < now() + interval '1 min' AND device IN ('e0', 'e1')"); n != 2 {
+				t.Errorf("%d are left to the node, want 2", n)
+			}
+			if n := number(t, o.pool, "SELECT count(*) FROM grid.commands WHERE state = 'Pending' AND device = 'e2'"); n != 1 {
+				t.Errorf("%d of the clock that is believed, want 1", n)
+			}
+			if n := number(t, o.pool, "SELECT count(*) FROM grid.commands"); n != 3 {
+				t.Errorf("%d commands, want 3", n)
+			}
+			if n := number(t, o.pool, `SELECT count(*) FROM grid.case_history WHERE action = 'Command' AND detail->'devices' = '{"LeftToEdgeNode": 2, "AlarmTooOld": 1}'`); n != 1 {
+				t.Errorf("%d entries in the case say so", n)
+			}
+		})
 	}
 }

@@ -799,7 +799,9 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 	e := rules.Event{Kind: rules.Raised, Scenario: "dry", Fleet: "pumps", Device: "p1", Start: start, At: start}
 	event := func() {
 		t.Helper()
-		if err := pgx.BeginFunc(t.Context(), o.pool, func(tx pgx.Tx) error { return o.svc.api.commander.alarm(t.Context(), tx, o.bundle, e, o.now()) }); err != nil {
+		if err := pgx.BeginFunc(t.Context(), o.pool, func(tx pgx.Tx) error {
+			return o.svc.api.commander.alarm(t.Context(), tx, o.bundle, happened{Event: e}, o.now())
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -305,8 +305,8 @@ func (b *batch) takeFrom(name string, edge contract.Edge, incarnation string, m 
 	if ok && (!fleet.AtEdge(b.now) || !slices.Contains(edge.Communities, row.Community)) {
 		return "violation"
 	}
-	b.node = name
-	defer func() { b.node = "" }()
+	b.node, b.untimed = name, !reading.Believed(m.At, b.now)
+	defer func() { b.node, b.untimed = "", false }()
 	b.take(contract.DeviceSubject(m.Fleet, m.Device, m.Channel), m.Payload, reading.Arrival(m.At, b.now), reading.Paced(m.At), fmt.Sprintf("%s/%s/%d", name, incarnation, m.Sequence))
 	if !ok {
 		return "unregistered" // a row that went while its device's messages waited

@@ -171,13 +171,19 @@ func (in Reading) Message(raw []byte, arrived time.Time, id string) rules.Messag
 	return rules.Message{Time: at, ID: id, Fleet: in.Fleet, Device: in.Device, Row: in.Row, Profile: in.Profile, Channel: in.Channel, Payload: p.Fields}
 }
 
-// Arrival gives when a message came of which an edge node's outbox says at, in Unix milliseconds. A clock that is far off is not believed.
+// Arrival gives when a message came of which an edge node's outbox says at, in Unix milliseconds; now where that is not believed.
 func Arrival(at int64, now time.Time) time.Time {
-	t := time.UnixMilli(at).UTC()
-	if t.After(now.Add(clockSkew)) || t.Before(now.Add(-oldest)) {
+	if !Believed(at, now) {
 		return now
 	}
-	return t
+	return time.UnixMilli(at).UTC()
+}
+
+// Believed says whether a message can have come at a time that an edge node's outbox says, in Unix milliseconds. A clock that is far off is not
+// believed: then nobody knows how old the message is.
+func Believed(at int64, now time.Time) bool {
+	t := time.UnixMilli(at)
+	return !t.After(now.Add(clockSkew)) && !t.Before(now.Add(-oldest))
 }
 
 // maxPaced bounds a time by an edge node's clock that limits go by, in Unix milliseconds: the year 2255, which fits nanoseconds.

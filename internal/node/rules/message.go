@@ -46,8 +46,6 @@ type Event struct {
 	Start time.Time
 	// At is when this event happened, in event time.
 	At time.Time
-	// Heard is when the message that shows it arrived. The engine leaves it empty; who runs it may set it.
-	Heard time.Time
 }
 
 // Lookup gives the registry row of a device and the profile of its fleet; false if it is registered no more.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -26,6 +27,8 @@ const (
 	saveEvery = 10 * time.Second
 	// behindEvery is how often commands are sent while the outbox is being read from far behind.
 	behindEvery = time.Second
+	// firstMax is what is waited at most before an outbox that could not be read at the start is tried again.
+	firstMax = 5 * time.Second
 	// clockStep is by how much the machine's clock may be set without anything being forgotten.
 	clockStep = 5 * time.Minute
 )
@@ -109,7 +112,7 @@ func (s *Scenarios) locked(f func()) {
 
 // begin takes back what is on disk.
 func (s *Scenarios) begin(ctx context.Context, b *intake.Bundle) error {
-	first, _, _, err := s.box.Behind(ctx, 0)
+	first, err := s.first(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +133,21 @@ func (s *Scenarios) begin(ctx context.Context, b *intake.Bundle) error {
 	return nil
 }
 
-// read takes what waits in the outbox, then the time, and sends what is due.
+// first waits until the outbox can be read. A disk that is slow after the machine's start is no reason to begin the agent anew.
+func (s *Scenarios) first(ctx context.Context) (contract.EdgeBatch, error) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = lookEvery, firstMax
+	return backoff.Retry(ctx, func() (contract.EdgeBatch, error) {
+		s.box.Hold(0) // the position that is on disk is not known yet
+		b, _, _, err := s.box.Behind(ctx, 0)
+		return b, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, next time.Duration) {
+		s.log.Warn("scenarios wait for the outbox", "err", err, "again", next.Round(time.Millisecond))
+	}))
+}
+
+// read takes what waits in the outbox, then the time, and sends what is due; that too where the outbox cannot be read. It ends where the
+// position does not move.
 func (s *Scenarios) read(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -138,10 +155,13 @@ func (s *Scenarios) read(ctx context.Context) error {
 		s.mu.Unlock()
 		b, position, done, err := s.box.Behind(ctx, from)
 		if err != nil {
+			if ctx.Err() == nil {
+				s.locked(func() { s.turn(s.now(), true) })
+			}
 			return err
 		}
 		s.locked(func() { s.work(b, position, done) })
-		if done || ctx.Err() != nil {
+		if done || position == from || ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
@@ -149,14 +169,25 @@ func (s *Scenarios) read(ctx context.Context) error {
 
 func (s *Scenarios) work(b contract.EdgeBatch, position uint64, done bool) {
 	c, now := s.core, s.now()
-	if is := s.in.Current(); is != c.bundle {
-		c.update(is)
-	}
+	s.renew()
 	c.take(b, position, now)
 	if done {
 		c.tick(b.DrainedTo, now)
 	}
-	if done || now.Sub(s.sent) >= behindEvery {
+	s.turn(now, done || now.Sub(s.sent) >= behindEvery)
+}
+
+// renew takes another bundle, if there is one.
+func (s *Scenarios) renew() {
+	if is := s.in.Current(); is != s.core.bundle {
+		s.core.update(is)
+	}
+}
+
+// turn does what time alone makes due.
+func (s *Scenarios) turn(now time.Time, send bool) {
+	s.renew()
+	if send {
 		s.send(now)
 	}
 	if now.Sub(s.at) >= saveEvery {

@@ -71,8 +71,9 @@ func TestAReaderInsideKeepsWhatItHasNotOnDisk(t *testing.T) {
 			t.Errorf("the first is %d, want %d: %v", info.State.FirstSeq, want, err)
 		}
 	}
-	o.Hold(2)
 	o.Committed(contract.EdgeBatch{}, 5)
+	first(1) // nobody has said yet where to begin
+	o.Hold(2)
 	first(3)
 	if out, err := o.Count(t.Context()); err != nil || out.Messages != 0 {
 		t.Errorf("%+v, %v: what is held does not wait for the hub", out, err)

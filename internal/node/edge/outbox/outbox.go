@@ -69,6 +69,7 @@ func Open(ctx context.Context, js jetstream.JetStream, dir string, log *slog.Log
 		return nil, fmt.Errorf("outbox: stream %s: %w", contract.IngestStream, err)
 	}
 	o := &Outbox{stream: stream, file: File(dir), log: log, now: time.Now}
+	o.heldAt = o.now() // a reader inside the node has not said yet where it begins
 	info := stream.CachedInfo()
 	if o.s, err = load(o.file); err != nil {
 		return nil, err
