@@ -21,6 +21,12 @@ const (
 	forgetAtOnce = 500
 )
 
+// forgetClass deletes the oldest commands of one data class that were over before a time. What other classes keep longer is not walked over.
+const forgetClass = `DELETE FROM grid.commands WHERE id IN (SELECT c.id FROM grid.commands c
+	WHERE c.state <> 'Pending' AND c.data_class = $1 AND greatest(c.expires_at, c.acknowledged_at, c.finished_at) <= $2
+	AND NOT EXISTS (SELECT FROM grid.commands s WHERE s.cause = c.id)
+	ORDER BY greatest(c.expires_at, c.acknowledged_at, c.finished_at) LIMIT $3 FOR UPDATE OF c SKIP LOCKED)`
+
 // keeper deletes commands, with their history, that are over for longer than the platform keeps them.
 type keeper struct {
 	pool    *pgxpool.Pool
@@ -62,29 +68,20 @@ func (k *keeper) forget(ctx context.Context, r contract.Retention) (n int64, err
 	}
 	now := k.now().UTC()
 	before := func(seconds int64) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
-	general := before(r.CommandSeconds)
-	latest := general
-	classes, ends := slices.Sorted(maps.Keys(r.CommandClasses)), []time.Time{}
-	for _, class := range classes {
-		end := before(r.CommandClasses[class])
-		ends = append(ends, end)
-		if end.After(latest) {
-			latest = end
-		}
-	}
+	seconds := map[string]int64{"": r.CommandSeconds, "C0": r.CommandSeconds, "C1": r.CommandSeconds, "C2": r.CommandSeconds, "C3": r.CommandSeconds}
+	maps.Copy(seconds, r.CommandClasses)
 	err = pgx.BeginFunc(ctx, k.pool, func(tx pgx.Tx) error {
 		var mine bool
 		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", keeperLock).Scan(&mine); err != nil || !mine {
 			return err
 		}
-		const over = "greatest(c.expires_at, c.acknowledged_at, c.finished_at)"
-		tag, err := tx.Exec(ctx, `DELETE FROM grid.commands WHERE id IN (SELECT c.id FROM grid.commands c
-			LEFT JOIN unnest($3::text[], $4::timestamptz[]) x (class, before) ON x.class = c.data_class
-			WHERE c.state <> 'Pending' AND `+over+` <= $1 AND `+over+` <= coalesce(x.before, $2)
-			AND NOT EXISTS (SELECT FROM grid.commands s WHERE s.cause = c.id)
-			ORDER BY `+over+` LIMIT $5 FOR UPDATE OF c SKIP LOCKED)`, latest, general, classes, ends, forgetAtOnce)
-		n = tag.RowsAffected()
-		return err
+		for _, class := range slices.Sorted(maps.Keys(seconds)) {
+			tag, err := tx.Exec(ctx, forgetClass, class, before(seconds[class]), forgetAtOnce-n)
+			if n += tag.RowsAffected(); err != nil || n == forgetAtOnce {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("delete commands: %w", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -90,6 +91,28 @@ func TestCommandsAreKeptForTheirTime(t *testing.T) {
 	}
 	if deleted != 0 {
 		t.Errorf("the count of what was deleted is off by %d", deleted)
+	}
+}
+
+// TestWhatIsKeptLongIsNotWalkedOver: the plan for a class reads no command of another one, old as they may be.
+func TestWhatIsKeptLongIsNotWalkedOver(t *testing.T) {
+	grid, owner := database(t)
+	exec1(t, owner, `INSERT INTO grid.commands (id, fleet, device, community, command, arguments, sender, data_class, state, created_at, expires_at, next_send_at)
+		SELECT gen_random_uuid(), 'f', n::text, 'c', 'x', '{}', 'Operator', CASE WHEN n <= 20 THEN 'C3' ELSE 'C1' END, 'Done', now(), now() - interval '1 year', now() FROM generate_series(1, 20000) n`)
+	exec1(t, owner, "ANALYZE grid.commands")
+	rows, err := poolOf(t, grid).Query(t.Context(), "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) "+forgetClass, "C3", time.Now(), forgetAtOnce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range plan {
+		if strings.Contains(line, "Seq Scan on commands c") || strings.Contains(line, "Rows Removed by Filter") {
+			t.Errorf("%s\n%s", line, strings.Join(plan, "\n"))
+			return
+		}
 	}
 }
 

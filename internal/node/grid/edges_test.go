@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -72,6 +73,7 @@ func startEdge(cfg edgeConfig, conn func(*nats.Conn) uplink.Conn) (*edgeNode, er
 		cancel()
 		return nil, err
 	}
+	box.Hold(math.MaxUint64) // nobody reads it inside
 	hub, err := nats.Connect(cfg.Hub, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		cancel()
