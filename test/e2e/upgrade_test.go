@@ -59,10 +59,10 @@ func TestUpgrade(t *testing.T) {
 	}
 	for name, is := range before {
 		if after[name] != is {
-			t.Errorf("Secret %s is another after the upgrade", name)
+			t.Errorf("the value of Secret %s is another after the upgrade", name)
 		}
 	}
-	t.Logf("%d Secrets are the same", len(before))
+	t.Logf("%d values of Secrets are the same", len(before))
 	settled(t, ctx, world)
 }
 

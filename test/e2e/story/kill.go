@@ -449,8 +449,8 @@ func (k *Kill) Raise(ctx context.Context, n int) error { return k.raise(ctx, k.d
 // Ready waits until the platform and what stands on it is Ready.
 func (k *Kill) Ready(ctx context.Context) error { return k.waitReady(ctx) }
 
-// Credentials gives a hash of the content of every Secret of the platform that opens something: keys and passwords that were made
-// once, and the keys of certificates whose holders must not notice.
+// Credentials gives a hash of every value in a Secret of the platform that opens something: keys and passwords that were made once, and
+// the keys of certificates whose holders must not notice.
 func (k *Kill) Credentials(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
 	for _, space := range []string{namespace, smokeSpace} {
@@ -465,12 +465,11 @@ func (k *Kill) Credentials(ctx context.Context) (map[string]string, error) {
 			return nil, err
 		}
 		for _, s := range list.Items {
-			raw, err := json.Marshal(s.Data) // sorted by key
-			if err != nil {
-				return nil, err
+			if s.Type == "kubernetes.io/service-account-token" {
+				continue
 			}
-			if s.Type != "kubernetes.io/service-account-token" {
-				out[space+"/"+s.Metadata.Name] = fmt.Sprintf("%x", sha256.Sum256(raw))
+			for key, value := range s.Data {
+				out[space+"/"+s.Metadata.Name+" "+key] = fmt.Sprintf("%x", sha256.Sum256([]byte(value)))
 			}
 		}
 	}
