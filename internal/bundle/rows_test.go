@@ -1,11 +1,6 @@
 package bundle_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"reflect"
 	"testing"
@@ -14,6 +9,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/test/pki"
 )
 
 // hostile is a text that JSON may write in more than one way.
@@ -64,7 +60,7 @@ func TestRowsArePublishedAsTheirDocuments(t *testing.T) {
 	}
 	p.Rows["smoke"] = rows
 	p.Fleets["smoke"], p.Credentials["smoke"] = contract.Fleet{Namespace: "vendor"}, contract.Credentials{Method: "Password"}
-	signer, trust := signed(t)
+	signer, trust := pki.Sealed(t)
 	got := shards(t, p)
 	for name, w := range want {
 		if text(t, got[name]) != text(t, w) {
@@ -83,31 +79,6 @@ func TestRowsArePublishedAsTheirDocuments(t *testing.T) {
 			t.Errorf("%s was read as %s: %v", name, text(t, read), err)
 		}
 	}
-}
-
-func signed(t *testing.T) (*seal.Signer, *seal.Trust) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := signer.Public()
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := seal.NewTrust(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signer, trust
 }
 
 // Rows that differ in anything have another digest.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/seal"
 )
 
 // CA is a certificate authority made for one test.
@@ -139,6 +140,39 @@ func parse(t testing.TB, uri string) []*url.URL {
 		t.Fatal(err)
 	}
 	return []*url.URL{u}
+}
+
+// Signer makes a key that signs bundles and leases.
+func Signer(t testing.TB) *seal.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := seal.NewSigner(block("PRIVATE KEY", der))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Sealed makes a key as Signer does, and a reader that trusts it alone.
+func Sealed(t testing.TB) (*seal.Signer, *seal.Trust) {
+	t.Helper()
+	s := Signer(t)
+	public, err := s.Public()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := seal.NewTrust(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, trust
 }
 
 func block(kind string, der []byte) []byte {

@@ -2,11 +2,6 @@ package seal_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"testing"
 	"time"
 
@@ -14,32 +9,8 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/test/pki"
 )
-
-func signer(t *testing.T) (*seal.Signer, *seal.Trust) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pub, err := s.Public()
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := seal.NewTrust(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, trust
-}
 
 func shard(t *testing.T) contract.Shard {
 	t.Helper()
@@ -65,7 +36,7 @@ func ref(t *testing.T, sh contract.Shard) contract.ShardRef {
 }
 
 func TestShardComesBackAsItWas(t *testing.T) {
-	s, trust := signer(t)
+	s, trust := pki.Sealed(t)
 	want := shard(t)
 	raw, err := s.Shard(want)
 	if err != nil {
@@ -81,8 +52,8 @@ func TestShardComesBackAsItWas(t *testing.T) {
 }
 
 func TestShardIsRefused(t *testing.T) {
-	s, trust := signer(t)
-	other, _ := signer(t)
+	s, trust := pki.Sealed(t)
+	other, _ := pki.Sealed(t)
 	good := shard(t)
 	forged, err := other.Shard(good)
 	if err != nil {
@@ -108,8 +79,8 @@ func TestShardIsRefused(t *testing.T) {
 }
 
 func TestLease(t *testing.T) {
-	s, trust := signer(t)
-	other, _ := signer(t)
+	s, trust := pki.Sealed(t)
+	other, _ := pki.Sealed(t)
 	want := contract.Lease{Platform: "a/b", Scope: contract.ScopeCenter, Revision: "sha256:x", Sequence: 7,
 		IssuedAt: time.Unix(100, 0).UTC(), ExpiresAt: time.Unix(200, 0).UTC()}
 	jws, err := s.Lease(want)

@@ -75,7 +75,7 @@ type hub struct {
 
 func newHub(t *testing.T) *hub {
 	t.Helper()
-	h := &hub{t: t, ca: pki.New(t, "hub"), signer: newSigner(t), objects: map[string][]byte{}, hashes: map[string]string{}, life: time.Hour, lasts: time.Hour}
+	h := &hub{t: t, ca: pki.New(t, "hub"), signer: pki.Signer(t), objects: map[string][]byte{}, hashes: map[string]string{}, life: time.Hour, lasts: time.Hour}
 	cert := h.ca.Server(t)
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 1 << 20,
 		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT,
@@ -129,23 +129,6 @@ func (h *hub) serveRaw(edge string, v contract.EdgeVerb, f func(*nats.Msg) *nats
 	if err != nil {
 		h.t.Fatal(err)
 	}
-}
-
-func newSigner(t *testing.T) *seal.Signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func (h *hub) makeIssuer() {

@@ -72,9 +72,8 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ha
 type tally map[string]int
 
 // order gives one command of an alarm to one device and says what became of it: Given, Superseded by one that was given after the alarm,
-// why it is refused, or nothing where it was given
-// before. One that is to be left to the edge node it gives back, not yet written. c is the alarm's case, if it has one; before is how many
-// devices got the command before this one. What an untimed alarm gives is taken to be too old.
+// why it is refused, or nothing where it was given before. One that is to be left to the edge node it gives back, not yet written. c is the
+// alarm's case, if it has one; before is how many devices got the command before this one. What an untimed alarm gives is taken to be too old.
 func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a command.Alarm, untimed bool, place int, to command.Target, c *Case, before int, now time.Time) (result string, leave *Command, err error) {
 	o, code := a.Order(b.Rules, b.Fleets, place, to, now)
 	if code == "" && untimed { // it may be hours old, and a door opens for nobody
@@ -117,9 +116,9 @@ func (m *commander) order(ctx context.Context, tx pgx.Tx, b *intake.Bundle, a co
 }
 
 // leave writes commands of one alarm that only the edge node can have given: when their alarm, or what retracts it, came here, they had
-// expired, or may have. They are not sent.
-// Whether the node gave them is what the devices' acks say, which come behind the alarm; see acknowledge. It gives how many were not written
-// before. However many they are, it is one statement: a line that was cut for days brings thousands at once.
+// expired, or may have. They are not sent. Whether the node gave them is what the devices' acks say, which come behind the alarm; see
+// acknowledge. It gives how many were not written before. However many they are, it is one statement: a line that was cut for days brings
+// thousands at once.
 func (m *commander) leave(ctx context.Context, tx pgx.Tx, list []*Command, now time.Time) (fresh int, err error) {
 	if len(list) == 0 {
 		return 0, nil

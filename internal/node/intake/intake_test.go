@@ -3,12 +3,7 @@ package intake
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
@@ -26,6 +21,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/test/pki"
 )
 
 const platform = "henan/henan"
@@ -43,7 +39,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, js: broker(t), signer: signer(t)}
+	w := &world{t: t, js: broker(t), signer: pki.Signer(t)}
 	var err error
 	if w.leases, err = w.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: contract.LeaseBucket}); err != nil {
 		t.Fatal(err)
@@ -78,23 +74,6 @@ func broker(t *testing.T) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
-}
-
-func signer(t *testing.T) *seal.Signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := seal.NewSigner(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func (w *world) trust(signers ...*seal.Signer) {
@@ -366,7 +345,7 @@ func TestBucketsThatComeLater(t *testing.T) {
 
 func TestLeasesThatAreRefused(t *testing.T) {
 	w := newWorld(t)
-	forger := signer(t)
+	forger := pki.Signer(t)
 	i := w.open(all)
 	w.must(w.take(i, w.sign(w.lease(w.upload("v5"), 5))))
 	next := w.upload("v6")
@@ -422,7 +401,7 @@ func TestAForgedLeaseInTheBucket(t *testing.T) {
 	w.publish("v1", 1)
 	w.run(i)
 	w.await(ch, 1)
-	w.post(mustLease(t, signer(t), w.lease(w.upload("v2"), 2)))
+	w.post(mustLease(t, pki.Signer(t), w.lease(w.upload("v2"), 2)))
 	w.publish("v3", 3)
 	if b := w.await(ch, 3); version(b) != "v3" {
 		t.Errorf("got %s", version(b))
@@ -465,7 +444,7 @@ func TestRestart(t *testing.T) {
 	}
 	// A key that is no longer trusted signs nothing, also not what is on disk.
 	w.cfg.Platform = platform
-	w.trust(signer(t))
+	w.trust(pki.Signer(t))
 	if i := w.open(all); i.Current() != nil {
 		t.Error("a bundle signed by a key that is not trusted any more is in force")
 	}
@@ -637,7 +616,7 @@ func TestRotationOfTheSigningKey(t *testing.T) {
 	i := w.open(all)
 	w.must(w.take(i, w.sign(w.lease(w.upload("v1"), 1))))
 	old := w.signer
-	w.signer = signer(t)
+	w.signer = pki.Signer(t)
 	jws := w.sign(w.lease(w.upload("v2"), 2))
 	if err := w.take(i, jws); err == nil {
 		t.Error("a new key is taken before it is trusted")
