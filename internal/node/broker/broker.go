@@ -245,11 +245,13 @@ func (b *Broker) Update(credentials map[string]contract.Credentials) {
 	b.log.bind(credentials)
 }
 
+var errStoreEnded = errors.New("JetStream has ended: look for a full or failing disk")
+
 // Err says why the broker cannot keep what devices send, or nil. The server ends JetStream by itself when the disk fails or is full, and
 // goes on without it.
 func (b *Broker) Err() error {
 	if !b.server.JetStreamEnabled() {
-		return errors.New("JetStream has ended: look for a full or failing disk, then restart the pod")
+		return errStoreEnded
 	}
 	return nil
 }

@@ -293,4 +293,9 @@ func TestABrokerWithoutItsStoreIsNotReady(t *testing.T) {
 	if health.Err() == nil {
 		t.Error("the broker is ready without JetStream")
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := b.untilStoreEnds(ctx, time.Millisecond); !errors.Is(err, errStoreEnded) {
+		t.Errorf("the role goes on without JetStream: %v", err)
+	}
 }

@@ -24,6 +24,7 @@ const (
 	reportEvery = 30 * time.Second
 	// reportGathering is for the first broker while it gathers: the others are stopped on its word.
 	reportGathering = 2 * time.Second
+	storeEvery      = time.Second
 )
 
 // Run is the role broker: it serves until ctx ends, then closes its stores. It needs cfg.Broker. It is ready once the
@@ -79,6 +80,7 @@ func (b *Broker) serve(ctx context.Context, cfg contract.NodeConfig, in *intake.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Run(ctx, b.js) })
 	g.Go(func() error { return b.replicate(ctx, *cfg.Broker) })
+	g.Go(func() error { return b.untilStoreEnds(ctx, storeEvery) })
 	g.Go(func() error {
 		bundles := in.Subscribe()
 		for {
@@ -102,6 +104,23 @@ func (b *Broker) serve(ctx context.Context, cfg contract.NodeConfig, in *intake.
 		return report.Run(ctx, b.js, contract.RoleBroker, cfg.Broker.ServerName, in, applied.get, every, b.log.report, b.tellCluster)
 	})
 	return g.Wait()
+}
+
+// untilStoreEnds gives an error once JetStream has ended: what is on the disk is safe, and only a new start opens it. So a pod whose disk was
+// full comes back by itself when there is room again.
+func (b *Broker) untilStoreEnds(ctx context.Context, every time.Duration) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := b.Err(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // applied is the lease that the broker enforces.
