@@ -57,13 +57,27 @@ var shared struct {
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	shared.once.Do(func() { shared.server, shared.err = start(t) })
-	if shared.err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(shared.err)
-		}
-		t.Skip(shared.err)
-	}
+	given(t, shared.err)
 	return shared.server
+}
+
+// Start gives a server of the test's own, for one that has a network of its own or takes the server away.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := start(t)
+	given(t, err)
+	t.Cleanup(s.stop)
+	return s
+}
+
+func given(t testing.TB, err error) {
+	t.Helper()
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Skip(err)
+	}
 }
 
 // Stop ends the server if there is one. It is for TestMain, behind all tests.

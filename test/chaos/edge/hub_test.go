@@ -50,8 +50,7 @@ type files = contract.TLSFiles
 // newHub starts one that serves a fleet of so many devices behind an edge node.
 func newHub(t *testing.T, devices int) *hub {
 	t.Helper()
-	owner := postgres.Shared(t).Owner("postgres")
-	t.Cleanup(postgres.Stop)
+	owner := postgres.Start(t).Owner("postgres")
 	if err := grid.Migrate(t.Context(), owner, postgres.Passwords(), dataplane.Logger()); err != nil {
 		t.Fatal(err)
 	}
