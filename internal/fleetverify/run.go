@@ -21,6 +21,9 @@ type run struct {
 	// marks counts the payloads that were made; mark is the same in all of them.
 	mark  string
 	marks int
+	// reached says that the broker's port was open once; lost why it was not when it was last dialled.
+	reached bool
+	lost    error
 }
 
 type verdict struct {
@@ -45,7 +48,7 @@ func (r *run) block(why Text, groups ...Group) {
 	}
 }
 
-// Run makes the checks. An error means that the options do not fit together or that ctx ended; whatever the platform does is in the
+// Run makes the checks. An error means that the options do not fit together, that ctx ended or that the line was lost; whatever the platform does is in the
 // report. Nothing is left behind on the platform but the messages that the report counts in Sent.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.defaults()
@@ -68,6 +71,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		r.certificate()
 	}
 	r.online()
+	if r.lost != nil {
+		return nil, fmt.Errorf("%s was reached at first and not at the end, so a report would prove little: %w; keep the port open (a forwarded one in a loop) and run it again", r.address(), r.lost)
+	}
 	r.payloads()
 	if err := ctx.Err(); err != nil {
 		return nil, err

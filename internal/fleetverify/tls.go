@@ -17,15 +17,36 @@ import (
 // errNoLine wraps what keeps a TCP connection from being made: no verdict can rest on it.
 var errNoLine = errors.New("no connection")
 
-// dial makes a TCP connection whose every step ends in time.
+const redial = 200 * time.Millisecond
+
+// dial makes a TCP connection whose every step ends in time. A port that was there and is gone may come back within that time: a forwarded
+// one ends whenever the broker cuts a connection, and is opened again by the loop around it.
 func (r *run) dial() (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.Timeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.address())
-	if err != nil {
-		return nil, errors.Join(errNoLine, err)
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.address())
+		switch {
+		case err == nil:
+			r.reached, r.lost = true, nil
+			return conn, conn.SetDeadline(time.Now().Add(r.Timeout))
+		case !r.reached || !errors.Is(err, syscall.ECONNREFUSED) || !pause(ctx, redial):
+			if r.reached {
+				r.lost = err
+			}
+			return nil, errors.Join(errNoLine, err)
+		}
 	}
-	return conn, conn.SetDeadline(time.Now().Add(r.Timeout))
+}
+
+// pause says whether ctx still runs after d.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // handshake makes a TLS connection; the config decides whom it trusts.
