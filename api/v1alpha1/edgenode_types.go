@@ -134,6 +134,9 @@ type EdgeNodeStatus struct {
 	// certificateNotAfter is when its certificate ends. It is renewed before.
 	// +optional
 	CertificateNotAfter *metav1.Time `json:"certificateNotAfter,omitempty"`
+	// drainedAt is when a node that is being decommissioned had nothing left to send. From then on it is cut off.
+	// +optional
+	DrainedAt *metav1.Time `json:"drainedAt,omitempty"`
 	// lastHeartbeat is when the node was last heard, to the minute.
 	// +optional
 	LastHeartbeat *metav1.Time `json:"lastHeartbeat,omitempty"`

@@ -1667,6 +1667,10 @@ func (in *EdgeNodeStatus) DeepCopyInto(out *EdgeNodeStatus) {
 		in, out := &in.CertificateNotAfter, &out.CertificateNotAfter
 		*out = (*in).DeepCopy()
 	}
+	if in.DrainedAt != nil {
+		in, out := &in.DrainedAt, &out.DrainedAt
+		*out = (*in).DeepCopy()
+	}
 	if in.LastHeartbeat != nil {
 		in, out := &in.LastHeartbeat, &out.LastHeartbeat
 		*out = (*in).DeepCopy()

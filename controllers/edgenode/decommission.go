@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -31,8 +32,11 @@ func (r *Reconciler) decommission(ctx context.Context, s *compile.Snapshot, befo
 		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
 	}
 	key, platform := kit.Key(kind, o), kit.PlatformKey(s.Platform)
-	leaving := !problems.Fatal() && !r.drained(s, o, news)
-	if leaving {
+	// Once drained, always drained: cut off, the node neither runs what is published nor is heard, and would be let in again.
+	if o.Status.DrainedAt == nil && r.drained(s, o, news) {
+		o.Status.DrainedAt = new(metav1.NewTime(s.Now.Truncate(time.Second)))
+	}
+	if !problems.Fatal() && o.Status.DrainedAt == nil {
 		r.contribute(s, o, plan, problems, true)
 	} else {
 		r.Shelf.Put(platform, key, "gone", nil, s.Now)

@@ -575,8 +575,18 @@ func TestEdgeNodeFromTokenToDecommissioning(t *testing.T) {
 		return nil
 	})
 	expectPhase(t, box, v1alpha1.EdgeDecommissioning)
+	var last contract.Lease
+	withdrawn := 0
 	b.until("it is gone once its outbox is empty", func() map[string]contract.EdgeReport {
-		l, _ := b.lease(contract.ScopeEdge("box"))
+		l, leased := b.lease(contract.ScopeEdge("box"))
+		if leased && withdrawn > 0 {
+			t.Error("a node that was cut off has a lease again")
+		}
+		if !leased { // it is cut off, and nothing new is heard of it
+			withdrawn++
+			return map[string]contract.EdgeReport{"box": m.runs(last, 0)}
+		}
+		last = l
 		return map[string]contract.EdgeReport{"box": m.runs(l, 0)}
 	}, func() error {
 		_, leased := b.lease(contract.ScopeEdge("box"))
