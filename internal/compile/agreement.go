@@ -228,7 +228,7 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 		RequestsPerDay: o.Spec.Quota.RequestsPerDay, RecordsPerDay: o.Spec.Quota.RecordsPerDay,
 		Rows: rows(c, s, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, consumer),
 	}
-	terms(&g, o)
+	agreedTerms(&g, o)
 	for _, p := range o.Spec.Purposes {
 		g.Purposes = append(g.Purposes, string(p))
 	}

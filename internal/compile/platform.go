@@ -147,7 +147,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	checkAdmission(&c, s)
 	plan := PlatformPlan{
 		Name: o.Name, Namespace: o.Namespace, Spec: *o.Spec.DeepCopy(),
-		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention), Calendar: calendar(o), OIDC: issuers(o)},
+		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention), Calendar: calendar(o), OIDC: oidcIssuers(o)},
 		Profiles: map[string]contract.Profile{}, Scenarios: map[string]contract.Scenario{}, WebhookSecrets: map[string][]byte{},
 	}
 	if _, err := time.LoadLocation(o.Spec.TimeZone); err != nil {

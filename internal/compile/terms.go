@@ -10,8 +10,8 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// terms puts into a grant what limits who may read under it, and when.
-func terms(g *contract.Grant, o *v1alpha1.DataSharingAgreement) {
+// agreedTerms puts into a grant what limits who may read under it, and when.
+func agreedTerms(g *contract.Grant, o *v1alpha1.DataSharingAgreement) {
 	g.CaseNumber = o.Spec.CaseNumber
 	if c := o.Spec.CaseCondition; c != nil {
 		g.Case = &contract.CaseCondition{Classes: c.Classes, MinSeverity: contract.Severity(c.MinimumSeverity), GraceSeconds: int64(c.Grace.Seconds())}
@@ -67,8 +67,8 @@ func calendar(o *v1alpha1.GridPlatform) *contract.Calendar {
 	return out
 }
 
-// issuers gives the OpenID Connect issuers of a platform.
-func issuers(o *v1alpha1.GridPlatform) (out []contract.OIDCProvider) {
+// oidcIssuers gives the OpenID Connect issuers of a platform.
+func oidcIssuers(o *v1alpha1.GridPlatform) (out []contract.OIDCProvider) {
 	if o.Spec.Identity == nil {
 		return nil
 	}
@@ -93,7 +93,7 @@ func tokenIdentity(c *problems, s *Snapshot, at string, id *v1alpha1.OIDCIdentit
 		c.partial(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonInvalidSpec, at+".oidc", "type OIDC needs it: say which tokens are the organisation's")
 		return contract.OIDCIdentity{}, false
 	}
-	if !slices.ContainsFunc(issuers(s.Platform), func(p contract.OIDCProvider) bool { return p.Name == id.Provider }) {
+	if !slices.ContainsFunc(oidcIssuers(s.Platform), func(p contract.OIDCProvider) bool { return p.Name == id.Provider }) {
 		c.partial(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonInvalidSpec, at+".oidc.provider",
 			fmt.Sprintf("%s is not among spec.identity.oidc of GridPlatform %s; add it there, or name one of them", id.Provider, s.Platform.Name))
 		return contract.OIDCIdentity{}, false

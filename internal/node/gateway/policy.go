@@ -69,18 +69,7 @@ func (p *policy) renewed(b *intake.Bundle) *policy {
 // decide asks OPA. The grant is the one that the decision names, if it is there. An error means that there is no decision:
 // the request must be refused.
 func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contract.Decision, contract.Grant, error) {
-	input, err := inputValue(in)
-	if err != nil {
-		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: input: %w", err)
-	}
-	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalSortSets(false))
-	if err != nil {
-		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
-	}
-	if len(results) != 1 || len(results[0].Expressions) != 1 {
-		return contract.Decision{}, contract.Grant{}, errors.New("access policy: no answer")
-	}
-	d, err := decisionOf(results[0].Expressions[0].Value)
+	d, err := p.answer(ctx, in)
 	if err != nil {
 		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
 	}
@@ -95,6 +84,22 @@ func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contrac
 		d.Rows = &grant.Rows
 	}
 	return d, grant, nil
+}
+
+// answer gives what the policy says, and no more than that.
+func (p *policy) answer(ctx context.Context, in contract.DecisionInput) (contract.Decision, error) {
+	input, err := inputValue(in)
+	if err != nil {
+		return contract.Decision{}, fmt.Errorf("input: %w", err)
+	}
+	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalSortSets(false))
+	if err != nil {
+		return contract.Decision{}, err
+	}
+	if len(results) != 1 || len(results[0].Expressions) != 1 {
+		return contract.Decision{}, errors.New("no answer")
+	}
+	return decisionOf(results[0].Expressions[0].Value)
 }
 
 // within holds an answer of the policy against the grant it names, so that no policy text can give more than was agreed.

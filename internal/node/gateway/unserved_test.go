@@ -80,7 +80,7 @@ func TestUnservedLimitsGiveNothingOut(t *testing.T) {
 		t.Fatalf("decision %+v, %v", d, err)
 	}
 	g := a.Grants[in.Dataset][in.Consumer][in.Agreement]
-	g.Rows.Grids = []string{"grid-1"}
+	g.Aggregates = &contract.Aggregates{SmallCell: 10}
 	a.Grants[in.Dataset][in.Consumer][in.Agreement] = g
 	if d, _, err := policyOf(t, a).decide(t.Context(), in); err == nil {
 		t.Errorf("decision %+v", d)
