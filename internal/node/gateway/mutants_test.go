@@ -25,7 +25,7 @@ var mutants = [][2]string{
 	{"\tscope_enforceable(agreed, about, personal)\n", ""},
 	{"\tconsent_enforceable(scope, about)\n", ""},
 	{"\tform_given(agreed, fields)\n", ""},
-	{"\tfilter_given(fields)\n", ""},
+	{"\tfilter_given(fields)\n", "\tcount(fields) >= 0\n"},
 	{"\tperson_shown(agreed, personal)\n", ""},
 	{"\trole_agreed(agreed, personal, emergency, roles)\n", ""},
 	{"needs_person(agreed, _) if agreed.rows.roster", "needs_person(agreed, _) if agreed.rows.rosters"},
