@@ -48,12 +48,12 @@ type Agreement struct {
 
 // Request as the policy is asked it.
 type Request struct {
-	Contract                                          int
+	Contract                                         int
 	Dataset, Consumer, Clearance, Agreement, Purpose string
-	Fields                                            []string
-	Aggregate                                         *struct{ By, Sum []string }
-	Filter                                            []struct{ Field, Operator string }
-	Case                                              *struct {
+	Fields                                           []string
+	Aggregate                                        *struct{ By, Sum []string }
+	Filter                                           []struct{ Field, Operator string }
+	Case                                             *struct {
 		Number, Origin, Class, Severity, Community, Division string
 		Open                                                 bool
 		ClosedAt                                             int64
