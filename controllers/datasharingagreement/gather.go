@@ -31,6 +31,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DataSharingAgreemen
 		}
 		selects = selects || (d.Rows != nil && d.Rows.CommunitySelector != nil)
 	}
+	if o.Spec.BreakGlass != nil {
+		parties = append(parties, o.Spec.BreakGlass.Reviewer.Name)
+	}
 	for _, a := range o.Spec.Approvals {
 		parties = append(parties, a.Organization)
 	}

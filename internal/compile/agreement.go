@@ -43,6 +43,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	}
 	plan.Digest = digest
 	checkAgreementServed(&c, o)
+	checkTerms(&c, s, o)
 	consumer := organization(&c, s, "spec.consumer.name", o.Spec.Consumer.Name)
 	datasets := agreementDatasets(&c, s, o)
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
@@ -63,8 +64,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 // checkAgreementServed refuses limits that this version does not enforce: an agreement must never reach further than it says.
 func checkAgreementServed(c *problems, o *v1alpha1.DataSharingAgreement) {
 	unserved := map[string]bool{
-		"spec.hours": o.Spec.Hours != nil, "spec.breakGlass": o.Spec.BreakGlass != nil, "spec.caseCondition": o.Spec.CaseCondition != nil,
-		"spec.aggregates": o.Spec.Aggregates != nil, "spec.caseNumber": o.Spec.CaseNumber != "",
+		"spec.aggregates": o.Spec.Aggregates != nil,
 	}
 	for i, d := range o.Spec.Datasets {
 		unserved[fmt.Sprintf("spec.datasets[%d].rows.grids", i)] = d.Rows != nil && len(d.Rows.Grids) > 0
@@ -228,6 +228,7 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 		RequestsPerDay: o.Spec.Quota.RequestsPerDay, RecordsPerDay: o.Spec.Quota.RecordsPerDay,
 		Rows: rows(c, s, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, consumer),
 	}
+	agreedTerms(&g, o)
 	for _, p := range o.Spec.Purposes {
 		g.Purposes = append(g.Purposes, string(p))
 	}

@@ -43,6 +43,7 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 	claimName(&c, o, s.Organizations)
 	plan := OrganizationPlan{Document: contract.Organization{
 		DisplayName: o.Spec.DisplayName, Type: string(o.Spec.Type), Jurisdiction: o.Spec.Jurisdiction, Duties: o.Spec.Duties,
+		Clearance: string(o.Spec.EffectiveClearance()),
 	}}
 	checkJurisdiction(&c, s, o)
 	identities(&c, s, o, &plan)
@@ -91,8 +92,9 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 				plan.Document.KeyDigests = append(plan.Document.KeyDigests, d)
 			}
 		case v1alpha1.IdentityOIDC:
-			c.partial(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonDisabled, at+".type",
-				"identities of type OIDC are not served by this version; use IssuedCertificate or PublicKey")
+			if found, ok := tokenIdentity(c, s, at, id.OIDC); ok {
+				plan.Document.OIDC = append(plan.Document.OIDC, found)
+			}
 		default:
 			c.requires(s, GroupCertManager, at+".type", "which issues the certificate")
 			cert := IssuedCertificate{

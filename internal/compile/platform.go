@@ -147,7 +147,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	checkAdmission(&c, s)
 	plan := PlatformPlan{
 		Name: o.Name, Namespace: o.Namespace, Spec: *o.Spec.DeepCopy(),
-		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention)},
+		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention), Calendar: calendar(o), OIDC: oidcIssuers(o)},
 		Profiles: map[string]contract.Profile{}, Scenarios: map[string]contract.Scenario{}, WebhookSecrets: map[string][]byte{},
 	}
 	if _, err := time.LoadLocation(o.Spec.TimeZone); err != nil {
@@ -191,7 +191,6 @@ func trust(c *problems, s *Snapshot) []byte {
 // checkPlatformServed refuses what this version cannot run.
 func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
 	unserved := map[string]bool{
-		"spec.identity.oidc": o.Spec.Identity != nil && len(o.Spec.Identity.OIDC) > 0,
 		"spec.guardrails":    len(o.Spec.Guardrails) > 0,
 		"spec.pki.issuerRef": o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
 	}

@@ -227,7 +227,7 @@ type Requirement struct {
 // policy of a bundle refuses at a gateway that enforces less than the bundle relies on (reason "GatewayOutdated"): a limit that an
 // older gateway does not know would else be no limit while a platform is upgraded. Raise it, here and in access.rego, with each such
 // part.
-const ContractVersion = 2
+const ContractVersion = 3
 
 // DecisionInput is the `input` of policies/access. All that a decision rests on beside the bundle is in it, so whoever has input and
 // bundle can make the decision again. What is not known is left out.
@@ -237,6 +237,8 @@ type DecisionInput struct {
 	Dataset  string `json:"dataset"`
 	// Consumer is the organisation that the client certificate, or the token, speaks for.
 	Consumer string `json:"consumer"`
+	// Clearance is the highest data class that the directory lets the consumer be given; empty is the lowest.
+	Clearance string `json:"clearance,omitempty"`
 	// Agreement that the request names; empty if it names none.
 	Agreement string `json:"agreement,omitempty"`
 	// Fields asked for; empty asks for all that the grant gives.
@@ -278,7 +280,9 @@ type CaseFact struct {
 	Class     string   `json:"class,omitempty"`
 	Severity  Severity `json:"severity,omitempty"`
 	Community string   `json:"community,omitempty"`
-	ClosedAt  int64    `json:"closedAt,omitempty"`
+	// Division of the community, by the directory.
+	Division string `json:"division,omitempty"`
+	ClosedAt int64  `json:"closedAt,omitempty"`
 }
 
 // Origins of a CaseFact.

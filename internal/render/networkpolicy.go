@@ -51,7 +51,7 @@ func (p platform) networkPolicies() []Object {
 		p.networkPolicy("broker", inBroker, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
-		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, broker, db),
+		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, append(p.toIssuers(), broker, db)...),
 	)
 	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}
 	if p.Database.To != nil {

@@ -48,10 +48,10 @@ grants := {
 
 ask := {
 	"dataset": "elders", "consumer": "town", "agreement": "a6", "fields": ["community", "phone"],
-	"purpose": "Visits", "person": {"subject": "p-1", "roles": ["GridWorker"]}, "contract": 2, "now": 150,
+	"purpose": "Visits", "person": {"subject": "p-1", "roles": ["GridWorker"]}, "clearance": "C2", "contract": 3, "now": 150,
 }
 
-place := {"dataset": "places", "consumer": "town", "purpose": "MasterData", "contract": 2, "now": 150}
+place := {"dataset": "places", "consumer": "town", "purpose": "MasterData", "contract": 3, "now": 150}
 
 decide(request, table) := decision if {
 	decision := access.decision with input as request
@@ -72,9 +72,10 @@ with_grant(change) := {"elders": {"town": {"a6": object.union(object.remove(visi
 
 test_allows_what_was_agreed if {
 	decide(ask, grants) == {
-		"allow": true, "reasons": [], "agreement": "a6",
+		"allow": true, "reasons": [], "agreement": "a6", "role": "GridWorker",
 		"fields": {"community": {}, "phone": {"method": "KeepLast", "keep": 4}},
 		"rows": {"divisions": ["4101"]},
+		"consentScope": "", "smallCell": 0, "breakGlass": false,
 	}
 }
 
@@ -101,8 +102,8 @@ test_unconditional_still_needs_an_agreement if refuse(object.union(place, {"cons
 
 test_older_gateway_gives_nothing if {
 	refuse(object.remove(ask, ["contract"]), grants, ["GatewayOutdated"])
-	refuse(object.union(ask, {"contract": 1}), grants, ["GatewayOutdated"])
-	decide(object.union(ask, {"contract": 3}), grants).allow
+	refuse(object.union(ask, {"contract": 2}), grants, ["GatewayOutdated"])
+	decide(object.union(ask, {"contract": 4}), grants).allow
 }
 
 test_one_role_of_several_is_enough if {
@@ -125,7 +126,7 @@ test_agreement_of_another_consumer_cannot_be_named if {
 }
 
 test_sharing_none if {
-	request := {"dataset": "secrets", "consumer": "town", "purpose": "MasterData", "contract": 2, "now": 150}
+	request := {"dataset": "secrets", "consumer": "town", "purpose": "MasterData", "contract": 3, "now": 150}
 	refuse(request, grants, ["SharingNone"])
 }
 
@@ -183,7 +184,7 @@ test_dropped_personal_field_needs_no_person if {
 }
 
 test_unmarked_field_is_personal if {
-	request := object.remove(object.union(ask, {"fields": ["unmarked"]}), ["person"])
+	request := object.remove(object.union(ask, {"fields": ["unmarked"], "clearance": "C3"}), ["person"])
 	refuse(request, with_grant({"fields": {"unmarked": {}}}), ["PersonRequired"])
 }
 
@@ -213,7 +214,7 @@ test_blank_case_number_is_none if {
 }
 
 test_case_number_given if {
-	decide(object.union(ask, {"case": {"number": "A-1"}}), with_grant({"caseNumberRequired": true})).allow
+	decide(object.union(ask, {"case": {"number": "A-1", "origin": "Foreign"}}), with_grant({"caseNumberRequired": true})).allow
 }
 
 test_two_that_fit_are_ambiguous if {
@@ -292,4 +293,256 @@ test_missing_sharing_attribute_refuses if {
 test_empty_request_refuses if {
 	got := decide({}, grants)
 	got.allow == false
+}
+
+# Clearance.
+
+test_clearance_too_low if {
+	refuse(object.union(ask, {"clearance": "C0"}), grants, ["ClearanceTooLow"])
+	refuse(object.remove(ask, ["clearance"]), grants, ["ClearanceTooLow"])
+	refuse(object.union(ask, {"clearance": "C9"}), grants, ["ClearanceTooLow"])
+	decide(object.union(ask, {"clearance": "C1"}), grants).allow
+}
+
+test_sensitive_field_needs_a_higher_clearance if {
+	table := with_grant({"fields": {"health": {}}})
+	refuse(object.union(ask, {"fields": ["health"], "clearance": "C1"}), table, ["ClearanceTooLow"])
+	decide(object.union(ask, {"fields": ["health"], "clearance": "C2"}), table).allow
+}
+
+test_category_needs_a_clearance_whatever_the_field if {
+	watched := {"elders": object.union(datasets.elders, {"category": "KeyPopulation"})}
+	request := object.union(ask, {"fields": ["community"]})
+	got := access.decision with input as request
+		with data.dizuo.datasets as watched
+		with data.dizuo.grants as grants
+	got == {"allow": false, "reasons": ["ClearanceTooLow"], "agreement": "a6"}
+	police := access.decision with input as object.union(request, {"clearance": "C3"})
+		with data.dizuo.datasets as watched
+		with data.dizuo.grants as grants
+	police.allow
+}
+
+# Hours.
+
+office := {"hours": {"from": 540, "to": 1020, "workingDaysOnly": true}}
+
+at(minute, working) := object.union(ask, {"clock": {"minute": minute, "workingDay": working}})
+
+test_within_hours if {
+	decide(at(540, true), with_grant(office)).allow
+	decide(at(1019, true), with_grant(office)).allow
+}
+
+test_outside_hours if {
+	refuse(at(539, true), with_grant(office), ["OutsideHours"])
+	refuse(at(1020, true), with_grant(office), ["OutsideHours"])
+	refuse(at(600, false), with_grant(office), ["OutsideHours"])
+	refuse(ask, with_grant(office), ["OutsideHours"])
+}
+
+test_hours_over_midnight if {
+	night := with_grant({"hours": {"from": 1320, "to": 360}})
+	decide(at(1320, false), night).allow
+	decide(at(0, false), night).allow
+	decide(at(359, false), night).allow
+	refuse(at(360, false), night, ["OutsideHours"])
+	refuse(at(1319, false), night, ["OutsideHours"])
+}
+
+# Cases.
+
+fire := {
+	"number": "20260301-000001", "origin": "Platform", "open": true, "class": "fire", "severity": "High",
+	"community": "jinghu", "division": "410101001001",
+}
+
+case_of(change) := object.union(ask, {"case": object.union(fire, change)})
+
+fires := {"case": {"classes": ["fire"], "minSeverity": "Medium", "graceSeconds": 60}}
+
+test_case_of_the_agreement if decide(case_of({}), with_grant(fires)).allow
+
+test_case_condition_needs_a_number if refuse(ask, with_grant(fires), ["CaseNumberRequired"])
+
+test_case_unknown if {
+	refuse(case_of({"origin": ""}), with_grant(fires), ["CaseUnknown"])
+	refuse(case_of({"origin": "Foreign"}), with_grant(fires), ["CaseUnknown"])
+	refuse(case_of({"origin": ""}), with_grant({"caseNumberRequired": true}), ["CaseUnknown"])
+	decide(case_of({"origin": "Foreign"}), with_grant({"caseNumberRequired": true})).allow
+}
+
+test_case_not_open if {
+	closed := case_of({"open": false, "closedAt": 90})
+	decide(closed, with_grant(fires)).reasons == ["CaseNotOpen"]
+	decide(case_of({"open": false, "closedAt": 91}), with_grant(fires)).allow
+	refuse(case_of({"open": false, "closedAt": 149}), with_grant({"caseNumberRequired": true}), ["CaseNotOpen"])
+}
+
+test_case_not_covered if {
+	every change in [{"class": "fall"}, {"severity": "Low"}, {"severity": ""}, {"division": "410201001001"}] {
+		refuse(case_of(change), with_grant(fires), ["CaseNotCovered"])
+	}
+	elsewhere := with_grant(object.union(fires, {"rows": {"divisions": ["4101"], "communities": ["east"]}}))
+	refuse(case_of({}), elsewhere, ["CaseNotCovered"])
+	here := with_grant(object.union(fires, {"rows": {"divisions": ["4101"], "communities": ["jinghu"]}}))
+	decide(case_of({}), here).allow
+	decide(case_of({"class": "fall"}), with_grant({"case": {"minSeverity": "Low"}})).allow
+}
+
+test_case_number_of_the_agreement if {
+	bound := with_grant({"caseNumber": "A-1"})
+	decide(object.union(ask, {"case": {"number": "A-1", "origin": "Foreign"}}), bound).allow
+	refuse(object.union(ask, {"case": {"number": "A-2", "origin": "Foreign"}}), bound, ["CaseNumberMismatch"])
+	refuse(ask, bound, ["CaseNumberRequired"])
+}
+
+test_case_that_nobody_asked_for_matters_not if decide(case_of({"origin": "", "open": false}), grants).allow
+
+# Break-glass.
+
+glass := {"breakGlass": {"roles": ["Doctor"], "reviewer": "office", "reviewSeconds": 100}, "roles": ["Doctor", "GridWorker"]}
+
+emergency := object.union(at(0, true), {"breakGlass": {"reason": "no answer at the door"}, "person": {"subject": "p-1", "roles": ["Doctor"]}})
+
+test_break_glass_opens_hours_and_case if {
+	got := decide(emergency, with_grant(object.union_n([office, glass, {"caseNumberRequired": true}])))
+	got.allow
+	got.breakGlass
+	got.role == "Doctor"
+}
+
+test_break_glass_that_is_not_needed_is_none if {
+	got := decide(object.union(emergency, {"clock": {"minute": 600, "workingDay": true}}), with_grant(object.union(office, glass)))
+	got.allow
+	not got.breakGlass
+	decide(object.union(emergency, {"breakGlass": {"reason": " "}}), with_grant(glass)).allow
+}
+
+test_break_glass_only_where_agreed if {
+	table := with_grant(object.union(office, {"roles": ["Doctor"]}))
+	refuse(emergency, table, ["BreakGlassNotGranted", "OutsideHours"])
+}
+
+test_break_glass_needs_a_reason if {
+	refuse(object.union(emergency, {"breakGlass": {"reason": " "}}), with_grant(object.union(office, glass)), ["BreakGlassReasonRequired", "OutsideHours"])
+}
+
+test_break_glass_needs_a_role if {
+	table := with_grant(object.union(office, glass))
+	worker := object.union(emergency, {"person": {"subject": "p-1", "roles": ["GridWorker"]}})
+	refuse(worker, table, ["BreakGlassRoleNotAllowed", "OutsideHours"])
+	place_only := object.remove(object.union(emergency, {"fields": ["community"]}), ["person"])
+	refuse(place_only, table, ["BreakGlassRoleNotAllowed", "OutsideHours"])
+}
+
+test_break_glass_role_must_be_a_role_of_the_agreement if {
+	table := with_grant(object.union_n([office, glass, {"roles": ["GridWorker"]}]))
+	refuse(emergency, table, ["BreakGlassRoleNotAllowed", "OutsideHours", "RoleNotAllowed"])
+}
+
+test_break_glass_waits_for_the_review if {
+	overdue := object.union(emergency, {"breakGlass": {"reason": "again", "overdue": true}})
+	refuse(overdue, with_grant(object.union(office, glass)), ["BreakGlassReviewOverdue", "OutsideHours"])
+}
+
+test_break_glass_opens_nothing_else if {
+	request := object.union(emergency, {"purpose": "Marketing", "fields": ["unmarked"], "clearance": "C3"})
+	refuse(request, with_grant(object.union(office, glass)), ["FieldNotGranted", "NothingGranted", "PurposeNotAllowed"])
+	bound := with_grant(object.union_n([office, glass, {"caseNumber": "A-1"}]))
+	refuse(object.union(emergency, {"case": {"number": "A-2", "origin": "Foreign"}}), bound, ["CaseNumberMismatch", "OutsideHours"])
+}
+
+# Counts and sums.
+
+table_of(change) := with_grant({"aggregates": object.union({"smallCell": 10, "dimensions": ["community"], "measures": ["phone"]}, change)})
+
+counted := object.union(object.remove(ask, ["person", "fields"]), {"aggregate": {"by": ["community"]}})
+
+test_counts if {
+	got := decide(counted, table_of({}))
+	got.allow
+	got.smallCell == 10
+	object.keys(got.fields) == {"community"}
+	decide(object.union(object.remove(counted, ["aggregate"]), {"aggregate": {}}), table_of({})).allow
+	decide(object.union(object.remove(counted, ["aggregate"]), {"aggregate": {"sum": ["phone"]}, "filter": [{"field": "community", "operator": "In", "values": ["a"]}]}), table_of({})).allow
+}
+
+test_aggregates_only if {
+	refuse(ask, table_of({"only": true}), ["AggregatesOnly"])
+	decide(ask, table_of({"only": false})).allow
+}
+
+test_aggregates_not_granted if refuse(counted, grants, ["AggregatesNotGranted"])
+
+test_dimension_not_granted if {
+	refuse(object.union(counted, {"aggregate": {"by": ["phone"]}}), table_of({}), ["DimensionNotGranted"])
+	refuse(object.union(counted, {"filter": [{"field": "phone", "operator": "In", "values": ["1"]}]}), table_of({}), ["DimensionNotGranted"])
+	refuse(object.union(counted, {"filter": [{"field": "community", "operator": "NotIn", "values": ["1"]}]}), table_of({}), ["DimensionNotGranted"])
+}
+
+test_measure_not_granted if {
+	refuse(object.union(counted, {"aggregate": {"by": ["community"], "sum": ["community"]}}), table_of({}), ["MeasureNotGranted"])
+}
+
+test_counts_need_a_person_where_the_agreement_says_so if {
+	table := with_grant({"personRequired": true, "aggregates": {"smallCell": 10, "dimensions": ["community"]}})
+	refuse(counted, table, ["PersonRequired"])
+}
+
+# Filters.
+
+filtered(field) := object.union(ask, {"filter": [{"field": field, "operator": "In", "values": ["a"]}]})
+
+test_filter_on_what_is_given_as_it_is if decide(filtered("community"), grants).allow
+
+test_filter_not_granted if {
+	refuse(filtered("phone"), grants, ["FilterNotGranted"])
+	refuse(filtered("health"), grants, ["FilterNotGranted"])
+	refuse(object.union(filtered("phone"), {"fields": ["community"]}), with_grant({"fields": {"community": {}, "phone": {}}}), ["FilterNotGranted"])
+}
+
+# Rows and consent.
+
+sourced(change) := {"elders": object.union(datasets.elders, {"source": object.union(datasets.elders.source, change)})}
+
+test_row_scope_needs_its_column if {
+	every part, column in {"grids": "gridColumn", "compounds": "compoundColumn"} {
+		table := with_grant({"rows": {"divisions": ["4101"], part: ["g"]}})
+		refuse(ask, table, ["RowScopeUnenforceable"])
+		got := access.decision with input as ask
+			with data.dizuo.datasets as sourced({column: "c"})
+			with data.dizuo.grants as table
+		got.allow
+	}
+}
+
+test_community_column_is_a_scope_too if {
+	bare := {"elders": object.union(object.remove(datasets.elders, ["source"]), {"source": {"communityColumn": "c", "subjectColumn": "s"}})}
+	got := access.decision with input as ask
+		with data.dizuo.datasets as bare
+		with data.dizuo.grants as grants
+	got.allow
+}
+
+test_roster_needs_a_person if {
+	table := with_grant({"rows": {"divisions": ["4101"], "roster": true}})
+	request := object.remove(object.union(ask, {"fields": ["community"]}), ["person"])
+	refuse(request, table, ["PersonRequired"])
+}
+
+test_consent_scope if {
+	decide(ask, with_grant({"consentScope": "a6"})).consentScope == "a6"
+	got := access.decision with input as ask
+		with data.dizuo.datasets as {"elders": object.union(datasets.elders, {"consentScope": "visits"})}
+		with data.dizuo.grants as with_grant({"consentScope": "a6"})
+	got.consentScope == "visits"
+}
+
+test_consent_unenforceable if {
+	nobody := {"elders": object.union(object.remove(datasets.elders, ["source"]), {"source": {"divisionColumn": "community"}})}
+	got := access.decision with input as ask
+		with data.dizuo.datasets as nobody
+		with data.dizuo.grants as with_grant({"consentScope": "a6"})
+	got == {"allow": false, "reasons": ["ConsentUnenforceable"], "agreement": "a6"}
 }

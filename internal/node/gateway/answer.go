@@ -36,7 +36,7 @@ func (s *server) refuseDecided(ctx context.Context, r *reading) error {
 		return err
 	}
 	p := denied(r.decision.Reasons, r.id)
-	if p.Status == http.StatusTooManyRequests {
+	if p.Reasons[0] == reasonQuotaExceeded {
 		p.retryAfter = r.policy.dayStart(r.at.Add(24 * time.Hour)).Sub(r.at)
 	}
 	return p

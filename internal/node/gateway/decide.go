@@ -9,11 +9,30 @@ import (
 
 // decide asks the policy about the facts of a request. A request whose facts cannot be had is refused without asking.
 func (s *server) decide(ctx context.Context, r *reading, in *recordsInput) {
-	if err := s.facts(r, in); err != nil {
-		s.slog.Info("person's token refused", "organization", r.organization, "request", r.id, "err", err)
-		r.decision = contract.Decision{Reasons: []string{reasonPersonInvalid}, Agreement: in.Agreement}
+	if reason, err := s.facts(ctx, r, in); err != nil {
+		s.slog.Info("fact of a request refused", "reason", reason, "organization", r.organization, "request", r.id, "err", err)
+		r.decision = contract.Decision{Reasons: []string{reason}, Agreement: in.Agreement}
 		return
 	}
+	s.ask(ctx, r)
+	if !r.decision.BreakGlass {
+		return
+	}
+	// Only now it is known under which agreement the glass is broken, and so whose reviews to look for.
+	overdue, err := s.emergencies.overdue(ctx, r.grant.UID, r.at)
+	if err != nil {
+		s.slog.Error("break-glass refused", "request", r.id, "err", err)
+		r.decision = contract.Decision{Reasons: []string{reasonBreakGlassUnavailable}, Agreement: r.decision.Agreement}
+		return
+	}
+	if overdue {
+		r.in.BreakGlass.Overdue = true
+		s.ask(ctx, r)
+	}
+}
+
+// ask asks the policy.
+func (s *server) ask(ctx context.Context, r *reading) {
 	var err error
 	began := time.Now()
 	r.decision, r.grant, err = r.policy.decide(ctx, r.in)

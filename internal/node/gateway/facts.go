@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -9,26 +10,35 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// facts numbers the request and collects what the policy is asked about. The error is one of the person's token; the facts that
-// do not hang on it are then there for the log.
-func (s *server) facts(r *reading, in *recordsInput) error {
+// facts numbers the request and collects what the policy is asked about. The reason and the error say which fact cannot be had; the
+// others are then there for the log.
+func (s *server) facts(ctx context.Context, r *reading, in *recordsInput) (reason string, err error) {
+	dir := r.policy.bundle.Directory
 	r.id = requestID()
 	r.in = contract.DecisionInput{
 		Contract: contract.ContractVersion, Dataset: in.Name, Consumer: r.organization, Agreement: in.Agreement, Fields: fieldsOf(in.Fields),
-		Purpose: in.Purpose, Now: r.at.Unix(),
+		Purpose: in.Purpose, Aggregate: r.in.Aggregate, Filter: r.in.Filter, Now: r.at.Unix(),
+		Clearance: dir.Organizations[r.organization].Clearance, Clock: clock(dir.Platform, r.policy.zone, r.at),
+	}
+	if r.in.BreakGlass, err = breakGlassOf(in.BreakGlass); err != nil {
+		return reasonBreakGlassInvalid, err
 	}
 	if number := strings.TrimSpace(in.CaseNumber); number != "" {
 		r.in.Case = &contract.CaseFact{Number: number}
+		fact, err := s.caseFact(ctx, dir, number)
+		if err != nil {
+			return reasonCaseUnavailable, err
+		}
+		r.in.Case = fact
 	}
 	if in.Person == "" {
-		return nil
+		return "", nil
 	}
-	who, err := s.person(r, in.Person)
-	if err != nil {
-		return err
+	if r.in.Person, err = s.person(ctx, r.caller, in.Person); err != nil {
+		r.in.Person = nil
+		return reasonPersonInvalid, err
 	}
-	r.in.Person = &contract.Person{Subject: who.Subject, Roles: []string{who.Role}}
-	return nil
+	return "", nil
 }
 
 // requestID gives a number by which the log joins the records of a request.

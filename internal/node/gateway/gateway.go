@@ -104,23 +104,35 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		_ = l.Close()
 		return nil, err
 	}
+	var glass *emergencies
+	if c.AuditDatabase != nil {
+		audit, err := openDatabase(ctx, *c.AuditDatabase)
+		if err != nil {
+			db.close()
+			_ = l.Close()
+			return nil, err
+		}
+		glass = &emergencies{audit}
+	}
 	return &server{
 		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
+		limits: newLimits(), issuers: newIssuers(), emergencies: glass,
 	}, nil
 }
 
 func (s *server) close() {
+	s.emergencies.close()
 	s.db.close()
 	if err := s.log.Close(); err != nil {
 		s.slog.Error("close decision log", "err", err)
 	}
 }
 
-// http gives the HTTPS server. Any client certificate may begin a connection; each request then finds out for whom it
-// speaks, because the answer changes with the bundle.
+// http gives the HTTPS server. Any client certificate may begin a connection, and so may none; each request then finds out for whom
+// it speaks, because the answer changes with the bundle.
 func (s *server) http(c contract.GatewayConfig) *http.Server {
 	t := process.ServerTLS(c.TLS)
-	t.ClientAuth = tls.RequireAnyClientCert
+	t.ClientAuth = tls.RequestClientCert
 	return &http.Server{
 		Addr: c.Address, Handler: s.handler(), TLSConfig: t, MaxHeaderBytes: 64 << 10,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,

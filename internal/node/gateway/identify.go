@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -25,17 +26,20 @@ func (s *server) identified(next http.Handler) http.Handler {
 		now := s.now()
 		p, refusal := s.live(now)
 		if refusal != nil {
-			s.refuse(w, refusal)
+			s.refuse(w, r, refusal)
 			return
 		}
-		roots, err := s.roots.get(now)
+		organization, err := s.organization(r, p, now)
 		if err != nil {
-			s.slog.Error("platform CA", "err", err) // certificates that are bound by key still work
+			refusal := denied([]string{reasonUnknownOrganization}, "")
+			refusal.Detail = err.Error()
+			s.refuse(w, r, refusal)
+			return
 		}
-		organization, err := p.organization(r.TLS, roots, now)
-		if err != nil {
-			refusal := problem(http.StatusUnauthorized, reasonUnknownOrganization, err.Error())
-			s.refuse(w, refusal)
+		if wait := s.limits.take(organization, now); wait > 0 {
+			refusal := denied([]string{reasonRateLimited}, "")
+			refusal.retryAfter = wait
+			s.refuse(w, r, refusal)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{organization, p, now})))
@@ -44,20 +48,50 @@ func (s *server) identified(next http.Handler) http.Handler {
 
 func callerOf(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) }
 
-// person reads the token of a person, who must belong to the organisation of the certificate.
-func (s *server) person(r *reading, token string) (person.Identity, error) {
-	roots, err := s.roots.get(r.at)
+// organization finds who asks: by the token of an issuer, by the client certificate, or by both where they agree. A token that is shown
+// must be good: who shows a bad one is not who the certificate says it is.
+func (s *server) organization(r *http.Request, p *policy, now time.Time) (string, error) {
+	roots, err := s.roots.get(now)
 	if err != nil {
-		return person.Identity{}, err
+		s.slog.Error("platform CA", "err", err) // certificates that are bound by key still work
 	}
-	dir := r.policy.bundle.Directory
+	certified, err := p.organization(r.TLS, roots, now)
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return certified, err
+	}
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", errors.New("header Authorization: want Bearer and a token of an issuer that the platform knows")
+	}
+	vouched, err := s.issuers.organization(r.Context(), p, strings.TrimSpace(token), now)
+	if err != nil {
+		return "", err
+	}
+	if certified != "" && certified != vouched {
+		return "", errors.New("the client certificate and the token speak for two organisations")
+	}
+	return vouched, nil
+}
+
+// person reads the token of a person, who must belong to the organisation that asks: one of an issuer, or one that the organisation
+// itself signed.
+func (s *server) person(ctx context.Context, c caller, token string) (*contract.Person, error) {
+	dir := c.policy.bundle.Directory
+	if found, who, err := s.issuers.person(ctx, dir, c.organization, token, c.at); found || err != nil {
+		return who, err
+	}
+	roots, err := s.roots.get(c.at)
+	if err != nil {
+		return nil, err
+	}
 	audience := contract.PersonAudience(dir.Platform.Namespace, dir.Platform.Name, contract.RoleGateway)
-	who, err := person.Verify(token, dir, roots, audience, r.at)
+	who, err := person.Verify(token, dir, roots, audience, c.at)
 	if err != nil {
-		return person.Identity{}, err
+		return nil, err
 	}
-	if who.Organization != r.organization {
-		return person.Identity{}, errors.New("the token is of another organisation than the certificate")
+	if who.Organization != c.organization {
+		return nil, errors.New("the token is of a person of another organisation")
 	}
-	return who, nil
+	return &contract.Person{Subject: who.Subject, Roles: []string{who.Role}}, nil
 }

@@ -21,16 +21,27 @@ type callers struct {
 	// byKey and byURI hold organisations by the digest of a public key and by a certificate URI. An entry that two
 	// organisations claim speaks for nobody and is empty.
 	byKey, byURI map[string]string
+	// byIssuer holds identities by the name of an OIDC provider.
+	byIssuer map[string][]vouched
+}
+
+// vouched is an identity that tokens of an issuer vouch for.
+type vouched struct {
+	contract.OIDCIdentity
+	organization string
 }
 
 func newCallers(d contract.Directory) callers {
-	c := callers{byKey: map[string]string{}, byURI: map[string]string{}}
+	c := callers{byKey: map[string]string{}, byURI: map[string]string{}, byIssuer: map[string][]vouched{}}
 	for name, o := range d.Organizations {
 		for _, digest := range o.KeyDigests {
 			claim(c.byKey, strings.ToLower(digest), name)
 		}
 		for _, uri := range o.URIs {
 			claim(c.byURI, uri, name)
+		}
+		for _, id := range o.OIDC {
+			c.byIssuer[id.Provider] = append(c.byIssuer[id.Provider], vouched{id, name})
 		}
 	}
 	return c

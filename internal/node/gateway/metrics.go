@@ -17,7 +17,9 @@ type metrics struct {
 	sync      prometheus.Histogram
 	records   prometheus.Counter
 	refused   *prometheus.CounterVec
-	sequence  prometheus.Gauge
+	// breakGlass is what to alert on.
+	breakGlass prometheus.Counter
+	sequence   prometheus.Gauge
 
 	mu          sync.Mutex
 	byAgreement map[string]contract.DecisionReport
@@ -25,17 +27,18 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
-		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_gateway_decisions_total", Help: "Decisions, by first reason; Allowed if there is none."}, []string{"reason"}),
-		decide:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_gateway_decision_seconds", Help: "Time of one policy decision.", Buckets: prometheus.ExponentialBuckets(1e-5, 2, 12)}),
-		request:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "dizuo_gateway_request_seconds", Help: "Time of one request, by status.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 13)}, []string{"code"}),
-		sync:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_gateway_log_sync_seconds", Help: "Time of one commit of the decision log.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 14)}),
-		records:   prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_gateway_records_total", Help: "Records released."}),
-		refused:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_gateway_refused_total", Help: "Requests refused before a decision, by reason."}, []string{"reason"}),
-		sequence:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "dizuo_gateway_lease_sequence", Help: "Sequence of the lease in force."}),
+		decisions:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_gateway_decisions_total", Help: "Decisions, by first reason; Allowed if there is none."}, []string{"reason"}),
+		decide:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_gateway_decision_seconds", Help: "Time of one policy decision.", Buckets: prometheus.ExponentialBuckets(1e-5, 2, 12)}),
+		request:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "dizuo_gateway_request_seconds", Help: "Time of one request, by status.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 13)}, []string{"code"}),
+		sync:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dizuo_gateway_log_sync_seconds", Help: "Time of one commit of the decision log.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 14)}),
+		records:    prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_gateway_records_total", Help: "Records released."}),
+		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_gateway_refused_total", Help: "Requests refused before a decision, by reason."}, []string{"reason"}),
+		breakGlass: prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_gateway_break_glass_total", Help: "Reads in an emergency, which somebody must review."}),
+		sequence:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "dizuo_gateway_lease_sequence", Help: "Sequence of the lease in force."}),
 
 		byAgreement: map[string]contract.DecisionReport{},
 	}
-	reg.MustRegister(m.decisions, m.decide, m.request, m.sync, m.records, m.refused, m.sequence)
+	reg.MustRegister(m.decisions, m.decide, m.request, m.sync, m.records, m.refused, m.breakGlass, m.sequence)
 	return m
 }
 

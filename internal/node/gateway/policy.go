@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -68,18 +69,7 @@ func (p *policy) renewed(b *intake.Bundle) *policy {
 // decide asks OPA. The grant is the one that the decision names, if it is there. An error means that there is no decision:
 // the request must be refused.
 func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contract.Decision, contract.Grant, error) {
-	input, err := inputValue(in)
-	if err != nil {
-		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: input: %w", err)
-	}
-	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalSortSets(false))
-	if err != nil {
-		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
-	}
-	if len(results) != 1 || len(results[0].Expressions) != 1 {
-		return contract.Decision{}, contract.Grant{}, errors.New("access policy: no answer")
-	}
-	d, err := decisionOf(results[0].Expressions[0].Value)
+	d, err := p.answer(ctx, in)
 	if err != nil {
 		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
 	}
@@ -94,6 +84,22 @@ func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contrac
 		d.Rows = &grant.Rows
 	}
 	return d, grant, nil
+}
+
+// answer gives what the policy says, and no more than that.
+func (p *policy) answer(ctx context.Context, in contract.DecisionInput) (contract.Decision, error) {
+	input, err := inputValue(in)
+	if err != nil {
+		return contract.Decision{}, fmt.Errorf("input: %w", err)
+	}
+	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalSortSets(false))
+	if err != nil {
+		return contract.Decision{}, err
+	}
+	if len(results) != 1 || len(results[0].Expressions) != 1 {
+		return contract.Decision{}, errors.New("no answer")
+	}
+	return decisionOf(results[0].Expressions[0].Value)
 }
 
 // within holds an answer of the policy against the grant it names, so that no policy text can give more than was agreed.
@@ -133,6 +139,9 @@ func inputValue(in contract.DecisionInput) (ast.Value, error) {
 		[2]*ast.Term{ast.InternedTerm("now"), ast.IntNumberTerm(int(in.Now))},
 		[2]*ast.Term{ast.InternedTerm("contract"), ast.InternedTerm(in.Contract)},
 	)
+	if in.Clearance != "" {
+		object.Insert(ast.InternedTerm("clearance"), ast.InternedTerm(in.Clearance))
+	}
 	if in.Agreement != "" {
 		object.Insert(ast.InternedTerm("agreement"), ast.StringTerm(in.Agreement))
 	}
@@ -210,8 +219,29 @@ func decisionOf(v any) (contract.Decision, error) {
 	if !d.Allow {
 		return d, nil
 	}
-	d.Fields, err = masksOf(object["fields"])
-	return d, err
+	if d.Fields, err = masksOf(object["fields"]); err != nil {
+		return contract.Decision{}, err
+	}
+	return d, termsOf(object, &d)
+}
+
+// termsOf reads what an answer that allows says beside fields. A part that is missing or of another kind is an error: none of them may
+// be taken for "nothing was agreed".
+func termsOf(object map[string]any, d *contract.Decision) error {
+	var ok [4]bool
+	d.Role, ok[0] = object["role"].(string)
+	d.ConsentScope, ok[1] = object["consentScope"].(string)
+	d.BreakGlass, ok[2] = object["breakGlass"].(bool)
+	n, isNumber := object["smallCell"].(json.Number)
+	cell, err := n.Int64()
+	d.SmallCell, ok[3] = int(cell), isNumber && err == nil
+	if ok != [4]bool{true, true, true, true} {
+		return errors.New("the answer allows and lacks one of role, consentScope, breakGlass and smallCell")
+	}
+	if len(d.Fields) == 0 && d.SmallCell == 0 {
+		return errors.New("the answer allows and has no fields")
+	}
+	return nil
 }
 
 func stringsOf(v any) ([]string, error) {
@@ -232,7 +262,7 @@ func stringsOf(v any) ([]string, error) {
 
 func masksOf(v any) (map[string]contract.Mask, error) {
 	fields, ok := v.(map[string]any)
-	if !ok || len(fields) == 0 {
+	if !ok {
 		return nil, errors.New("the answer allows and has no fields")
 	}
 	out := make(map[string]contract.Mask, len(fields))

@@ -41,7 +41,7 @@ func withRareParts(r *rand.Rand, in contract.DecisionInput) contract.DecisionInp
 	in.Aggregate = pick(r, nil, &contract.AggregateRequest{}, &contract.AggregateRequest{By: []string{"age"}, Sum: []string{"n"}})
 	in.BreakGlass = pick(r, nil, &contract.BreakGlassRequest{Reason: "fire"}, &contract.BreakGlassRequest{Reason: "", Overdue: true})
 	in.Filter = pick(r, nil, []contract.Requirement{}, []contract.Requirement{{Field: "age", Operator: "AtLeast", Values: []string{"80"}}})
-	in.Case = pick(r, in.Case, &contract.CaseFact{Number: "C", Origin: contract.CasePlatform, Open: true, Class: "fire", Severity: contract.SeverityHigh, Community: "c", ClosedAt: 7})
+	in.Case = pick(r, in.Case, &contract.CaseFact{Number: "C", Origin: contract.CasePlatform, Open: true, Class: "fire", Severity: contract.SeverityHigh, Community: "c", Division: "41", ClosedAt: 7})
 	if in.Person != nil {
 		in.Person.Issuer = pick(r, "", "city")
 	}
@@ -141,7 +141,7 @@ func manyAgreements(n int) contract.Access {
 func manyInput(i int) contract.DecisionInput {
 	return contract.DecisionInput{
 		Dataset: fmt.Sprintf("dataset-%d", i%20), Consumer: fmt.Sprintf("organization-%d", i/40), Agreement: fmt.Sprintf("agreement-%d", i),
-		Fields: []string{"community", "phone"}, Purpose: "HomeVisits", Person: &contract.Person{Subject: "p", Roles: []string{"GridWorker"}}, Contract: contract.ContractVersion, Now: 1,
+		Fields: []string{"community", "phone"}, Purpose: "HomeVisits", Person: &contract.Person{Subject: "p", Roles: []string{"GridWorker"}}, Contract: contract.ContractVersion, Clearance: "C2", Now: 1,
 	}
 }
 

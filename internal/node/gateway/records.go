@@ -27,7 +27,8 @@ type recordsInput struct {
 	CaseNumber string   `query:"caseNumber" maxLength:"64" doc:"Case for which is read, where the agreement asks for one."`
 	Limit      int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records in a page."`
 	Cursor     string   `query:"cursor" maxLength:"8192" doc:"The field next of the page before."`
-	Person     string   `header:"Dizuo-Person" maxLength:"16384" doc:"Token (JWT) of the person who reads, signed by the organisation. Needed for personal data."`
+	Person     string   `header:"Dizuo-Person" maxLength:"16384" doc:"Token (JWT) of the person who reads, of an OpenID Connect issuer of the platform or signed by the organisation. Needed for personal data."`
+	BreakGlass string   `header:"Dizuo-Break-Glass" maxLength:"6000" doc:"Reason of an emergency, percent-encoded UTF-8 of at most 500 characters. Where the agreement has break-glass it opens hours and case; each use is reviewed."`
 }
 
 // Records is the answer of GET /v1/datasets/{name}/records.
@@ -46,12 +47,10 @@ type Records struct {
 }
 
 func recordsResponses(api huma.API) map[string]*huma.Response {
+	out := problemResponses(api)
 	schema := huma.SchemaFromType(api.OpenAPI().Components.Schemas, typeOf[Records]())
-	problems := huma.SchemaFromType(api.OpenAPI().Components.Schemas, typeOf[Problem]())
-	return map[string]*huma.Response{
-		"200":     {Description: "A page of records.", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
-		"default": {Description: "A refusal, with reasons.", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problems}}},
-	}
+	out["200"] = &huma.Response{Description: "A page of records.", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	return out
 }
 
 // reading is one request on its way through the phases of readRecords.

@@ -23,9 +23,13 @@ type server struct {
 	log     *decisionlog.Log
 	keys    keys
 	quota   *quota
-	metrics *metrics
-	slog    *slog.Logger
-	now     func() time.Time
+	limits  *limits
+	issuers *issuers
+	// emergencies is nil where there is no database for them.
+	emergencies *emergencies
+	metrics     *metrics
+	slog        *slog.Logger
+	now         func() time.Time
 
 	policy atomic.Pointer[inForce]
 	// problem says why the newest bundle was not applied; nil if it was.
@@ -38,6 +42,12 @@ func (s *server) report(r *contract.Report) {
 		r.Problem = *p
 	}
 	s.metrics.report(r)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var err error
+	if r.BreakGlass, err = s.emergencies.counts(ctx, s.now()); err != nil {
+		s.slog.Error("count uses of break-glass", "err", err)
+	}
 }
 
 // inForce is the policy that the server enforces, and since when.
@@ -90,21 +100,29 @@ func (s *server) handler() http.Handler {
 	config := huma.DefaultConfig("Dizuo gateway", "v1")
 	config.DocsPath, config.CreateHooks = "", nil // no page of scripts, no $schema in answers
 	config.RejectUnknownQueryParameters = true    // a mistyped fields= would ask for every field
-	config.Info.Description = "Reads datasets under data sharing agreements. The client certificate speaks for the organisation; personal data also needs a person's token."
+	config.Info.Description = "Reads datasets under data sharing agreements. A client certificate or a token speaks for the organisation; personal data also needs a person's token. Refusals are problem documents (RFC 9457) with stable reasons, in the language of Accept-Language (zh or en)."
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"certificate": {Type: "mutualTLS", Description: "Certificate of the organisation."},
+		"token":       {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "Token of an OpenID Connect issuer of the platform that speaks for the organisation."},
+	}
+	config.Security = []map[string][]string{{"certificate": {}}, {"token": {}}}
+	config.Transformers = append(config.Transformers, localised)
 	api := humago.New(mux, config)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-datasets", Method: http.MethodGet, Path: "/v1/datasets", Summary: "Datasets that this organisation has an agreement on",
+		Responses: problemResponses(api),
 	}, s.listDatasets)
 	huma.Register(api, huma.Operation{
 		OperationID: "read-records", Method: http.MethodGet, Path: "/v1/datasets/{name}/records", Summary: "Records of a dataset, as far as one agreement gives them",
 		Responses: recordsResponses(api),
 	}, s.readRecords)
+	registerBreakGlass(api, s)
 	return s.measured(s.identified(mux))
 }
 
-func (s *server) refuse(w http.ResponseWriter, p *Problem) {
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 	s.metrics.refused.WithLabelValues(p.Reasons[0]).Inc()
-	p.write(w)
+	p.in(r.Header.Get("Accept-Language")).write(w)
 }
 
 // measured takes the time of every request.

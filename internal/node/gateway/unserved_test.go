@@ -10,7 +10,7 @@ import (
 
 // enforced are the parts of a grant and of a source that this gateway enforces, or that limit nothing.
 var enforced = []string{
-	"uid", "generation", "digest", "relied", "provider", "externalRef", "fields", "purposes", "roles", "personRequired", "caseNumberRequired",
+	"uid", "generation", "digest", "relied", "provider", "externalRef", "fields", "purposes", "roles", "personRequired", "caseNumberRequired", "caseNumber", "case", "hours", "breakGlass",
 	"noOnward", "retentionSeconds", "notBefore", "notAfter", "requestsPerDay", "recordsPerDay",
 	"rows.divisions", "rows.communities", "rows.requirements",
 	"source.schema", "source.table", "source.keyColumn", "source.divisionColumn", "source.gridColumn", "source.compoundColumn", "source.subjectColumn",
@@ -80,7 +80,7 @@ func TestUnservedLimitsGiveNothingOut(t *testing.T) {
 		t.Fatalf("decision %+v, %v", d, err)
 	}
 	g := a.Grants[in.Dataset][in.Consumer][in.Agreement]
-	g.Rows.Grids = []string{"grid-1"}
+	g.Aggregates = &contract.Aggregates{SmallCell: 10}
 	a.Grants[in.Dataset][in.Consumer][in.Agreement] = g
 	if d, _, err := policyOf(t, a).decide(t.Context(), in); err == nil {
 		t.Errorf("decision %+v", d)

@@ -49,7 +49,7 @@ var rights = map[string]string{
 		platform.roster select
 		platform.telemetry select`,
 	contract.DatabaseUserAudit: `
-		audit.break_glass insert select update(alerted_at) update(reviewed_at) update(reviewed_by) update(verdict)
+		audit.break_glass insert select update(alerted_at) update(note_reference) update(reviewed_at) update(reviewed_by) update(verdict)
 		audit.checkpoints insert select update(receipts)
 		audit.erase_bodies execute
 		audit.erase_body execute
