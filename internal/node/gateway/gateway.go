@@ -105,7 +105,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		return nil, err
 	}
 	return &server{
-		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
+		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, tables: newTableCache(), metrics: m, slog: log, now: time.Now,
 	}, nil
 }
 

@@ -23,6 +23,7 @@ type server struct {
 	log     *decisionlog.Log
 	keys    keys
 	quota   *quota
+	tables  *tableCache
 	metrics *metrics
 	slog    *slog.Logger
 	now     func() time.Time
@@ -99,6 +100,7 @@ func (s *server) handler() http.Handler {
 		OperationID: "read-records", Method: http.MethodGet, Path: "/v1/datasets/{name}/records", Summary: "Records of a dataset, as far as one agreement gives them",
 		Responses: recordsResponses(api),
 	}, s.readRecords)
+	registerAggregate(api, s)
 	return s.measured(s.identified(mux))
 }
 
