@@ -48,6 +48,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
 		return plan, c.list
 	}
+	checkAggregates(&c, o, datasets)
 	guardrails(ctx, &c, guard, o, consumer, datasets, &plan)
 	approvals(&c, s, o, consumer, datasets, &plan)
 	grants := map[string]contract.Grant{}
@@ -64,7 +65,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 func checkAgreementServed(c *problems, o *v1alpha1.DataSharingAgreement) {
 	unserved := map[string]bool{
 		"spec.hours": o.Spec.Hours != nil, "spec.breakGlass": o.Spec.BreakGlass != nil, "spec.caseCondition": o.Spec.CaseCondition != nil,
-		"spec.aggregates": o.Spec.Aggregates != nil, "spec.caseNumber": o.Spec.CaseNumber != "",
+		"spec.caseNumber": o.Spec.CaseNumber != "",
 	}
 	for i, d := range o.Spec.Datasets {
 		unserved[fmt.Sprintf("spec.datasets[%d].rows.grids", i)] = d.Rows != nil && len(d.Rows.Grids) > 0
@@ -226,7 +227,8 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 		CaseNumberRequired: o.Spec.CaseNumberRequired != nil && *o.Spec.CaseNumberRequired,
 		NotBefore:          unix(from), NotAfter: unix(to),
 		RequestsPerDay: o.Spec.Quota.RequestsPerDay, RecordsPerDay: o.Spec.Quota.RecordsPerDay,
-		Rows: rows(c, s, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, consumer),
+		Aggregates: aggregates(o, want),
+		Rows:       rows(c, s, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, consumer),
 	}
 	for _, p := range o.Spec.Purposes {
 		g.Purposes = append(g.Purposes, string(p))

@@ -229,4 +229,3 @@ func aggregateProblem(err error) *Problem {
 	}
 	return nil
 }
-

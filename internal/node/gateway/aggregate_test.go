@@ -230,11 +230,11 @@ func TestAggregateFollowsConsentAndRows(t *testing.T) {
 	}
 }
 
-// One person with many records is one person; one who makes up a figure makes it go.
+// Two persons with many records are two persons; one who makes up a figure makes it go.
 func TestAggregateCountsPersons(t *testing.T) {
 	w := newCensus(t)
 	w.people(9, jinghu, "good", 1)
-	w.exec("INSERT INTO " + w.table() + " (id, community, subject, health, level) SELECT 1000 + i, '" + jinghu + "', 'one', 'poor', 5 FROM generate_series(1, 50) i")
+	w.exec("INSERT INTO " + w.table() + " (id, community, subject, health, level) SELECT 1000 + i, '" + jinghu + "', 'p' || i % 2, 'poor', 5 FROM generate_series(1, 50) i")
 	w.exec("INSERT INTO " + w.table() + " (id, community, subject, health, level) SELECT 2000 + i, '" + old + "', 'p' || i, 'poor', CASE i WHEN 1 THEN 100000 ELSE 1 END FROM generate_series(1, 20) i")
 	w.exec("INSERT INTO " + w.table() + " (id, community, subject, health, level) SELECT 3000 + i, '" + old + "', 'q' || i, 'good', CASE WHEN i < 10 THEN 8 END FROM generate_series(1, 20) i")
 	got := w.aggregate("town", "purpose=Statistics&by=health,community&sum=level").lines()
