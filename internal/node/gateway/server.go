@@ -24,6 +24,7 @@ type server struct {
 	keys    keys
 	quota   *quota
 	tables  *tableCache
+	quality *qualities
 	metrics *metrics
 	slog    *slog.Logger
 	now     func() time.Time
@@ -39,6 +40,7 @@ func (s *server) report(r *contract.Report) {
 		r.Problem = *p
 	}
 	s.metrics.report(r)
+	s.quality.report(r)
 }
 
 // inForce is the policy that the server enforces, and since when.
