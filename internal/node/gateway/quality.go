@@ -155,7 +155,7 @@ func (d *database) measure(ctx context.Context, set contract.Dataset, now time.T
 	return out
 }
 
-// percent runs a query of two counts and gives the first in percent of the second, rounded down; nil of nothing.
+// percent runs a query of two counts and gives the first in percent of the second, rounded down but not to 0; nil of nothing.
 func (d *database) percent(ctx context.Context, query *sqlbuilder.SelectBuilder) (*int32, error) {
 	sql, args := query.Build()
 	var good, all int64
@@ -166,6 +166,9 @@ func (d *database) percent(ctx context.Context, query *sqlbuilder.SelectBuilder)
 		return nil, err
 	}
 	out := int32(good * 100 / all)
+	if out == 0 && good > 0 {
+		out = 1
+	}
 	return &out, nil
 }
 
