@@ -44,8 +44,12 @@ reasons contains "DimensionNotGranted" if {
 	not name in object.get(grant.aggregates, "dimensions", [])
 }
 
+# METADATA
+# title: A field that is grouped by
 dimensions_asked contains name if some name in input.aggregate.by
 
+# METADATA
+# title: A field that groups are picked by
 dimensions_asked contains condition.field if {
 	aggregate
 	some condition in input.filter
