@@ -84,7 +84,7 @@ const (
 	ConditionConnected = "Connected"
 	// ConditionAutonomyCovered (EdgeNode): the outbox holds the declared hours at the fleets' rates. Does not feed Ready.
 	ConditionAutonomyCovered = "AutonomyCovered"
-	// ConditionSourceReachable (Dataset): the source table can be read and has the declared columns.
+	// ConditionSourceReachable (Dataset): the source table can be read and has the declared columns. Does not feed Ready.
 	ConditionSourceReachable = "SourceReachable"
 	// ConditionQualityMet (Dataset): timeliness, completeness and accuracy are as expected. Does not feed Ready.
 	ConditionQualityMet = "QualityMet"

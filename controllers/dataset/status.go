@@ -10,7 +10,9 @@ import (
 // status says how a Dataset stands.
 func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Dataset, plan compile.DatasetPlan, problems compile.Problems) {
 	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
-	r.Common(s, o, problems, status.Facts{Named: []status.Named{available}, Informative: []status.Named{fully},
+	measured, ok := r.measured(s, o)
+	quality, standing := qualityOf(o, measured, ok)
+	r.Common(s, o, problems, status.Facts{Named: []status.Named{available}, Informative: append(standing, fully),
 		Claims: []v1alpha1.Claim{{Kind: compile.ClaimTable, Value: compile.Table(o)}}, ReadyMessage: "the dataset is in the sharing list"})
-	o.Status.Enforcement = enforcement
+	o.Status.Enforcement, o.Status.Quality = enforcement, quality
 }

@@ -147,7 +147,8 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 		kind string
 		said map[string]bool
 	}{{"DeviceFleet", fleets}, {"Organization", changed(was.Dispatch, report.Dispatch)},
-		{"DataSharingAgreement", changed(was.Decisions, report.Decisions)}, {"Community", communities}} {
+		{"DataSharingAgreement", changed(was.Decisions, report.Decisions)}, {"Community", communities},
+		{"Dataset", changed(measuredAt(was.Datasets), measuredAt(report.Datasets))}} {
 		if len(of.said) == 0 {
 			continue
 		}
@@ -162,6 +163,15 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	stands := was.Contract == report.Contract && ptr.Deref(was.Broker, contract.BrokerReport{}) == ptr.Deref(report.Broker, contract.BrokerReport{})
 	if !stands && !slices.Contains(out, platform) {
 		out = append(out, platform)
+	}
+	return out
+}
+
+// measuredAt gives when each dataset was measured: nothing else of a measurement changes without it.
+func measuredAt(datasets map[string]contract.DatasetReport) map[string]int64 {
+	out := make(map[string]int64, len(datasets))
+	for name, d := range datasets {
+		out[name] = d.MeasuredAt.UnixNano()
 	}
 	return out
 }

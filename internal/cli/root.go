@@ -104,7 +104,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dizuo checks and explains the YAML of a community platform, signs agreements, makes device credentials,
 shows how a platform stands, and speaks to its grid service and gateway.
 
-Without a cluster:  render, lint, explain, plan, agreement, key, fleet, admit, webhook
+Without a cluster:  render, lint, explain, plan, access, catalog, agreement, key, fleet, admit, webhook
 With a cluster or a service:  plan, status, cases, device, read, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
@@ -113,9 +113,11 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 	root.SetErr(a.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{ExitUsage, err} })
 	root.AddCommand(
+		a.accessCommand(),
 		a.admitCommand(),
 		a.agreementCommand(),
 		a.casesCommand(),
+		a.catalogCommand(),
 		a.deviceCommand(),
 		a.explainCommand(),
 		a.fleetCommand(),
@@ -143,7 +145,7 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 const exitCodes = `Exit codes of dizuo:
   0  done; for status: ready
   1  failed; for render, lint, agreement verify and fleet verify: there are problems
-  2  wrong use of the command line; for plan: there is a difference
+  2  wrong use of the command line; for plan: there is a difference; for access diff: access widens
   3  status: not ready
   4  read: the gateway refused, with its reasons`
 

@@ -49,6 +49,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
 		return plan, c.list
 	}
+	checkAggregates(&c, o, datasets)
 	guardrails(ctx, &c, guard, o, consumer, datasets, &plan)
 	approvals(&c, s, o, consumer, datasets, &plan)
 	grants := map[string]contract.Grant{}
@@ -64,7 +65,6 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 // checkAgreementServed refuses limits that this version does not enforce: an agreement must never reach further than it says.
 func checkAgreementServed(c *problems, o *v1alpha1.DataSharingAgreement) {
 	unserved := map[string]bool{
-		"spec.aggregates": o.Spec.Aggregates != nil,
 	}
 	for i, d := range o.Spec.Datasets {
 		unserved[fmt.Sprintf("spec.datasets[%d].rows.grids", i)] = d.Rows != nil && len(d.Rows.Grids) > 0
@@ -226,7 +226,8 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 		CaseNumberRequired: o.Spec.CaseNumberRequired != nil && *o.Spec.CaseNumberRequired,
 		NotBefore:          unix(from), NotAfter: unix(to),
 		RequestsPerDay: o.Spec.Quota.RequestsPerDay, RecordsPerDay: o.Spec.Quota.RecordsPerDay,
-		Rows: rows(c, s, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, consumer),
+		Aggregates: aggregates(o, want),
+		Rows:       rows(c, s, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, consumer),
 	}
 	agreedTerms(&g, o)
 	for _, p := range o.Spec.Purposes {

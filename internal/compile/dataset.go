@@ -47,6 +47,7 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 	for _, f := range o.Spec.Fields {
 		doc.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Column: cmp.Or(f.Column, f.Name), Grade: string(f.Grade), Personal: string(f.Personal)}
 	}
+	expected(o, &doc)
 	return DatasetPlan{doc}, c.list
 }
 

@@ -16,6 +16,10 @@ import (
 func (s *server) send(hc huma.Context, r *reading, answer Records) {
 	end := r.record("end")
 	end.Rows = int64(len(answer.Records))
+	s.sendJSON(hc, r, answer, end)
+}
+
+func (s *server) sendJSON(hc huma.Context, r *reading, answer any, end contract.LogRecord) {
 	hc.SetHeader("Content-Type", "application/json")
 	hc.SetHeader("Cache-Control", "no-store")
 	encoder := json.NewEncoder(hc.BodyWriter())
@@ -45,7 +49,9 @@ func (s *server) refuseDecided(ctx context.Context, r *reading) error {
 // failed ends a request that was allowed and could not be read.
 func (s *server) failed(ctx context.Context, r *reading, err error) error {
 	p := problem(http.StatusServiceUnavailable, reasonSourceUnavailable, "the dataset cannot be read now")
-	if errors.Is(err, errCursor) {
+	if own := aggregateProblem(err); own != nil {
+		p = own
+	} else if errors.Is(err, errCursor) {
 		p = problem(http.StatusBadRequest, reasonInvalidCursor, err.Error())
 	} else {
 		s.slog.Error("read", "dataset", r.in.Dataset, "agreement", r.decision.Agreement, "request", r.id, "err", err)

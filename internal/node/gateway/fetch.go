@@ -11,15 +11,11 @@ func (s *server) fetch(ctx context.Context, r *reading, cursor string) (Records,
 	if err != nil {
 		return Records{}, page{}, err
 	}
-	d := r.policy.bundle.Access.Datasets[r.in.Dataset]
-	info, err := s.db.table(ctx, d.Source, r.at)
+	sel, err := s.selection(ctx, r)
 	if err != nil {
 		return Records{}, page{}, err
 	}
-	sel := selection{
-		dataset: d, table: info, fields: r.decision.Fields, rows: *r.decision.Rows, codes: r.policy.codesOf(*r.decision.Rows),
-		zone: r.policy.zone.String(), maskKey: s.keys.mask(r.grant.UID), subjectKey: s.keys.subject, limit: r.limit, after: after,
-	}
+	sel.limit, sel.after = r.limit, after
 	st, err := build(sel)
 	if err != nil {
 		return Records{}, page{}, err
@@ -36,4 +32,14 @@ func (s *server) fetch(ctx context.Context, r *reading, cursor string) (Records,
 		answer.Next, err = s.keys.seal(*read.next, bound...)
 	}
 	return answer, read, err
+}
+
+// selection gives what the decision reaches, for records and for aggregates alike.
+func (s *server) selection(ctx context.Context, r *reading) (selection, error) {
+	d := r.policy.bundle.Access.Datasets[r.in.Dataset]
+	info, err := s.db.table(ctx, d.Source, r.at)
+	return selection{
+		dataset: d, table: info, fields: r.decision.Fields, rows: *r.decision.Rows, codes: r.policy.codesOf(*r.decision.Rows),
+		zone: r.policy.zone.String(), maskKey: s.keys.mask(r.grant.UID), subjectKey: s.keys.subject,
+	}, err
 }

@@ -60,6 +60,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	g.Go(func() error { return process.Serve(ctx, cfg.HealthAddress, health, reg) })
 	g.Go(func() error { return s.follow(ctx, in, health) })
 	g.Go(func() error { return s.watch(ctx, health) })
+	g.Go(func() error { return s.measureDatasets(ctx) })
 	g.Go(func() error { return process.ServeHTTP(ctx, s.http(*cfg.Gateway)) })
 	g.Go(func() error {
 		nc, err := process.Connect(ctx, *cfg.NATS, "gateway."+instance, log)
@@ -115,7 +116,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		glass = &emergencies{audit}
 	}
 	return &server{
-		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
+		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg), metrics: m, slog: log, now: time.Now,
 		limits: newLimits(), issuers: newIssuers(), emergencies: glass,
 	}, nil
 }

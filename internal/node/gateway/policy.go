@@ -81,6 +81,9 @@ func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contrac
 		if limits := unserved(p.bundle.Access.Datasets[in.Dataset], grant); len(limits) > 0 {
 			return contract.Decision{}, contract.Grant{}, fmt.Errorf("agreement %q has limits that this gateway does not enforce: %s", d.Agreement, strings.Join(limits, ", "))
 		}
+		if err := aggregateWithin(in, grant); err != nil {
+			return contract.Decision{}, contract.Grant{}, err
+		}
 		d.Rows = &grant.Rows
 	}
 	return d, grant, nil

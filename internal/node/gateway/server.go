@@ -27,6 +27,8 @@ type server struct {
 	issuers *issuers
 	// emergencies is nil where there is no database for them.
 	emergencies *emergencies
+	tables      *tableCache
+	quality     *qualities
 	metrics     *metrics
 	slog        *slog.Logger
 	now         func() time.Time
@@ -48,6 +50,7 @@ func (s *server) report(r *contract.Report) {
 	if r.BreakGlass, err = s.emergencies.counts(ctx, s.now()); err != nil {
 		s.slog.Error("count uses of break-glass", "err", err)
 	}
+	s.quality.report(r)
 }
 
 // inForce is the policy that the server enforces, and since when.
@@ -117,6 +120,7 @@ func (s *server) handler() http.Handler {
 		Responses: recordsResponses(api),
 	}, s.readRecords)
 	registerBreakGlass(api, s)
+	registerAggregate(api, s)
 	return s.measured(s.identified(mux))
 }
 

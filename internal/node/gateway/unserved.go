@@ -10,7 +10,6 @@ import (
 // is for a bundle that another version made. Whoever builds one takes its line out.
 func unserved(d contract.Dataset, g contract.Grant) []string {
 	limits := map[string]bool{
-		"aggregates":   g.Aggregates != nil,
 		"consentScope": g.ConsentScope != "" && g.ConsentScope != d.ConsentScope,
 		"rows.grids":   len(g.Rows.Grids) > 0, "rows.compounds": len(g.Rows.Compounds) > 0, "rows.roster": g.Rows.Roster,
 		"source.type": d.Source.Type != "" && d.Source.Type != "Table", "source.dsn": d.Source.DSN != "",
