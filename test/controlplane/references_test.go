@@ -59,10 +59,7 @@ func agreement(ns, name, consumer, dataset string) *v1alpha1.DataSharingAgreemen
 func sign(t *testing.T, o *v1alpha1.DataSharingAgreement, organizations ...string) {
 	t.Helper()
 	patch(t, o, func() {
-		digest, err := approval.Digest(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		digest := digestOf(t, o)
 		for _, name := range organizations {
 			signature, err := approval.Sign(approver, name, "office", digest)
 			if err != nil {
@@ -71,6 +68,32 @@ func sign(t *testing.T, o *v1alpha1.DataSharingAgreement, organizations ...strin
 			o.Spec.Approvals = append(o.Spec.Approvals, v1alpha1.Approval{Organization: name, Approver: "office", Signature: signature})
 		}
 	})
+}
+
+// digestOf gives the digest of an agreement with what it relies on of objects in its namespace, as the API server has them.
+func digestOf(t *testing.T, o *v1alpha1.DataSharingAgreement) string {
+	t.Helper()
+	var datasets []*v1alpha1.Dataset
+	for _, d := range o.Spec.Datasets {
+		found := &v1alpha1.Dataset{}
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: o.Namespace, Name: d.Name}, found); err != nil {
+			t.Fatal(err)
+		}
+		datasets = append(datasets, found)
+	}
+	consumer := &v1alpha1.Organization{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: o.Namespace, Name: o.Spec.Consumer.Name}, consumer); err != nil {
+		t.Fatal(err)
+	}
+	relied, err := approval.RelyOn(o, datasets, consumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := approval.Digest(o, relied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
 }
 
 func member(ns string, role v1alpha1.MemberRole) v1alpha1.Member {
