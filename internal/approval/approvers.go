@@ -59,7 +59,7 @@ func VerifyApprovers(publicKey string, o *v1alpha1.Organization) (time.Time, err
 
 // ClaimedAt gives the time that a signature over a list of approvers says it was made at, unchecked.
 func ClaimedAt(signature string) (time.Time, error) {
-	jws, err := jose.ParseDetached(signature, nil, algorithms)
+	jws, err := jose.ParseDetached(signature, []byte{}, algorithms)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("signature is not a detached JWS: %w", err)
 	}
