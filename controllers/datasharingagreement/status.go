@@ -18,7 +18,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DataSharingAgreemen
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the agreement is in force"})
 	o.Status.Enforcement = enforcement
 	o.Status.Decisions = r.decisions(s, o)
-	o.Status.DataClass = plan.DataClass
+	o.Status.DataClass, o.Status.Relied = plan.DataClass, plan.Relied
 	o.Status.Phase, o.Status.Digest, o.Status.PendingApprovals = plan.Phase, plan.Digest, plan.Pending
 	o.Status.Guardrails = nil
 	for _, v := range plan.Findings {

@@ -28,7 +28,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	o.Status.Approvers = nil
 	if plan.Approvers != nil {
 		o.Status.Approvers = plan.Approvers.Approvers
-		named = append(named, accepted(plan))
+		named = append([]status.Named{accepted(plan)}, named...) // a person must mend it, whatever else waits
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
@@ -46,5 +46,5 @@ func accepted(plan compile.OrganizationPlan) status.Named {
 		return status.True(v1alpha1.ConditionApproversAccepted, v1alpha1.ReasonSucceeded, "the first, or signed by one who was an approver before")
 	}
 	return status.Named{Type: v1alpha1.ConditionApproversAccepted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonApproversChangeUnsigned,
-		Message: "the former approvers stand (status.approvers)", Stalled: true}
+		Message: "the former approvers stand: " + plan.ApproversRefused, Stalled: true}
 }

@@ -17,6 +17,8 @@ import (
 type AgreementPlan struct {
 	// Digest that approvals are given for.
 	Digest string
+	// Relied is the digest of what the agreement relies on beside its text.
+	Relied string
 	Phase  v1alpha1.AgreementPhase
 	// Pending names the organisations whose approval is missing, sorted.
 	Pending []string
@@ -43,7 +45,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
 		return plan, c.list
 	}
-	relied := digests(&c, o, datasets, consumer, &plan)
+	digests(&c, o, datasets, consumer, &plan)
 	checkParties(&c, o, datasets)
 	plan.DataClass = checkClearance(&c, o, consumer, datasets)
 	guardrails(ctx, &c, guard, o, consumer, datasets, &plan)
@@ -52,7 +54,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	begun := approvals(&c, s, o, consumer, datasets, &plan)
 	if phase(&c, s.Now, o, sound, begun, &plan) {
 		for name, g := range granted {
-			g.Digest, g.Relied = plan.Digest, relied
+			g.Digest, g.Relied = plan.Digest, plan.Relied
 			granted[name] = g
 		}
 		plan.Consumer, plan.Grants = consumer.Name, granted
@@ -60,24 +62,22 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	return plan, c.list
 }
 
-// digests gives the digest of what the agreement relies on, and puts that of the whole into the plan. Where something relied on is not
+// digests puts the digest of what the agreement relies on, and that of the whole, into the plan. Where something relied on is not
 // there nothing can be approved, and the problem was told already.
-func digests(c *problems, o *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, consumer *v1alpha1.Organization, plan *AgreementPlan) string {
+func digests(c *problems, o *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, consumer *v1alpha1.Organization, plan *AgreementPlan) {
 	r, err := approval.RelyOn(o, datasets, consumer)
 	if err != nil {
 		if !c.list.Fatal() {
 			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonFieldNotFound, "spec.datasets", err.Error())
 		}
-		return ""
+		return
 	}
-	relied, err := r.Digest()
-	if err == nil {
+	if plan.Relied, err = r.Digest(); err == nil {
 		plan.Digest, err = approval.Digest(o, r)
 	}
 	if err != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "", err.Error())
 	}
-	return relied
 }
 
 // agreementDatasets resolves the datasets in the order of the spec and checks fields and masks against them.

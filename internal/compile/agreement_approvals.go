@@ -10,7 +10,7 @@ import (
 )
 
 // approvals checks that every party has signed this very text: the providers of the datasets, the consumer, and the data
-// office where the platform asks for one. It reports whether any party has.
+// office where the platform asks for one. It reports whether anybody signed anything, be it void by now.
 func approvals(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, consumer *v1alpha1.Organization, datasets []*v1alpha1.Dataset, plan *AgreementPlan) (begun bool) {
 	parties := map[string]bool{consumer.Name: true}
 	for _, d := range datasets {
@@ -24,6 +24,7 @@ func approvals(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, consu
 		}
 	}
 	signed := map[string]bool{}
+	begun = len(o.Spec.Approvals) > 0
 	for i, a := range o.Spec.Approvals {
 		at := fmt.Sprintf("spec.approvals[%d]", i)
 		if !parties[a.Organization] {
@@ -47,13 +48,13 @@ func approvals(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, consu
 	slices.Sort(plan.Pending)
 	if len(plan.Pending) > 0 {
 		reason := v1alpha1.ReasonAwaitingApproval
-		if len(signed) == 0 {
+		if !begun {
 			reason = v1alpha1.ReasonDraft
 		}
 		c.waiting(v1alpha1.ConditionApproved, reason, "spec.approvals",
 			"approval of "+strings.Join(plan.Pending, ", ")+" is missing; an approver signs with `dizuo agreement approve`")
 	}
-	return len(signed) > 0
+	return begun
 }
 
 func checkApproval(s *Snapshot, a v1alpha1.Approval, digest string) string {

@@ -99,9 +99,6 @@ func checkApprovers(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Or
 	if good {
 		record, plan.ApproversRefused = approvers(s, o)
 	}
-	if plan.ApproversRefused != "" {
-		c.partial(v1alpha1.ConditionApproversAccepted, v1alpha1.ReasonApproversChangeUnsigned, "spec.approversSignature", plan.ApproversRefused)
-	}
 	// An empty list is not the first: it names nobody who could sign the next.
 	if holdsName(s, o) && (known || good && len(record.Approvers) > 0) {
 		plan.Approvers = &record
