@@ -115,8 +115,9 @@ func TestApproversFollowFromThoseBefore(t *testing.T) {
 	phase(t, o, v1alpha1.AgreementAwaitingApproval)
 
 	// Restored without the record, the first list seen counts.
-	remove(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: compile.ApproversName("fire")}})
 	patch(t, fire, func() { fire.Spec.Approvers, fire.Spec.ApproversSignature = first, nil })
+	expect(t, fire, v1alpha1.ConditionApproversAccepted, metav1.ConditionFalse, v1alpha1.ReasonApproversChangeUnsigned, "")
+	remove(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: compile.ApproversName("fire")}})
 	eventually(t, "the first list seen after a restore stands", func() error {
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(fire), fire); err != nil || !approval.SameKeys(fire.Status.Approvers, first) {
 			return fmt.Errorf("approvers %v: %w", fire.Status.Approvers, err)
