@@ -365,7 +365,7 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range result.Findings {
-		if f.Reason != v1alpha1.ReasonAwaitingApproval {
+		if f.Reason != v1alpha1.ReasonDraft {
 			t.Errorf("all examples together: %s", f)
 		}
 	}

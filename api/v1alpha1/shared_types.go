@@ -325,6 +325,10 @@ type EnforcementStatus struct {
 	// effectiveAt is when the last online enforcer acknowledged it, sessions cut included. Unset: not yet.
 	// +optional
 	EffectiveAt *metav1.Time `json:"effectiveAt,omitempty"`
+	// tookMilliseconds is the time from requestedAt to effectiveAt, as the operator measured it. Unset: not in force yet.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	TookMilliseconds *int64 `json:"tookMilliseconds,omitempty"`
 	// acked is how many enforcers have acknowledged.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

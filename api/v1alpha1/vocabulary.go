@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -151,6 +152,22 @@ func (s *OrganizationSpec) EffectiveClearance() DataClass {
 		return DataClassC1
 	}
 	return DataClassC0
+}
+
+// Table gives the table of a source of type Table: the dataset's name, hyphens as underscores, where the spec names none.
+func (o *Dataset) Table() string {
+	if o.Spec.Source.Table != "" {
+		return o.Spec.Source.Table
+	}
+	return strings.ReplaceAll(o.Name, "-", "_")
+}
+
+// Key gives the column that orders records: `id` where the spec names none.
+func (o *Dataset) Key() string {
+	if o.Spec.KeyColumn != "" {
+		return o.Spec.KeyColumn
+	}
+	return "id"
 }
 
 // MayHold says whether a member namespace of this role may hold objects of the kind.

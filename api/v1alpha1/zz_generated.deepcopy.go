@@ -1752,6 +1752,11 @@ func (in *EnforcementStatus) DeepCopyInto(out *EnforcementStatus) {
 		in, out := &in.EffectiveAt, &out.EffectiveAt
 		*out = (*in).DeepCopy()
 	}
+	if in.TookMilliseconds != nil {
+		in, out := &in.TookMilliseconds, &out.TookMilliseconds
+		*out = new(int64)
+		**out = **in
+	}
 	if in.Pending != nil {
 		in, out := &in.Pending, &out.Pending
 		*out = make([]string, len(*in))

@@ -31,26 +31,27 @@ put_key() {
 	rm "$KEYS/edited"
 }
 
-# sign FILE ORGANISATION APPROVER: adds the approval to the agreement in the file, or replaces it.
+# sign FILES AGREEMENT ORGANISATION APPROVER: adds the approval to the agreement, or replaces it. FILES, a file or folder, hold its
+# Datasets and its consumer too: an approval covers what the agreement relies on of them.
 sign() {
-	"$dizuo" agreement approve -f "$1" --organization "$2" --approver "$3" --key "$KEYS/$2.pem" -w
+	"$dizuo" agreement approve -f "$1" --name "$2" --organization "$3" --approver "$4" --key "$KEYS/$3.pem" -w
 }
 
 henan_pilots() {
 	dir=$here/henan-pilots
 	for o in henan-health zhengzhou-civil-affairs jinghu-property; do put_key "$dir/organizations.yaml" $o; done
-	sign "$dir/agreement-civil-affairs.yaml" henan-health data-office
-	sign "$dir/agreement-civil-affairs.yaml" zhengzhou-civil-affairs data-office
-	sign "$dir/agreement-property.yaml" henan-health data-office
-	sign "$dir/agreement-property.yaml" jinghu-property manager
+	sign "$dir" civil-affairs-elder-visits henan-health data-office
+	sign "$dir" civil-affairs-elder-visits zhengzhou-civil-affairs data-office
+	sign "$dir" property-elder-visits henan-health data-office
+	sign "$dir" property-elder-visits jinghu-property manager
 	"$dizuo" agreement verify -f "$dir" >&2
 }
 
 county() {
 	f=$here/county/county.yaml
 	for o in helan-fire helan-natural-resources; do put_key "$f" $o; done
-	sign "$f" helan-natural-resources data-office
-	sign "$f" helan-fire data-office
+	sign "$f" fire-addresses helan-natural-resources data-office
+	sign "$f" fire-addresses helan-fire data-office
 	"$dizuo" agreement verify -f "$f" >&2
 }
 

@@ -13,6 +13,6 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Dataset, plan compi
 	measured, ok := r.measured(s, o)
 	quality, standing := qualityOf(o, measured, ok)
 	r.Common(s, o, problems, status.Facts{Named: []status.Named{available}, Informative: append(standing, fully),
-		Claims: []v1alpha1.Claim{{Kind: compile.ClaimTable, Value: compile.Table(o)}}, ReadyMessage: "the dataset is in the sharing list"})
-	o.Status.Enforcement, o.Status.Quality = enforcement, quality
+		Claims: compile.DatasetClaims(o), ReadyMessage: "the dataset is in the sharing list"})
+	o.Status.Enforcement, o.Status.Quality, o.Status.DataClass = enforcement, quality, v1alpha1.DataClass(plan.Document.Class)
 }

@@ -10,12 +10,18 @@ import (
 	"github.com/dizuo/dizuo/internal/compile"
 )
 
+// rivals reports whether two datasets claim the same item or table.
+func rivals(a, b *v1alpha1.Dataset) bool {
+	same := func(claim func(*v1alpha1.Dataset) string) bool { return claim(a) != "" && claim(a) == claim(b) }
+	return same(compile.ItemClaim) || same(compile.TableClaim)
+}
+
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.Dataset{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Dataset{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
-			return to.GetUID() != from.GetUID() && compile.Table(to.(*v1alpha1.Dataset)) == compile.Table(from.(*v1alpha1.Dataset))
+			return to.GetUID() != from.GetUID() && rivals(to.(*v1alpha1.Dataset), from.(*v1alpha1.Dataset))
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.Dataset{}, r.Rivals(&v1alpha1.Dataset{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.LabelsChanged()).

@@ -37,6 +37,15 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DataSharingAgreemen
 	for _, a := range o.Spec.Approvals {
 		parties = append(parties, a.Organization)
 	}
+	if b := o.Spec.BreakGlass; b != nil {
+		parties = append(parties, b.Reviewer.Name)
+	}
+	if office := s.Platform.Spec.DataOffice; office != nil {
+		parties = append(parties, office.Name)
+	}
+	if err := r.Gather.Approvers(ctx, s, parties...); err != nil {
+		return nil, nil, err
+	}
 	if err := gather.ByName(ctx, r.Gather, s, "Organization", s.Organizations, parties...); err != nil {
 		return nil, nil, err
 	}

@@ -53,7 +53,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // what is written now.
 func (r *Reconciler) contribute(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement, plan compile.AgreementPlan, problems compile.Problems) {
 	key := kit.Key(kind, o)
-	if plan.Phase != v1alpha1.AgreementInForce || problems.Fatal() {
+	if len(plan.Grants) == 0 || problems.Fatal() {
 		r.Contribute(s, key, nil, false, string(plan.Phase), nil)
 		return
 	}

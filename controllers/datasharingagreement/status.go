@@ -18,6 +18,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DataSharingAgreemen
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the agreement is in force"})
 	o.Status.Enforcement = enforcement
 	o.Status.Decisions = r.decisions(s, o)
+	o.Status.DataClass, o.Status.Relied = plan.DataClass, plan.Relied
 	o.Status.Phase, o.Status.Digest, o.Status.PendingApprovals = plan.Phase, plan.Digest, plan.Pending
 	o.Status.Guardrails = nil
 	for _, v := range plan.Findings {
@@ -30,7 +31,10 @@ func inForce(plan compile.AgreementPlan) status.Named {
 	reasons := map[v1alpha1.AgreementPhase]string{
 		v1alpha1.AgreementExpired: v1alpha1.ReasonExpired, v1alpha1.AgreementSuspended: v1alpha1.ReasonSuspended, v1alpha1.AgreementRevoked: v1alpha1.ReasonRevoked,
 	}
-	if reason, ended := reasons[plan.Phase]; ended {
+	switch reason, ended := reasons[plan.Phase]; {
+	case ended && len(plan.Grants) > 0:
+		return status.True(v1alpha1.ConditionInForce, v1alpha1.ReasonNotYetValid, "grants nothing before validity.notBefore")
+	case ended:
 		return status.True(v1alpha1.ConditionInForce, reason, "grants nothing: "+string(plan.Phase))
 	}
 	return status.True(v1alpha1.ConditionInForce, v1alpha1.ReasonSucceeded, "approved by all parties and within its validity")

@@ -2,32 +2,40 @@ package datasharingagreement
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/gather"
 	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	agreements := &v1alpha1.DataSharingAgreementList{}
 	return ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.DataSharingAgreement{}, kit.SpecChanged()).
-		Watches(&v1alpha1.GridPlatform{}, r.ToAll(agreements, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.Organization{}, r.ToAll(agreements, nil), kit.SpecChanged()).
-		Watches(&v1alpha1.Dataset{}, r.ToAll(agreements, names), kit.SpecChanged()).
-		Watches(&v1alpha1.Community{}, r.ToAll(agreements, selects), kit.SpecChanged()).
+		Watches(&v1alpha1.GridPlatform{}, kit.Behind(r.ToAll(agreements, nil)), kit.SpecChanged()).
+		Watches(&v1alpha1.Organization{}, r.ToNaming(agreements, gather.IndexOrganization, client.Object.GetName), kit.SpecChanged()).
+		Watches(&corev1.ConfigMap{}, r.ToNaming(agreements, gather.IndexOrganization, recordOf), kit.Ours()).
+		Watches(&v1alpha1.Dataset{}, r.ToNaming(agreements, gather.IndexDataset, client.Object.GetName), kit.SpecChanged()).
+		Watches(&v1alpha1.Community{}, kit.Behind(r.ToAll(agreements, selects)), kit.SpecChanged()).
 		Watches(&v1alpha1.DataSharingAgreement{}, r.Rivals(&v1alpha1.DataSharingAgreement{}), kit.SpecChanged()).
-		Watches(&corev1.Namespace{}, r.ToAll(agreements, nil), kit.LabelsChanged()).
+		Watches(&corev1.Namespace{}, kit.Behind(r.ToAll(agreements, nil)), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(r)
 }
 
-// names reports whether an agreement names a dataset.
-func names(to, from client.Object) bool {
-	return slices.ContainsFunc(from.(*v1alpha1.DataSharingAgreement).Spec.Datasets, func(d v1alpha1.AgreementDataset) bool { return d.Name == to.GetName() })
+// recordOf gives the organisation whose approvers a ConfigMap records.
+func recordOf(o client.Object) string {
+	name, found := strings.CutPrefix(o.GetName(), compile.ApproversName(""))
+	if !found {
+		return ""
+	}
+	return name
 }
 
 // selects reports whether an agreement selects communities by label.

@@ -30,6 +30,12 @@ const (
 	IndexPlacement = "spec.placement"
 )
 
+// Field indexes of DataSharingAgreements by the organisations and the datasets that they name.
+const (
+	IndexOrganization = "spec.organizations"
+	IndexDataset      = "spec.datasets.name"
+)
+
 // IndexAccessMode is the field index of DeviceFleets by access mode.
 const IndexAccessMode = "spec.accessMode"
 
@@ -52,8 +58,8 @@ func (r *Reader) Start(ctx context.Context, kind, namespace string) (*compile.Sn
 		Now: r.Now(), Catalog: r.Catalog, Images: r.Images, Namespaces: map[string]compile.Namespace{}, MissingAPIs: r.MissingAPIs(),
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
-		Inventories: map[types.NamespacedName]*compile.Source{},
-		Scenarios:   compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
+		Inventories: map[types.NamespacedName]*compile.Source{}, Approvers: map[string]compile.ApproversRecord{},
+		Scenarios: compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
 		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{}, Edges: compile.Named[*v1alpha1.EdgeNode]{}, Secrets: map[types.NamespacedName]map[string][]byte{},
 	}
 	if err := r.namespace(ctx, s, namespace); err != nil {

@@ -31,7 +31,7 @@ func Digest(parts ...any) string {
 var binding = []string{
 	v1alpha1.ReasonNamespaceNotAdmitted, v1alpha1.ReasonNamespaceRoleNotAllowed, v1alpha1.ReasonPlatformNotFound, v1alpha1.ReasonPlatformDeleting,
 	v1alpha1.ReasonPlatformExists, v1alpha1.ReasonNameClaimed, v1alpha1.ReasonDivisionClaimed, v1alpha1.ReasonDivisionOutsidePlatform,
-	v1alpha1.ReasonWriterClaimed,
+	v1alpha1.ReasonWriterClaimed, v1alpha1.ReasonItemClaimed, v1alpha1.ReasonSchemaNotAdmitted,
 }
 
 // KeepsLastGood reports whether what an object last contributed stays in force while it has these problems.
@@ -77,13 +77,22 @@ func (k *Kit) Enforced(s *compile.Snapshot, key shelf.Key, o Object) (*v1alpha1.
 	}
 	out := &v1alpha1.EnforcementStatus{
 		Revision: e.Revision, Sequence: e.Sequence, RequestedAt: stamp(e.RequestedAt), EffectiveAt: stamp(e.EffectiveAt),
-		Acked: int32(e.Acked), Total: int32(e.Total), Pending: bounded(e.Pending),
+		TookMilliseconds: took(e), Acked: int32(e.Acked), Total: int32(e.Total), Pending: bounded(e.Pending),
 	}
 	if was := common.Enforcement; was != nil && was.EffectiveAt != nil && (was.Sequence == e.Sequence || (e.Recognised && common.ObservedGeneration == o.GetGeneration())) {
 		out.Sequence = was.Sequence
-		out.RequestedAt, out.EffectiveAt, out.Revision = was.RequestedAt, was.EffectiveAt, was.Revision
+		out.RequestedAt, out.EffectiveAt, out.Revision, out.TookMilliseconds = was.RequestedAt, was.EffectiveAt, was.Revision, was.TookMilliseconds
 	}
 	return out, available(e), fully(e)
+}
+
+// took gives the time from the change to its being in force, as the operator measured it; nil until it is.
+func took(e shelf.Enforcement) *int64 {
+	if e.EffectiveAt.IsZero() || e.RequestedAt.IsZero() {
+		return nil
+	}
+	ms := max(e.EffectiveAt.Sub(e.RequestedAt).Milliseconds(), 0)
+	return &ms
 }
 
 func former(c *v1alpha1.CommonStatus, conditionType string) status.Named {

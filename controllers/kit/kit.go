@@ -328,5 +328,15 @@ func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 				names = append(names, g.Name)
 			}
 			return names
+		}),
+		indexer.IndexField(ctx, &v1alpha1.DataSharingAgreement{}, gather.IndexOrganization, func(o client.Object) []string {
+			return compile.OrganizationsOf(o.(*v1alpha1.DataSharingAgreement))
+		}),
+		indexer.IndexField(ctx, &v1alpha1.DataSharingAgreement{}, gather.IndexDataset, func(o client.Object) []string {
+			var names []string
+			for _, d := range o.(*v1alpha1.DataSharingAgreement).Spec.Datasets {
+				names = append(names, d.Name)
+			}
+			return names
 		}))
 }

@@ -17,6 +17,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Organization) (*com
 	if err := gather.ByName(ctx, r.Gather, s, kind, s.Organizations, o.Name); err != nil {
 		return nil, nil, err
 	}
+	if err := r.Gather.Approvers(ctx, s, o.Name); err != nil {
+		return nil, nil, err
+	}
 	if o.Spec.Webhook != nil {
 		if err := r.Gather.Secret(ctx, s, o.Namespace, o.Spec.Webhook.SecretRef.Name); err != nil {
 			return nil, nil, err

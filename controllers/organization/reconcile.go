@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -40,6 +41,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		var found compile.Problems
 		plan, found = compile.Organization(s, o)
 		problems = append(problems, found...)
+	}
+	if err := r.record(ctx, s, o, plan); apierrors.IsForbidden(err) {
+		problems = append(problems, compile.Problem{Condition: v1alpha1.ConditionApproversAccepted, Reason: v1alpha1.ReasonForbidden, Message: err.Error(), Waiting: true, Partial: true})
+	} else if err != nil {
+		return ctrl.Result{}, err
 	}
 	report, err := r.apply(ctx, s, o, plan, problems)
 	if err != nil {

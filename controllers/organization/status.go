@@ -1,6 +1,8 @@
 package organization
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
@@ -23,6 +25,11 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	if len(plan.Certificates) > 0 && !problems.Fatal() {
 		named = []status.Named{kit.Applied(report), issued, available}
 	}
+	o.Status.Approvers = nil
+	if plan.Approvers != nil {
+		o.Status.Approvers = plan.Approvers.Approvers
+		named = append([]status.Named{accepted(plan)}, named...) // a person must mend it, whatever else waits
+	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
 	if s.Platform == nil {
@@ -31,4 +38,13 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	if d, ok := r.Reports.Dispatch(kit.PlatformKey(s.Platform), o.Name); ok {
 		o.Status.Dispatch = &v1alpha1.DispatchStatus{Delivered: d.Delivered, Failed: d.Pending, LastError: d.LastError}
 	}
+}
+
+// accepted tells whether the approvers in the spec are those that stand.
+func accepted(plan compile.OrganizationPlan) status.Named {
+	if plan.ApproversRefused == "" {
+		return status.True(v1alpha1.ConditionApproversAccepted, v1alpha1.ReasonSucceeded, "the first, or signed by one who was an approver before")
+	}
+	return status.Named{Type: v1alpha1.ConditionApproversAccepted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonApproversChangeUnsigned,
+		Message: "the former approvers stand: " + plan.ApproversRefused, Stalled: true}
 }

@@ -91,7 +91,7 @@ func (a *app) digest(s signed, set *offline.Set) (string, error) {
 		}
 		return "", fmt.Errorf("DataSharingAgreement/%s is not valid", s.GetName())
 	}
-	return approval.Digest(s.agreement)
+	return set.Digest(s.agreement)
 }
 
 func (a *app) digestCommand() *cobra.Command {
@@ -121,8 +121,10 @@ func (a *app) approveCommand() *cobra.Command {
 		Use:   "approve -f FILE --organization O --approver A --key FILE",
 		Short: "Sign an agreement for an organisation",
 		Long: `Sign the digest of an agreement with an approver's key, and print the entry for spec.approvals, or with -w write it into the
-file, which otherwise stays as it is, comments included. The digest covers everything but the approvals and suspended: any
-other change voids every approval.`,
+file, which otherwise stays as it is, comments included. The digest covers everything but the approvals, suspended and
+revoked, and what the agreement relies on: of its Datasets the source, the columns and the fields that it names, and of the
+consumer the jurisdiction and compounds where they bound the rows. Any other text, there too, voids every approval, so the
+files must hold the Datasets and the consumer.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, set, err := a.agreements(cmd.Context(), &f)

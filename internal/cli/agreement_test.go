@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
-	"github.com/dizuo/dizuo/internal/approval"
 	"github.com/dizuo/dizuo/internal/offline"
 	"github.com/dizuo/dizuo/internal/schema"
 )
@@ -29,6 +28,7 @@ kind: Organization
 metadata: {name: fire, namespace: qi}
 spec:
   type: Fire
+  jurisdiction: ["41"]
   approvers: [{name: chief, publicKey: KEY-fire}]
 ---
 apiVersion: dizuo.io/v1alpha1
@@ -146,11 +146,13 @@ func TestApprovalIsVoidAfterAChange(t *testing.T) {
 		old, new string
 		code     int
 	}{
-		"a purpose more": {"purposes: [FireResponse]", "purposes: [FireResponse, Statistics]", ExitFailed},
-		"another name":   {"name: fire-addresses", "name: all-addresses", ExitFailed},
-		"a comment":      {"# nothing else", "# as agreed", ExitOK},
-		"suspended":      {"  consumer: {name: fire}", "  consumer: {name: fire}\n  suspended: true", ExitOK},
-		"a default said": {"  consumer: {name: fire}", "  consumer: {name: fire}\n  relationship: Sharing", ExitOK},
+		"a purpose more":   {"purposes: [FireResponse]", "purposes: [FireResponse, Statistics]", ExitFailed},
+		"another name":     {"name: fire-addresses", "name: all-addresses", ExitFailed},
+		"another column":   {"name: division, personal: None", "name: division, personal: None, column: address", ExitFailed},
+		"a wider consumer": {`jurisdiction: ["41"]`, `jurisdiction: ["41", "42"]`, ExitFailed},
+		"a comment":        {"# nothing else", "# as agreed", ExitOK},
+		"suspended":        {"  consumer: {name: fire}", "  consumer: {name: fire}\n  suspended: true", ExitOK},
+		"a default said":   {"  consumer: {name: fire}", "  consumer: {name: fire}\n  relationship: Sharing", ExitOK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw, err := os.ReadFile(file)
@@ -257,7 +259,11 @@ func TestDigestIsTheSameAfterStorage(t *testing.T) {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(p.Object, &a); err != nil {
 			t.Fatal(err)
 		}
-		if digests[pass], err = approval.Digest(&a); err != nil {
+		set, err := offline.Load(t.Context(), offline.Source{Paths: []string{file}}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digests[pass], err = set.Digest(&a); err != nil {
 			t.Fatal(err)
 		}
 		if object, err = runtime.DefaultUnstructuredConverter.ToUnstructured(&a); err != nil {

@@ -104,7 +104,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dizuo checks and explains the YAML of a community platform, signs agreements, makes device credentials,
 shows how a platform stands, and speaks to its grid service and gateway.
 
-Without a cluster:  render, lint, explain, plan, access, catalog, agreement, key, fleet, admit, webhook
+Without a cluster:  render, lint, explain, plan, access, catalog, agreement, organization, key, fleet, admit, webhook
 With a cluster or a service:  plan, status, cases, device, read, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
@@ -123,6 +123,7 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 		a.fleetCommand(),
 		a.keyCommand(),
 		a.lintCommand(),
+		a.organizationCommand(),
 		a.planCommand(),
 		a.readCommand(),
 		a.renderCommand(),

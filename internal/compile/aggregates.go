@@ -14,7 +14,7 @@ func aggregates(o *v1alpha1.DataSharingAgreement, want *v1alpha1.AgreementDatase
 	if a == nil {
 		return nil
 	}
-	out := &contract.Aggregates{Only: a.Only != nil && *a.Only, SmallCell: int(a.SmallCell)}
+	out := &contract.Aggregates{Only: isTrue(a.Only), SmallCell: int(a.SmallCell)}
 	for _, name := range a.Dimensions {
 		if told(want, name) {
 			out.Dimensions = append(out.Dimensions, name)
@@ -60,7 +60,7 @@ func checkAggregates(c *problems, o *v1alpha1.DataSharingAgreement, datasets []*
 		}
 	}
 	for i, d := range datasets {
-		if rows := o.Spec.Datasets[i].Rows; rows != nil && rows.Roster != nil && *rows.Roster {
+		if rows := o.Spec.Datasets[i].Rows; rows != nil && isTrue(rows.Roster) {
 			invalid(fmt.Sprintf("spec.datasets[%d].rows.roster", i), "each person would count other rows, and two counts differ by what one may see; leave it out where aggregates are given")
 		}
 		if asksConsent(o, d) && len(o.Spec.Purposes) > 1 {
@@ -71,7 +71,7 @@ func checkAggregates(c *problems, o *v1alpha1.DataSharingAgreement, datasets []*
 
 // asksConsent says whether the rows of a dataset that count are those of subjects who consented.
 func asksConsent(o *v1alpha1.DataSharingAgreement, d *v1alpha1.Dataset) bool {
-	if k := d.Spec.Consent; k != nil && (k.Required == nil || *k.Required) {
+	if ConsentScope(d) != "" {
 		return true
 	}
 	b := o.Spec.LegalBasis

@@ -14,6 +14,7 @@ const (
 	ClaimName      = "Name"
 	ClaimDivision  = "Division"
 	ClaimTable     = "Table"
+	ClaimItem      = v1alpha1.ClaimItem
 	ClaimNamespace = "Namespace"
 	// ClaimCommunity is a community that an edge node serves.
 	ClaimCommunity = "Community"

@@ -3,7 +3,6 @@ package compile
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -12,7 +11,11 @@ import (
 )
 
 // DatasetPlan is what a Dataset becomes.
-type DatasetPlan struct{ Document contract.Dataset }
+type DatasetPlan struct {
+	Document contract.Dataset
+	// DSN is the connection string of the provider's own PostgreSQL; empty for the platform's. It goes into a Secret and nowhere else.
+	DSN []byte `json:"-"`
+}
 
 // Dataset compiles a Dataset of s.Platform.
 func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
@@ -22,50 +25,88 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 	if o.Spec.Writer != nil {
 		organization(&c, s, "spec.writer.name", o.Spec.Writer.Name)
 	}
-	checkSource(&c, o)
-	table := Table(o)
-	doc := contract.Dataset{
-		Provider: o.Spec.Provider.Name, Sharing: string(o.Spec.Sharing), Category: string(o.Spec.Category),
-		Fields: map[string]contract.DatasetField{},
-		Source: contract.Source{
-			Schema: contract.DatabaseSchemaDatasets, Table: table, KeyColumn: o.Spec.KeyColumn,
-			DivisionColumn: o.Spec.DivisionColumn, SubjectColumn: o.Spec.SubjectColumn,
-		},
-	}
-	checkTable(&c, s, o)
-	if doc.Source.KeyColumn == "" {
-		doc.Source.KeyColumn = "id"
-	}
-	if k := o.Spec.Consent; k != nil && (k.Required == nil || *k.Required) {
-		if doc.ConsentScope = k.Scope; doc.ConsentScope == "" {
-			doc.ConsentScope = o.Name
-		}
-		if o.Spec.SubjectColumn == "" {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.subjectColumn", "is empty; consent is asked of a subject, so name the column that holds it")
-		}
+	plan := DatasetPlan{Document: contract.Dataset{
+		DisplayName: o.Spec.DisplayName, ItemCode: o.Spec.ItemCode, Provider: o.Spec.Provider.Name, Writer: writer(o),
+		Sharing: string(o.Spec.Sharing), Category: string(o.Spec.Category), Class: string(ClassOf(o, whole)),
+		Fields: map[string]contract.DatasetField{}, ConsentScope: ConsentScope(o),
+		Freshness: freshness(o), Quality: quality(o),
+	}}
+	plan.Document.Source, plan.DSN = source(&c, s, o)
+	checkColumns(&c, o)
+	checkOneSource(&c, s, o, "spec.itemCode", ClaimItem, v1alpha1.ReasonItemClaimed, ItemClaim, "is the item of")
+	if mayOffer(s, o) {
+		checkOneSource(&c, s, o, "spec.source.table", ClaimTable, v1alpha1.ReasonWriterClaimed, TableClaim, "is read by")
 	}
 	for _, f := range o.Spec.Fields {
-		doc.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Column: cmp.Or(f.Column, f.Name), Grade: string(f.Grade), Personal: string(f.Personal)}
+		plan.Document.Fields[f.Name] = contract.DatasetField{Type: string(f.Type), Unit: f.Unit, Enum: f.Enum, Required: isTrue(f.Required),
+			Column: cmp.Or(f.Column, f.Name), Grade: string(f.Grade), Personal: string(f.Personal)}
 	}
-	expected(o, &doc)
-	return DatasetPlan{doc}, c.list
+	return plan, c.list
 }
 
-// Table gives the table that a dataset reads: its own name, hyphens as underscores, where the spec names none.
-func Table(o *v1alpha1.Dataset) string {
-	if o.Spec.Source.Table != "" {
-		return o.Spec.Source.Table
+func writer(o *v1alpha1.Dataset) string {
+	if o.Spec.Writer != nil {
+		return o.Spec.Writer.Name
 	}
-	return strings.ReplaceAll(o.Name, "-", "_")
+	return o.Spec.Provider.Name
 }
 
-// checkTable checks that no other dataset reads the table. Provider and marks of a dataset decide who must approve and what
-// is masked, so a second dataset over the same rows would be a way around both.
-func checkTable(c *problems, s *Snapshot, o *v1alpha1.Dataset) {
+func freshness(o *v1alpha1.Dataset) *contract.Freshness {
+	if o.Spec.Freshness == nil {
+		return nil
+	}
+	return &contract.Freshness{Column: o.Spec.Freshness.Column, MaxAgeSeconds: seconds(o.Spec.Freshness.MaxAge.Duration)}
+}
+
+func quality(o *v1alpha1.Dataset) *contract.Quality {
+	q := o.Spec.Quality
+	if q == nil {
+		return nil
+	}
+	return &contract.Quality{Completeness: q.CompletenessPercent, Accuracy: q.AccuracyPercent, Timeliness: q.TimelinessPercent}
+}
+
+// ItemClaim gives the item of the city's catalogue that a dataset is the source of; empty without one.
+func ItemClaim(o *v1alpha1.Dataset) string { return o.Spec.ItemCode }
+
+// TableClaim names the table that a dataset reads: alone in the schema of datasets, else with its schema, and with the Secret that leads to
+// it where it is in the provider's own PostgreSQL. Empty for the platform's own cases, devices and telemetry, which any number may offer.
+func TableClaim(o *v1alpha1.Dataset) string {
+	src := o.Spec.Source
+	switch {
+	case src.Type != v1alpha1.SourceTable && src.Type != "":
+		return ""
+	case src.DSNSecretRef != nil:
+		return o.Namespace + "/" + src.DSNSecretRef.Name + "/" + src.DSNSecretRef.Key + ":" + src.Schema + "." + o.Table()
+	case src.Schema != "" && src.Schema != contract.DatabaseSchemaDatasets:
+		return src.Schema + "." + o.Table()
+	}
+	return o.Table()
+}
+
+// DatasetClaims gives what a dataset holds beside its name.
+func DatasetClaims(o *v1alpha1.Dataset) []v1alpha1.Claim {
+	var out []v1alpha1.Claim
+	for kind, value := range map[string]string{ClaimItem: ItemClaim(o), ClaimTable: TableClaim(o)} {
+		if value != "" {
+			out = append(out, v1alpha1.Claim{Kind: kind, Value: value})
+		}
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.Claim) int { return cmp.Compare(a.Kind, b.Kind) })
+	return out
+}
+
+// checkOneSource checks that no other dataset is the source of the same item, or reads the same table (一数一源). Provider and marks of a
+// dataset decide who must approve and what is masked, so a second dataset over the same rows would be a way around both.
+func checkOneSource(c *problems, s *Snapshot, o *v1alpha1.Dataset, field, kind, reason string, claim func(*v1alpha1.Dataset) string, is string) {
+	value := claim(o)
+	if value == "" {
+		return
+	}
 	var rivals []*v1alpha1.Dataset
 	for _, list := range s.Datasets {
 		for _, other := range list {
-			if Table(other) == Table(o) {
+			if claim(other) == value && (kind != ClaimTable || mayOffer(s, other)) {
 				rivals = append(rivals, other)
 			}
 		}
@@ -73,9 +114,9 @@ func checkTable(c *problems, s *Snapshot, o *v1alpha1.Dataset) {
 	if len(rivals) == 0 {
 		return
 	}
-	if first := winner(rivals, ClaimTable, Table(o)); first.Namespace != o.Namespace || first.Name != o.Name {
-		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonWriterClaimed, "spec.source.table",
-			fmt.Sprintf("%s is read by Dataset %s/%s already; one item has one dataset (一数一源), put your data into a table of its own", Table(o), first.Namespace, first.Name))
+	if first := winner(rivals, kind, value); first.Namespace != o.Namespace || first.Name != o.Name {
+		c.waiting(v1alpha1.ConditionAccepted, reason, field,
+			fmt.Sprintf("%s %s Dataset %s/%s already; one item has one dataset (一数一源), agree with that one, or take another", value, is, first.Namespace, first.Name))
 	}
 }
 
@@ -88,25 +129,100 @@ func organization(c *problems, s *Snapshot, field, name string) *v1alpha1.Organi
 	return o
 }
 
-// checkSource refuses what this version cannot read, and rows that no scope would bind.
-func checkSource(c *problems, o *v1alpha1.Dataset) {
-	unserved := map[string]bool{
-		"spec.source.type":         o.Spec.Source.Type != v1alpha1.SourceTable,
-		"spec.source.dsnSecretRef": o.Spec.Source.DSNSecretRef != nil,
-		"spec.source.schema":       o.Spec.Source.Schema != "" && o.Spec.Source.Schema != contract.DatabaseSchemaDatasets,
+// source gives where the records are, and the connection string where that is not the platform's own database.
+func source(c *problems, s *Snapshot, o *v1alpha1.Dataset) (contract.Source, []byte) {
+	out := contract.Source{
+		Schema: cmp.Or(o.Spec.Source.Schema, contract.DatabaseSchemaDatasets), Table: o.Table(), KeyColumn: o.Key(),
+		CommunityColumn: o.Spec.CommunityColumn, DivisionColumn: o.Spec.DivisionColumn, GridColumn: o.Spec.GridColumn, CompoundColumn: o.Spec.CompoundColumn,
+		SubjectColumn: o.Spec.SubjectColumn,
 	}
-	for _, field := range slices.Sorted(maps.Keys(unserved)) {
-		if unserved[field] {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field,
-				"is not served by this version; use a table in the schema "+contract.DatabaseSchemaDatasets+" of the platform's own PostgreSQL")
+	if out.DivisionColumn != "" {
+		out.CommunityColumn = "" // one binds the rows, and the code is in every table of ours
+	}
+	if t := o.Spec.Source.Type; t != "" && t != v1alpha1.SourceTable {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.source.type", "is not served by this version; use a table")
+	}
+	if ref := o.Spec.Source.DSNSecretRef; ref != nil {
+		out.DSN = o.Name
+		return out, secretValue(c, s, o.Namespace, ref.Name, cmp.Or(ref.Key, v1alpha1.SecretKeyDSN), "spec.source.dsnSecretRef")
+	}
+	checkSchema(c, s, o, out.Schema)
+	return out, nil
+}
+
+// checkSchema refuses tables of the platform's database that the namespace may not offer: the gateway can read all of schema datasets, and
+// else any member could name itself the provider of another's table.
+func checkSchema(c *problems, s *Snapshot, o *v1alpha1.Dataset, schema string) {
+	if internalSchema(schema) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonSchemaNotAdmitted, "spec.source.schema",
+			schema+" is the platform's own; put the table into a schema of datasets, such as "+contract.DatabaseSchemaDatasets)
+		return
+	}
+	if mayOffer(s, o) {
+		return
+	}
+	admitted := schemasOf(s.Platform, o.Namespace)
+	may := "no tables of the platform's database"
+	if len(admitted) > 0 {
+		may = "tables of " + strings.Join(admitted, ", ")
+	}
+	c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonSchemaNotAdmitted, "spec.source.schema", fmt.Sprintf(
+		"namespace %s may offer %s, and this one is in %s; whoever runs GridPlatform %s adds it to schemas of the member, or name a PostgreSQL of your own in spec.source.dsnSecretRef",
+		o.Namespace, may, schema, s.Platform.Name))
+}
+
+// mayOffer reports whether a dataset's namespace may offer tables of its schema; one that may not stands in nobody's way.
+func mayOffer(s *Snapshot, o *v1alpha1.Dataset) bool {
+	schema := cmp.Or(o.Spec.Source.Schema, contract.DatabaseSchemaDatasets)
+	switch {
+	case o.Spec.Source.DSNSecretRef != nil:
+		return true
+	case internalSchema(schema):
+		return false
+	}
+	return o.Namespace == s.Platform.Namespace || slices.Contains(schemasOf(s.Platform, o.Namespace), schema)
+}
+
+// checkMemberSchemas refuses to hand out what is never offered.
+func checkMemberSchemas(c *problems, o *v1alpha1.GridPlatform) {
+	for i, m := range o.Spec.Members {
+		for j, schema := range m.Schemas {
+			if internalSchema(schema) {
+				c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.members[%d].schemas[%d]", i, j),
+					schema+" is the platform's own or PostgreSQL's; write a schema of datasets")
+			}
 		}
 	}
-	if o.Spec.DivisionColumn == "" {
-		message := "is empty; name the column that holds the 12-digit division code, by which rows are scoped"
-		if o.Spec.CommunityColumn != "" {
-			message = "is empty; communityColumn is not served by this version, " + message[len("is empty; "):]
+}
+
+// internalSchema reports whether a schema holds what is never offered: the platform's own data, or PostgreSQL's.
+func internalSchema(schema string) bool {
+	own := schema != contract.DatabaseSchemaDatasets && slices.Contains(contract.DatabaseSchemas(), schema)
+	return own || schema == "information_schema" || strings.HasPrefix(schema, "pg_")
+}
+
+// schemasOf gives the schemas whose tables a member namespace may offer.
+func schemasOf(p *v1alpha1.GridPlatform, namespace string) []string {
+	for _, m := range p.Spec.Members {
+		switch {
+		case m.Namespace != namespace:
+		case len(m.Schemas) > 0:
+			return m.Schemas
+		case m.Role == v1alpha1.MemberCounty:
+			return []string{contract.DatabaseSchemaDatasets}
 		}
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn", message)
+	}
+	return nil
+}
+
+// checkColumns refuses rows that no scope would bind, and consent that cannot be looked up.
+func checkColumns(c *problems, o *v1alpha1.Dataset) {
+	if o.Spec.DivisionColumn == "" && o.Spec.CommunityColumn == "" {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn",
+			"is empty; name the column that holds the 12-digit division code, or in communityColumn the one with the Community's name, by which rows are scoped")
+	}
+	if ConsentScope(o) != "" && o.Spec.SubjectColumn == "" {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.subjectColumn", "is empty; consent is asked of a subject, so name the column that holds it")
 	}
 	for i, f := range o.Spec.Fields {
 		if cmp.Or(f.Column, f.Name) == o.Spec.SubjectColumn && f.Personal == v1alpha1.PersonalNone {

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,7 @@ import (
 //	${key NAME}                              the public key (SPKI) of a test key of that name
 //	${sign ORGANIZATION/APPROVER}            an approval of the agreement in the same document, by the key of that name
 //	${sign ORGANIZATION/APPROVER over NAME}  the same, over the text of another agreement: what a changed text looks like
+//	${list ORGANIZATION/APPROVER at UNIX}    a signature over the approvers of the Organization in the same document, by the key of that name
 //	${gzip TEXT}                             base64 of the gzipped text, with \n for line ends
 //
 // and annotations that stand for what only a cluster has:
@@ -53,6 +55,7 @@ import (
 //	test/since: 2026-01-01T00:00:00Z         when the object won its name
 //	test/artifact: TEXT                      of a fleet: what its artefact holds, with \n for line ends
 //	test/artifact-problem: TEXT              of a fleet: why it could not be fetched; Mismatch=TEXT for another digest
+//	test/approvers: "{...}"                  of an Organization: the record of its approvers, as JSON
 //	test/secrets: refused                    of a Namespace whose owner has not admitted Dizuo
 //	test/missing-apis: cert-manager.io       of a Namespace with a platform: API groups that the cluster does not serve
 var update = flag.Bool("update", false, "write the golden files")
@@ -354,11 +357,29 @@ func snapshotOf(t *testing.T, set *offline.Set, now time.Time) *compile.Snapshot
 			s.Secrets[client.ObjectKeyFromObject(typed)] = typed.Data
 		case *v1alpha1.GridPlatform:
 			s.Platforms = append(s.Platforms, typed)
+		case *v1alpha1.Organization:
+			recorded(t, s, typed)
 		case *v1alpha1.DeviceFleet:
 			s.Artifacts[client.ObjectKeyFromObject(typed)] = artifactOf(typed)
 		}
 	}
 	return s
+}
+
+func recorded(t *testing.T, s *compile.Snapshot, o *v1alpha1.Organization) {
+	t.Helper()
+	text, ok := o.Annotations["test/approvers"]
+	if s.Approvers == nil && strings.Contains(text, "{") {
+		s.Approvers = map[string]compile.ApproversRecord{}
+	}
+	if !ok {
+		return
+	}
+	record, err := compile.ParseApprovers(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Approvers[o.Name] = record
 }
 
 func artifactOf(o client.Object) compile.Artifact {
@@ -436,6 +457,7 @@ func publicKey(t *testing.T, name string) string {
 var (
 	markKey  = regexp.MustCompile(`\$\{key ([^ }]+)\}`)
 	markSign = regexp.MustCompile(`\$\{sign ([^ /}]+)/([^ }]+)(?: over ([^ }]+))?\}`)
+	markList = regexp.MustCompile(`\$\{list ([^ /}]+)/([^ }]+) at ([0-9]+)\}`)
 	markEdge = regexp.MustCompile(`\$\{edgekey ([^ }]+)\}`)
 	markGzip = regexp.MustCompile(`\$\{gzip ([^}]*)\}`)
 	agreed   = regexp.MustCompile(`(?s)kind: DataSharingAgreement\b.*?name: ([-a-z0-9]+)`)
@@ -448,15 +470,17 @@ func signed(t *testing.T, text string) string {
 	text = markKey.ReplaceAllStringFunc(text, func(m string) string { return publicKey(t, markKey.FindStringSubmatch(m)[1]) })
 	text = markEdge.ReplaceAllStringFunc(text, func(m string) string { return fingerprint(t, markEdge.FindStringSubmatch(m)[1]) })
 	text = markGzip.ReplaceAllStringFunc(text, func(m string) string { return gzipped(t, markGzip.FindStringSubmatch(m)[1]) })
+	text = listsSigned(t, text)
 	if !markSign.MatchString(text) {
 		return text
 	}
 	digests := map[string]string{}
-	for _, o := range load(t, markSign.ReplaceAllString(text, "AAAA..AAAA")).Objects {
+	unsigned := load(t, markSign.ReplaceAllString(text, "AAAA..AAAA"))
+	for _, o := range unsigned.Objects {
 		if a, ok := o.Object.(*v1alpha1.DataSharingAgreement); ok {
-			digest, err := approval.Digest(a)
+			digest, err := unsigned.Digest(a)
 			if err != nil {
-				t.Fatal(err)
+				digest = "sha256:none" // it relies on what is not there
 			}
 			digests[a.Name] = digest
 		}
@@ -474,6 +498,31 @@ func signed(t *testing.T, text string) string {
 				t.Fatalf("%s: no such agreement", m)
 			}
 			signature, err := approval.Sign(testKey(part[1]+"/"+part[2]), part[1], part[2], digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return signature
+		})
+	}
+	return strings.Join(docs, "\n---\n")
+}
+
+// listsSigned fills in signatures over lists of approvers.
+func listsSigned(t *testing.T, text string) string {
+	t.Helper()
+	docs := strings.Split(text, "\n---\n")
+	for i, doc := range docs {
+		if !markList.MatchString(doc) {
+			continue
+		}
+		o := load(t, markList.ReplaceAllString(doc, "AAAA..AAAA")).Objects[0].Object.(*v1alpha1.Organization)
+		docs[i] = markList.ReplaceAllStringFunc(doc, func(m string) string {
+			part := markList.FindStringSubmatch(m)
+			at, err := strconv.ParseInt(part[3], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signature, err := approval.SignApprovers(testKey(part[1]+"/"+part[2]), o, part[2], time.Unix(at, 0))
 			if err != nil {
 				t.Fatal(err)
 			}

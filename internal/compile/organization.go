@@ -18,6 +18,10 @@ type OrganizationPlan struct {
 	Document contract.Organization
 	// Certificates that the platform issues to the organisation.
 	Certificates []IssuedCertificate
+	// Approvers that stand, to be recorded before anything rests on them; nil where there is nothing to record.
+	Approvers *ApproversRecord
+	// ApproversRefused says why the approvers in the spec do not stand; empty where they do.
+	ApproversRefused string
 	// WebhookSecret is the secret (whsec_...) that deliveries are signed with; empty without a webhook.
 	WebhookSecret []byte
 }
@@ -52,9 +56,7 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 			plan.Document.KeyDigests = append(plan.Document.KeyDigests, d)
 		}
 	}
-	for i, k := range o.Spec.Approvers {
-		keyDigest(&c, fmt.Sprintf("spec.approvers[%d].publicKey", i), k.PublicKey)
-	}
+	checkApprovers(&c, s, o, &plan)
 	if w := o.Spec.Webhook; w != nil {
 		plan.Document.Webhook = &contract.Webhook{URL: w.URL, CABundle: w.CABundle}
 		checkWebhookURL(&c, w.URL)

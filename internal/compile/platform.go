@@ -194,9 +194,7 @@ func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
 		"spec.guardrails":    len(o.Spec.Guardrails) > 0,
 		"spec.pki.issuerRef": o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
 	}
-	for i, m := range o.Spec.Members {
-		unserved[fmt.Sprintf("spec.members[%d].schemas", i)] = len(m.Schemas) > 0
-	}
+	checkMemberSchemas(c, o)
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")

@@ -38,6 +38,9 @@ type Snapshot struct {
 	Agreements    Named[*v1alpha1.DataSharingAgreement]
 	Edges         Named[*v1alpha1.EdgeNode]
 
+	// Approvers are the records of organisations' approvers, by the Organization's name; nil outside a cluster, where none are kept.
+	Approvers map[string]ApproversRecord
+
 	// GridsThere are names of grids that some Community of the platform has, of those that the rows of a fleet name; Communities that are
 	// in the Snapshot need not be told of here.
 	GridsThere map[string]bool

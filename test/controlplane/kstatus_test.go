@@ -245,7 +245,9 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 	f := fleet(ns, "f")
 	f.Spec.Identity.Type = v1alpha1.FleetIdentityPassword // no certificate of its own to wait for
 	scn := scenario(ns, "scn")
-	set := dataset(ns, "set", "org")
+	provider := organization(ns, "provider")
+	create(t, provider)
+	set := dataset(ns, "set", "provider")
 	dsa := agreement(ns, "dsa", "org", "set")
 	box := edgeNode(ns, "box", "c")
 	objects := []object{com, org, prof, f, scn, set, dsa, box, p}
@@ -255,7 +257,7 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 	for _, o := range objects {
 		create(t, o)
 	}
-	sign(t, dsa, "org")
+	sign(t, dsa, "org", "provider")
 	expect(t, p, v1alpha1.ConditionApplied, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 
 	for _, e := range []struct {
@@ -270,8 +272,8 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 			f.Spec.Mapping = &v1alpha1.PayloadMapping{Fields: []v1alpha1.FieldMapping{{Name: "nothing", Expression: "payload."}}}
 		}, func() { f.Spec.Mapping = nil }, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonPlatformNotReady},
 		{scn, func() { scn.Spec.Trigger.When = "msg.nothing == 1" }, func() { scn.Spec.Trigger.When = "msg.smoke == true" }, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonPlatformNotReady},
-		{set, func() { set.Spec.Source.Schema = "elsewhere" }, func() { set.Spec.Source.Schema = "datasets" }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
-		{dsa, func() { dsa.Spec.CaseNumber = "1" }, func() { dsa.Spec.CaseNumber = "" }, v1alpha1.ReasonDisabled, v1alpha1.ReasonPlatformNotReady},
+		{set, func() { set.Spec.Source.Schema = "grid" }, func() { set.Spec.Source.Schema = "datasets" }, v1alpha1.ReasonSchemaNotAdmitted, v1alpha1.ReasonPlatformNotReady},
+		{dsa, func() { dsa.Spec.CaseNumber = "1" }, func() { dsa.Spec.CaseNumber = "" }, v1alpha1.ReasonApprovalVoid, v1alpha1.ReasonPlatformNotReady},
 		// No machine asks in this test: it is Ready where it is shut out, as the spec says.
 		{box, func() { box.Spec.Hostnames = []string{"localhost"} }, func() { box.Spec.Hostnames, box.Spec.Approved = nil, new(false) }, v1alpha1.ReasonInvalidSpec, ""},
 		{p, func() { p.Spec.TimeZone = "Mars/Olympus" }, func() { p.Spec.TimeZone = "Asia/Shanghai" }, v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonCertificatePending},
@@ -467,7 +469,8 @@ func TestRestartWritesNothing(t *testing.T) {
 	atEdge.Spec.Placement = v1alpha1.PlacementEdge
 	atEdge.Spec.Inventory = &v1alpha1.FleetInventory{Rows: []v1alpha1.InventoryRow{{Device: "d1", Community: "work"}}}
 	box, elsewhere := edgeNode("home", "box", "work"), edgeNode("home", "elsewhere", "nowhere")
-	prof, scn, set := profile("home", "prof"), scenario("home", "scn"), dataset("home", "set", "org")
+	prof, scn, set := profile("home", "prof"), scenario("home", "scn"), dataset("home", "set", "provider")
+	create(t, organization("home", "provider"))
 	dsa, open, broken := agreement("home", "dsa", "org", "set"), agreement("home", "open", "org", "set"), agreement("home", "broken", "org", "not-there")
 	for _, o := range []object{p, work, org, f, prof, scn, set, dsa, outside, lost, open, broken, atEdge, box, elsewhere} {
 		create(t, o)
@@ -475,7 +478,7 @@ func TestRestartWritesNothing(t *testing.T) {
 	expect(t, work, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	rival := community("home", "rival", "410103014006")
 	create(t, rival)
-	sign(t, dsa, "org")
+	sign(t, dsa, "org", "provider")
 
 	expect(t, p, v1alpha1.ConditionCertificatesReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	expect(t, org, v1alpha1.ConditionIdentitiesReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")

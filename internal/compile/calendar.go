@@ -3,50 +3,10 @@ package compile
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
 )
-
-// agreedTerms puts into a grant what limits who may read under it, and when.
-func agreedTerms(g *contract.Grant, o *v1alpha1.DataSharingAgreement) {
-	g.CaseNumber = o.Spec.CaseNumber
-	if c := o.Spec.CaseCondition; c != nil {
-		g.Case = &contract.CaseCondition{Classes: c.Classes, MinSeverity: contract.Severity(c.MinimumSeverity), GraceSeconds: int64(c.Grace.Seconds())}
-		if g.Case.MinSeverity == "" {
-			g.Case.MinSeverity = contract.SeverityLow
-		}
-	}
-	if h := o.Spec.Hours; h != nil {
-		g.Hours = &contract.Hours{From: minuteOf(h.From), To: minuteOf(h.To), WorkingDaysOnly: h.WorkingDaysOnly != nil && *h.WorkingDaysOnly}
-	}
-	if b := o.Spec.BreakGlass; b != nil {
-		g.BreakGlass = &contract.BreakGlass{Roles: b.Roles, Reviewer: b.Reviewer.Name, ReviewSeconds: int64(b.ReviewWithin.Seconds())}
-	}
-}
-
-// minuteOf gives the minute of the day of HH:MM, whose form the API server checks. What is malformed is no minute of any day.
-func minuteOf(text string) int {
-	hour, minute, _ := strings.Cut(text, ":")
-	h, err := strconv.Atoi(hour)
-	m, err2 := strconv.Atoi(minute)
-	if err != nil || err2 != nil {
-		return -1
-	}
-	return 60*h + m
-}
-
-// checkTerms refuses terms that nobody could keep: break-glass whose reviewer is not there, and hours that are no hours.
-func checkTerms(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement) {
-	if b := o.Spec.BreakGlass; b != nil {
-		organization(c, s, "spec.breakGlass.reviewer.name", b.Reviewer.Name)
-	}
-	if h := o.Spec.Hours; h != nil && (minuteOf(h.From) < 0 || minuteOf(h.To) < 0) {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.hours", "want from and to as HH:MM")
-	}
-}
 
 // calendar gives the days that are worked, for hours of agreements.
 func calendar(o *v1alpha1.GridPlatform) *contract.Calendar {

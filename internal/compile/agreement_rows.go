@@ -1,0 +1,136 @@
+package compile
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// rows gives the row scope: the consumer's jurisdiction, narrowed by what the agreement says. A consumer without jurisdiction and a
+// selection that selects nothing give no row at all, never every row.
+func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, consumer *v1alpha1.Organization, d *v1alpha1.Dataset) contract.Rows {
+	if want == nil {
+		want = &v1alpha1.RowSelector{}
+	}
+	jurisdiction := consumer.Spec.Jurisdiction
+	if len(jurisdiction) == 0 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+			"Organization "+consumer.Name+" has no jurisdiction, so it reads nowhere; write spec.jurisdiction of the Organization")
+		return contract.Rows{}
+	}
+	out := contract.Rows{Divisions: want.Divisions}
+	if len(out.Divisions) == 0 {
+		out.Divisions = jurisdiction
+	}
+	for _, division := range want.Divisions {
+		if !slices.ContainsFunc(jurisdiction, func(prefix string) bool { return strings.HasPrefix(division, prefix) }) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".divisions",
+				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", division, consumer.Name, strings.Join(jurisdiction, ", ")))
+		}
+	}
+	out.Communities = slices.Clone(want.Communities)
+	if sel := want.CommunitySelector; sel != nil {
+		selected := selectCommunities(s, sel, want.Communities)
+		if out.Communities = selected; len(selected) == 0 {
+			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonCommunityNotFound, field+".communitySelector", "selects no Community")
+		}
+	}
+	out.Grids = want.Grids
+	out.Roster = isTrue(want.Roster)
+	if d.Spec.GridColumn == "" && (len(out.Grids) > 0 || out.Roster) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+			"names grids or the roster, and Dataset "+d.Name+" has no gridColumn; name the column of the Dataset, or take them out")
+	}
+	out.Compounds = compounds(c, field, consumer, d)
+	for i, r := range want.Requirements {
+		checkOrdered(c, fmt.Sprintf("%s.requirements[%d]", field, i), r, fieldOf(d, r.Column))
+		out.Requirements = append(out.Requirements, contract.Requirement{Field: r.Column, Operator: string(r.Operator), Values: r.Values})
+	}
+	return out
+}
+
+// selectCommunities gives the names of communities that a selector matches, among names if any are given.
+func selectCommunities(s *Snapshot, sel *v1alpha1.LabelSelector, names []string) []string {
+	var out []string
+	for name := range s.Communities {
+		o, _ := s.Communities.Get(name)
+		if (len(names) == 0 || slices.Contains(names, name)) && matches(sel, o.Labels) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func matches(sel *v1alpha1.LabelSelector, labels map[string]string) bool {
+	for key, want := range sel.MatchLabels {
+		if got, ok := labels[key]; !ok || got != string(want) {
+			return false
+		}
+	}
+	for _, r := range sel.MatchExpressions {
+		got, ok := labels[r.Key]
+		in := ok && slices.Contains(r.Values, got)
+		good := map[string]bool{"In": in, "NotIn": !in, "Exists": ok, "DoesNotExist": !ok}
+		if !good[string(r.Operator)] {
+			return false
+		}
+	}
+	return true
+}
+
+// compounds gives the compounds that bound a consumer: a property company has nothing but those that it manages.
+func compounds(c *problems, field string, consumer *v1alpha1.Organization, d *v1alpha1.Dataset) []string {
+	if consumer.Spec.Type != v1alpha1.OrganizationPropertyCompany {
+		return nil
+	}
+	if len(consumer.Spec.Compounds) == 0 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+			"Organization "+consumer.Name+" is a property company without compounds, so it reads nowhere; write spec.compounds of the Organization")
+	}
+	if d.Spec.CompoundColumn == "" {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+			"Organization "+consumer.Name+" is a property company and reads its own compounds only, and Dataset "+d.Name+" has no compoundColumn; name the column of the Dataset")
+	}
+	var out []string
+	for _, k := range consumer.Spec.Compounds {
+		out = append(out, k.Community+"/"+k.Compound)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// checkOrdered checks that AtLeast and AtMost compare what has an order, with a value of the field's type.
+func checkOrdered(c *problems, field string, r v1alpha1.RowRequirement, f *v1alpha1.DatasetField) {
+	if f == nil || (r.Operator != v1alpha1.RowAtLeast && r.Operator != v1alpha1.RowAtMost) {
+		return
+	}
+	if len(r.Values) != 1 || !ordered(f.Type, r.Values[0]) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".values", fmt.Sprintf(
+			"%s compares %s, of type %s, with what is none; write one number, date (2026-01-31) or time (2026-01-31T00:00:00+08:00) of a field of that type", r.Operator, r.Column, f.Type))
+	}
+}
+
+// ordered reports whether a text is a value of a type that has an order.
+func ordered(t v1alpha1.DatasetFieldType, text string) bool {
+	var err error
+	switch t {
+	case v1alpha1.DatasetNumber, v1alpha1.DatasetInteger:
+		return number.MatchString(text)
+	case v1alpha1.DatasetDate:
+		_, err = time.Parse(time.DateOnly, text)
+	case v1alpha1.DatasetTime:
+		_, err = time.Parse(time.RFC3339, text)
+	default:
+		return false
+	}
+	return err == nil
+}
+
+// number is a decimal number: no infinity, no hexadecimal.
+var number = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?$`)
