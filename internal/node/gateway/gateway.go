@@ -105,12 +105,13 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		return nil, err
 	}
 	return &server{
-		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
+		roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
 	}, nil
 }
 
 func (s *server) close() {
 	s.db.close()
+	s.sources.close()
 	if err := s.log.Close(); err != nil {
 		s.slog.Error("close decision log", "err", err)
 	}

@@ -18,14 +18,17 @@ import (
 
 // server answers requests under the policy in force.
 type server struct {
-	roots   *rootsFile
-	db      *database
-	log     *decisionlog.Log
-	keys    keys
-	quota   *quota
-	metrics *metrics
-	slog    *slog.Logger
-	now     func() time.Time
+	roots *rootsFile
+	db    *database
+	// sources are databases of providers; subjects maps their keys of persons, nil where there is no vault.
+	sources  *sources
+	subjects subjectMap
+	log      *decisionlog.Log
+	keys     keys
+	quota    *quota
+	metrics  *metrics
+	slog     *slog.Logger
+	now      func() time.Time
 
 	policy atomic.Pointer[inForce]
 	// problem says why the newest bundle was not applied; nil if it was.

@@ -12,8 +12,8 @@ import (
 var enforced = []string{
 	"uid", "generation", "digest", "relied", "provider", "externalRef", "fields", "purposes", "roles", "personRequired", "caseNumberRequired",
 	"noOnward", "retentionSeconds", "notBefore", "notAfter", "requestsPerDay", "recordsPerDay",
-	"rows.divisions", "rows.communities", "rows.requirements",
-	"source.schema", "source.table", "source.keyColumn", "source.divisionColumn", "source.gridColumn", "source.compoundColumn", "source.subjectColumn",
+	"consentScope", "rows.divisions", "rows.communities", "rows.requirements", "rows.grids", "rows.compounds", "rows.roster",
+	"source.type", "source.dsn", "source.communityColumn", "source.schema", "source.table", "source.keyColumn", "source.divisionColumn", "source.gridColumn", "source.compoundColumn", "source.subjectColumn",
 }
 
 // A part that is added to the contract is enforced, or makes the gateway refuse.
@@ -80,7 +80,7 @@ func TestUnservedLimitsGiveNothingOut(t *testing.T) {
 		t.Fatalf("decision %+v, %v", d, err)
 	}
 	g := a.Grants[in.Dataset][in.Consumer][in.Agreement]
-	g.Rows.Grids = []string{"grid-1"}
+	g.Hours = &contract.Hours{}
 	a.Grants[in.Dataset][in.Consumer][in.Agreement] = g
 	if d, _, err := policyOf(t, a).decide(t.Context(), in); err == nil {
 		t.Errorf("decision %+v", d)
