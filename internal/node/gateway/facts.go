@@ -15,7 +15,7 @@ func (s *server) facts(r *reading, in *recordsInput) error {
 	r.id = requestID()
 	r.in = contract.DecisionInput{
 		Contract: contract.ContractVersion, Dataset: in.Name, Consumer: r.organization, Agreement: in.Agreement, Fields: fieldsOf(in.Fields),
-		Purpose: in.Purpose, Now: r.at.Unix(),
+		Purpose: in.Purpose, Aggregate: r.in.Aggregate, Filter: r.in.Filter, Now: r.at.Unix(),
 	}
 	if number := strings.TrimSpace(in.CaseNumber); number != "" {
 		r.in.Case = &contract.CaseFact{Number: number}

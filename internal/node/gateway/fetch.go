@@ -42,18 +42,13 @@ func (r *reading) bound() []string {
 
 // readPage reads up to r.limit rows behind a position, wherever the dataset is.
 func (s *server) readPage(ctx context.Context, r *reading, after *position) (page, error) {
-	d := r.policy.bundle.Access.Datasets[r.in.Dataset]
-	var err error
-	if d.Source, err = sourceOf(d.Source); err != nil {
+	sel, err := s.selection(ctx, r)
+	if err != nil {
 		return page{}, err
 	}
-	sel := s.selectionOf(r, d)
-	sel.after = after
-	if d.Source.DSN != "" {
-		return s.fetchForeign(ctx, r, sel)
-	}
-	if sel.table, err = s.db.table(ctx, d.Source, r.at); err != nil {
-		return page{}, err
+	sel.limit, sel.after = r.limit, after
+	if sel.foreign {
+		return s.readForeign(ctx, r, sel)
 	}
 	st, err := build(sel)
 	if err != nil {
@@ -66,41 +61,33 @@ func (s *server) readPage(ctx context.Context, r *reading, after *position) (pag
 	return pageOf(rows, more), nil
 }
 
-func (s *server) fetchForeign(ctx context.Context, r *reading, sel selection) (page, error) {
-	from, err := s.sources.get(ctx, sel.dataset.Source.DSN)
-	if err != nil {
-		return page{}, err
+// selection gives what the decision reaches. The table of a foreign source is not looked at yet.
+func (s *server) selection(ctx context.Context, r *reading) (selection, error) {
+	d := r.policy.bundle.Access.Datasets[r.in.Dataset]
+	var err error
+	if d.Source, err = sourceOf(d.Source); err != nil {
+		return selection{}, err
 	}
-	ctx, leave, err := from.enter(ctx)
-	if err != nil {
-		return page{}, err
-	}
-	defer leave()
-	if sel.rows.Roster {
-		if sel.roster, err = s.db.posts(ctx, sel.reader); err != nil {
-			return page{}, err
-		}
-	}
-	if sel.table, err = from.table(ctx, sel.dataset.Source, r.at); err != nil {
-		return page{}, err
-	}
-	return s.readForeign(ctx, from, r.in.Dataset, sel)
-}
-
-// selectionOf gives all that a decision says of the rows to read; table and position are the caller's.
-func (s *server) selectionOf(r *reading, d contract.Dataset) selection {
 	sel := selection{
 		dataset: d, fields: r.decision.Fields, rows: *r.decision.Rows, codes: r.policy.codesOf(*r.decision.Rows), places: r.policy.placesOf(*r.decision.Rows),
-		filter: r.in.Filter, consentScope: r.grant.ConsentScope, purpose: r.in.Purpose, zone: r.policy.zone.String(),
-		maskKey: s.keys.mask(r.grant.UID), subjectKey: s.keys.subject, foreign: d.Source.DSN != "", limit: r.limit,
-		reader: rosterEntry{organization: r.in.Consumer},
+		reader: readerOf(r), filter: r.in.Filter, consentScope: r.grant.ConsentScope, purpose: r.in.Purpose, zone: r.policy.zone.String(),
+		maskKey: s.keys.mask(r.grant.UID), subjectKey: s.keys.subject, foreign: d.Source.DSN != "",
 	}
+	if !sel.foreign {
+		sel.table, err = s.db.table(ctx, d.Source, r.at)
+	}
+	return sel, err
+}
+
+// readerOf gives the person who reads, in the roles by which it is allowed.
+func readerOf(r *reading) rosterEntry {
+	out := rosterEntry{organization: r.in.Consumer}
 	if p := r.in.Person; p != nil {
-		sel.reader.person, sel.reader.roles = p.Subject, slices.DeleteFunc(slices.Clone(p.Roles), func(role string) bool {
+		out.person, out.roles = p.Subject, slices.DeleteFunc(slices.Clone(p.Roles), func(role string) bool {
 			return !slices.Contains(r.grant.Roles, role) || r.decision.Role != "" && role != r.decision.Role
 		})
 	}
-	return sel
+	return out
 }
 
 // placesOf gives the communities that a row scope reaches. A community that is gone from the directory is in none.

@@ -14,8 +14,9 @@ const (
 	maxFilterValues = 128
 )
 
-// Reasons of filters.
+// Reasons of filters, and of a source that has its readers already.
 const (
+	reasonSourceBusy       = "SourceBusy"
 	reasonInvalidFilter    = "InvalidFilter"
 	reasonFilterNotGranted = "FilterNotGranted"
 )

@@ -161,13 +161,34 @@ func (f *source) enter(ctx context.Context) (_ context.Context, leave func(), er
 	return ctx, func() { cancel(); f.slots.Release(1) }, nil
 }
 
-// readForeign reads a page and maps whom it is about. Rows without consent are left out and the page is filled up; after some rounds a
-// short page is given with a cursor.
-func (s *server) readForeign(ctx context.Context, from *source, dataset string, sel selection) (page, error) {
+// readForeign reads a page from the database of a provider.
+func (s *server) readForeign(ctx context.Context, r *reading, sel selection) (page, error) {
+	from, err := s.sources.get(ctx, sel.dataset.Source.DSN)
+	if err != nil {
+		return page{}, err
+	}
+	ctx, leave, err := from.enter(ctx)
+	if err != nil {
+		return page{}, err
+	}
+	defer leave()
+	if sel.rows.Roster {
+		if sel.roster, err = s.db.posts(ctx, sel.reader); err != nil {
+			return page{}, err
+		}
+	}
+	if sel.table, err = from.table(ctx, sel.dataset.Source, r.at); err != nil {
+		return page{}, err
+	}
+	return s.fill(ctx, from, r.in.Dataset, sel)
+}
+
+// fill reads until the page is full. Rows without consent are left out and more are read in their place; after some rounds a short page
+// is given with a cursor.
+func (s *server) fill(ctx context.Context, from *source, dataset string, sel selection) (page, error) {
 	var kept []row
 	var last position
-	limit, more := sel.limit, true
-	size := 0
+	limit, more, size := sel.limit, true, 0
 	for round := 0; more && len(kept) < limit && size < maxPageBytes && round < refills; round++ {
 		sel.limit = limit - len(kept)
 		st, err := build(sel)

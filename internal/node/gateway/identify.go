@@ -22,24 +22,30 @@ type callerKey struct{}
 // identified finds the organisation and the policy of a request, or refuses it.
 func (s *server) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := s.now()
-		p, refusal := s.live(now)
+		c, refusal := s.identify(r, s.now())
 		if refusal != nil {
 			s.refuse(w, refusal)
 			return
 		}
-		roots, err := s.roots.get(now)
-		if err != nil {
-			s.slog.Error("platform CA", "err", err) // certificates that are bound by key still work
-		}
-		organization, err := p.organization(r.TLS, roots, now)
-		if err != nil {
-			refusal := problem(http.StatusUnauthorized, reasonUnknownOrganization, err.Error())
-			s.refuse(w, refusal)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{organization, p, now})))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
+}
+
+// identify says for whom a request speaks at a time, or why for nobody.
+func (s *server) identify(r *http.Request, now time.Time) (caller, *Problem) {
+	p, refusal := s.live(now)
+	if refusal != nil {
+		return caller{}, refusal
+	}
+	roots, err := s.roots.get(now)
+	if err != nil {
+		s.slog.Error("platform CA", "err", err) // certificates that are bound by key still work
+	}
+	organization, err := p.organization(r.TLS, roots, now)
+	if err != nil {
+		return caller{}, problem(http.StatusUnauthorized, reasonUnknownOrganization, err.Error())
+	}
+	return caller{organization, p, now}, nil
 }
 
 func callerOf(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) }
