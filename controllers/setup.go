@@ -148,7 +148,7 @@ func (s secretCalls) namespace(ctx context.Context, ns string) {
 // named calls the objects of a namespace that name Secrets.
 func (s secretCalls) named(ctx context.Context, ns string) {
 	s.all(ctx, ns, map[string]client.ObjectList{
-		"GridPlatform": &v1alpha1.GridPlatformList{}, "Organization": &v1alpha1.OrganizationList{}, "DeviceFleet": &v1alpha1.DeviceFleetList{},
+		"GridPlatform": &v1alpha1.GridPlatformList{}, "Organization": &v1alpha1.OrganizationList{}, "DeviceFleet": &v1alpha1.DeviceFleetList{}, "Dataset": &v1alpha1.DatasetList{},
 	})
 }
 

@@ -23,6 +23,11 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Dataset) (*compile.
 	if err := gather.ByName(ctx, r.Gather, s, "Organization", s.Organizations, names...); err != nil {
 		return nil, nil, err
 	}
+	if ref := o.Spec.Source.DSNSecretRef; ref != nil {
+		if err := r.Gather.Secret(ctx, s, o.Namespace, ref.Name); err != nil {
+			return nil, nil, err
+		}
+	}
 	return s, problems, r.all(ctx, s)
 }
 

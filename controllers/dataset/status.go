@@ -11,6 +11,6 @@ import (
 func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Dataset, plan compile.DatasetPlan, problems compile.Problems) {
 	enforcement, available, fully := r.Enforced(s, kit.Key(kind, o), o)
 	r.Common(s, o, problems, status.Facts{Named: []status.Named{available}, Informative: []status.Named{fully},
-		Claims: []v1alpha1.Claim{{Kind: compile.ClaimTable, Value: compile.Table(o)}}, ReadyMessage: "the dataset is in the sharing list"})
+		Claims: []v1alpha1.Claim{{Kind: compile.ClaimTable, Value: compile.TableClaim(o)}}, ReadyMessage: "the dataset is in the sharing list"})
 	o.Status.Enforcement = enforcement
 }

@@ -15,7 +15,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).WithOptions(kit.Workers()).For(&v1alpha1.Dataset{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Dataset{}, r.ToAll(&v1alpha1.DatasetList{}, func(to, from client.Object) bool {
-			return to.GetUID() != from.GetUID() && compile.Table(to.(*v1alpha1.Dataset)) == compile.Table(from.(*v1alpha1.Dataset))
+			return to.GetUID() != from.GetUID() && compile.TableClaim(to.(*v1alpha1.Dataset)) == compile.TableClaim(from.(*v1alpha1.Dataset))
 		}), kit.SpecChanged()).
 		Watches(&v1alpha1.Dataset{}, r.Rivals(&v1alpha1.Dataset{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DatasetList{}, nil), kit.LabelsChanged()).

@@ -66,10 +66,6 @@ func checkAgreementServed(c *problems, o *v1alpha1.DataSharingAgreement) {
 		"spec.hours": o.Spec.Hours != nil, "spec.breakGlass": o.Spec.BreakGlass != nil, "spec.caseCondition": o.Spec.CaseCondition != nil,
 		"spec.aggregates": o.Spec.Aggregates != nil, "spec.caseNumber": o.Spec.CaseNumber != "",
 	}
-	for i, d := range o.Spec.Datasets {
-		unserved[fmt.Sprintf("spec.datasets[%d].rows.grids", i)] = d.Rows != nil && len(d.Rows.Grids) > 0
-		unserved[fmt.Sprintf("spec.datasets[%d].rows.roster", i)] = d.Rows != nil && d.Rows.Roster != nil && *d.Rows.Roster
-	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not enforced by this version; leave it out")
@@ -98,7 +94,9 @@ func agreementDatasets(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreemen
 		}
 		if want.Rows != nil {
 			for j, r := range want.Rows.Requirements {
-				if fieldOf(d, r.Column) == nil {
+				if f := fieldOf(d, r.Column); f != nil {
+					checkRequirement(c, fmt.Sprintf("%s.rows.requirements[%d]", at, j), r, f)
+				} else {
 					c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonFieldNotFound, fmt.Sprintf("%s.rows.requirements[%d].column", at, j),
 						"Dataset "+want.Name+" has no field "+r.Column+"; write one of "+strings.Join(fieldNames(d), ", "))
 				}
@@ -231,6 +229,8 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 	for _, p := range o.Spec.Purposes {
 		g.Purposes = append(g.Purposes, string(p))
 	}
+	narrow(c, fmt.Sprintf("spec.datasets[%d].rows", i), want.Rows, d, &g.Rows)
+	g.ConsentScope = consentScope(c, fmt.Sprintf("spec.datasets[%d].name", i), o, d)
 	for _, name := range want.Fields {
 		g.Fields[name] = mask(want, name)
 		if f := fieldOf(d, name); f == nil || f.Personal != v1alpha1.PersonalNone {
@@ -300,10 +300,7 @@ func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, co
 			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonCommunityNotFound, field+".communitySelector", "selects no Community")
 		}
 	}
-	for i, r := range want.Requirements {
-		if r.Operator == v1alpha1.RowAtLeast || r.Operator == v1alpha1.RowAtMost {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, fmt.Sprintf("%s.requirements[%d].operator", field, i), string(r.Operator)+" is not served by this version; use In, NotIn, Exists or DoesNotExist")
-		}
+	for _, r := range want.Requirements {
 		out.Requirements = append(out.Requirements, contract.Requirement{Field: r.Column, Operator: string(r.Operator), Values: r.Values})
 	}
 	return out

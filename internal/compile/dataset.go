@@ -3,8 +3,6 @@ package compile
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -23,19 +21,13 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 		organization(&c, s, "spec.writer.name", o.Spec.Writer.Name)
 	}
 	checkSource(&c, o)
-	table := Table(o)
+	source, _ := datasetSource(&c, s, o)
 	doc := contract.Dataset{
 		Provider: o.Spec.Provider.Name, Sharing: string(o.Spec.Sharing), Category: string(o.Spec.Category),
 		Fields: map[string]contract.DatasetField{},
-		Source: contract.Source{
-			Schema: contract.DatabaseSchemaDatasets, Table: table, KeyColumn: o.Spec.KeyColumn,
-			DivisionColumn: o.Spec.DivisionColumn, SubjectColumn: o.Spec.SubjectColumn,
-		},
+		Source: source,
 	}
 	checkTable(&c, s, o)
-	if doc.Source.KeyColumn == "" {
-		doc.Source.KeyColumn = "id"
-	}
 	if k := o.Spec.Consent; k != nil && (k.Required == nil || *k.Required) {
 		if doc.ConsentScope = k.Scope; doc.ConsentScope == "" {
 			doc.ConsentScope = o.Name
@@ -62,9 +54,10 @@ func Table(o *v1alpha1.Dataset) string {
 // is masked, so a second dataset over the same rows would be a way around both.
 func checkTable(c *problems, s *Snapshot, o *v1alpha1.Dataset) {
 	var rivals []*v1alpha1.Dataset
+	claim := TableClaim(o)
 	for _, list := range s.Datasets {
 		for _, other := range list {
-			if Table(other) == Table(o) {
+			if claim != "" && TableClaim(other) == claim {
 				rivals = append(rivals, other)
 			}
 		}
@@ -72,7 +65,7 @@ func checkTable(c *problems, s *Snapshot, o *v1alpha1.Dataset) {
 	if len(rivals) == 0 {
 		return
 	}
-	if first := winner(rivals, ClaimTable, Table(o)); first.Namespace != o.Namespace || first.Name != o.Name {
+	if first := winner(rivals, ClaimTable, claim); first.Namespace != o.Namespace || first.Name != o.Name {
 		c.waiting(v1alpha1.ConditionAccepted, v1alpha1.ReasonWriterClaimed, "spec.source.table",
 			fmt.Sprintf("%s is read by Dataset %s/%s already; one item has one dataset (一数一源), put your data into a table of its own", Table(o), first.Namespace, first.Name))
 	}
@@ -87,25 +80,16 @@ func organization(c *problems, s *Snapshot, field, name string) *v1alpha1.Organi
 	return o
 }
 
-// checkSource refuses what this version cannot read, and rows that no scope would bind.
+// checkSource refuses what the gateway may not read, and rows that no scope would bind.
 func checkSource(c *problems, o *v1alpha1.Dataset) {
-	unserved := map[string]bool{
-		"spec.source.type":         o.Spec.Source.Type != v1alpha1.SourceTable,
-		"spec.source.dsnSecretRef": o.Spec.Source.DSNSecretRef != nil,
-		"spec.source.schema":       o.Spec.Source.Schema != "" && o.Spec.Source.Schema != contract.DatabaseSchemaDatasets,
+	source := &o.Spec.Source
+	if source.Schema != "" && source.Schema != contract.DatabaseSchemaDatasets && source.DSNSecretRef == nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.source.schema",
+			"the gateway reads the schema "+contract.DatabaseSchemaDatasets+" of the platform's PostgreSQL and no other; put the table there, or name a PostgreSQL of your own in dsnSecretRef")
 	}
-	for _, field := range slices.Sorted(maps.Keys(unserved)) {
-		if unserved[field] {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field,
-				"is not served by this version; use a table in the schema "+contract.DatabaseSchemaDatasets+" of the platform's own PostgreSQL")
-		}
-	}
-	if o.Spec.DivisionColumn == "" {
-		message := "is empty; name the column that holds the 12-digit division code, by which rows are scoped"
-		if o.Spec.CommunityColumn != "" {
-			message = "is empty; communityColumn is not served by this version, " + message[len("is empty; "):]
-		}
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn", message)
+	if ownSources[source.Type] == nil && o.Spec.DivisionColumn == "" && o.Spec.CommunityColumn == "" {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn",
+			"is empty; name the column that holds the 12-digit division code, or in communityColumn the one with the Community's name, by which rows are scoped")
 	}
 	for i, f := range o.Spec.Fields {
 		if cmp.Or(f.Column, f.Name) == o.Spec.SubjectColumn && f.Personal == v1alpha1.PersonalNone {

@@ -227,7 +227,7 @@ type Requirement struct {
 // policy of a bundle refuses at a gateway that enforces less than the bundle relies on (reason "GatewayOutdated"): a limit that an
 // older gateway does not know would else be no limit while a platform is upgraded. Raise it, here and in access.rego, with each such
 // part.
-const ContractVersion = 2
+const ContractVersion = 3
 
 // DecisionInput is the `input` of policies/access. All that a decision rests on beside the bundle is in it, so whoever has input and
 // bundle can make the decision again. What is not known is left out.

@@ -218,6 +218,12 @@ func (p *Platform) placeholders() {
 					"secret": []byte("whsec_" + base64.StdEncoding.EncodeToString([]byte(placeholder+"PLACEHOLDERPLACEHOLDER"))),
 				})
 			}
+		case *v1alpha1.Dataset:
+			if ref := o.Spec.Source.DSNSecretRef; ref != nil {
+				stand(o.Namespace, ref.Name, notInFiles+"; the connection string of Dataset "+o.Name+" is a placeholder", map[string][]byte{
+					cmp.Or(ref.Key, "dsn"): []byte("postgres://placeholder:" + placeholder + "@database.invalid/" + contract.DatabaseName),
+				})
+			}
 		case *v1alpha1.EdgeNode:
 			note("Secret %s/%s: the one-time token is made by the operator; a placeholder here", o.Namespace, compile.EdgeTokenName(o.Name))
 		case *v1alpha1.DeviceFleet:

@@ -182,6 +182,8 @@ not_ended(candidate) if input.now < candidate.notAfter
 #   right for a list of place names and wrong for anything about people or for an agreement that names communities.
 scope_enforceable if dataset.source.divisionColumn != ""
 
+scope_enforceable if dataset.source.communityColumn != ""
+
 scope_enforceable if {
 	not personal
 	object.get(dataset.source, "subjectColumn", "") == ""
@@ -193,7 +195,7 @@ scope_enforceable if {
 # description: |
 #   Rows, masks and consent are enforced by the gateway, in the query. One that is older than this bundle would not know a limit and
 #   so not keep it. The number is contract.ContractVersion; a gateway from before there was one gives none.
-enforced if input.contract >= 2
+enforced if input.contract >= 3
 
 # METADATA
 # title: The gateway is older than the policy

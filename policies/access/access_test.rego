@@ -48,10 +48,10 @@ grants := {
 
 ask := {
 	"dataset": "elders", "consumer": "town", "agreement": "a6", "fields": ["community", "phone"],
-	"purpose": "Visits", "person": {"subject": "p-1", "roles": ["GridWorker"]}, "contract": 2, "now": 150,
+	"purpose": "Visits", "person": {"subject": "p-1", "roles": ["GridWorker"]}, "contract": 3, "now": 150,
 }
 
-place := {"dataset": "places", "consumer": "town", "purpose": "MasterData", "contract": 2, "now": 150}
+place := {"dataset": "places", "consumer": "town", "purpose": "MasterData", "contract": 3, "now": 150}
 
 decide(request, table) := decision if {
 	decision := access.decision with input as request
@@ -101,8 +101,8 @@ test_unconditional_still_needs_an_agreement if refuse(object.union(place, {"cons
 
 test_older_gateway_gives_nothing if {
 	refuse(object.remove(ask, ["contract"]), grants, ["GatewayOutdated"])
-	refuse(object.union(ask, {"contract": 1}), grants, ["GatewayOutdated"])
-	decide(object.union(ask, {"contract": 3}), grants).allow
+	refuse(object.union(ask, {"contract": 2}), grants, ["GatewayOutdated"])
+	decide(object.union(ask, {"contract": 4}), grants).allow
 }
 
 test_one_role_of_several_is_enough if {
@@ -125,7 +125,7 @@ test_agreement_of_another_consumer_cannot_be_named if {
 }
 
 test_sharing_none if {
-	request := {"dataset": "secrets", "consumer": "town", "purpose": "MasterData", "contract": 2, "now": 150}
+	request := {"dataset": "secrets", "consumer": "town", "purpose": "MasterData", "contract": 3, "now": 150}
 	refuse(request, grants, ["SharingNone"])
 }
 

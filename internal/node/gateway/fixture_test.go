@@ -179,7 +179,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.logDir = filepath.Join(dir, "log")
-	w.config = contract.GatewayConfig{TLS: w.ca.Files(w.t, w.ca.Server(w.t)), Database: w.config.Database, LogDir: w.logDir, PseudonymKeyFile: key}
+	w.config = contract.GatewayConfig{TLS: w.ca.Files(w.t, w.ca.Server(w.t)), Database: w.config.Database, SourceDir: w.config.SourceDir, LogDir: w.logDir, PseudonymKeyFile: key}
 	w.open()
 }
 

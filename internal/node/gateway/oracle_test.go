@@ -75,7 +75,7 @@ func oracle(a contract.Access, in contract.DecisionInput) oracleAnswer {
 			personal = true
 		}
 	}
-	if in.Contract < 2 || len(out) == 0 || g.CaseNumberRequired && (in.Case == nil || in.Case.Number == "") {
+	if in.Contract < 3 || len(out) == 0 || g.CaseNumberRequired && (in.Case == nil || in.Case.Number == "") {
 		return oracleAnswer{}
 	}
 	if personal || g.PersonRequired {
@@ -161,7 +161,7 @@ func randomInput(r *rand.Rand) contract.DecisionInput {
 	in := contract.DecisionInput{
 		Dataset: pick(r, "d1", "d2", "d3", "d1", "d2", "nothing"), Consumer: pick(r, "town", "town", "health", "property"),
 		Agreement: pick(r, "", "", "a0", "a1", "a2", "zz"), Purpose: pick(r, "HomeVisits", "Statistics", "PublicSafety", ""),
-		Contract: pick(r, 2, 2, 2, 2, 2, 2, 2, 3, 0, 1), Case: pick(r, nil, &contract.CaseFact{}, &contract.CaseFact{Number: "C-1"}), Now: pick[int64](r, 50, 99, 100, 149, 150, 250, 299, 300, 1000),
+		Contract: pick(r, 3, 3, 3, 3, 3, 3, 3, 4, 0, 2), Case: pick(r, nil, &contract.CaseFact{}, &contract.CaseFact{Number: "C-1"}), Now: pick[int64](r, 50, 99, 100, 149, 150, 250, 299, 300, 1000),
 	}
 	if r.IntN(2) == 0 {
 		in.Fields = slices.Compact(slices.Sorted(slices.Values(some(r, append(randomFields, "gone")...))))

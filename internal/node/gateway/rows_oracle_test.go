@@ -256,7 +256,7 @@ func insertFacts(t *testing.T, conn *pgx.Conn, r *rand.Rand, table string, n int
 		f := fact{
 			id: i, division: maybe(r, pick(r, "410702001001", "410702001099", "410703001001", "410702002001", "410800001001", "999999999999")),
 			community: maybe(r, pick(r, "jinghu", "east", "o'hara", "老街", "gone")), grid: maybe(r, pick(r, "g1", "g2", "g'3")),
-			compound: maybe(r, pick(r, "garden", "花园", "a/b")), subject: maybe(r, fmt.Sprintf("s%d", r.IntN(12))), values: map[string]*string{},
+			compound: maybe(r, pick(r, "garden", "花园", "a/b")), subject: maybe(r, fmt.Sprintf("s%d", r.IntN(30))), values: map[string]*string{},
 		}
 		args := []any{f.id, f.division, f.community, f.grid, f.compound, f.subject}
 		for _, name := range names {
@@ -281,7 +281,7 @@ func insertGiven(t *testing.T, exec func(string, ...any), r *rand.Rand, prefix s
 	t.Helper()
 	hours := func(n int) time.Time { return now.Add(time.Duration(n) * time.Hour).UTC().Truncate(time.Second) }
 	for range 60 {
-		g := given{subject: fmt.Sprintf("s%d", r.IntN(12)), scope: prefix + pick(r, "care", "heat'"), purposes: some(r, "HomeVisits", "Statistics"), from: hours(pick(r, -48, -24, -1, 1, 24))}
+		g := given{subject: fmt.Sprintf("s%d", r.IntN(30)), scope: prefix + pick(r, "care", "heat'"), purposes: append(some(r, "Statistics"), pick(r, "HomeVisits", "HomeVisits", "Research")), from: hours(pick(r, -48, -24, -1, 1, 24))}
 		g.withdrawn, g.expires = pick(r, nil, nil, new(time.Time)), pick(r, nil, nil, new(time.Time))
 		if g.withdrawn != nil {
 			*g.withdrawn = g.from.Add(time.Duration(pick(r, 1, 30, 100)) * time.Hour)
@@ -305,7 +305,7 @@ func randomQuestion(r *rand.Rand, prefix string) question {
 	q := question{
 		divisions: some(r, "41", "4107", "410702", "410703", "410702001099", "4108"), communities: pick(r, nil, nil, []string{"jinghu"}, []string{"east", "gone"}, []string{"o'hara", "老街"}),
 		organization: prefix + pick(r, "town", "health"), person: pick(r, "p1", "p'2", ""), roles: some(r, "GridWorker", "Doctor"),
-		purpose: pick(r, "HomeVisits", "Statistics", ""), hasDivision: true,
+		purpose: pick(r, "HomeVisits", "HomeVisits", "Statistics", ""), hasDivision: true,
 	}
 	switch r.IntN(4) {
 	case 0:
@@ -320,7 +320,7 @@ func randomQuestion(r *rand.Rand, prefix string) question {
 		q.compounds = some(r, "jinghu/garden", "east/花园", "o'hara/garden", "jinghu/a/b", "gone/garden")
 	}
 	q.roster = r.IntN(5) == 0
-	if r.IntN(3) == 0 {
+	if r.IntN(2) == 0 {
 		q.scopes = pick(r, []string{prefix + "care"}, []string{prefix + "heat'"}, []string{prefix + "care", prefix + "heat'"})
 	}
 	q.conditions = randomConditions(r, pick(r, 0, 1, 1, 2, 3))
