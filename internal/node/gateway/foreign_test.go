@@ -58,10 +58,7 @@ func TestForeignSource(t *testing.T) {
 		t.Errorf("filter: %d %.300s", r.status, r.raw)
 	}
 	// Without a vault nobody's consent can be looked up, so nothing is given.
-	g := w.bundle.Access.Grants["elders"]["town"]["a6"]
-	g.ConsentScope = "care"
-	w.bundle.Access.Grants["elders"]["town"]["a6"] = g
-	w.next()
+	w.regrant(func(g *contract.Grant) { g.ConsentScope = "care" })
 	if r := read(""); r.status != 503 || r.problem.Reasons[0] != reasonSourceUnavailable {
 		t.Errorf("without a vault: %d %.300s", r.status, r.raw)
 	}
