@@ -66,7 +66,6 @@ func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, er
 	cc.Host, cc.Port, cc.Database, cc.User, cc.Fallbacks = c.Host, uint16(c.Port), c.Name, c.User, nil
 	cc.ConnectTimeout = 5 * time.Second
 	cc.RuntimeParams = readOnlySession("dizuo-gateway")
-	cfg.AfterConnect = quietSession
 	cfg.MaxConns, cfg.MaxConnIdleTime, cfg.MaxConnLifetime = 8, 5*time.Minute, time.Hour
 	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		password, err := os.ReadFile(c.PasswordFile)
@@ -100,17 +99,6 @@ func readOnlySession(name string) map[string]string {
 		// A statement that fails is not written to the server's log with its parameters: they hold keys and values.
 		"log_parameter_max_length_on_error": "0",
 	}
-}
-
-// quietSession keeps parameters of statements out of the server's log, where the server lets the gateway ask for that; see
-// docs/guides/own-postgresql.md for one that does not.
-func quietSession(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, "SET log_parameter_max_length = 0")
-	var pg interface{ SQLState() string }
-	if errors.As(err, &pg) && pg.SQLState() == "42501" {
-		return nil
-	}
-	return err
 }
 
 // ping says whether the database answers.

@@ -65,7 +65,9 @@ func TestRegistryIsWrittenDown(t *testing.T) {
 		}
 		return out
 	}
-	fleet := func(devices map[string]contract.Device) contract.Fleet { return contract.Fleet{Profile: "smoke", Devices: devices} }
+	fleet := func(devices map[string]contract.Device) contract.Fleet {
+		return contract.Fleet{Profile: "smoke", Devices: devices}
+	}
 	a := fleet(map[string]contract.Device{"d1": {Community: "jinghu", Grid: "g1"}, "d2": {Community: "jinghu"}, "stored": {}, "home": {Community: "jinghu", Household: "h-12345678"}})
 	for i, step := range []struct {
 		fleets map[string]contract.Fleet
@@ -91,5 +93,16 @@ func TestRegistryIsWrittenDown(t *testing.T) {
 	}
 	if done, err := r.write(t.Context(), &intake.Bundle{Fleets: map[string]contract.Fleet{}}); done || err != nil {
 		t.Errorf("while another replica writes: done %t, %v", done, err)
+	}
+}
+
+// Parameters of the gateway's statements do not reach the server's log.
+func TestGatewayKeepsParametersOutOfTheLog(t *testing.T) {
+	_, owner := database(t)
+	gateway := owner
+	gateway.User = contract.DatabaseUserGateway
+	var length string
+	if err := poolOf(t, gateway).QueryRow(t.Context(), "SHOW log_parameter_max_length").Scan(&length); err != nil || length != "0" {
+		t.Errorf("log_parameter_max_length is %q, %v", length, err)
 	}
 }
