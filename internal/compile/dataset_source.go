@@ -35,6 +35,10 @@ func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contra
 		source.Type, source.Schema, source.Table = string(spec.Source.Type), "", ""
 		source.CommunityColumn, source.GridColumn = cmp.Or(source.CommunityColumn, "community"), cmp.Or(source.GridColumn, "grid")
 		checkOwnColumns(c, o, source, columns)
+		if !mayOfferOwn(s, o.Namespace) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.source.type",
+				string(spec.Source.Type)+" is the platform's own data, which a namespace of role Provider cannot offer; county IT writes such a Dataset")
+		}
 		return source, nil
 	}
 	if ref := spec.Source.DSNSecretRef; ref != nil {
@@ -42,6 +46,14 @@ func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contra
 		dsn = sourceDSN(c, s, o.Namespace, *ref)
 	}
 	return source, dsn
+}
+
+// mayOfferOwn says whether datasets of a namespace may read what is the platform's own: those of the platform and of counties. Else whoever
+// may write a Dataset would provide it to himself.
+func mayOfferOwn(s *Snapshot, namespace string) bool {
+	return namespace == s.Platform.Namespace || slices.ContainsFunc(s.Platform.Spec.Members, func(m v1alpha1.Member) bool {
+		return m.Namespace == namespace && m.Role == v1alpha1.MemberCounty
+	})
 }
 
 // checkOwnColumns holds the columns of a dataset against the view.
