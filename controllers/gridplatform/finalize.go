@@ -23,7 +23,7 @@ func (r *Reconciler) finalize(ctx context.Context, o *v1alpha1.GridPlatform) err
 		}
 	}
 	return r.Finalize(ctx, kind, withoutBundle(o), func(e v1alpha1.InventoryEntry) bool {
-		return retain && ((e.Kind == "Secret" && e.Name != compile.SecretWebhooks) || holdsData(e))
+		return retain && ((e.Kind == "Secret" && e.Name != compile.SecretWebhooks && e.Name != compile.SecretSources) || holdsData(e))
 	})
 }
 

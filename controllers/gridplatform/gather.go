@@ -97,6 +97,27 @@ func (r *Reconciler) clouds(ctx context.Context, s *compile.Snapshot) (bool, err
 	return false, nil
 }
 
+// sources reads the datasets that are in databases of their providers, with the connection strings.
+func (r *Reconciler) sources(ctx context.Context, s *compile.Snapshot) error {
+	for _, ns := range r.members(ctx, s, "Dataset") {
+		var list v1alpha1.DatasetList
+		if err := r.Client.List(ctx, &list, client.InNamespace(ns), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("datasets of namespace %s: %w", ns, err)
+		}
+		for i := range list.Items {
+			o := &list.Items[i]
+			if o.Spec.Source.DSNSecretRef == nil || !o.DeletionTimestamp.IsZero() {
+				continue
+			}
+			s.Datasets.Add(o)
+			if err := r.Gather.Secret(ctx, s, o.Namespace, o.Spec.Source.DSNSecretRef.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {
 	for _, ns := range r.members(ctx, s, "EdgeNode") { // whether there is one opens the door for them
 		var list v1alpha1.EdgeNodeList
@@ -121,6 +142,9 @@ func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {
 				}
 			}
 		}
+	}
+	if err := r.sources(ctx, s); err != nil {
+		return err
 	}
 	var names []string
 	for name := range s.Catalog.Scenarios {

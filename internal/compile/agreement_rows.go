@@ -2,10 +2,8 @@ package compile
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
@@ -42,13 +40,15 @@ func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, co
 	}
 	out.Grids = want.Grids
 	out.Roster = isTrue(want.Roster)
-	if d.Spec.GridColumn == "" && (len(out.Grids) > 0 || out.Roster) {
+	if d.Spec.GridColumn == "" && ownSources[d.Spec.Source.Type] == nil && (len(out.Grids) > 0 || out.Roster) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
 			"names grids or the roster, and Dataset "+d.Name+" has no gridColumn; name the column of the Dataset, or take them out")
 	}
 	out.Compounds = compounds(c, field, consumer, d)
 	for i, r := range want.Requirements {
-		checkOrdered(c, fmt.Sprintf("%s.requirements[%d]", field, i), r, fieldOf(d, r.Column))
+		if f := fieldOf(d, r.Column); f != nil {
+			checkRequirement(c, fmt.Sprintf("%s.requirements[%d]", field, i), r, f)
+		}
 		out.Requirements = append(out.Requirements, contract.Requirement{Field: r.Column, Operator: string(r.Operator), Values: r.Values})
 	}
 	return out
@@ -104,33 +104,3 @@ func compounds(c *problems, field string, consumer *v1alpha1.Organization, d *v1
 	slices.Sort(out)
 	return out
 }
-
-// checkOrdered checks that AtLeast and AtMost compare what has an order, with a value of the field's type.
-func checkOrdered(c *problems, field string, r v1alpha1.RowRequirement, f *v1alpha1.DatasetField) {
-	if f == nil || (r.Operator != v1alpha1.RowAtLeast && r.Operator != v1alpha1.RowAtMost) {
-		return
-	}
-	if len(r.Values) != 1 || !ordered(f.Type, r.Values[0]) {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".values", fmt.Sprintf(
-			"%s compares %s, of type %s, with what is none; write one number, date (2026-01-31) or time (2026-01-31T00:00:00+08:00) of a field of that type", r.Operator, r.Column, f.Type))
-	}
-}
-
-// ordered reports whether a text is a value of a type that has an order.
-func ordered(t v1alpha1.DatasetFieldType, text string) bool {
-	var err error
-	switch t {
-	case v1alpha1.DatasetNumber, v1alpha1.DatasetInteger:
-		return number.MatchString(text)
-	case v1alpha1.DatasetDate:
-		_, err = time.Parse(time.DateOnly, text)
-	case v1alpha1.DatasetTime:
-		_, err = time.Parse(time.RFC3339, text)
-	default:
-		return false
-	}
-	return err == nil
-}
-
-// number is a decimal number: no infinity, no hexadecimal.
-var number = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?$`)

@@ -31,7 +31,7 @@ func Dataset(s *Snapshot, o *v1alpha1.Dataset) (DatasetPlan, Problems) {
 		Fields: map[string]contract.DatasetField{}, ConsentScope: ConsentScope(o),
 		Freshness: freshness(o), Quality: quality(o),
 	}}
-	plan.Document.Source, plan.DSN = source(&c, s, o)
+	plan.Document.Source, _ = datasetSource(&c, s, o)
 	checkColumns(&c, o)
 	checkOneSource(&c, s, o, "spec.itemCode", ClaimItem, v1alpha1.ReasonItemClaimed, ItemClaim, "is the item of")
 	if mayOffer(s, o) {
@@ -129,27 +129,6 @@ func organization(c *problems, s *Snapshot, field, name string) *v1alpha1.Organi
 	return o
 }
 
-// source gives where the records are, and the connection string where that is not the platform's own database.
-func source(c *problems, s *Snapshot, o *v1alpha1.Dataset) (contract.Source, []byte) {
-	out := contract.Source{
-		Schema: cmp.Or(o.Spec.Source.Schema, contract.DatabaseSchemaDatasets), Table: o.Table(), KeyColumn: o.Key(),
-		CommunityColumn: o.Spec.CommunityColumn, DivisionColumn: o.Spec.DivisionColumn, GridColumn: o.Spec.GridColumn, CompoundColumn: o.Spec.CompoundColumn,
-		SubjectColumn: o.Spec.SubjectColumn,
-	}
-	if out.DivisionColumn != "" {
-		out.CommunityColumn = "" // one binds the rows, and the code is in every table of ours
-	}
-	if t := o.Spec.Source.Type; t != "" && t != v1alpha1.SourceTable {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.source.type", "is not served by this version; use a table")
-	}
-	if ref := o.Spec.Source.DSNSecretRef; ref != nil {
-		out.DSN = o.Name
-		return out, secretValue(c, s, o.Namespace, ref.Name, cmp.Or(ref.Key, v1alpha1.SecretKeyDSN), "spec.source.dsnSecretRef")
-	}
-	checkSchema(c, s, o, out.Schema)
-	return out, nil
-}
-
 // checkSchema refuses tables of the platform's database that the namespace may not offer: the gateway can read all of schema datasets, and
 // else any member could name itself the provider of another's table.
 func checkSchema(c *problems, s *Snapshot, o *v1alpha1.Dataset, schema string) {
@@ -217,7 +196,7 @@ func schemasOf(p *v1alpha1.GridPlatform, namespace string) []string {
 
 // checkColumns refuses rows that no scope would bind, and consent that cannot be looked up.
 func checkColumns(c *problems, o *v1alpha1.Dataset) {
-	if o.Spec.DivisionColumn == "" && o.Spec.CommunityColumn == "" {
+	if ownSources[o.Spec.Source.Type] == nil && o.Spec.DivisionColumn == "" && o.Spec.CommunityColumn == "" {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn",
 			"is empty; name the column that holds the 12-digit division code, or in communityColumn the one with the Community's name, by which rows are scoped")
 	}

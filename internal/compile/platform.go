@@ -44,6 +44,8 @@ type PlatformPlan struct {
 	Secrets []GeneratedSecret
 	// WebhookSecrets by organisation.
 	WebhookSecrets map[string][]byte
+	// SourceDSNs are connection strings of providers' databases, by dataset.
+	SourceDSNs map[string][]byte
 	// TrustPEM are the public keys whose bundles nodes take; empty until cert-manager has issued the signing key.
 	TrustPEM []byte
 }
@@ -78,6 +80,7 @@ const (
 	SecretCallout   = "dizuo-auth-callout"
 	SecretPseudonym = "dizuo-pseudonym"
 	SecretWebhooks  = "dizuo-webhooks"
+	SecretSources   = "dizuo-sources"
 	SecretSigning   = "dizuo-bundle-signing"
 	SecretOperator  = "dizuo-operator-tls"
 	SecretBrokerTLS = "dizuo-broker-tls"
@@ -170,6 +173,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 		return 1
 	})
 	webhookSecrets(s, &plan)
+	plan.SourceDSNs = sourceDSNs(s)
 	plan.TrustPEM = trust(&c, s)
 	return plan, c.list
 }

@@ -221,7 +221,7 @@ func (p *Platform) placeholders() {
 		case *v1alpha1.Dataset:
 			if ref := o.Spec.Source.DSNSecretRef; ref != nil {
 				stand(o.Namespace, ref.Name, notInFiles+"; the connection string of Dataset "+o.Name+" is a placeholder", map[string][]byte{
-					ref.Key: []byte("postgres://placeholder:" + placeholder + "@database.invalid/" + contract.DatabaseName),
+					cmp.Or(ref.Key, "dsn"): []byte("postgres://placeholder:" + placeholder + "@database.invalid/" + contract.DatabaseName),
 				})
 			}
 		case *v1alpha1.EdgeNode:

@@ -19,6 +19,9 @@ func (p platform) gateway() []Object {
 		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway", "dizuo-gateway-tls"),
 		PseudonymKeyFile: secretsDir + "/pseudonym/key",
 	}
+	if len(p.SourceDSNs) > 0 {
+		config.Gateway.SourceDir = secretsDir + "/sources"
+	}
 	cm, text := p.configMap(config)
 	certs := []string{"dizuo-gateway-tls", roleSecret(contract.UserGateway)}
 	c := probed(p.container("gateway", []string{"gateway", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentGateway, "64Mi")).
@@ -30,6 +33,10 @@ func (p platform) gateway() []Object {
 	caVolumes, caMounts := caVolume(p.Database.Serves)
 	volumes = append(volumes, caVolumes...)
 	c.WithVolumeMounts(caMounts...)
+	if len(p.SourceDSNs) > 0 {
+		c.WithVolumeMounts(mount("sources", secretsDir+"/sources"))
+		volumes = append(volumes, secretVolume("sources", compile.SecretSources))
+	}
 	s := p.Spec.Gateway
 	return []Object{
 		cm,

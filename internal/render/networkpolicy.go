@@ -51,7 +51,7 @@ func (p platform) networkPolicies() []Object {
 		p.networkPolicy("broker", inBroker, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
-		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, append(p.toIssuers(), broker, db)...),
+		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, append(append(p.toIssuers(), p.toSources()...), broker, db)...),
 	)
 	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}
 	if p.Database.To != nil {
@@ -78,6 +78,18 @@ func (p platform) toDatabase(d compile.Database) *egress {
 		return to(cnpgPeer(), portDB)
 	}
 	return to(peer("postgres"), portDB)
+}
+
+// toSources allows the databases of providers, by their port alone, for their addresses are not known.
+func (p platform) toSources() []*egress {
+	if len(p.SourceDSNs) == 0 {
+		return nil
+	}
+	rule := netac.NetworkPolicyEgressRule()
+	for _, port := range compile.SourcePorts(p.SourceDSNs) {
+		rule.WithPorts(tcp(port))
+	}
+	return []*egress{rule}
 }
 
 func cnpgPeer() *netac.NetworkPolicyPeerApplyConfiguration {

@@ -43,6 +43,9 @@ func (p platform) secrets() []Object {
 			WithAnnotations(map[string]string{AnnotationCreateOnly: "true"}).WithData(maps.Clone(s.Data)))
 	}
 	out = append(out, corev1ac.Secret(compile.SecretWebhooks, p.Namespace).WithLabels(labels(p.owner, "grid")).WithData(maps.Clone(p.WebhookSecrets)))
+	if len(p.SourceDSNs) > 0 {
+		out = append(out, corev1ac.Secret(compile.SecretSources, p.Namespace).WithLabels(labels(p.owner, "gateway")).WithData(maps.Clone(p.SourceDSNs)))
+	}
 	return append(out, corev1ac.ConfigMap(nameTrust, p.Namespace).WithLabels(labels(p.owner, "")).WithData(map[string]string{"trust.pem": string(p.TrustPEM)}))
 }
 

@@ -16,8 +16,7 @@ import (
 
 // Reasons of aggregates beside those of the policy.
 const (
-	reasonInvalidCondition = "InvalidCondition"
-	reasonTooManyGroups    = "TooManyGroups"
+	reasonTooManyGroups = "TooManyGroups"
 )
 
 var errTooManyGroups = errors.New("the table of this agreement has too many groups: agree on fewer dimensions, or on coarser masks")
@@ -70,7 +69,7 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 	r := &reading{caller: callerOf(ctx), limit: maxGroups}
 	where, err := conditions(in.Where)
 	if err != nil {
-		return nil, problem(http.StatusBadRequest, reasonInvalidCondition, err.Error())
+		return nil, problem(http.StatusBadRequest, reasonInvalidFilter, err.Error())
 	}
 	r.in.Aggregate = &contract.AggregateRequest{By: fieldsOf(in.By), Sum: fieldsOf(in.Sum)}
 	r.in.Filter = where

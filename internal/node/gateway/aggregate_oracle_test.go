@@ -42,13 +42,13 @@ func (o oracleTable) with(cell [2]string, n int) oracleTable {
 	return oracleTable{o.a, o.b, count}
 }
 
-type question struct {
+type tableQuestion struct {
 	by    []string
 	where []contract.Requirement
 }
 
 // questions gives every one: each way to group, under each choice of values.
-func (o oracleTable) questions() []question {
+func (o oracleTable) questions() []tableQuestion {
 	choices := func(field string, values []string) (out [][]contract.Requirement) {
 		out = append(out, nil)
 		for set := 1; set < 1<<len(values); set++ {
@@ -62,11 +62,11 @@ func (o oracleTable) questions() []question {
 		}
 		return out
 	}
-	var out []question
+	var out []tableQuestion
 	for _, by := range [][]string{nil, {"a"}, {"b"}, {"a", "b"}} {
 		for _, wa := range choices("a", o.a) {
 			for _, wb := range choices("b", o.b) {
-				out = append(out, question{by, slices.Concat(wa, wb)})
+				out = append(out, tableQuestion{by, slices.Concat(wa, wb)})
 			}
 		}
 	}
@@ -336,7 +336,7 @@ func TestRounding(t *testing.T) {
 	} {
 		sum, _ := new(big.Rat).SetString(c.sum)
 		largest, _ := new(big.Rat).SetString(c.largest)
-		if got := decimal(roundSum(sum, largest)); string(got) != c.want {
+		if got := decimalOf(roundSum(sum, largest)); string(got) != c.want {
 			t.Errorf("sum %s, largest %s: %s, want %s", c.sum, c.largest, got, c.want)
 		}
 	}

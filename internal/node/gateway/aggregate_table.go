@@ -127,7 +127,7 @@ func readCell(values []*string, dimensions int) (cell, error) {
 			c.values[i] = *values[i]
 		}
 	}
-	count, largest, err := whole(values[dimensions], values[dimensions+1])
+	count, largest, err := wholeOf(values[dimensions], values[dimensions+1])
 	if err != nil {
 		return cell{}, err
 	}
@@ -143,7 +143,7 @@ func readSum(count, sum, most *string, largestCount int64) *cellSum {
 	if count == nil || sum == nil || most == nil {
 		return nil
 	}
-	n, _, err := whole(count, count)
+	n, _, err := wholeOf(count, count)
 	total, isNumber := new(big.Rat).SetString(*sum)
 	largest, isToo := new(big.Rat).SetString(*most)
 	if err != nil || !isNumber || !isToo {
@@ -152,7 +152,7 @@ func readSum(count, sum, most *string, largestCount int64) *cellSum {
 	return &cellSum{roundDown(n, largestCount), roundSum(total, largest)}
 }
 
-func whole(count, largest *string) (a, b int64, err error) {
+func wholeOf(count, largest *string) (a, b int64, err error) {
 	if count == nil || largest == nil {
 		return 0, 0, fmt.Errorf("a count is missing")
 	}
@@ -221,7 +221,7 @@ func (t *table) answer(by, sum []string, where []contract.Requirement) []Aggrega
 			if g.Sums == nil {
 				g.Sums = map[string]AggregateSum{}
 			}
-			g.Sums[sum[i]] = AggregateSum{decimal(s.sum), s.count}
+			g.Sums[sum[i]] = AggregateSum{decimalOf(s.sum), s.count}
 		}
 		out = append(out, g)
 	}
@@ -251,8 +251,8 @@ func (t *table) meets(c cell, where []contract.Requirement) bool {
 	return true
 }
 
-// decimal writes a number whose denominator divides a power of ten.
-func decimal(r *big.Rat) json.Number {
+// decimalOf writes a number whose denominator divides a power of ten.
+func decimalOf(r *big.Rat) json.Number {
 	digits, exact := r.FloatPrec()
 	if !exact {
 		digits = 20

@@ -142,8 +142,8 @@ func TestAggregateRefusals(t *testing.T) {
 		"purpose=Marketing":                         {"town", 403, "PurposeNotAllowed"},
 		"purpose=Statistics":                        {"health", 403, "AggregatesNotGranted"},
 		"purpose=Statistics&by=":                    {"property", 403, "NoAgreement"},
-		"purpose=Statistics&where=health:NotIn:bad": {"town", 400, "InvalidCondition"},
-		"purpose=Statistics&where=health":           {"town", 400, "InvalidCondition"},
+		"purpose=Statistics&where=health:NotIn:bad": {"town", 400, "InvalidFilter"},
+		"purpose=Statistics&where=health":           {"town", 400, "InvalidFilter"},
 	} {
 		r := w.aggregate(c.organization, query)
 		if r.status != c.status || strings.Join(r.problem.Reasons, ",") != c.reasons {

@@ -49,10 +49,8 @@ func (s *server) refuseDecided(ctx context.Context, r *reading) error {
 // failed ends a request that was allowed and could not be read.
 func (s *server) failed(ctx context.Context, r *reading, err error) error {
 	p := problem(http.StatusServiceUnavailable, reasonSourceUnavailable, "the dataset cannot be read now")
-	if own := aggregateProblem(err); own != nil {
+	if own := requestProblem(err); own != nil {
 		p = own
-	} else if errors.Is(err, errCursor) {
-		p = problem(http.StatusBadRequest, reasonInvalidCursor, err.Error())
 	} else {
 		s.slog.Error("read", "dataset", r.in.Dataset, "agreement", r.decision.Agreement, "request", r.id, "err", err)
 	}
@@ -63,6 +61,25 @@ func (s *server) failed(ctx context.Context, r *reading, err error) error {
 		return err
 	}
 	return p
+}
+
+// requestProblem gives the problem of what is wrong with the request, or with its moment, and not with the source; nil for others.
+func requestProblem(err error) *Problem {
+	if own := aggregateProblem(err); own != nil {
+		return own
+	}
+	var wrong filterError
+	switch {
+	case errors.Is(err, errCursor):
+		return problem(http.StatusBadRequest, reasonInvalidCursor, err.Error())
+	case errors.As(err, &wrong):
+		return problem(http.StatusBadRequest, reasonInvalidFilter, wrong.Error())
+	case errors.Is(err, errBusy):
+		p := problem(http.StatusServiceUnavailable, reasonSourceBusy, err.Error())
+		p.retryAfter = 5 * time.Second
+		return p
+	}
+	return nil
 }
 
 func masked(fields map[string]contract.Mask) map[string]string {

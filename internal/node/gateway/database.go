@@ -1,13 +1,13 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +48,14 @@ type page struct {
 	next *position
 }
 
+// row is a record with what is known of it.
+type row struct {
+	record json.RawMessage
+	// subject is the pseudonym of the person that it is about, or in a foreign source the provider's key; nil where it is about nobody.
+	subject *string
+	at      position
+}
+
 // openDatabase prepares a pool; connections are made when they are needed. Password and CA are read again for each.
 func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, error) {
 	cfg, err := pgxpool.ParseConfig("sslmode=disable") // TLS is set below, always; the environment is overridden field by field
@@ -57,11 +65,7 @@ func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, er
 	cc := cfg.ConnConfig
 	cc.Host, cc.Port, cc.Database, cc.User, cc.Fallbacks = c.Host, uint16(c.Port), c.Name, c.User, nil
 	cc.ConnectTimeout = 5 * time.Second
-	cc.RuntimeParams = map[string]string{
-		"application_name": "dizuo-gateway", "default_transaction_read_only": "on", "search_path": "pg_catalog", "timezone": "UTC",
-		"statement_timeout":                   fmt.Sprint(statementTimeout.Milliseconds()),
-		"idle_in_transaction_session_timeout": fmt.Sprint(2 * statementTimeout.Milliseconds()),
-	}
+	cc.RuntimeParams = readOnlySession("dizuo-gateway")
 	cfg.MaxConns, cfg.MaxConnIdleTime, cfg.MaxConnLifetime = 8, 5*time.Minute, time.Hour
 	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		password, err := os.ReadFile(c.PasswordFile)
@@ -85,6 +89,18 @@ func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, er
 
 func (d *database) close() { d.pool.Close() }
 
+// readOnlySession gives the settings of a session that reads.
+func readOnlySession(name string) map[string]string {
+	return map[string]string{
+		"application_name": name, "default_transaction_read_only": "on", "search_path": "pg_catalog", "timezone": "UTC", "client_encoding": "UTF8",
+		"statement_timeout":                   fmt.Sprint(statementTimeout.Milliseconds()),
+		"lock_timeout":                        fmt.Sprint(statementTimeout.Milliseconds()),
+		"idle_in_transaction_session_timeout": fmt.Sprint(2 * statementTimeout.Milliseconds()),
+		// A statement that fails is not written to the server's log with its parameters: they hold keys and values.
+		"log_parameter_max_length_on_error": "0",
+	}
+}
+
 // ping says whether the database answers.
 func (d *database) ping(ctx context.Context) error {
 	if err := d.pool.Ping(ctx); err != nil {
@@ -98,6 +114,37 @@ SELECT a.attname, format_type(a.atttypid, -1), coalesce(array_position(i.indkey:
 FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY 3, a.attnum`
+
+// platformTables are the views of what the platform itself may share, with what tells their rows apart.
+var platformTables = map[string]struct {
+	view string
+	key  []string
+}{
+	"Cases":     {"cases", []string{"number"}},
+	"Devices":   {"devices", []string{"fleet", "device"}},
+	"Telemetry": {"telemetry", []string{"fleet", "device", "field", "hour"}},
+}
+
+// sourceOf gives where a dataset is read. The schemas of the platform's own services are no sources, whatever the dataset says: the
+// gateway sees parts of them for its own ends.
+func sourceOf(s contract.Source) (contract.Source, error) {
+	if s.DSN != "" {
+		return s, nil
+	}
+	if s.Type == "" || s.Type == "Table" {
+		inner := s.Schema != contract.DatabaseSchemaDatasets && slices.Contains(contract.DatabaseSchemas(), s.Schema)
+		if inner || s.Schema == "information_schema" || strings.HasPrefix(s.Schema, "pg_") {
+			return s, fmt.Errorf("schema %q holds no datasets", s.Schema)
+		}
+		return s, nil
+	}
+	own, ok := platformTables[s.Type]
+	if !ok {
+		return s, fmt.Errorf("source type %q is not known", s.Type)
+	}
+	s.Schema, s.Table = contract.DatabaseSchemaPlatform, own.view
+	return s, nil
+}
 
 // table gives the columns and the primary key of a source.
 func (d *database) table(ctx context.Context, s contract.Source, now time.Time) (tableInfo, error) {
@@ -130,6 +177,9 @@ func (d *database) table(ctx context.Context, s contract.Source, now time.Time) 
 	if len(info.types) == 0 {
 		return tableInfo{}, fmt.Errorf("table %s.%s does not exist", s.Schema, s.Table)
 	}
+	if s.Schema == contract.DatabaseSchemaPlatform && s.DSN == "" {
+		info.key = platformTables[s.Type].key
+	}
 	d.mu.Lock()
 	d.tables[s] = knownTable{info, now}
 	d.mu.Unlock()
@@ -143,23 +193,23 @@ func (d *database) forget(s contract.Source) {
 	delete(d.tables, s)
 }
 
-// read runs a selection in a read-only transaction.
-func (d *database) read(ctx context.Context, s selection, st statement) (page, error) {
-	var out page
-	err := pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, st.sql, st.args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		out, err = collect(rows, s, st)
+// Statements of a transaction that cannot write. They go to the server together with the query, in one round trip.
+const begin, commit = "BEGIN READ ONLY", "COMMIT"
+
+// read runs a selection in a transaction of its own, and says whether there are more rows.
+func (d *database) read(ctx context.Context, s selection, st statement) (out []row, more bool, err error) {
+	var batch pgx.Batch
+	batch.Queue(begin)
+	batch.Queue(st.sql, st.args...).Query(func(rows pgx.Rows) (err error) {
+		out, more, err = collect(rows, s, st)
 		return err
 	})
-	if err != nil {
+	batch.Queue(commit)
+	if err := d.pool.SendBatch(ctx, &batch).Close(); err != nil {
 		d.forget(s.dataset.Source)
-		return page{}, fmt.Errorf("read %s.%s: %w", s.dataset.Source.Schema, s.dataset.Source.Table, withoutValues(err))
+		return nil, false, fmt.Errorf("read %s.%s: %w", s.dataset.Source.Schema, s.dataset.Source.Table, withoutValues(err))
 	}
-	return out, nil
+	return out, more, nil
 }
 
 // withoutValues strips what PostgreSQL adds to an error about the row at fault: it may be personal, and errors are logged.
@@ -171,79 +221,93 @@ func withoutValues(err error) error {
 	return err
 }
 
-// collect reads up to limit rows, and one more to know that there are more.
-func collect(rows pgx.Rows, s selection, st statement) (page, error) {
-	out := page{records: []json.RawMessage{}}
+// maxPageBytes is where a page ends before its limit: a row may be as large as whoever filled the table liked.
+const maxPageBytes = 8 << 20
+
+// errNoKey says that rows cannot be told apart by the column that the dataset names for that.
+var errNoKey = errors.New("the dataset's keyColumn is NULL in some rows: name another one, or give the table a primary key")
+
+// collect reads up to limit rows.
+func collect(rows pgx.Rows, s selection, st statement) (out []row, more bool, err error) {
+	defer rows.Close()
 	values := make([]*string, len(st.fields)+1+st.keys)
 	targets := make([]any, len(values))
 	for i := range values {
 		targets[i] = &values[i]
 	}
-	var last []string
-	seen, subjects := 0, map[string]bool{}
-	for rows.Next() {
-		if len(out.records) == s.limit {
-			out.next = &position{Key: last}
-			if len(s.table.key) == 0 {
-				out.next.Seen = seen
-			}
+	last := position{}
+	if s.after != nil {
+		last = *s.after
+	}
+	for size := 0; rows.Next(); {
+		if len(out) == s.limit || size > maxPageBytes {
+			more = true
 			break
 		}
 		if err := rows.Scan(targets...); err != nil {
-			return page{}, err
+			return nil, false, err
 		}
-		out.records = append(out.records, object(st.fields, values))
-		if subject := values[len(st.fields)]; subject != nil && !subjects[*subject] {
-			subjects[*subject] = true
-			out.subjects = append(out.subjects, *subject)
+		r := row{subject: values[len(st.fields)], at: position{Key: make([]string, st.keys)}}
+		for i, k := range values[len(st.fields)+1:] {
+			if k == nil {
+				return nil, false, errNoKey
+			}
+			r.at.Key[i] = *k
 		}
-		key := texts(values[len(st.fields)+1:])
-		seen = follow(s.after, last, key, seen)
-		last = key
+		if len(s.table.key) == 0 {
+			if r.at.Seen = 1; slices.Equal(r.at.Key, last.Key) {
+				r.at.Seen += last.Seen
+			}
+		}
+		last = r.at
+		r.record = object(st, values, s.maskKey)
+		size += len(r.record)
+		out = append(out, r)
 	}
 	rows.Close()
-	return out, rows.Err()
+	return out, more, rows.Err()
 }
 
-// follow counts the rows with the same key up to this one, over page borders.
-func follow(after *position, last, key []string, seen int) int {
-	same := func(a, b []string) bool { return strings.Join(a, "\x00") == strings.Join(b, "\x00") }
-	switch {
-	case last != nil && same(last, key):
-		return seen + 1
-	case last == nil && after != nil && same(after.Key, key):
-		return after.Seen + 1
-	}
-	return 1
-}
-
-func texts(values []*string) []string {
-	out := make([]string, len(values))
-	for i, v := range values {
-		if v != nil {
-			out[i] = *v
+// pageOf makes a page of rows that were read.
+func pageOf(rows []row, more bool) page {
+	out := page{records: make([]json.RawMessage, 0, len(rows))}
+	known := map[string]bool{}
+	for _, r := range rows {
+		out.records = append(out.records, r.record)
+		if r.subject != nil && !known[*r.subject] {
+			known[*r.subject] = true
+			out.subjects = append(out.subjects, *r.subject)
 		}
+	}
+	if more {
+		out.next = &rows[len(rows)-1].at
 	}
 	return out
 }
 
-// object joins field names and their values, which are JSON already.
-func object(fields []string, values []*string) json.RawMessage {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, name := range fields {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		key, _ := json.Marshal(name) // a string always marshals
-		b.Write(key)
-		b.WriteByte(':')
-		if values[i] == nil {
-			b.WriteString("null")
-		} else {
-			b.WriteString(*values[i])
+// object joins field names and their values, which are JSON already but for those that become pseudonyms here.
+func object(st statement, values []*string, maskKey []byte) json.RawMessage {
+	size := 2
+	for i, name := range st.names {
+		size += len(name) + 5
+		if values[i] != nil {
+			size += len(*values[i])
 		}
 	}
-	b.WriteByte('}')
-	return b.Bytes()
+	out := append(make([]byte, 0, size), '{')
+	for i, name := range st.names {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, name...)
+		switch v := values[i]; {
+		case v == nil:
+			out = append(out, "null"...)
+		case st.hashed[i]:
+			out = append(append(append(out, '"'), pseudonym(maskKey, *v)...), '"')
+		default:
+			out = append(out, *v...)
+		}
+	}
+	return append(out, '}')
 }

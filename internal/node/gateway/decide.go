@@ -41,4 +41,7 @@ func (s *server) ask(ctx context.Context, r *reading) {
 		s.slog.Error("no decision", "request", r.id, "err", err)
 		r.decision = contract.Decision{Reasons: []string{reasonPolicyError}}
 	}
+	if r.decision.Allow && !filterGranted(r.decision, r.in.Filter) {
+		r.decision = contract.Decision{Reasons: []string{reasonFilterNotGranted}, Agreement: r.decision.Agreement}
+	}
 }

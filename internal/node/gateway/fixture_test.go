@@ -60,11 +60,12 @@ func tables(t testing.TB) (config contract.DatabaseConfig, exec func(sql string,
 	server := postgres.Shared(t)
 	schemas.Do(func() {
 		server.Exec(t, "postgres", `CREATE ROLE dizuo_gateway LOGIN PASSWORD '`+postgres.Password+`';
-			CREATE SCHEMA datasets; CREATE SCHEMA grid;
-			GRANT USAGE ON SCHEMA datasets, grid TO dizuo_gateway;
+			CREATE SCHEMA datasets; CREATE SCHEMA grid; CREATE SCHEMA platform;
+			GRANT USAGE ON SCHEMA datasets, grid, platform TO dizuo_gateway;
 			ALTER DEFAULT PRIVILEGES IN SCHEMA datasets GRANT SELECT ON TABLES TO dizuo_gateway;
-			CREATE TABLE grid.consents (subject text, scope text, given_at timestamptz NOT NULL DEFAULT now(), withdrawn_at timestamptz, expires_at timestamptz);
-			GRANT SELECT ON grid.consents TO dizuo_gateway;`)
+			CREATE TABLE grid.consents (subject text, scope text, given_at timestamptz NOT NULL DEFAULT now(), withdrawn_at timestamptz, expires_at timestamptz, purposes text[] NOT NULL DEFAULT '{HomeVisits}');
+			CREATE TABLE platform.roster (organization text, person text, role text, community text, grid text NOT NULL DEFAULT '');
+			GRANT SELECT ON grid.consents, platform.roster TO dizuo_gateway;`)
 	})
 	config = server.Owner("postgres")
 	config.User = contract.DatabaseUserGateway
@@ -181,7 +182,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.logDir = filepath.Join(dir, "log")
-	w.config = contract.GatewayConfig{TLS: w.ca.Files(w.t, w.ca.Server(w.t)), Database: w.config.Database, LogDir: w.logDir, PseudonymKeyFile: key, AuditDatabase: w.audit}
+	w.config = contract.GatewayConfig{TLS: w.ca.Files(w.t, w.ca.Server(w.t)), Database: w.config.Database, SourceDir: w.config.SourceDir, LogDir: w.logDir, PseudonymKeyFile: key, AuditDatabase: w.audit}
 	w.open()
 }
 

@@ -116,7 +116,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		glass = &emergencies{audit}
 	}
 	return &server{
-		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg), metrics: m, slog: log, now: time.Now,
+		roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg), metrics: m, slog: log, now: time.Now,
 		limits: newLimits(), issuers: newIssuers(), emergencies: glass,
 	}, nil
 }
@@ -124,6 +124,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 func (s *server) close() {
 	s.emergencies.close()
 	s.db.close()
+	s.sources.close()
 	if err := s.log.Close(); err != nil {
 		s.slog.Error("close decision log", "err", err)
 	}

@@ -23,27 +23,34 @@ type callerKey struct{}
 // identified finds the organisation and the policy of a request, or refuses it.
 func (s *server) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := s.now()
-		p, refusal := s.live(now)
+		c, refusal := s.identify(r, s.now())
 		if refusal != nil {
 			s.refuse(w, r, refusal)
 			return
 		}
-		organization, err := s.organization(r, p, now)
-		if err != nil {
-			refusal := denied([]string{reasonUnknownOrganization}, "")
-			refusal.Detail = err.Error()
-			s.refuse(w, r, refusal)
-			return
-		}
-		if wait := s.limits.take(organization, now); wait > 0 {
+		if wait := s.limits.take(c.organization, c.at); wait > 0 {
 			refusal := denied([]string{reasonRateLimited}, "")
 			refusal.retryAfter = wait
 			s.refuse(w, r, refusal)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{organization, p, now})))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
+}
+
+// identify says for whom a request speaks at a time, or why for nobody.
+func (s *server) identify(r *http.Request, now time.Time) (caller, *Problem) {
+	p, refusal := s.live(now)
+	if refusal != nil {
+		return caller{}, refusal
+	}
+	organization, err := s.organization(r, p, now)
+	if err != nil {
+		refusal := denied([]string{reasonUnknownOrganization}, "")
+		refusal.Detail = err.Error()
+		return caller{}, refusal
+	}
+	return caller{organization, p, now}, nil
 }
 
 func callerOf(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) }

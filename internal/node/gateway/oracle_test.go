@@ -1,22 +1,18 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/policies"
-	"github.com/dizuo/dizuo/test/postgres"
 )
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
@@ -112,137 +108,9 @@ func policyOf(t testing.TB, a contract.Access) *policy {
 
 func asJSON(v any) string { raw, _ := json.Marshal(v); return string(raw) }
 
-type oracleRow struct {
-	id                                      int
-	community, subject, phone, name, health *string
-	level                                   *int
-}
-
-// reaches says whether a row lies within rows, one row at a time. now is when the directory is asked.
-func reaches(d contract.Dataset, rows contract.Rows, row oracleRow) bool {
-	if d.Source.DivisionColumn != "" {
-		communities := map[string]string{jinghu: "jinghu", old: "jinghu", east: "east"}
-		current := map[string]string{"jinghu": jinghu, "east": east}
-		if row.community == nil {
-			return false
-		}
-		name, known := communities[*row.community]
-		under := slices.ContainsFunc(rows.Divisions, func(p string) bool { return known && strings.HasPrefix(current[name], p) })
-		if !under || len(rows.Communities) > 0 && !slices.Contains(rows.Communities, name) {
-			return false
-		}
-	}
-	for _, q := range rows.Requirements {
-		var v *string
-		switch q.Field {
-		case "phone":
-			v = row.phone
-		case "name":
-			v = row.name
-		case "health":
-			v = row.health
-		case "level":
-			if row.level != nil {
-				text := fmt.Sprint(*row.level)
-				v = &text
-			}
-		}
-		ok := false
-		switch q.Operator {
-		case "In":
-			ok = v != nil && slices.Contains(q.Values, *v)
-		case "NotIn":
-			ok = v != nil && !slices.Contains(q.Values, *v)
-		case "Exists":
-			ok = v != nil
-		case "DoesNotExist":
-			ok = v == nil
-		}
-		if !ok {
-			return false
-		}
-	}
-	return true
-}
-
 func maybe[T any](r *rand.Rand, v T) *T {
 	if r.IntN(4) == 0 {
 		return nil
 	}
 	return &v
-}
-
-// TestRowsAgainstOracle holds random row scopes, on a real PostgreSQL with NULLs, Unicode and injection attempts among the
-// values, against an evaluation row by row.
-func TestRowsAgainstOracle(t *testing.T) {
-	config, exec := tables(t)
-	seed := uint64(time.Now().UnixNano())
-	r := rand.New(rand.NewPCG(seed, 2))
-	table := fmt.Sprintf("oracle_%d", seed)
-	exec(`CREATE TABLE datasets.` + table + ` (id int PRIMARY KEY, community char(12), subject text, phone text, "full name" text, born date, level int, health text)`)
-	conn, err := pgx.Connect(t.Context(), postgres.DSN(postgres.Shared(t).Owner("postgres")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	var rows []oracleRow
-	for i := range 120 {
-		row := oracleRow{id: i, community: maybe(r, pick(r, jinghu, old, east, "999999999999")), phone: maybe(r, pick(r, nasty...)), name: maybe(r, pick(r, nasty...)), health: maybe(r, "h"), level: maybe(r, r.IntN(4))}
-		rows = append(rows, row)
-		if _, err := conn.Exec(t.Context(), `INSERT INTO datasets.`+table+` VALUES ($1,$2,$3,$4,$5,NULL,$6,$7)`, row.id, row.community, row.subject, row.phone, row.name, row.level, row.health); err != nil {
-			t.Fatal(err)
-		}
-	}
-	db, err := openDatabase(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.close()
-	d := testDataset(table)
-	d.Fields["id"] = contract.DatasetField{Type: "Integer", Column: "id", Personal: "None"}
-	info, err := db.table(t.Context(), d.Source, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, some := 1500, 0
-	if testing.Short() {
-		n = 200
-	}
-	for range n {
-		scope := randomGrant(r, "u").Rows
-		want := []int{}
-		for _, row := range rows {
-			if reaches(d, scope, row) {
-				want = append(want, row.id)
-			}
-		}
-		sel := selection{
-			dataset: d, table: info, fields: map[string]contract.Mask{"id": {}}, rows: scope, codes: testDirectory().CodesIn(scope.Divisions, scope.Communities),
-			zone: zone, maskKey: []byte("m"), subjectKey: []byte("s"), limit: maxPage,
-		}
-		st, err := build(sel)
-		if err != nil {
-			t.Fatal(err)
-		}
-		read, err := db.read(t.Context(), sel, st)
-		if err != nil {
-			t.Fatalf("%s: %v", st.sql, err)
-		}
-		got := []int{}
-		for _, raw := range read.records {
-			var record struct{ ID int }
-			if err := json.Unmarshal(raw, &record); err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, record.ID)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("seed %d: scope %+v: %s", seed, scope, diff)
-		}
-		some += min(len(want), 1)
-	}
-	t.Logf("%d row scopes, %d of them not empty, 0 wrong (seed %d)", n, some, seed)
-	if some < n/20 {
-		t.Errorf("only %d scopes reach a row: the test proves little", some)
-	}
 }

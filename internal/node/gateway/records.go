@@ -25,10 +25,12 @@ type recordsInput struct {
 	Purpose    string   `query:"purpose" maxLength:"63" doc:"Purpose of reading, one of the agreement's. It is logged as claimed."`
 	Agreement  string   `query:"agreement" maxLength:"253" doc:"Agreement to read under. Needed if several fit."`
 	CaseNumber string   `query:"caseNumber" maxLength:"64" doc:"Case for which is read, where the agreement asks for one."`
-	Limit      int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records in a page."`
+	Where      []string `query:"where,explode" maxItems:"8" doc:"Conditions on fields that are given unmasked, all of which must hold: field:In:a,b or field:AtLeast:1; the operators are In, NotIn, Exists, DoesNotExist, AtLeast and AtMost. A backslash before a comma makes it a part of a value."`
+	Limit      int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records in a page. A stream has no pages: it goes on to the end."`
 	Cursor     string   `query:"cursor" maxLength:"8192" doc:"The field next of the page before."`
 	Person     string   `header:"Dizuo-Person" maxLength:"16384" doc:"Token (JWT) of the person who reads, of an OpenID Connect issuer of the platform or signed by the organisation. Needed for personal data."`
 	BreakGlass string   `header:"Dizuo-Break-Glass" maxLength:"6000" doc:"Reason of an emergency, percent-encoded UTF-8 of at most 500 characters. Where the agreement has break-glass it opens hours and case; each use is reviewed."`
+	Accept     string   `header:"Accept" doc:"application/x-ndjson streams all records, one a line."`
 }
 
 // Records is the answer of GET /v1/datasets/{name}/records.
@@ -49,7 +51,7 @@ type Records struct {
 func recordsResponses(api huma.API) map[string]*huma.Response {
 	out := problemResponses(api)
 	schema := huma.SchemaFromType(api.OpenAPI().Components.Schemas, typeOf[Records]())
-	out["200"] = &huma.Response{Description: "A page of records.", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	out["200"] = &huma.Response{Description: "A page of records.", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}, ndjson: {}}}
 	return out
 }
 
@@ -69,6 +71,13 @@ type reading struct {
 // latest, with the release record; so a request waits for one sync and not for two.
 func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.StreamResponse, error) {
 	r := &reading{caller: callerOf(ctx), limit: cmp.Or(in.Limit, 100)}
+	if wantsStream(in.Accept) {
+		r.limit = maxPage
+	}
+	var err error
+	if r.in.Filter, err = parseFilter(in.Where); err != nil {
+		return nil, requestProblem(err)
+	}
 	s.decide(ctx, r, in)
 	if r.decision.Allow {
 		s.charge(r)
@@ -95,6 +104,9 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 		return nil, s.logged(err)
 	}
 	s.metrics.records.Add(float64(len(read.records)))
+	if wantsStream(in.Accept) {
+		return &huma.StreamResponse{Body: func(hc huma.Context) { s.stream(hc, r, in, read) }}, nil
+	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) { s.send(hc, r, answer) }}, nil
 }
 

@@ -18,13 +18,16 @@ import (
 
 // server answers requests under the policy in force.
 type server struct {
-	roots   *rootsFile
-	db      *database
-	log     *decisionlog.Log
-	keys    keys
-	quota   *quota
-	limits  *limits
-	issuers *issuers
+	roots *rootsFile
+	db    *database
+	// sources are databases of providers; subjects maps their keys of persons, nil where there is no vault.
+	sources  *sources
+	subjects subjectMap
+	log      *decisionlog.Log
+	keys     keys
+	quota    *quota
+	limits   *limits
+	issuers  *issuers
 	// emergencies is nil where there is no database for them.
 	emergencies *emergencies
 	tables      *tableCache

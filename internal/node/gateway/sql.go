@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -42,12 +43,24 @@ type selection struct {
 	rows    contract.Rows
 	// codes are the division codes that rows may carry.
 	codes []string
+	// places are the communities in reach, by name.
+	places places
+	// reader is for whom rows are looked up in the roster.
+	reader rosterEntry
+	// filter narrows further, by the consumer's own will.
+	filter []contract.Requirement
+	// consentScope of the agreement, beside the dataset's own, and the purpose that a consent must cover.
+	consentScope, purpose string
 	// zone is the IANA name of the zone in which times are rounded.
 	zone string
 	// maskKey makes pseudonyms under this agreement, subjectKey those of the decision log.
 	maskKey, subjectKey []byte
-	limit               int
-	after               *position
+	// foreign is a database of somebody else's: no key goes there, and the tables of the platform are not there. roster then
+	// lists where the reader is on duty.
+	foreign bool
+	roster  []post
+	limit   int
+	after   *position
 }
 
 // position is where a page ended.
@@ -58,11 +71,14 @@ type position struct {
 	Seen int `json:"s,omitempty"`
 }
 
-// statement is a query with its arguments. Its columns: the fields as JSON text, the subject's pseudonym, the order key.
+// statement is a query with its arguments. Its columns: the fields as JSON text, the subject, the order key.
 type statement struct {
 	sql    string
 	args   []any
 	fields []string
+	// names are the fields as JSON text with the colon behind, and hashed those that come as they are, for the gateway to make pseudonyms of.
+	names  []string
+	hashed []bool
 	keys   int
 }
 
@@ -83,6 +99,9 @@ func build(s selection) (statement, error) {
 			return statement{}, err
 		}
 		columns = append(columns, expression)
+		key, _ := json.Marshal(name) // a string always marshals
+		out.names = append(out.names, string(key)+":")
+		out.hashed = append(out.hashed, s.foreign && s.fields[name].Method == maskPseudonym)
 	}
 	subject, err := b.subject()
 	if err != nil {
@@ -105,82 +124,15 @@ func build(s selection) (statement, error) {
 	return out, nil
 }
 
-// where adds row scope, requirements and consent.
-func (b selectBuilder) where() error {
-	if name := b.s.dataset.Source.DivisionColumn; name != "" {
-		column, err := b.column(name, "divisionColumn")
-		if err != nil {
-			return err
-		}
-		b.Where(b.asText(column, name) + " = ANY(" + b.Var(notNil(b.s.codes)) + "::text[])")
-	}
-	for i, r := range b.s.rows.Requirements {
-		condition, err := b.requirement(r)
-		if err != nil {
-			return fmt.Errorf("rows.requirements[%d]: %w", i, err)
-		}
-		b.Where(condition)
-	}
-	return b.consent()
-}
-
-// requirement of rows. NULL satisfies DoesNotExist and nothing else: under NotIn a label selector would let it pass, but
-// a value that nobody knows is not known to be harmless.
-func (b selectBuilder) requirement(r contract.Requirement) (string, error) {
-	f, ok := b.s.dataset.Fields[r.Field]
-	if !ok {
-		return "", fmt.Errorf("the dataset has no field %q", r.Field)
-	}
-	column, err := b.column(f.Column, r.Field)
-	if err != nil {
-		return "", err
-	}
-	if needs := r.Operator == "In" || r.Operator == "NotIn"; needs != (len(r.Values) > 0) {
-		return "", fmt.Errorf("field %q: operator %s with %d values: write values with In and NotIn only", r.Field, r.Operator, len(r.Values))
-	}
-	switch r.Operator {
-	case "In":
-		return b.asText(column, f.Column) + " = ANY(" + b.Var(r.Values) + "::text[])", nil
-	case "NotIn":
-		return b.asText(column, f.Column) + " <> ALL(" + b.Var(r.Values) + "::text[])", nil
-	case "Exists":
-		return column + " IS NOT NULL", nil
-	case "DoesNotExist":
-		return column + " IS NULL", nil
-	}
-	return "", fmt.Errorf("field %q: operator %q is not known: write In, NotIn, Exists or DoesNotExist", r.Field, r.Operator)
-}
-
-// consent keeps rows whose subject has given a consent of the dataset's scope that is neither withdrawn nor over.
-func (b selectBuilder) consent() error {
-	scope := b.s.dataset.ConsentScope
-	if scope == "" {
-		return nil
-	}
-	name := b.s.dataset.Source.SubjectColumn
-	if name == "" {
-		return fmt.Errorf("consentScope %q needs source.subjectColumn", scope)
-	}
-	column, err := b.column(name, "subjectColumn")
-	if err != nil {
-		return err
-	}
-	given := sqlbuilder.PostgreSQL.NewSelectBuilder()
-	given.Select("1").From(quote(contract.DatabaseSchemaGrid, "consents")+" AS c").Where(
-		"c.subject = "+b.asText(column, name), given.Equal("c.scope", scope), "c.given_at <= now()", "c.withdrawn_at IS NULL", "(c.expires_at IS NULL OR c.expires_at > now())")
-	b.Where(b.Exists(given))
-	return nil
-}
-
-// subject gives the pseudonym of the row's subject for the decision log.
+// subject gives the pseudonym of the row's subject for the decision log, or of a foreign source the provider's own key of the person.
 func (b selectBuilder) subject() (string, error) {
 	name := b.s.dataset.Source.SubjectColumn
 	if name == "" {
 		return "NULL::text", nil
 	}
 	column, err := b.column(name, "subjectColumn")
-	if err != nil {
-		return "", err
+	if err != nil || b.s.foreign {
+		return column + "::text", err
 	}
 	return b.hmac(column+"::text", b.s.subjectKey), nil
 }
@@ -195,7 +147,11 @@ func (b selectBuilder) field(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	value, err := b.mask(column, b.s.table.types[f.Column], b.s.fields[name])
+	mask := b.s.fields[name]
+	if b.s.foreign && mask.Method == maskPseudonym {
+		return column + "::text", nil // the gateway makes it: the key stays at home
+	}
+	value, err := b.mask(column, b.s.table.types[f.Column], mask)
 	if err != nil {
 		return "", fmt.Errorf("field %q: %w", name, err)
 	}
@@ -229,21 +185,24 @@ func (b selectBuilder) keepLast(text string, keep int) (string, error) {
 
 var width = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?$`)
 
-// generalise rounds a time down to year, month or day in the platform's zone, or a number down to a multiple.
+// formats of to_char by granularity.
+var formats = map[string]string{"Year": "YYYY", "Quarter": `YYYY-"Q"Q`, "Month": "YYYY-MM", "Day": "YYYY-MM-DD", "Hour": `YYYY-MM-DD"T"HH24`}
+
+// generalise rounds a time down to year, quarter, month, day or hour in the platform's zone, or a number down to a multiple.
 func (b selectBuilder) generalise(column, columnType, to string) (string, error) {
-	if format, ok := map[string]string{"Year": "YYYY", "Month": "YYYY-MM", "Day": "YYYY-MM-DD"}[to]; ok {
-		switch columnType {
-		case "date", "timestamp without time zone":
-			return "to_char(" + column + ", '" + format + "')", nil
-		case "timestamp with time zone":
+	if format, ok := formats[to]; ok {
+		switch {
+		case columnType == "timestamp with time zone":
 			return "to_char(" + column + " AT TIME ZONE " + b.Var(b.s.zone) + "::text, '" + format + "')", nil
+		case columnType == "timestamp without time zone", columnType == "date" && to != "Hour":
+			return "to_char(" + column + ", '" + format + "')", nil
 		}
-		return "", fmt.Errorf("mask Generalise to %s needs a column of type date or timestamp, this one is %s", to, columnType)
+		return "", fmt.Errorf("mask Generalise to %s needs a column that holds such times, this one is %s", to, columnType)
 	}
 	if !width.MatchString(to) || strings.Trim(to, "0.") == "" {
-		return "", fmt.Errorf("mask Generalise to %q: write Year, Month, Day or a positive number", to)
+		return "", fmt.Errorf("mask Generalise to %q: write Year, Quarter, Month, Day, Hour or a positive number", to)
 	}
-	if !slices.Contains([]string{"smallint", "integer", "bigint", "numeric", "real", "double precision"}, columnType) {
+	if !slices.Contains(numbers, columnType) {
 		return "", fmt.Errorf("mask Generalise to %s needs a column that holds numbers, this one is %s", to, columnType)
 	}
 	w := b.Var(to) + "::numeric"
@@ -258,17 +217,23 @@ func (b selectBuilder) hmac(text string, key []byte) string {
 		", 'UTF8'))) from 1 for " + fmt.Sprint(pseudonymBytes) + "), 'hex')"
 }
 
-// order gives the expressions that pages are ordered by, and their types. A table with a primary key is read in its order.
-// One without (a view, for example) is read in the order of a hash of the whole row: equal rows are alike, so counting
-// those that were given is enough to go on between them. That order costs a sort of all rows in scope for every page, and
-// a row that changes between two pages may be missed or come twice: give the table a primary key.
+// rowHash tells rows apart that have no key: equal rows are alike, so counting those that were given is enough to go on between them.
+const rowHash = `encode(sha256(convert_to(t::text, 'UTF8')), 'hex') COLLATE "C"`
+
+// order gives the expressions that pages are ordered by, and their types: the primary key of a table; else the dataset's keyColumn, where
+// there is one, and a hash of the whole row. By the hash alone every page sorts all rows in scope. A row that changes between two pages
+// may then be missed or come twice: give the table a primary key.
 func (b selectBuilder) order() (expressions, types []string) {
-	if len(b.s.table.key) == 0 {
-		return []string{`encode(sha256(convert_to(t::text, 'UTF8')), 'hex') COLLATE "C"`}, []string{"text"}
+	names := b.s.table.key
+	if len(names) == 0 && b.s.table.types[b.s.dataset.Source.KeyColumn] != "" {
+		names = []string{b.s.dataset.Source.KeyColumn}
 	}
-	for _, name := range b.s.table.key {
+	for _, name := range names {
 		expressions = append(expressions, "t."+quote(name))
 		types = append(types, sqlbuilder.Escape(b.s.table.types[name]))
+	}
+	if len(b.s.table.key) == 0 {
+		expressions, types = append(expressions, rowHash), append(types, "text")
 	}
 	return expressions, types
 }
@@ -301,14 +266,6 @@ func (b selectBuilder) column(name, of string) (string, error) {
 		return "", fmt.Errorf("%s: table %s.%s has no column %q", of, b.s.dataset.Source.Schema, b.s.dataset.Source.Table, name)
 	}
 	return "t." + quote(name), nil
-}
-
-// asText casts where needed; a cast of a text column would keep its index from being used.
-func (b selectBuilder) asText(column, name string) string {
-	if t := b.s.table.types[name]; t == "text" || t == "character varying" {
-		return column
-	}
-	return column + "::text"
 }
 
 // quote makes an identifier of the parts, safe in a format of the SQL builder, which reads $ as its own.

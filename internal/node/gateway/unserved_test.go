@@ -12,8 +12,8 @@ import (
 var enforced = []string{
 	"uid", "generation", "digest", "relied", "provider", "externalRef", "fields", "purposes", "roles", "personRequired", "caseNumberRequired", "caseNumber", "case", "hours", "breakGlass", "aggregates",
 	"noOnward", "retentionSeconds", "notBefore", "notAfter", "requestsPerDay", "recordsPerDay",
-	"rows.divisions", "rows.communities", "rows.requirements",
-	"source.schema", "source.table", "source.keyColumn", "source.divisionColumn", "source.gridColumn", "source.compoundColumn", "source.subjectColumn",
+	"consentScope", "rows.divisions", "rows.communities", "rows.requirements", "rows.grids", "rows.compounds", "rows.roster",
+	"source.type", "source.dsn", "source.communityColumn", "source.schema", "source.table", "source.keyColumn", "source.divisionColumn", "source.gridColumn", "source.compoundColumn", "source.subjectColumn",
 }
 
 // A part that is added to the contract is enforced, or makes the gateway refuse.
@@ -71,18 +71,4 @@ func something(t reflect.Type) reflect.Value {
 		return reflect.ValueOf("x").Convert(t)
 	}
 	return reflect.ValueOf(1).Convert(t)
-}
-
-// Whatever the policy says, a limit that is not enforced gives nothing out.
-func TestUnservedLimitsGiveNothingOut(t *testing.T) {
-	a, in := manyAgreements(1), manyInput(0)
-	if d, _, err := policyOf(t, a).decide(t.Context(), in); err != nil || !d.Allow {
-		t.Fatalf("decision %+v, %v", d, err)
-	}
-	g := a.Grants[in.Dataset][in.Consumer][in.Agreement]
-	g.Aggregates = &contract.Aggregates{SmallCell: 10}
-	a.Grants[in.Dataset][in.Consumer][in.Agreement] = g
-	if d, _, err := policyOf(t, a).decide(t.Context(), in); err == nil {
-		t.Errorf("decision %+v", d)
-	}
 }

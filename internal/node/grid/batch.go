@@ -56,6 +56,8 @@ type batch struct {
 	replies []reply
 	// misfits counts messages that did not fit their profile, by fleet.
 	misfits map[string]int64
+	// hourly is what telemetry adds to the summary of its hour.
+	hourly map[hourly]summary
 }
 
 // work takes messages and the time, commits what they do, and only then acknowledges.
@@ -158,6 +160,7 @@ func (b *batch) take(subject string, raw []byte, arrived, paced time.Time, id st
 	m.messages.WithLabelValues("taken").Inc()
 	message := in.Message(raw, arrived, id)
 	b.keep(b.s.engine.Step(message), arrived)
+	b.summarise(in, message.Time)
 	b.signal = append(b.signal, enriched{in.Row.Community, in.Row.Grid, in.Fleet, in.Device, in.Channel, message.Time.UTC(), p.Fields})
 }
 
@@ -197,6 +200,9 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 		return err
 	}
 	if err := writeInvalid(ctx, tx, b.misfits); err != nil {
+		return err
+	}
+	if err := writeHourly(ctx, tx, b.hourly); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO grid.ingest_position (stream, stream_created, sequence) VALUES ($1, $2, $3)

@@ -19,6 +19,8 @@ const (
 	migrateLock int64 = 0x647a_0001
 	workerLock  int64 = 0x647a_0002
 	keeperLock  int64 = 0x647a_0003
+	// registryLock is held by who writes the registry down.
+	registryLock int64 = 0x647a_0010
 	// paceLock stands before the hash of an organisation.
 	paceLock int32 = 0x647a_0004
 )

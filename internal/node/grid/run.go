@@ -88,6 +88,7 @@ type service struct {
 	deliver  *deliverer
 	sweep    *sweeper
 	keep     *keeper
+	registry *registry
 	api      *api
 	log      *slog.Logger
 }
@@ -102,11 +103,12 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 	reg.MustRegister(presenceCollector{p, in, time.Now})
 	return &service{
 		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,
-		worker:  &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: reading.DeviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
-		deliver: &deliverer{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
-		sweep:   &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
-		keep:    &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
-		api:     &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
+		worker:   &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: reading.DeviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
+		deliver:  &deliverer{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
+		sweep:    &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
+		registry: &registry{pool: pool, in: in, log: log},
+		keep:     &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
+		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
 	}
 }
 
@@ -118,6 +120,7 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.deliver.run(ctx) })
 	group.Go(func() error { return s.sweep.run(ctx) })
 	group.Go(func() error { return s.keep.run(ctx) })
+	group.Go(func() error { return s.registry.run(ctx) })
 	group.Go(func() error {
 		tls := process.ServerTLS(s.cfg.Grid.TLS)
 		return process.ServeHTTP(ctx, &http.Server{

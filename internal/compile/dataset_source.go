@@ -1,0 +1,131 @@
+package compile
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// maxSourceDSN bounds a connection string with its CA, in bytes: those of all datasets share one Secret.
+const maxSourceDSN = 8 << 10
+
+// ownSources are the columns of the views in which the platform gives of its own, by type of source. A dataset cannot name others.
+var ownSources = map[v1alpha1.DatasetSourceType][]string{
+	v1alpha1.SourceCases: {"number", "community", "grid", "scenario", "class", "severity", "data_class", "state", "open", "source", "started_at", "opened_at",
+		"updated_at", "acknowledge_due", "resolve_due", "acknowledged_at", "closed_at", "acknowledge_overdue", "resolve_overdue"},
+	v1alpha1.SourceDevices:   {"fleet", "device", "profile", "community", "grid", "first_seen", "last_seen"},
+	v1alpha1.SourceTelemetry: {"fleet", "device", "community", "grid", "field", "hour", "n", "total", "least", "greatest"},
+}
+
+// datasetSource gives where a dataset is read, and the connection string where that is a PostgreSQL of the provider's own.
+func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contract.Source, dsn []byte) {
+	spec := &o.Spec
+	source = contract.Source{
+		Schema: cmp.Or(spec.Source.Schema, contract.DatabaseSchemaDatasets), Table: o.Table(), KeyColumn: o.Key(), CommunityColumn: spec.CommunityColumn,
+		DivisionColumn: spec.DivisionColumn, GridColumn: spec.GridColumn, CompoundColumn: spec.CompoundColumn, SubjectColumn: spec.SubjectColumn,
+	}
+	if source.DivisionColumn != "" {
+		source.CommunityColumn = "" // one binds the rows, and the code is in every table of ours
+	}
+	if columns := ownSources[spec.Source.Type]; columns != nil {
+		source.Type, source.Schema, source.Table = string(spec.Source.Type), "", ""
+		source.CommunityColumn, source.GridColumn = cmp.Or(source.CommunityColumn, "community"), cmp.Or(source.GridColumn, "grid")
+		checkOwnColumns(c, o, source, columns)
+		if !mayOfferOwn(s, o.Namespace) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.source.type",
+				string(spec.Source.Type)+" is the platform's own data, which a namespace of role Provider cannot offer; county IT writes such a Dataset")
+		}
+		return source, nil
+	}
+	if ref := spec.Source.DSNSecretRef; ref != nil {
+		source.DSN = o.Name
+		return source, sourceDSN(c, s, o.Namespace, *ref)
+	}
+	checkSchema(c, s, o, source.Schema)
+	return source, nil
+}
+
+// mayOfferOwn says whether datasets of a namespace may read what is the platform's own: those of the platform and of counties. Else whoever
+// may write a Dataset would provide it to himself.
+func mayOfferOwn(s *Snapshot, namespace string) bool {
+	return namespace == s.Platform.Namespace || slices.ContainsFunc(s.Platform.Spec.Members, func(m v1alpha1.Member) bool {
+		return m.Namespace == namespace && m.Role == v1alpha1.MemberCounty
+	})
+}
+
+// checkOwnColumns holds the columns of a dataset against the view.
+func checkOwnColumns(c *problems, o *v1alpha1.Dataset, source contract.Source, columns []string) {
+	known := func(field, column string) {
+		if column != "" && !slices.Contains(columns, column) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+				fmt.Sprintf("source type %s has no column %s; write one of %s", o.Spec.Source.Type, column, strings.Join(columns, ", ")))
+		}
+	}
+	for i, f := range o.Spec.Fields {
+		known(fmt.Sprintf("spec.fields[%d].column", i), cmp.Or(f.Column, f.Name))
+	}
+	known("spec.communityColumn", source.CommunityColumn)
+	known("spec.gridColumn", source.GridColumn)
+	known("spec.divisionColumn", source.DivisionColumn)
+	known("spec.compoundColumn", source.CompoundColumn)
+	known("spec.subjectColumn", source.SubjectColumn)
+}
+
+// sourceDSN gives the connection string, with the CA of key ca.crt in lines behind it where the Secret has one. What is wrong with it the
+// gateway says: only it reads it.
+func sourceDSN(c *problems, s *Snapshot, namespace string, ref v1alpha1.SecretKeyRef) []byte {
+	const field = "spec.source.dsnSecretRef"
+	key := cmp.Or(ref.Key, "dsn")
+	data := secret(c, s, namespace, ref.Name, field)
+	if data == nil {
+		return nil
+	}
+	dsn := append(bytes.TrimSpace(data[key]), '\n')
+	switch out := append(slices.Clip(dsn), data["ca.crt"]...); {
+	case len(dsn) == 1:
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonSecretInvalid, field, fmt.Sprintf("Secret %s/%s has no key %q", namespace, ref.Name, key))
+	case bytes.Count(dsn, []byte("\n")) > 1 || len(out) > maxSourceDSN:
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonSecretInvalid, field, fmt.Sprintf(
+			"key %q of Secret %s/%s is no connection string; write postgres://user:password@host:5432/database?sslmode=verify-full in one line, with ca.crt at most %d bytes", key, namespace, ref.Name, maxSourceDSN))
+	default:
+		return out
+	}
+	return nil
+}
+
+// sourceDSNs gives the connection strings of all datasets that are in force, by dataset.
+func sourceDSNs(s *Snapshot) map[string][]byte {
+	out := map[string][]byte{}
+	for name := range s.Datasets {
+		o, _ := s.Datasets.Get(name)
+		var c problems
+		if source, dsn := datasetSource(&c, s, o); source.DSN != "" && len(dsn) > 0 {
+			out[source.DSN] = dsn
+		}
+	}
+	return out
+}
+
+// SourcePorts gives the ports of connection strings, sorted; one that cannot be read has none.
+func SourcePorts(dsns map[string][]byte) []int32 {
+	var out []int32
+	for _, dsn := range dsns {
+		text, _, _ := strings.Cut(string(dsn), "\n")
+		u, err := url.Parse(text)
+		if err != nil {
+			continue
+		}
+		if port, err := strconv.ParseUint(cmp.Or(u.Port(), "5432"), 10, 16); err == nil && port > 0 {
+			out = append(out, int32(port))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
