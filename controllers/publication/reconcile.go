@@ -125,7 +125,7 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	if err := r.adopt(ctx, name, link, signer); err != nil {
 		return 0, err
 	}
-	parts, _, version := r.Shelf.Parts(name)
+	parts, version := r.Shelf.Parts(name)
 	parts.Modules = r.Modules
 	shards, err := state.memo.Prepare(parts)
 	if err != nil {

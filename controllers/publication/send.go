@@ -196,7 +196,7 @@ func (s *sent) drop(ctx context.Context, store jetstream.ObjectStore, gone []con
 // adopt takes the documents of objects that do not compile now from the bundle that is in force, after a restart of the
 // operator: the last good configuration stays.
 func (r *Reconciler) adopt(ctx context.Context, name types.NamespacedName, link *natslink.Link, signer *seal.Signer) error {
-	_, kept, _ := r.Shelf.Parts(name)
+	kept := r.Shelf.Kept(name)
 	if len(kept) == 0 {
 		return nil
 	}

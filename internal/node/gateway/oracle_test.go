@@ -198,7 +198,8 @@ func likelyInput(r *rand.Rand, a contract.Access, in contract.DecisionInput) con
 
 func policyOf(t testing.TB, a contract.Access) *policy {
 	t.Helper()
-	p, err := newPolicy(t.Context(), &intake.Bundle{Directory: testDirectory(), Modules: policies.Access(), Access: a})
+	b := sealed(t, intake.Bundle{Directory: testDirectory(), Modules: policies.Access(), Access: a})
+	p, err := newPolicy(t.Context(), &b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

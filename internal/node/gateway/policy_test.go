@@ -91,31 +91,29 @@ func TestStoreAgreesWithStockOPA(t *testing.T) {
 }
 
 func TestStoreRefusesScansAndWrites(t *testing.T) {
-	s, err := newGrantStore(contract.Access{
+	p := policyOf(t, contract.Access{
 		Datasets: map[string]contract.Dataset{"d": testDataset("x")},
 		Grants:   map[string]map[string]map[string]contract.Grant{"d": {"c": {"a": visits(), "b": visits()}}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := grantStore{}
 	for _, path := range []string{"/", "/dizuo", "/dizuo/grants", "/dizuo/datasets", "/dizuo/grants/d"} {
-		if _, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath(path)); !errors.Is(err, errScan) {
+		if _, err := s.Read(t.Context(), p.grants, storage.MustParsePath(path)); !errors.Is(err, errScan) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	for _, path := range []string{"/other", "/dizuo/access", "/dizuo/grants/d/x", "/dizuo/grants/d/c/x", "/dizuo/grants/d/c/a/none", "/dizuo/datasets/x", "/dizuo/grants/d/c/a/uid/x"} {
-		if _, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath(path)); !storage.IsNotFound(err) {
+		if _, err := s.Read(t.Context(), p.grants, storage.MustParsePath(path)); !storage.IsNotFound(err) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	v, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath("/dizuo/grants/d/c/b/fields/phone/keep"))
+	v, err := s.Read(t.Context(), p.grants, storage.MustParsePath("/dizuo/grants/d/c/b/fields/phone/keep"))
 	if err != nil || fmt.Sprint(v) != "4" {
 		t.Errorf("deep read: %v, %v", v, err)
 	}
 	if _, err := s.NewTransaction(t.Context(), storage.WriteParams); err == nil {
 		t.Error("a write transaction was given")
 	}
-	if v, err := s.Read(t.Context(), readTransaction{}, storage.MustParsePath("/dizuo/grants/d/c")); err != nil || v.(ast.Object).Len() != 2 {
+	if v, err := s.Read(t.Context(), p.grants, storage.MustParsePath("/dizuo/grants/d/c")); err != nil || v.(ast.Object).Len() != 2 {
 		t.Errorf("agreements %v, %v", v, err)
 	}
 }
