@@ -68,9 +68,11 @@ type Intake struct {
 	subs    []chan *Bundle
 
 	// parts are decoded shards by name, reused while their digest stays, and seen is the highest sequence; only Open and
-	// Run touch them.
+	// Run touch them and keyID.
 	parts map[string]part
 	seen  int64
+	// keyID is the key that signed the lease in force and the shards on disk.
+	keyID string
 }
 
 // Open reads the last good bundle from cfg.StateDir, if there is one. want selects shards by name.
