@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -71,7 +72,17 @@ func (w *Wakes) Wake(k shelf.Key) {
 		of.before[call] = true
 		return
 	}
-	of.queue.Add(call)
+	behind(of.queue, call)
+}
+
+// behind puts a call behind what people change: when a bundle came into force, thousands of agreements are called to say so in their
+// status, and a revocation does not wait for them.
+func behind(queue workqueue.TypedRateLimitingInterface[reconcile.Request], call reconcile.Request) {
+	if q, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, call)
+		return
+	}
+	queue.Add(call)
 }
 
 // CallEdges calls the edge nodes that serve one of the communities.
@@ -98,7 +109,7 @@ func (w *Wakes) Source(kind string) source.Source {
 		defer w.mu.Unlock()
 		of := w.kinds[kind]
 		for call := range of.before {
-			queue.Add(call)
+			behind(queue, call)
 		}
 		of.queue, of.before = queue, nil
 		return nil
