@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,14 +25,17 @@ var ErrUnknown = errors.New("nobody is known by this token")
 const (
 	// remembered is how long an answer of the API server stands.
 	remembered = 30 * time.Second
-	// mostRemembered bounds what strangers may fill.
+	// mostRemembered bounds what strangers may fill, askedPerSecond what they may ask of the API server.
 	mostRemembered = 1024
+	askedPerSecond = 20
 )
 
 // Reviews asks the API server: who bears a token (TokenReview), and may they get gridplatforms/bundle (SubjectAccessReview)?
 type Reviews struct {
 	Client client.Client
 
+	once    sync.Once
+	pace    *rate.Limiter
 	mu      sync.Mutex
 	answers map[question]answered
 }
@@ -55,6 +59,10 @@ func (r *Reviews) MayRead(ctx context.Context, token string, platform types.Name
 	r.mu.Unlock()
 	if known && now.Before(a.until) {
 		return a.may, a.err
+	}
+	r.once.Do(func() { r.pace = rate.NewLimiter(askedPerSecond, askedPerSecond) })
+	if !r.pace.Allow() {
+		return false, errors.New("too many tokens are shown that nobody looked at yet")
 	}
 	a.may, a.err = r.ask(ctx, token, platform)
 	if a.err != nil && !errors.Is(a.err, ErrUnknown) {

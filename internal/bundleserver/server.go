@@ -43,17 +43,26 @@ type Server struct {
 	offers map[types.NamespacedName]*made
 }
 
-// made is an offer whose tarball is made at most once.
+// made is an offer and its tarball.
 type made struct {
 	Offer
+	*tarball
+}
+
+// tarball is made at most once.
+type tarball struct {
 	once sync.Once
+	make func() ([]byte, error)
 	raw  []byte
 	err  error
 }
 
-func (m *made) policy() ([]byte, error) {
-	m.once.Do(func() { m.raw, m.err = m.Policy() })
-	return m.raw, m.err
+func (t *tarball) get() ([]byte, error) {
+	t.once.Do(func() {
+		t.raw, t.err = t.make()
+		t.make = nil // and with it all that it was made from
+	})
+	return t.raw, t.err
 }
 
 // Set puts what is in force on a platform in the place of what was. A tarball of the same version stays.
@@ -66,10 +75,12 @@ func (s *Server) Set(platform types.NamespacedName, o Offer) {
 	if s.offers == nil {
 		s.offers = map[types.NamespacedName]*made{}
 	}
+	next := &made{o, &tarball{make: o.Policy}}
 	if was := s.offers[platform]; was != nil && was.Version == o.Version {
-		o.Policy = was.policy
+		next.tarball = was.tarball
 	}
-	s.offers[platform] = &made{Offer: o}
+	next.Policy = nil // the tarball has it
+	s.offers[platform] = next
 }
 
 // Drop forgets a platform.
@@ -140,7 +151,7 @@ func policy(w http.ResponseWriter, r *http.Request, m *made) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	raw, err := m.policy()
+	raw, err := m.get()
 	if err != nil {
 		w.Header().Del("ETag")
 		http.Error(w, "the bundle cannot be made", http.StatusInternalServerError)
