@@ -159,7 +159,7 @@ bench-presence: BENCH_PACKAGE = ./internal/node/grid
 bench-decisionlog: BENCH_PACKAGE = ./internal/node/gateway/decisionlog
 
 .PHONY: bench $(BENCHMARKS:%=bench-%)
-bench: $(BENCHMARKS:%=bench-%) bench-reconcile bench-devices ## All benchmarks
+bench: $(BENCHMARKS:%=bench-%) bench-reconcile bench-devices bench-access ## All benchmarks
 bench-rules: ## Evaluations a second of the scenario engine, and its memory by key
 bench-policy: ## Time of a decision at 100 and at 100,000 agreements
 bench-auth: ## Admissions a second
@@ -171,6 +171,11 @@ bench-reconcile: ## Writes, pace and memory of the control plane at 2,000 commun
 	@mkdir -p test/bench/out
 	eval "$$($(KIT) env)"; env -u KUBECONFIG DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/reconcile.json \
 	$(GO) test -v -tags envtest -count=1 -timeout 60m -run TestBenchReconcile ./test/bench/reconcile
+
+.PHONY: bench-access
+bench-access: ## What agreements cost by their number: bundle, memory, decision, revocation
+	@mkdir -p test/bench/out
+	DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json $(GO) test -v -count=1 -timeout 40m -run TestBenchAccess ./internal/node/gateway
 
 .PHONY: bench-devices
 bench-devices: ## What devices cost by their number: compile, connects, publishes, idle memory, revocation

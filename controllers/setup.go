@@ -32,6 +32,7 @@ import (
 	"github.com/dizuo/dizuo/controllers/publication"
 	"github.com/dizuo/dizuo/controllers/scenario"
 	"github.com/dizuo/dizuo/internal/artifact"
+	"github.com/dizuo/dizuo/internal/bundleserver"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/natslink"
 	"github.com/dizuo/dizuo/internal/secrets"
@@ -47,6 +48,8 @@ type Options struct {
 	Address func(platform types.NamespacedName) string
 	// Namespaces that are seen, as Caches was given them; none means all.
 	Namespaces []string
+	// Bundles serves policy bundles to whoever is not a node; nil serves none.
+	Bundles *bundleserver.Server
 	// Artifacts says where inventories may be fetched from.
 	Artifacts artifact.Options
 }
@@ -93,7 +96,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		&deviceprofile.Reconciler{Kit: k}, &edgenode.Reconciler{Kit: k}, &scenario.Reconciler{Kit: k},
 		&devicefleet.Reconciler{Kit: k, Artifacts: artifact.NewStore(ctx, artifact.NewFetcher(o.Artifacts), time.Now)},
 		&dataset.Reconciler{Kit: k}, &datasharingagreement.Reconciler{Kit: k},
-		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Follow: reports, Modules: policies.Access(), Dirty: dirty},
+		&publication.Reconciler{Kit: k, Links: &natslink.Pool{Address: o.Address}, Follow: reports, Modules: policies.Access(), Dirty: dirty, Bundles: o.Bundles},
 	} {
 		if err := c.SetupWithManager(mgr); err != nil {
 			return err

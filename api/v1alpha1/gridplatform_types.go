@@ -1225,6 +1225,28 @@ type BundleStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	SigningKeyID string `json:"signingKeyID,omitempty"`
+	// keys are the keys that nodes trust. Two while one takes over from another: a new key is trusted before it signs, and the
+	// former for as long as a lease lives that it signed.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=8
+	Keys []BundleKey `json:"keys,omitempty"`
+}
+
+// BundleKey is a public key by which nodes verify bundles and leases.
+type BundleKey struct {
+	// id is the hexadecimal SHA-256 of the key (SPKI, DER).
+	// +kubebuilder:validation:MaxLength=128
+	ID string `json:"id"`
+	// publicKey is the key as PEM.
+	// +kubebuilder:validation:MaxLength=1024
+	PublicKey string `json:"publicKey"`
+	// since is when it was first trusted.
+	Since metav1.Time `json:"since"`
+	// notAfter is when it is trusted no more; unset while it signs or is to sign.
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
 }
 
 // EndpointStatus has the addresses to connect to.

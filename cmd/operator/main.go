@@ -19,6 +19,7 @@ import (
 
 	"github.com/dizuo/dizuo/controllers"
 	"github.com/dizuo/dizuo/internal/artifact"
+	"github.com/dizuo/dizuo/internal/bundleserver"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/offline"
 )
@@ -29,6 +30,8 @@ type options struct {
 	leaderElect    bool
 	logLevel       string
 	artifacts      artifact.Options
+	// bundles is the address of the policy bundles, bundleTLS the folder with tls.crt and tls.key of its server.
+	bundles, bundleTLS string
 }
 
 func main() {
@@ -43,6 +46,8 @@ func main() {
 		o.artifacts.Allow, err = artifact.ParsePrefixes(v)
 		return err
 	})
+	flag.StringVar(&o.bundles, "bundle-bind-address", "", "address of the policy bundles over HTTPS; empty serves none")
+	flag.StringVar(&o.bundleTLS, "bundle-tls-dir", "/etc/dizuo-bundles", "folder with tls.crt and tls.key of the policy bundles' server")
 	flag.Parse()
 	limitMemory()
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
@@ -84,8 +89,21 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: o.images, Artifacts: o.artifacts}); err != nil {
+	bundles, err := serveBundles(mgr, o)
+	if err != nil {
+		return err
+	}
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: o.images, Artifacts: o.artifacts, Bundles: bundles}); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping), mgr.Start(ctx))
+}
+
+// serveBundles serves policy bundles in every replica; only the one that leads has any.
+func serveBundles(mgr ctrl.Manager, o options) (*bundleserver.Server, error) {
+	if o.bundles == "" {
+		return nil, nil
+	}
+	s := &bundleserver.Server{Authorizer: &bundleserver.Reviews{Client: mgr.GetClient()}}
+	return s, mgr.Add(bundleserver.Runnable{Server: s, Address: o.bundles, TLSDir: o.bundleTLS})
 }

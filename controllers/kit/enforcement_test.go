@@ -54,7 +54,7 @@ func TestContribute(t *testing.T) {
 		k := &kit.Kit{Shelf: shelf.New()}
 		k.Contribute(&compile.Snapshot{Platform: platform, Now: start}, key, nil, true, "good", adds)
 		k.Contribute(&compile.Snapshot{Platform: c.platform, Now: start}, key, c.problems, c.lastGood, "good", adds)
-		parts, _, _ := k.Shelf.Parts(kit.PlatformKey(platform))
+		parts, _ := k.Shelf.Parts(kit.PlatformKey(platform))
 		if _, got := parts.Communities["jinghu"]; got != c.inForce {
 			t.Errorf("%s: in force %v, want %v", name, got, c.inForce)
 		}
@@ -82,7 +82,7 @@ func TestEnforced(t *testing.T) {
 	k.Contribute(s, key, nil, true, "d", adds)
 	k.Shelf.Published(kit.PlatformKey(platform), 0, "r1", 1, false, start) // a bundle without it
 	look("not in a bundle yet", metav1.ConditionFalse, metav1.ConditionFalse, "waits for the next bundle")
-	_, _, version := k.Shelf.Parts(kit.PlatformKey(platform))
+	_, version := k.Shelf.Parts(kit.PlatformKey(platform))
 	k.Shelf.Published(kit.PlatformKey(platform), version, "r2", 2, false, start)
 	look("nobody reports", metav1.ConditionFalse, metav1.ConditionFalse, "waits for enforcers to report")
 	ack := func(auth, edge int64) {
@@ -120,7 +120,7 @@ func TestPendingIsBounded(t *testing.T) {
 	k := &kit.Kit{Shelf: shelf.New()}
 	s := &compile.Snapshot{Platform: platform, Now: start}
 	k.Contribute(s, key, nil, true, "d", adds)
-	_, _, version := k.Shelf.Parts(kit.PlatformKey(platform))
+	_, version := k.Shelf.Parts(kit.PlatformKey(platform))
 	k.Shelf.Published(kit.PlatformKey(platform), version, "r", 1, false, start)
 	var many []shelf.Enforcer
 	for i := range 100 {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/internal/shelf"
@@ -38,5 +40,23 @@ func TestWakesNeverWait(t *testing.T) {
 	queue.Done(one)
 	if n := queue.Len(); n != objects {
 		t.Errorf("one that was called while it was looked at is not looked at again: %d wait, want %d", n, objects)
+	}
+}
+
+// A change that a person made is looked at before all calls, however many came before it.
+func TestWakesStandBehindChanges(t *testing.T) {
+	queue := priorityqueue.New[reconcile.Request]("test")
+	defer queue.ShutDown()
+	w := NewWakes("Community")
+	if err := w.Source("Community").Start(context.Background(), queue); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		w.Wake(shelf.Key{Kind: "Community", Namespace: "ns", Name: fmt.Sprint("c", i)})
+	}
+	edit := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "edited"}}
+	queue.Add(edit)
+	if first, _ := queue.Get(); first != edit {
+		t.Errorf("%s is looked at before the edit", first)
 	}
 }

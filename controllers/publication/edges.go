@@ -30,18 +30,18 @@ type edgeSent struct {
 }
 
 // recall reads what is out for edge nodes that were not looked at since the operator started.
-func (s *sent) recall(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, cuts []bundle.Cut) error {
+func (s *sent) recall(ctx context.Context, js jetstream.JetStream, trust *seal.Trust, cuts []bundle.Cut) error {
 	for _, c := range cuts {
 		if s.edges[c.Edge] != nil {
 			continue
 		}
-		lease, index, err := current(ctx, js, signer, contract.ScopeEdge(c.Edge))
+		lease, index, keyID, err := current(ctx, js, trust, contract.ScopeEdge(c.Edge))
 		if err != nil {
 			return err
 		}
 		e := &edgeSent{}
 		if lease != nil {
-			e.lease, e.keyID, e.changedAt = *lease, signer.KeyID, lease.Sequence
+			e.lease, e.keyID, e.changedAt = *lease, keyID, lease.Sequence
 			s.found(contract.ScopeEdge(c.Edge), *index)
 		}
 		s.edges[c.Edge] = e

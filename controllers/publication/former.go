@@ -15,18 +15,10 @@ import (
 )
 
 // former reads the parts of the bundle that is in force.
-func former(ctx context.Context, js jetstream.JetStream, signer *seal.Signer) (bundle.Parts, error) {
+func former(ctx context.Context, js jetstream.JetStream, trust *seal.Trust) (bundle.Parts, error) {
 	parts := bundle.NewParts()
-	lease, index, err := current(ctx, js, signer, contract.ScopeCenter)
+	lease, index, _, err := current(ctx, js, trust, contract.ScopeCenter)
 	if err != nil || lease == nil {
-		return parts, err
-	}
-	public, err := signer.Public()
-	if err != nil {
-		return parts, err
-	}
-	trust, err := seal.NewTrust(public)
-	if err != nil {
 		return parts, err
 	}
 	b, err := intake.Fetch(ctx, js, trust, *lease, *index)

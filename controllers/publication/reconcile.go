@@ -20,6 +20,7 @@ import (
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/bundle"
+	"github.com/dizuo/dizuo/internal/bundleserver"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/seal"
@@ -39,8 +40,13 @@ type Reconciler struct {
 	Modules map[string]string
 	// Dirty calls a platform.
 	Dirty Dirty
+	// Bundles serves what is published over HTTPS; nil serves nothing.
+	Bundles *bundleserver.Server
 
 	sent map[types.NamespacedName]*sent
+	// rings and signers say how each platform's bundles are signed.
+	rings   map[types.NamespacedName]keyring
+	signers map[types.NamespacedName]*seal.Signer
 }
 
 // Reconcile publishes the bundle of one platform if it changed or its lease has lived a third of its life.
@@ -110,9 +116,18 @@ func (r *Reconciler) secret(ctx context.Context, namespace, name string) (map[st
 }
 
 // publish sends what changed and gives when the lease is due again.
-func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link *natslink.Link, signer *seal.Signer) (time.Duration, error) {
+func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link *natslink.Link, issued *seal.Signer) (time.Duration, error) {
 	name, now := kit.PlatformKey(p), r.Gather.Now()
-	state, err := r.state(ctx, name, p, link, signer)
+	sign, err := r.signing(p, issued, now)
+	if err != nil {
+		return 0, err
+	}
+	signer := sign.signer
+	trust, err := seal.NewTrust(sign.ring.pem())
+	if err != nil {
+		return 0, err
+	}
+	state, err := r.state(ctx, name, p, link, trust)
 	if err != nil {
 		return 0, err
 	}
@@ -122,10 +137,10 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 		delete(r.sent, name)
 		return time.Second, nil
 	}
-	if err := r.adopt(ctx, name, link, signer); err != nil {
+	if err := r.adopt(ctx, name, link, trust); err != nil {
 		return 0, err
 	}
-	parts, _, version := r.Shelf.Parts(name)
+	parts, version := r.Shelf.Parts(name)
 	parts.Modules = r.Modules
 	shards, err := state.memo.Prepare(parts)
 	if err != nil {
@@ -135,19 +150,20 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	if err != nil {
 		return 0, err
 	}
-	if err := state.recall(ctx, link.JetStream, signer, cuts); err != nil {
+	if err := state.recall(ctx, link.JetStream, trust, cuts); err != nil {
 		return 0, err
 	}
 	index := bundle.Index(shards)
 	life := p.Spec.Lease.Center.Duration
 	lease, found := state.lease, true
-	if index.Revision() != lease.Revision || state.turned(cuts, signer.KeyID) || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {
+	if sign.changed || index.Revision() != lease.Revision || state.turned(cuts, signer.KeyID) || signer.KeyID != state.keyID || now.After(lease.IssuedAt.Add(life/3)) {
 		found = index.Revision() == lease.Revision && !state.turned(cuts, signer.KeyID)
 		lease = contract.Lease{Platform: name.String(), Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: lease.Sequence + 1,
 			IssuedAt: now.UTC(), ExpiresAt: now.Add(life).UTC()}
-		if err := r.record(ctx, p, lease, signer.KeyID); err != nil {
+		if err := r.record(ctx, p, lease, sign.ring); err != nil {
 			return 0, err
 		}
+		r.use(name, sign)
 		// The sequence is spent whether or not the lease gets out: it only grows.
 		// Whether it got out is not known before send returns, so what is in force is unknown until then.
 		state.lease.Sequence, state.lease.Revision, state.entry = lease.Sequence, "", 0
@@ -164,23 +180,30 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 	if err != nil {
 		return 0, err
 	}
+	r.use(name, signing{ring: sign.ring, signer: signer})
 	r.Follow.Edges(name, state.facts(parts))
 	r.Shelf.Published(name, version, lease.Revision, lease.Sequence, found && state.atStart, now)
 	state.atStart = false
+	if err := r.offer(name, signer, sign.ring.pem(), parts, index, lease); err != nil {
+		return 0, err
+	}
 	measure(lease)
 	if center := lease.IssuedAt.Add(life / 3); due.IsZero() || center.Before(due) {
 		due = center
 	}
+	if !sign.due.IsZero() && sign.due.Before(due) {
+		due = sign.due
+	}
 	return max(time.Second, due.Sub(now)), nil
 }
 
-// record writes the sequence to the platform's status before it is used, so that it never goes back.
-func (r *Reconciler) record(ctx context.Context, p *v1alpha1.GridPlatform, l contract.Lease, keyID string) error {
+// record writes the sequence and the keys to the platform's status before they are used, so that neither goes back.
+func (r *Reconciler) record(ctx context.Context, p *v1alpha1.GridPlatform, l contract.Lease, ring keyring) error {
 	p = p.DeepCopy()
 	p.ResourceVersion = "" // it has fields of its own, whatever else was written
 	return r.ApplyStatus(ctx, p, map[string]any{"bundle": map[string]any{
 		"revision": l.Revision, "sequence": l.Sequence, "issuedAt": l.IssuedAt.Format(time.RFC3339), "expiresAt": l.ExpiresAt.Format(time.RFC3339),
-		"signingKeyID": keyID,
+		"signingKeyID": ring.signing, "keys": ring.status(),
 	}}, "dizuo-publication")
 }
 
@@ -188,8 +211,11 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	r.Shelf.DropPlatform(name)
 	r.Follow.Forget(name)
 	r.Links.Close(name)
+	r.Bundles.Drop(name)
 	unmeasure(name)
 	delete(r.sent, name)
+	delete(r.rings, name)
+	delete(r.signers, name)
 }
 
 // errBroker marks what failed because the broker did not answer.

@@ -36,17 +36,17 @@ type sent struct {
 }
 
 // state gives what was sent, read from the broker the first time: after a restart nothing is sent again that is there.
-func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1alpha1.GridPlatform, link *natslink.Link, signer *seal.Signer) (*sent, error) {
+func (r *Reconciler) state(ctx context.Context, name types.NamespacedName, p *v1alpha1.GridPlatform, link *natslink.Link, trust *seal.Trust) (*sent, error) {
 	if s := r.sent[name]; s != nil {
 		return s, nil
 	}
 	s := &sent{objects: map[string]bool{}, atStart: true, edges: map[string]*edgeSent{}, history: newHistory()}
-	lease, index, err := current(ctx, link.JetStream, signer, contract.ScopeCenter)
+	lease, index, keyID, err := current(ctx, link.JetStream, trust, contract.ScopeCenter)
 	if err != nil {
 		return nil, err
 	}
 	if lease != nil {
-		s.lease, s.keyID = *lease, signer.KeyID
+		s.lease, s.keyID = *lease, keyID
 		s.found(contract.ScopeCenter, *index)
 	}
 	if b := p.Status.Bundle; b != nil && b.Sequence > s.lease.Sequence {
@@ -67,44 +67,37 @@ func (s *sent) found(scope string, index contract.Index) {
 	}
 }
 
-// current reads the lease of a scope in the broker and its index; nil where there is none, or one that our key did not sign.
-func current(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, scope string) (*contract.Lease, *contract.Index, error) {
+// current reads the lease of a scope in the broker, its index and the key that signed it; nil where there is none, or one that no key
+// of ours signed.
+func current(ctx context.Context, js jetstream.JetStream, trust *seal.Trust, scope string) (*contract.Lease, *contract.Index, string, error) {
 	leases, err := js.KeyValue(ctx, contract.LeaseBucket)
 	if err != nil {
-		return nil, nil, errBroker{fmt.Errorf("bucket %s: %w", contract.LeaseBucket, err)}
+		return nil, nil, "", errBroker{fmt.Errorf("bucket %s: %w", contract.LeaseBucket, err)}
 	}
 	entry, err := leases.Get(ctx, scope)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil, nil
+		return nil, nil, "", nil
 	}
 	if err != nil {
-		return nil, nil, errBroker{err}
-	}
-	public, err := signer.Public()
-	if err != nil {
-		return nil, nil, err
-	}
-	trust, err := seal.NewTrust(public)
-	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", errBroker{err}
 	}
 	lease, err := trust.Lease(string(entry.Value()))
 	if err != nil || lease.Scope != scope {
-		return nil, nil, nil //nolint:nilerr // another key signed it: what is there must be signed anew
+		return nil, nil, "", nil //nolint:nilerr // another key signed it: what is there must be signed anew
 	}
 	store, err := js.ObjectStore(ctx, contract.BundleStore)
 	if err != nil {
-		return nil, nil, errBroker{err}
+		return nil, nil, "", errBroker{err}
 	}
 	raw, err := store.GetBytes(ctx, contract.ObjectName("index", lease.Revision))
 	if err != nil {
-		return nil, nil, nil //nolint:nilerr // a lease without its index is as good as none
+		return nil, nil, "", nil //nolint:nilerr // a lease without its index is as good as none
 	}
 	var index contract.Index
 	if err := json.Unmarshal(raw, &index); err != nil || index.Revision() != lease.Revision {
-		return nil, nil, nil //nolint:nilerr // likewise
+		return nil, nil, "", nil //nolint:nilerr // likewise
 	}
-	return &lease, &index, nil
+	return &lease, &index, seal.LeaseKey(string(entry.Value())), nil
 }
 
 // send puts shards, index and lease into the broker, in this order: whoever sees the lease finds all that it names. It gives the revision
@@ -195,12 +188,12 @@ func (s *sent) drop(ctx context.Context, store jetstream.ObjectStore, gone []con
 
 // adopt takes the documents of objects that do not compile now from the bundle that is in force, after a restart of the
 // operator: the last good configuration stays.
-func (r *Reconciler) adopt(ctx context.Context, name types.NamespacedName, link *natslink.Link, signer *seal.Signer) error {
-	_, kept, _ := r.Shelf.Parts(name)
+func (r *Reconciler) adopt(ctx context.Context, name types.NamespacedName, link *natslink.Link, trust *seal.Trust) error {
+	kept := r.Shelf.Kept(name)
 	if len(kept) == 0 {
 		return nil
 	}
-	parts, err := former(ctx, link.JetStream, signer)
+	parts, err := former(ctx, link.JetStream, trust)
 	if err != nil {
 		return err
 	}

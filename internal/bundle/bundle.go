@@ -29,6 +29,10 @@ type Parts struct {
 	Datasets map[string]contract.Dataset
 	// Agreements by name; each gives its grants by dataset.
 	Agreements map[string]Agreement
+	// Granted are agreements that are ordered already, beside those by name.
+	Granted Granted
+	// Kinds have by kind of object a version: with the same one all objects of the kind gave the same. nil if nobody counts.
+	Kinds map[string]string
 	// Edges and EdgeCredentials by edge node.
 	Edges           map[string]contract.Edge
 	EdgeCredentials map[string]contract.EdgeCredential
@@ -56,12 +60,12 @@ type Agreement struct {
 	Grants map[string]contract.Grant
 }
 
-// shards gives the shards of the parts, unopened, sorted by name. Grants of datasets that are gone are left out.
+// shards gives the shards of the parts, unopened, sorted by name.
 func shards(p Parts) []Prepared {
 	out := []Prepared{
 		unopened(contract.Shard{
-			Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"}, Modules: p.Modules,
-		}, func() map[string]any { return under("datasets", nonNil(p.Datasets), "grants", grants(p)) }),
+			Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets"}, Modules: p.Modules,
+		}, func() map[string]any { return under("datasets", nonNil(p.Datasets)) }),
 		unopened(contract.Shard{Name: contract.ShardDirectory, Roots: []string{"dizuo/communities", "dizuo/organizations", "dizuo/platform"}}, func() map[string]any {
 			return under("communities", nonNil(p.Communities), "organizations", nonNil(p.Organizations), "platform", p.Platform)
 		}),
@@ -69,6 +73,7 @@ func shards(p Parts) []Prepared {
 			return under("profiles", nonNil(p.Profiles), "scenarios", nonNil(p.Scenarios))
 		}),
 	}
+	out = append(out, grantsShards(p)...)
 	for name, f := range p.Fleets {
 		out = append(out, fleetShard(name, f, func() contract.DeviceRows { return p.rows(name) }))
 	}
@@ -96,26 +101,6 @@ func (p Parts) rows(fleet string) contract.DeviceRows {
 		return rows
 	}
 	return contract.NewDeviceRows(p.Fleets[fleet].Devices, p.Credentials[fleet].Devices)
-}
-
-// grants orders what the agreements grant by dataset, consumer and agreement.
-func grants(p Parts) map[string]map[string]map[string]contract.Grant {
-	out := map[string]map[string]map[string]contract.Grant{}
-	for name, a := range p.Agreements {
-		for dataset, grant := range a.Grants {
-			if _, ok := p.Datasets[dataset]; !ok {
-				continue
-			}
-			if out[dataset] == nil {
-				out[dataset] = map[string]map[string]contract.Grant{}
-			}
-			if out[dataset][a.Consumer] == nil {
-				out[dataset][a.Consumer] = map[string]contract.Grant{}
-			}
-			out[dataset][a.Consumer][name] = grant
-		}
-	}
-	return out
 }
 
 // under makes the document {"dizuo": {key: value, ...}}.

@@ -46,6 +46,13 @@ func (s *Prepared) identify() error {
 	return err
 }
 
+// contributing are the kinds of objects from which a shard is made, for those that are made from all objects of some kinds.
+var contributing = map[string][]string{
+	contract.ShardDirectory: {"GridPlatform", "Community", "Organization"},
+	contract.ShardAccess:    {"Dataset"},
+	contract.ShardRules:     {"GridPlatform", "DeviceProfile", "Scenario"},
+}
+
 // versionOf gives the version of what a shard holds; "" where it has none.
 func versionOf(p Parts, shard string) string {
 	for _, prefix := range []string{contract.ShardFleet, contract.ShardCredentials} {
@@ -53,7 +60,34 @@ func versionOf(p Parts, shard string) string {
 			return p.Versions[fleet]
 		}
 	}
-	return ""
+	if strings.HasPrefix(shard, contract.ShardGrants) {
+		return versionOfGrants(p, shard)
+	}
+	kinds := contributing[shard]
+	if len(kinds) == 0 || p.Kinds == nil {
+		return ""
+	}
+	version := shard
+	for _, kind := range kinds {
+		version += " " + p.Kinds[kind]
+	}
+	if shard == contract.ShardAccess {
+		modules, err := digest(p.Modules)
+		if err != nil {
+			return ""
+		}
+		version += " " + modules
+	}
+	return version
+}
+
+// versionOfGrants gives the version of a shard of grants: of its agreements, and of which datasets there are.
+func versionOfGrants(p Parts, shard string) string {
+	granted := p.Granted.version(shard)
+	if len(p.Agreements) > 0 || p.Kinds == nil || granted == "" {
+		return ""
+	}
+	return granted + " " + p.Kinds["Dataset"]
 }
 
 // Index lists shards by content.

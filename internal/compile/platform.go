@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -178,18 +179,29 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	return plan, c.list
 }
 
-// trust gives the public key of the bundle signing certificate, as PEM; nothing until it is issued.
+// trust gives the keys whose bundles nodes take, as PEM: those of the status, and the one of the bundle signing certificate, which is
+// trusted before it signs. Nothing until it is issued.
 func trust(c *problems, s *Snapshot) []byte {
+	var keys []byte
+	if b := s.Platform.Status.Bundle; b != nil {
+		for _, key := range b.Keys {
+			keys = append(keys, key.PublicKey...)
+		}
+	}
 	block, _ := pem.Decode(s.Secrets[types.NamespacedName{Namespace: s.Platform.Namespace, Name: SecretSigning}]["tls.crt"])
 	if block == nil {
-		return nil
+		return keys
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		c.waiting(v1alpha1.ConditionCertificatesReady, v1alpha1.ReasonSecretInvalid, "", "Secret "+SecretSigning+" holds no certificate")
-		return nil
+		return keys
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: cert.RawSubjectPublicKeyInfo})
+	issued := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: cert.RawSubjectPublicKeyInfo})
+	if bytes.Contains(keys, issued) {
+		return keys
+	}
+	return append(keys, issued...)
 }
 
 // checkPlatformServed refuses what this version cannot run.

@@ -150,10 +150,16 @@ func (p platform) caIssuer(name string) Object {
 	return cmac.Issuer(name, p.Namespace).WithLabels(labels(p.owner, "")).WithSpec(cmac.IssuerSpec().WithCA(cmac.CAIssuer().WithSecretName(name)))
 }
 
-// signingKey gives the key of bundles and leases (ES256). Nodes trust the key, not the certificate around it.
+// signingKey gives the key of bundles and leases (ES256). Nodes trust the key, not the certificate around it. A new one takes over while
+// both are trusted (status.bundle.keys). An edge node learns keys with its own certificate only, so a platform with edge nodes keeps
+// its key.
 func (p platform) signingKey() Object {
+	rotation := cmv1.RotationPolicyAlways
+	if p.Edges {
+		rotation = cmv1.RotationPolicyNever
+	}
 	return p.certificate(compile.SecretSigning, leaf(compile.SecretSigning, issuerSelfSigned, year).WithCommonName("Dizuo bundles of "+p.Name).
-		WithPrivateKey(key(cmv1.RotationPolicyNever)).WithUsages(cmv1.UsageDigitalSignature))
+		WithPrivateKey(key(rotation)).WithUsages(cmv1.UsageDigitalSignature))
 }
 
 // fleetCA gives the CA of a fleet. Name constraints keep it to the fleet's own names, whoever holds its key.

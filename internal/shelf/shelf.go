@@ -9,6 +9,7 @@ package shelf
 
 import (
 	"cmp"
+	"encoding/hex"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +54,7 @@ type Enforcement struct {
 type entry struct {
 	digest      string
 	fragment    Fragment
+	consumers   []string // of the agreements that it has among the granted
 	keep        bool
 	changed     uint64 // the board's version in which it changed
 	sequence    int64  // of the lease that first carried it; 0 before
@@ -62,7 +64,8 @@ type entry struct {
 }
 
 type board struct {
-	entries   map[Key]*entry
+	entries map[Key]*entry
+	tally
 	version   uint64
 	published uint64
 	revision  string
@@ -92,7 +95,7 @@ func New() *Shelf {
 func (s *Shelf) board(platform types.NamespacedName) *board {
 	b := s.boards[platform]
 	if b == nil {
-		b = &board{entries: map[Key]*entry{}}
+		b = &board{entries: map[Key]*entry{}, tally: newTally()}
 		s.boards[platform] = b
 	}
 	return b
@@ -116,7 +119,7 @@ func (s *Shelf) put(platform types.NamespacedName, key Key, digest string, fragm
 		return dirty
 	}
 	b.version++
-	b.entries[key] = &entry{digest: digest, fragment: fragment, changed: b.version, requestedAt: now}
+	b.set(key, &entry{digest: digest, fragment: fragment, changed: b.version, requestedAt: now})
 	return append(dirty, platform)
 }
 
@@ -150,7 +153,7 @@ func (s *Shelf) keep(platform types.NamespacedName, key Key) []types.NamespacedN
 		return dirty
 	}
 	b.version++
-	b.entries[key] = &entry{keep: true, changed: b.version}
+	b.set(key, &entry{keep: true, changed: b.version})
 	return append(dirty, platform)
 }
 
@@ -171,7 +174,7 @@ func (s *Shelf) drop(key Key) {
 		return
 	}
 	b := s.board(platform)
-	delete(b.entries, key)
+	b.unset(key)
 	delete(s.home, key)
 	b.version++
 }
@@ -186,21 +189,30 @@ func (s *Shelf) DropPlatform(platform types.NamespacedName) {
 	delete(s.boards, platform)
 }
 
-// Parts gives the parts of a platform's bundle, the keys whose last contribution must be taken from the bundle before, and
-// the version to hand to Published.
-func (s *Shelf) Parts(platform types.NamespacedName) (parts bundle.Parts, kept []Key, version uint64) {
+// Parts gives the parts of a platform's bundle and the version to hand to Published.
+func (s *Shelf) Parts(platform types.NamespacedName) (parts bundle.Parts, version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.board(platform)
 	parts = bundle.NewParts()
-	for key, e := range b.entries {
-		if e.keep {
-			kept = append(kept, key)
-		} else if e.fragment != nil {
-			e.fragment(&parts)
-		}
+	for _, e := range b.fragments {
+		e.fragment(&parts)
 	}
-	return parts, kept, b.version
+	parts.Granted, parts.Kinds = b.granted.Snapshot(), map[string]string{}
+	for kind, version := range b.kinds {
+		parts.Kinds[kind] = hex.EncodeToString(version[:])
+	}
+	return parts, b.version
+}
+
+// Kept gives the keys whose last contribution must be taken from the bundle before; see Adopt.
+func (s *Shelf) Kept(platform types.NamespacedName) (kept []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.board(platform).kept {
+		kept = append(kept, key)
+	}
+	return kept
 }
 
 // Has reports whether an object stands on a platform's board.
@@ -237,7 +249,7 @@ func (s *Shelf) Adopt(platform types.NamespacedName, key Key, fragment Fragment)
 	defer s.mu.Unlock()
 	b := s.board(platform)
 	if e := b.entries[key]; e != nil && e.keep {
-		b.entries[key] = &entry{digest: "kept", fragment: fragment, changed: e.changed}
+		b.set(key, &entry{digest: "kept", fragment: fragment, changed: e.changed})
 	}
 }
 
@@ -246,7 +258,7 @@ func (s *Shelf) Adopt(platform types.NamespacedName, key Key, fragment Fragment)
 func (s *Shelf) Published(platform types.NamespacedName, version uint64, revision string, sequence int64, found bool, now time.Time) {
 	s.mu.Lock()
 	b := s.board(platform)
-	for _, e := range b.entries {
+	for _, e := range b.waiting {
 		if e.sequence == 0 && e.changed <= version {
 			e.sequence, e.recognised = sequence, found
 		}
@@ -275,9 +287,10 @@ func (s *Shelf) Acknowledge(platform types.NamespacedName, enforcers []Enforcer,
 func (b *board) settle(now time.Time) []Key {
 	lowest, known := b.lowest()
 	var woken []Key
-	for key, e := range b.entries {
-		if known && e.sequence > 0 && e.sequence <= lowest && e.effectiveAt.IsZero() {
+	for key, e := range b.waiting {
+		if known && e.sequence > 0 && e.sequence <= lowest {
 			e.effectiveAt = now
+			delete(b.waiting, key)
 			woken = append(woken, key)
 		}
 	}

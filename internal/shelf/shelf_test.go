@@ -62,12 +62,12 @@ func adds(name string) shelf.Fragment {
 }
 
 func (n *noted) communities(platform types.NamespacedName) []string {
-	parts, _, _ := n.Parts(platform)
+	parts, _ := n.Parts(platform)
 	return bundle.Names(parts.Communities)
 }
 
 func (n *noted) publish(platform types.NamespacedName, sequence int64, now time.Time) {
-	_, _, version := n.Parts(platform)
+	_, version := n.Parts(platform)
 	n.Published(platform, version, fmt.Sprintf("r%d", sequence), sequence, false, now)
 }
 
@@ -83,7 +83,7 @@ func TestPublicationAndAcknowledgement(t *testing.T) {
 
 	s.Acknowledge(henan, []shelf.Enforcer{{Name: "grid.0", Sequence: 6, Online: true}, {Name: "auth.0", Sequence: 6, Online: true}}, start)
 	s.expect(t, "acknowledged what came before", nil, nil)
-	_, _, version := s.Parts(henan)
+	_, version := s.Parts(henan)
 	s.Put(henan, two, "b", adds("two"), start.Add(time.Second)) // comes while the first is being published
 	s.Published(henan, version, "r7", 7, false, start.Add(2*time.Second))
 	s.expect(t, "published, not acknowledged", []string{"henan"}, nil)
@@ -150,7 +150,7 @@ func TestRenewalKeepsTheFirstSequence(t *testing.T) {
 func TestRecognised(t *testing.T) {
 	s := newShelf()
 	s.Put(henan, one, "a", adds("one"), start)
-	_, _, version := s.Parts(henan)
+	_, version := s.Parts(henan)
 	s.Published(henan, version, "r5", 5, true, start)
 	s.Put(henan, two, "b", adds("two"), start)
 	s.publish(henan, 6, start)
@@ -171,13 +171,13 @@ func TestKeepLastGoodAndAdopt(t *testing.T) {
 	s = newShelf()
 	s.Keep(henan, two)
 	s.expect(t, "kept after a restart", []string{"henan"}, nil)
-	if _, kept, _ := s.Parts(henan); !slices.Equal(kept, []shelf.Key{two}) || !s.Has(henan, two) {
+	if kept := s.Kept(henan); !slices.Equal(kept, []shelf.Key{two}) || !s.Has(henan, two) {
 		t.Errorf("kept %v", kept)
 	}
 	s.Keep(henan, two)
 	s.expect(t, "kept again", nil, nil)
 	s.Adopt(henan, two, adds("two"))
-	if _, kept, _ := s.Parts(henan); len(kept) != 0 || !slices.Equal(s.communities(henan), []string{"two"}) {
+	if kept := s.Kept(henan); len(kept) != 0 || !slices.Equal(s.communities(henan), []string{"two"}) {
 		t.Errorf("adopted: kept %v, communities %v", kept, s.communities(henan))
 	}
 	s.Adopt(henan, two, adds("never"))
@@ -238,11 +238,11 @@ func TestDrop(t *testing.T) {
 	s.expect(t, "unknown", nil, nil)
 	s.Put(henan, one, "a", adds("one"), start)
 	s.Put(henan, two, "a", adds("two"), start)
-	_, _, before := s.Parts(henan)
+	_, before := s.Parts(henan)
 	s.called()
 	s.Drop(one)
 	s.expect(t, "known", []string{"henan"}, nil)
-	if _, _, after := s.Parts(henan); after == before || !slices.Equal(s.communities(henan), []string{"two"}) {
+	if _, after := s.Parts(henan); after == before || !slices.Equal(s.communities(henan), []string{"two"}) {
 		t.Errorf("version %d then %d, communities %v", before, after, s.communities(henan))
 	}
 	s.DropPlatform(henan)

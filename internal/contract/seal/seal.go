@@ -201,6 +201,15 @@ func NewTrust(keysPEM []byte) (*Trust, error) {
 	return t, nil
 }
 
+// LeaseKey gives the id of the key that a compact lease says it is signed by; "" if it says none. It verifies nothing.
+func LeaseKey(compact string) string {
+	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return ""
+	}
+	return jws.Signatures[0].Protected.KeyID
+}
+
 // Lease verifies a signed lease. Time and order are the caller's to check: see contract.Lease.Follows.
 func (t *Trust) Lease(compact string) (contract.Lease, error) {
 	var l contract.Lease

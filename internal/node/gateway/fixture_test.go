@@ -215,10 +215,37 @@ func (w *world) close() {
 // apply puts a copy of w.bundle in force.
 func (w *world) apply() {
 	w.t.Helper()
-	b := w.bundle
+	b := sealed(w.t, w.bundle)
 	if err := w.server.apply(w.t.Context(), &b); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// sealed gives a bundle as the intake does: its grants in shards.
+func sealed(t testing.TB, b intake.Bundle) intake.Bundle {
+	t.Helper()
+	shards := map[string]map[string]map[string]map[string]contract.Grant{}
+	for dataset, consumers := range b.Access.Grants {
+		for consumer, agreements := range consumers {
+			name := contract.GrantsShard(consumer)
+			if shards[name] == nil {
+				shards[name] = map[string]map[string]map[string]contract.Grant{}
+			}
+			if shards[name][dataset] == nil {
+				shards[name][dataset] = map[string]map[string]contract.Grant{}
+			}
+			shards[name][dataset][consumer] = agreements
+		}
+	}
+	b.Access.Grants, b.Grants = nil, map[string]intake.Grants{}
+	for name, shard := range shards {
+		raw, err := json.Marshal(shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Grants[name] = intake.Grants{Digest: contract.Digest(raw), JSON: string(raw)}
+	}
+	return b
 }
 
 // next puts w.bundle in force as a new revision.

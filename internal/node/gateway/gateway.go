@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -84,7 +85,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 
 // wanted selects the shards that the gateway reads: no fleets, no credentials.
 func wanted(shard string) bool {
-	return shard == contract.ShardDirectory || shard == contract.ShardAccess
+	return shard == contract.ShardDirectory || shard == contract.ShardAccess || strings.HasPrefix(shard, contract.ShardGrants)
 }
 
 // newServer opens the decision log and prepares the database.

@@ -71,7 +71,8 @@ func pairsUntilFound(t *testing.T, modules map[string]string) int {
 	for n := 0; n < 60_000; {
 		a := randomAccess(r, "x")
 		limitsOf(r, a)
-		p, err := newPolicy(t.Context(), &intake.Bundle{Directory: testDirectory(), Modules: modules, Access: a})
+		b := sealed(t, intake.Bundle{Directory: testDirectory(), Modules: modules, Access: a})
+		p, err := newPolicy(t.Context(), &b, nil)
 		if err != nil {
 			t.Errorf("%v", err)
 			return 0

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -99,7 +98,8 @@ func randomInput(r *rand.Rand) contract.DecisionInput {
 
 func policyOf(t testing.TB, a contract.Access) *policy {
 	t.Helper()
-	p, err := newPolicy(t.Context(), &intake.Bundle{Directory: testDirectory(), Modules: policies.Access(), Access: a})
+	b := sealed(t, intake.Bundle{Directory: testDirectory(), Modules: policies.Access(), Access: a})
+	p, err := newPolicy(t.Context(), &b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

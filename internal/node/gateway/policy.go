@@ -16,7 +16,6 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
-	"github.com/dizuo/dizuo/policies"
 )
 
 // policy is a bundle made ready to decide: the compiled Rego of its access shard, its grants, and who may call. It never
@@ -24,46 +23,13 @@ import (
 type policy struct {
 	bundle *intake.Bundle
 	query  rego.PreparedEvalQuery
+	// modules is the digest of what query was compiled from.
+	modules string
+	grants  *grants
 	callers
 	zone *time.Location
 	// codes caches the division codes of a row scope, by scope.
 	codes sync.Map
-}
-
-// newPolicy compiles the bundle's policy under restricted capabilities. An error means that the bundle cannot be enforced;
-// the caller keeps the one before.
-func newPolicy(ctx context.Context, b *intake.Bundle) (*policy, error) {
-	modules := map[string]string{}
-	for path, text := range b.Modules {
-		if strings.HasSuffix(path, ".rego") {
-			modules[path] = text
-		}
-	}
-	if len(modules) == 0 {
-		return nil, errors.New("the access shard of the bundle holds no policy")
-	}
-	compiler, err := policies.Compile(modules)
-	if err != nil {
-		return nil, fmt.Errorf("access shard: %w", err)
-	}
-	grants, err := newGrantStore(b.Access)
-	if err != nil {
-		return nil, fmt.Errorf("access shard: %w", err)
-	}
-	query, err := rego.New(rego.Query(policies.AccessEntrypoint), rego.Compiler(compiler), rego.Store(grants)).PrepareForEval(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("access shard: %w", err)
-	}
-	zone, err := time.LoadLocation(b.Directory.Platform.TimeZone)
-	if err != nil {
-		return nil, fmt.Errorf("directory shard: platform.timeZone %q: %w", b.Directory.Platform.TimeZone, err)
-	}
-	return &policy{bundle: b, query: query, callers: newCallers(b.Directory), zone: zone}, nil
-}
-
-// renewed gives the same policy under a renewed lease of the same revision.
-func (p *policy) renewed(b *intake.Bundle) *policy {
-	return &policy{bundle: b, query: p.query, callers: p.callers, zone: p.zone}
 }
 
 // decide asks OPA. The grant is the one that the decision names, if it is there. An error means that there is no decision:
@@ -73,7 +39,10 @@ func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contrac
 	if err != nil {
 		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
 	}
-	grant, ok := p.bundle.Access.Grants[in.Dataset][in.Consumer][d.Agreement]
+	grant, ok, err := p.grants.grant(in.Dataset, in.Consumer, d.Agreement)
+	if err != nil {
+		return contract.Decision{}, contract.Grant{}, fmt.Errorf("agreement %q: %w", d.Agreement, err)
+	}
 	if d.Allow {
 		if err := within(d, grant, ok); err != nil {
 			return contract.Decision{}, contract.Grant{}, err
@@ -95,7 +64,7 @@ func (p *policy) answer(ctx context.Context, in contract.DecisionInput) (contrac
 	if err != nil {
 		return contract.Decision{}, fmt.Errorf("input: %w", err)
 	}
-	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalSortSets(false))
+	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalTransaction(p.grants), rego.EvalSortSets(false))
 	if err != nil {
 		return contract.Decision{}, err
 	}

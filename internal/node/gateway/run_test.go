@@ -66,10 +66,14 @@ func (w *world) publish(js jetstream.JetStream, signer *seal.Signer, sequence in
 		w.t.Fatal(err)
 	}
 	var index contract.Index
-	for _, sh := range []contract.Shard{
+	shards := []contract.Shard{
 		{Name: contract.ShardDirectory, Roots: []string{"dizuo/platform", "dizuo/communities", "dizuo/organizations"}, Data: below(w.t, w.bundle.Directory)},
-		{Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"}, Data: below(w.t, w.bundle.Access), Modules: w.bundle.Modules},
-	} {
+		{Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets"}, Data: below(w.t, map[string]any{"datasets": w.bundle.Access.Datasets}), Modules: w.bundle.Modules},
+	}
+	for name, g := range sealed(w.t, w.bundle).Grants {
+		shards = append(shards, contract.Shard{Name: name, Roots: []string{"dizuo/grants"}, Data: below(w.t, map[string]any{"grants": json.RawMessage(g.JSON)})})
+	}
+	for _, sh := range shards {
 		if sh, err = seal.Normalize(sh); err != nil {
 			w.t.Fatal(err)
 		}

@@ -62,6 +62,14 @@ type inForce struct {
 	since time.Time
 }
 
+// decides gives the policy; nil where there is none.
+func (f *inForce) decides() *policy {
+	if f == nil {
+		return nil
+	}
+	return f.policy
+}
+
 // apply makes a bundle the one in force. A renewed lease of the same revision costs nothing. An error leaves the policy
 // before in force, until its own lease runs out.
 func (s *server) apply(ctx context.Context, b *intake.Bundle) error {
@@ -70,7 +78,7 @@ func (s *server) apply(ctx context.Context, b *intake.Bundle) error {
 	if before != nil && before.bundle.Lease.Revision == b.Lease.Revision {
 		next.policy, next.since = before.renewed(b), before.since
 	} else {
-		p, err := newPolicy(ctx, b)
+		p, err := newPolicy(ctx, b, before.decides())
 		if err != nil {
 			return err
 		}
@@ -202,7 +210,7 @@ func (s *server) listDatasets(ctx context.Context, _ *struct{}) (*datasetsOutput
 	for _, name := range sortedKeys(c.policy.bundle.Access.Datasets) {
 		d := c.policy.bundle.Access.Datasets[name]
 		entry := DatasetEntry{Name: name, Provider: d.Provider, Sharing: d.Sharing, Category: d.Category, Agreements: map[string]AgreementEntry{}}
-		for agreement, g := range c.policy.bundle.Access.Grants[name][c.organization] {
+		for agreement, g := range c.policy.grants.between(name, c.organization) {
 			if g.NotAfter == 0 || c.at.Unix() < g.NotAfter {
 				entry.Agreements[agreement] = agreementEntry(d, g)
 			}

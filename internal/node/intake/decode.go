@@ -13,6 +13,7 @@ type part struct {
 	digest      string
 	directory   *contract.Directory
 	access      *contract.Access
+	grants      string
 	modules     map[string]string
 	rules       *contract.Rules
 	fleet       *contract.Fleet
@@ -33,7 +34,11 @@ func decode(s contract.Shard, digest string) (part, error) {
 		p.directory, err = read[contract.Directory](s, "dizuo")
 	case s.Name == contract.ShardAccess:
 		p.modules = s.Modules
-		p.access, err = read[contract.Access](s, "dizuo")
+		if p.access, err = read[contract.Access](s, "dizuo"); err == nil {
+			p.access.Grants = nil // of a version that had them here: nobody reads them there
+		}
+	case strings.HasPrefix(s.Name, contract.ShardGrants):
+		p.grants, err = readText(s, "dizuo", "grants")
 	case s.Name == contract.ShardRules:
 		p.rules, err = read[contract.Rules](s, "dizuo")
 	case s.Name == contract.ShardEdgeCredentials:
@@ -53,6 +58,21 @@ func decode(s contract.Shard, digest string) (part, error) {
 
 // read decodes the document at a path of a shard.
 func read[T any](s contract.Shard, path ...string) (*T, error) {
+	raw, err := encoded(s, path...)
+	if err != nil {
+		return nil, err
+	}
+	out := new(T)
+	return out, json.Unmarshal(raw, out)
+}
+
+// readText gives the document at a path of a shard as JSON.
+func readText(s contract.Shard, path ...string) (string, error) {
+	raw, err := encoded(s, path...)
+	return string(raw), err
+}
+
+func encoded(s contract.Shard, path ...string) ([]byte, error) {
 	var node any = s.Data
 	for _, key := range path {
 		m, ok := node.(map[string]any)
@@ -61,17 +81,13 @@ func read[T any](s contract.Shard, path ...string) (*T, error) {
 		}
 		node = m[key]
 	}
-	raw, err := json.Marshal(node)
-	if err != nil {
-		return nil, err
-	}
-	out := new(T)
-	return out, json.Unmarshal(raw, out)
+	return json.Marshal(node)
 }
 
 // assemble joins decoded shards to a bundle and forgets those that the index no longer names.
 func (i *Intake) assemble(lease contract.Lease, index contract.Index) (*Bundle, error) {
-	b := &Bundle{Lease: lease, index: index, Fleets: map[string]contract.Fleet{}, Credentials: map[string]contract.Credentials{}}
+	b := &Bundle{Lease: lease, index: index, Fleets: map[string]contract.Fleet{}, Credentials: map[string]contract.Credentials{},
+		Grants: map[string]Grants{}}
 	kept := map[string]part{}
 	for _, ref := range index.Shards {
 		if !i.want(ref.Name) {
@@ -94,6 +110,8 @@ func (b *Bundle) add(name string, p part) {
 		b.Directory = *p.directory
 	case p.access != nil:
 		b.Access, b.Modules = *p.access, p.modules
+	case p.grants != "":
+		b.Grants[name] = Grants{Digest: p.digest, JSON: p.grants}
 	case p.rules != nil:
 		b.Rules = *p.rules
 	case p.edges != nil:

@@ -26,7 +26,8 @@ func (i *Intake) take(ctx context.Context, store Objects, jws string) error {
 	if err := lease.Follows(i.cfg.Platform, i.cfg.Scope, i.seen, i.now()); err != nil {
 		return err
 	}
-	if current != nil && current.Lease.Revision == lease.Revision {
+	turned := current != nil && seal.LeaseKey(jws) != i.keyID // then all shards are signed anew too
+	if current != nil && current.Lease.Revision == lease.Revision && !turned {
 		renewed := *current
 		renewed.Lease = lease
 		return i.keep(&renewed, jws)
@@ -35,7 +36,7 @@ func (i *Intake) take(ctx context.Context, store Objects, jws string) error {
 	if err != nil {
 		return err
 	}
-	if err := i.fetchShards(ctx, store, trust, index); err != nil {
+	if err := i.fetchShards(ctx, store, trust, index, turned); err != nil {
 		return err
 	}
 	bundle, err := i.assemble(lease, index)
@@ -55,7 +56,7 @@ func (i *Intake) keep(b *Bundle, jws string) error {
 	if err := i.disk.writeKept(kept{Lease: jws, Index: b.index}); err != nil {
 		return err
 	}
-	i.seen = b.Lease.Sequence
+	i.seen, i.keyID = b.Lease.Sequence, seal.LeaseKey(jws)
 	i.Set(b)
 	return nil
 }
@@ -80,10 +81,11 @@ func readIndex(raw []byte, revision string, index *contract.Index) error {
 	return nil
 }
 
-// fetchShards brings every wanted shard that changed into i.parts.
-func (i *Intake) fetchShards(ctx context.Context, store Objects, trust *seal.Trust, index contract.Index) error {
+// fetchShards brings every wanted shard that changed into i.parts; after a turn of the signing key all of them, so that what is on disk
+// is still verified when the former key is trusted no more.
+func (i *Intake) fetchShards(ctx context.Context, store Objects, trust *seal.Trust, index contract.Index, turned bool) error {
 	for _, ref := range index.Shards {
-		if !i.want(ref.Name) || i.parts[ref.Name].digest == ref.Digest {
+		if !i.want(ref.Name) || i.parts[ref.Name].digest == ref.Digest && !turned {
 			continue
 		}
 		raw, err := store.GetBytes(ctx, contract.ObjectName("shard", ref.Digest))
@@ -130,6 +132,7 @@ func (i *Intake) restore() error {
 	if lease.Platform != i.cfg.Platform || lease.Scope != i.cfg.Scope {
 		return fmt.Errorf("kept lease is for %s %s, this node serves %s %s", lease.Platform, lease.Scope, i.cfg.Platform, i.cfg.Scope)
 	}
+	i.keyID = seal.LeaseKey(k.Lease)
 	i.seen = lease.Sequence // also when the rest is damaged: an older lease stays refused
 	if got := k.Index.Revision(); got != lease.Revision {
 		return fmt.Errorf("kept index is %s, the kept lease names %s", got, lease.Revision)
@@ -152,6 +155,15 @@ func (i *Intake) restore() error {
 	}
 	i.Set(b)
 	return nil
+}
+
+// Trust names what the node trusts: the digest of its file of keys, "" if it cannot be read.
+func (i *Intake) Trust() string {
+	raw, err := os.ReadFile(i.cfg.TrustFile)
+	if err != nil {
+		return ""
+	}
+	return contract.Digest(raw)
 }
 
 func readTrust(path string) (*seal.Trust, error) {

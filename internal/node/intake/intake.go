@@ -25,7 +25,10 @@ type Bundle struct {
 	// Lease in force.
 	Lease     contract.Lease
 	Directory contract.Directory
-	Access    contract.Access
+	// Access has the datasets. Its grants are nil: they stay as they came, in Grants.
+	Access contract.Access
+	// Grants by shard: see contract.GrantsShard. Empty for roles that do not read them.
+	Grants map[string]Grants
 	// Modules are the Rego files of the access shard, path to text.
 	Modules map[string]string
 	Rules   contract.Rules
@@ -38,6 +41,14 @@ type Bundle struct {
 	Edges map[string]contract.Edge
 
 	index contract.Index
+}
+
+// Grants are those of one shard: 100,000 of them decoded would be ten times as large.
+type Grants struct {
+	// Digest of the shard: the same digest is the same grants.
+	Digest string
+	// JSON is the document of contract.Access.Grants: by dataset, consumer and agreement.
+	JSON string
 }
 
 // ErrNone is what Live gives before the first bundle came.
@@ -57,9 +68,11 @@ type Intake struct {
 	subs    []chan *Bundle
 
 	// parts are decoded shards by name, reused while their digest stays, and seen is the highest sequence; only Open and
-	// Run touch them.
+	// Run touch them and keyID.
 	parts map[string]part
 	seen  int64
+	// keyID is the key that signed the lease in force and the shards on disk.
+	keyID string
 }
 
 // Open reads the last good bundle from cfg.StateDir, if there is one. want selects shards by name.

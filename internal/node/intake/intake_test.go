@@ -625,6 +625,46 @@ func TestRotationOfTheSigningKey(t *testing.T) {
 	w.must(w.take(i, jws))
 }
 
+// Two nodes through a rotation in which nothing but the key changes, one of them late: the late one keeps its last good bundle, takes the
+// new lease when it trusts the new key, and both stand up again from their disks when the former key is trusted no more.
+func TestRotationWithALateNode(t *testing.T) {
+	w := newWorld(t)
+	prompt := w.open(all)
+	promptDir, promptTrust := w.cfg.StateDir, w.cfg.TrustFile
+	w.cfg.StateDir, w.cfg.TrustFile = t.TempDir(), filepath.Join(t.TempDir(), "trust.pem")
+	w.trust(w.signer)
+	late := w.open(all)
+	lateTrust := w.cfg.TrustFile
+	first := w.sign(w.lease(w.upload("v1"), 1))
+	w.must(w.take(prompt, first))
+	w.must(w.take(late, first))
+	old := w.signer
+	w.cfg.TrustFile = promptTrust
+	w.signer = pki.Signer(t)
+	w.trust(old, w.signer)
+	second := w.sign(w.lease(w.upload("v1"), 2)) // the same content, sealed anew
+	w.must(w.take(prompt, second))
+	if err := w.take(late, second); err == nil {
+		t.Error("the late node takes a key that it does not trust")
+	}
+	if b := late.Current(); b == nil || b.Lease.Sequence != 1 {
+		t.Errorf("the late node lost its last good bundle: %+v", b)
+	}
+	w.cfg.TrustFile = lateTrust
+	w.trust(old, w.signer)
+	w.must(w.take(late, second))
+	w.trust(w.signer)
+	w.cfg.TrustFile = promptTrust
+	w.trust(w.signer)
+	lateDir := w.cfg.StateDir
+	for _, dir := range []string{promptDir, lateDir} {
+		w.cfg.StateDir = dir
+		if b := w.open(all).Current(); b == nil || b.Lease.Sequence != 2 {
+			t.Errorf("after a restart without the former key: %+v", b)
+		}
+	}
+}
+
 // Who does not read in time gets the latest, not a queue.
 func TestSubscribersGetTheLatest(t *testing.T) {
 	first := &Bundle{Lease: contract.Lease{Sequence: 1}}

@@ -58,6 +58,7 @@ func Run(ctx context.Context, js jetstream.JetStream, role contract.Role, instan
 func build(role contract.Role, instance string, in *intake.Intake, applied Applied, src []Source) contract.Report {
 	r := contract.Report{Role: role, Instance: instance, Version: Version(), Contract: contract.ContractVersion, At: time.Now().UTC()}
 	r.Sequence, r.Revision, r.EffectiveAt = applied()
+	r.Trust = in.Trust()
 	if err := in.Problem(); err != nil {
 		r.Problem = err.Error()
 	}

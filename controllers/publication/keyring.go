@@ -1,0 +1,108 @@
+package publication
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract/seal"
+)
+
+const (
+	// trustWait is how long a new key waits for nodes that do not say that they trust it: longer than a kubelet takes to bring a file.
+	trustWait = 10 * time.Minute
+	// trustLook is how often the nodes are looked at meanwhile.
+	trustLook = 2 * time.Second
+)
+
+// keyring says which keys the nodes of a platform trust, and which of them signs. It is in the platform's status, written before a key
+// is used:
+//
+//	cert-manager issues a new key -> trusted beside the former -> every online node has both -> it signs, all shards are sealed anew
+//	-> no lease that the former signed is alive -> the former is trusted no more
+type keyring struct {
+	keys []v1alpha1.BundleKey
+	// signing is the id of the key that signs.
+	signing string
+}
+
+// turn gives the keyring after a look: issued is the key in the Secret, held says that the private key of signing is at hand, known that
+// every online node trusts all keys, and life is the longest that a lease lives. changed says that it must be written down; due is when
+// to look again, zero if nothing is awaited.
+func (k keyring) turn(issued *seal.Signer, held, known bool, life time.Duration, now time.Time) (next keyring, changed bool, due time.Time, err error) {
+	public, err := issued.Public()
+	if err != nil {
+		return k, false, due, err
+	}
+	next = keyring{slices.Clone(k.keys), k.signing}
+	at := slices.IndexFunc(next.keys, func(key v1alpha1.BundleKey) bool { return key.ID == issued.KeyID })
+	if at < 0 {
+		next.keys = append(next.keys, v1alpha1.BundleKey{ID: issued.KeyID, PublicKey: string(public), Since: metav1.NewTime(now.UTC().Truncate(time.Second))})
+		at, changed, known = len(next.keys)-1, true, false
+	}
+	if next.signing != issued.KeyID {
+		wait := next.keys[at].Since.Add(trustWait)
+		if held && !known && now.Before(wait) {
+			return next, changed, now.Add(trustLook), nil
+		}
+		next.retire(life, now)
+		next.signing, next.keys[at].NotAfter, changed = issued.KeyID, nil, true
+	}
+	next.keys = slices.DeleteFunc(next.keys, func(key v1alpha1.BundleKey) bool {
+		over := key.ID != next.signing && key.NotAfter != nil && !now.Before(key.NotAfter.Time)
+		changed = changed || over
+		return over
+	})
+	for _, key := range next.keys {
+		if key.NotAfter != nil && (due.IsZero() || key.NotAfter.Time.Before(due)) {
+			due = key.NotAfter.Time
+		}
+	}
+	return next, changed, due, nil
+}
+
+// retire lets every key but the one that is to sign end when no lease can be alive that it signed.
+func (k keyring) retire(life time.Duration, now time.Time) {
+	for i := range k.keys {
+		if k.keys[i].NotAfter == nil {
+			k.keys[i].NotAfter = &metav1.Time{Time: now.Add(life).UTC().Truncate(time.Second)}
+		}
+	}
+}
+
+// pem gives the public keys, as nodes have them in their file.
+func (k keyring) pem() []byte {
+	var out bytes.Buffer
+	for _, key := range k.keys {
+		out.WriteString(key.PublicKey)
+	}
+	return out.Bytes()
+}
+
+// ringOf reads the keyring from a status.
+func ringOf(b *v1alpha1.BundleStatus) keyring {
+	if b == nil {
+		return keyring{}
+	}
+	k := keyring{keys: b.Keys, signing: b.SigningKeyID}
+	if len(k.keys) == 0 {
+		k.signing = "" // of before keys were noted: the one that is there signs
+	}
+	return k
+}
+
+// status gives the keys as the status has them.
+func (k keyring) status() []any {
+	out := []any{}
+	for _, key := range k.keys {
+		m := map[string]any{"id": key.ID, "publicKey": key.PublicKey, "since": key.Since.UTC().Format(time.RFC3339)}
+		if key.NotAfter != nil {
+			m["notAfter"] = key.NotAfter.UTC().Format(time.RFC3339)
+		}
+		out = append(out, m)
+	}
+	return out
+}
