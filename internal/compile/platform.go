@@ -77,6 +77,8 @@ const (
 	SecretDatabase  = "dizuo-database"
 	SecretCallout   = "dizuo-auth-callout"
 	SecretPseudonym = "dizuo-pseudonym"
+	// SecretVault holds the key under which the keys of subjects lie.
+	SecretVault     = "dizuo-vault"
 	SecretWebhooks  = "dizuo-webhooks"
 	SecretSigning   = "dizuo-bundle-signing"
 	SecretOperator  = "dizuo-operator-tls"
@@ -94,6 +96,7 @@ func GeneratedSecrets(p *v1alpha1.GridPlatform) map[types.NamespacedName][]strin
 		in(SecretDatabase):  append(databaseKeys(), "owner"),
 		in(SecretCallout):   {"seed", "public"},
 		in(SecretPseudonym): {"key"},
+		in(SecretVault):     {"key"},
 	}
 	if UsesEMQX(p) {
 		out[in(SecretEMQX)] = []string{"key", "secret", "dashboard"}

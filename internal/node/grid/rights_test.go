@@ -60,14 +60,21 @@ var rights = map[string]string{
 		audit.subject_lists insert select
 		audit.use insert select update(records) update(requests)`,
 	contract.DatabaseUserVault: `
+		audit.reads_of execute
+		audit.shipped execute
+		audit.vault_append execute
+		audit.vault_end execute
 		grid.consents insert select update(withdrawal_evidence) update(withdrawn_at)
+		grid.dispatch_outbox insert(created_at) insert(id) insert(next_attempt_at) insert(organization) insert(payload)
+		vault.erase_rows execute
 		vault.households delete insert select update
 		vault.identities delete insert select update
 		vault.keys delete insert select
 		vault.members delete insert select
 		vault.receipts insert select
 		vault.relations delete insert select
-		vault.subjects insert select update(erased_at)`,
+		vault.subjects insert select update(erased_at)
+		vault.tasks insert select update(done_at) update(outcome) update(sealed)`,
 }
 
 // effective asks the database for every right that a user has on anything outside its own catalogue, however it came by it.
