@@ -104,7 +104,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dizuo checks and explains the YAML of a community platform, signs agreements, makes device credentials,
 shows how a platform stands, and speaks to its grid service and gateway.
 
-Without a cluster:  render, lint, explain, plan, agreement, key, fleet, admit, webhook
+Without a cluster:  render, lint, explain, plan, access, agreement, key, fleet, admit, webhook
 With a cluster or a service:  plan, status, cases, consent, device, read, subject, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
@@ -113,6 +113,7 @@ With a cluster or a service:  plan, status, cases, consent, device, read, subjec
 	root.SetErr(a.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{ExitUsage, err} })
 	root.AddCommand(
+		a.accessCommand(),
 		a.admitCommand(),
 		a.agreementCommand(),
 		a.casesCommand(),

@@ -19,6 +19,8 @@ const (
 	migrateLock int64 = 0x647a_0001
 	workerLock  int64 = 0x647a_0002
 	keeperLock  int64 = 0x647a_0003
+	// 0x647a_0005 is the vault's chain (migration 31).
+	retainLock int64 = 0x647a_0006
 	// paceLock stands before the hash of an organisation.
 	paceLock int32 = 0x647a_0004
 )

@@ -88,6 +88,7 @@ type service struct {
 	deliver  *deliverer
 	sweep    *sweeper
 	keep     *keeper
+	retain   *retainer
 	api      *api
 	log      *slog.Logger
 }
@@ -106,6 +107,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		deliver: &deliverer{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
 		sweep:   &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
 		keep:    &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
+		retain:  &retainer{pool: pool, retention: retentionOf(in), log: log, now: time.Now},
 		api:     &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
 	}
 }
@@ -118,6 +120,7 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.deliver.run(ctx) })
 	group.Go(func() error { return s.sweep.run(ctx) })
 	group.Go(func() error { return s.keep.run(ctx) })
+	group.Go(func() error { return s.retain.run(ctx) })
 	group.Go(func() error {
 		tls := process.ServerTLS(s.cfg.Grid.TLS)
 		return process.ServeHTTP(ctx, &http.Server{

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
@@ -35,6 +37,20 @@ type service struct {
 	live func(now time.Time) (*intake.Bundle, error)
 	now  func() time.Time
 	log  *slog.Logger
+	// lookups bounds, by organisation, how fast people are looked up: nobody goes through a list of identity numbers.
+	lookups sync.Map
+}
+
+// A lookup a second and organisation, and a few dozen at once, are enough for a counter of an office.
+const (
+	lookupsPerSecond = 1
+	lookupsAtOnce    = 60
+)
+
+// mayLookUp takes one lookup from an organisation's allowance.
+func (s *service) mayLookUp(organization string, at time.Time) bool {
+	l, _ := s.lookups.LoadOrStore(organization, rate.NewLimiter(lookupsPerSecond, lookupsAtOnce))
+	return l.(*rate.Limiter).AllowN(at, 1)
 }
 
 // Run plays the role vault until ctx ends or a part of it fails for good.
@@ -63,6 +79,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return process.Serve(ctx, cfg.HealthAddress, health, reg) })
 	g.Go(func() error { return s.watch(ctx, health) })
+	g.Go(func() error { return s.retain(ctx) })
 	g.Go(func() error {
 		return process.ServeHTTP(ctx, &http.Server{
 			Addr: cfg.Vault.Address, Handler: s.handler(), TLSConfig: process.ServerTLS(cfg.Vault.TLS), MaxHeaderBytes: 64 << 10,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
@@ -159,6 +160,9 @@ type lookupInput struct {
 
 // lookup finds a subject by an identity, with those whom they speak for. That nobody was found is a line, too.
 func (s *service) lookup(ctx context.Context, in *lookupInput) (*subjectOutput, error) {
+	if c := callerOf(ctx); !s.mayLookUp(c.who.Organization, c.at) {
+		return nil, huma.ErrorWithHeaders(huma.Error429TooManyRequests("this organisation looks people up too fast; wait a second"), http.Header{"Retry-After": {"1"}})
+	}
 	out := &subjectOutput{}
 	found := true
 	err := s.do(ctx, actLookup, func(tx pgx.Tx, c caller, _ string) (said, error) {

@@ -320,3 +320,50 @@ func (w *world) verifyChain() {
 		w.t.Fatalf("%d lines, %d in the chain, %v", all, n, err)
 	}
 }
+
+// TestRetention: consents go three years after they ended, tasks after they were done, bodies of the log by the platform's time and never
+// before 180 days; the header stays, and the chain with it.
+func TestRetention(t *testing.T) {
+	w := newWorld(t)
+	subject := w.person("n")
+	w.exec(`INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at, expires_at) VALUES ($1, 'gone', now() - interval '9 years', now() - interval '1096 days', NULL),
+		($1, 'expired', now() - interval '9 years', NULL, now() - interval '1096 days'), ($1, 'late', now() - interval '9 years', now() - interval '1094 days', NULL), ($1, 'stands', now() - interval '9 years', NULL, NULL)`, subject)
+	for seq, days := range []int{1, 179, 181, 400} {
+		w.line(seq+1, "release", "r", time.Now().AddDate(0, 0, -days), contract.LogBody{Rows: 1}, "s")
+	}
+	for _, keep := range []int64{0, 3600} { // a bundle that does not say, and less than the law asks
+		if _, err := w.s.forget(t.Context(), contract.Retention{DecisionLogSeconds: keep}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var scopes string
+	var erased, links int
+	if err := w.sql("", "SELECT string_agg(scope, ' ' ORDER BY scope) FROM grid.consents", nil, &scopes); err != nil || scopes != "late stands" {
+		t.Errorf("consents %q, %v", scopes, err)
+	}
+	if err := w.sql("", "SELECT count(*) FROM audit.lines WHERE instance = 'gateway-0' AND body IS NULL AND header <> ''", nil, &erased); err != nil || erased != 2 {
+		t.Errorf("%d bodies erased, want 2: %v", erased, err)
+	}
+	if err := w.sql("", "SELECT count(*) FROM audit.line_subjects WHERE instance = 'gateway-0'", nil, &links); err != nil || links != 2 {
+		t.Errorf("%d links, want 2: %v", links, err)
+	}
+	w.verifyChain()
+}
+
+// TestNobodyGoesThroughAListOfNumbers: an organisation's lookups are bounded, whatever its people find, and those of another go on.
+func TestNobodyGoesThroughAListOfNumbers(t *testing.T) {
+	w := newWorld(t)
+	at := time.Now()
+	w.s.now = func() time.Time { return at }
+	w.person("n")
+	try := func(as string, want int) {
+		w.call(as, http.MethodPost, "/v1/subjects/lookup", map[string]any{"source": "resident-id", "key": "4107021949", "reason": "SubjectRequest"}, want, nil)
+	}
+	for range lookupsAtOnce {
+		try("committee/PrivacyOfficer", 404)
+	}
+	try("committee/PrivacyOfficer", 429)
+	try("town/PrivacyOfficer", 404)
+	at = at.Add(time.Second)
+	try("committee/PrivacyOfficer", 404)
+}
