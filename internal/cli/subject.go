@@ -8,10 +8,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dizuo/dizuo/internal/contract/decisionlog"
 )
 
 // denied gives a refusal of a service the exit code of one.
@@ -48,7 +52,7 @@ func (a *app) subjectCommand() *cobra.Command {
 		Long: `A resident asks the committee, the street or town, or the data office; its privacy officer asks the vault. Each act is a line of the log
 that the resident sees, too. People are named by a random id (SUBJECT), or by what a source knows them by (--source, --key-file).`, Args: noArgs,
 	}
-	cmd.AddCommand(a.subjectRegisterCommand(), a.subjectLookupCommand(), a.subjectAccessCommand(), a.subjectCorrectCommand(), a.subjectEraseCommand(), a.subjectTasksCommand(), a.subjectDoneCommand())
+	cmd.AddCommand(a.subjectRegisterCommand(), a.subjectLookupCommand(), a.subjectAccessCommand(), a.subjectCorrectCommand(), a.subjectEraseCommand(), a.subjectTasksCommand(), a.subjectDoneCommand(), a.subjectLogCommand())
 	return cmd
 }
 
@@ -369,5 +373,43 @@ func (a *app) subjectDoneCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&outcome, "outcome", "Done", "Done, NotThere or Refused")
+	return cmd
+}
+
+func (a *app) subjectLogCommand() *cobra.Command {
+	var f vaultFlags
+	var out string
+	cmd := &cobra.Command{
+		Use: "log --out DIR --server URL", Short: "Take the vault's own log out, as files that audit verify checks", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.vault(cmd.Context(), &f)
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(out, 0o700); err != nil {
+				return err
+			}
+			var lines []string
+			for more := true; more; {
+				var page struct {
+					Lines []string `json:"lines"`
+				}
+				query := url.Values{"after": {strconv.Itoa(len(lines))}}
+				if err := s.call(cmd.Context(), http.MethodGet, "/v1/lines", query, nil, &page); err != nil {
+					return denied(err)
+				}
+				lines = append(lines, page.Lines...)
+				more = len(page.Lines) == 1000
+			}
+			if err := os.WriteFile(filepath.Join(out, decisionlog.FileName(1)), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.Out, "%d lines in %s\n", len(lines), out)
+			return err
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&out, "out", "", "folder for the files")
+	_ = cmd.MarkFlagRequired("out")
 	return cmd
 }

@@ -172,7 +172,12 @@ func decide(ctx context.Context, w World, in contract.DecisionInput) (contract.D
 	return d, held(compiler, *trace, d), nil
 }
 
-// held gives the rules whose body was true: of a refusal those that give its reasons, else every other one.
+// sentence says whether a rule states something that holds or not, rather than naming a thing.
+func sentence(r *ast.Rule) bool {
+	return r.Head.Key == nil && r.Head.Value != nil && r.Head.Value.Value.Compare(ast.Boolean(true)) == 0
+}
+
+// held gives the rules whose body was true: of a refusal those that give its reasons, else the sentences that were proven.
 func held(compiler *ast.Compiler, trace []*topdown.Event, d contract.Decision) []Rule {
 	seen := map[*ast.Rule]bool{}
 	out := []Rule{}
@@ -197,7 +202,7 @@ func held(compiler *ast.Compiler, trace []*topdown.Event, d contract.Decision) [
 				r.Code = string(code)
 			}
 		}
-		if d.Allow && r.Code == "" && r.Title != "" || !d.Allow && slices.Contains(d.Reasons, r.Code) {
+		if d.Allow && sentence(rule) && r.Title != "" || !d.Allow && slices.Contains(d.Reasons, r.Code) {
 			out = append(out, r)
 		}
 	}

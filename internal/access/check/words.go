@@ -15,7 +15,7 @@ const (
 	Chinese = "zh"
 )
 
-// words of one language. Titles translates codes and titles of rules; what it lacks stays as the policy has it.
+// words of one language. Titles translates codes of reasons and names of rules; what it lacks stays as the policy has it.
 type words struct {
 	allowed, denied, agreement, rules, fields, rows, keeps, why               string
 	whole, all, requirement, communities, noRow, noOnward, retain, breakGlass string
@@ -35,13 +35,15 @@ var languages = map[string]words{
 		allowed: "允许：%s 可以为 %[3]s 读取 %[2]s", denied: "拒绝：%s 不得为 %[3]s 读取 %[2]s", agreement: "协议", rules: "依据规则", fields: "字段", rows: "行范围",
 		keeps: "义务", why: "未授权的原因", whole: "原值", all: "行政区划 %s", requirement: "%s %s %s", communities: "社区 %s", noRow: "本平台没有任何社区",
 		noOnward: "不得转交第三方", retain: "%s 后删除", breakGlass: "仅限紧急情况：事后审查", grids: "网格 %s", compounds: "小区 %s", roster: "限值班表所派区域",
-		masks: map[string]string{"Pseudonym": "假名化", "KeepLast": "保留后 %d 位", "Generalise": "泛化为 %s", "Drop": "不提供"},
+		masks: map[string]string{"Pseudonym": "假名化", "KeepLast": "保留后 %d 位", "Generalise": "泛化为 %s", "Drop": "不提供", "Year": "年", "Quarter": "季", "Month": "月", "Day": "日", "Hour": "时"},
 		titles: map[string]string{
 			ReasonCommunity: "协议的行范围不含该社区", "GatewayOutdated": "网关版本低于策略", "UnknownDataset": "没有这个数据集", "SharingNone": "该数据集不予共享",
 			"NoAgreement": "没有协议", "AgreementAmbiguous": "有多份协议适用，须指明一份", "NotYetValid": "协议尚未生效", "Expired": "协议已到期", "PurposeNotAllowed": "用途不在协议内",
 			"FieldNotGranted": "请求的字段不在协议内", "NothingGranted": "没有可提供的字段", "RowScopeUnenforceable": "无法按行范围执行", "PersonRequired": "须出示经办人身份",
 			"RoleNotAllowed": "经办人的岗位不在协议内", "CaseNumberRequired": "须提供案（事）件编号", "PolicyError": "策略未给出结论",
-			"OutsideHours": "不在约定时段内", "CaseNotOpen": "案（事）件不在办理中", "DataClassTooHigh": "数据级别高于该组织的许可",
+			"shared": "该数据集可以共享", "personal": "含个人信息", "needs_person": "须出示经办人身份", "person": "已出示经办人身份", "role_allowed": "经办人的岗位在协议内",
+			"purpose_allowed": "用途在协议内", "begun": "协议已生效", "not_ended": "协议未到期", "scope_enforceable": "行范围可以执行", "enforced": "网关能执行本策略的全部限制",
+			"case_number_satisfied": "已提供协议要求的案（事）件编号，或协议不要求",
 		},
 	},
 }
@@ -75,8 +77,11 @@ func (a Answer) rules(b *strings.Builder, w words) {
 	fmt.Fprintf(b, "%s:\n", w.rules)
 	told := map[string]bool{}
 	for _, r := range a.Rules {
-		title := r.Title
-		if t := w.titles[r.Code]; t != "" {
+		title, key := r.Title, r.Code
+		if key == "" {
+			key = r.Rule
+		}
+		if t := w.titles[key]; t != "" {
 			title = t
 		}
 		told[r.Code] = true
@@ -126,7 +131,11 @@ func (w words) mask(m contract.Mask) string {
 	case "KeepLast":
 		return fmt.Sprintf(w.masks["KeepLast"], m.Keep)
 	case "Generalise":
-		return fmt.Sprintf(w.masks["Generalise"], m.To)
+		to := m.To
+		if t := w.masks[to]; t != "" {
+			to = t
+		}
+		return fmt.Sprintf(w.masks["Generalise"], to)
 	}
 	if text := w.masks[m.Method]; text != "" {
 		return text

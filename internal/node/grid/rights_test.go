@@ -65,6 +65,7 @@ var rights = map[string]string{
 		audit.shipped execute
 		audit.vault_append execute
 		audit.vault_end execute
+		audit.vault_lines execute
 		grid.consents insert select update(withdrawal_evidence) update(withdrawn_at)
 		grid.dispatch_outbox insert(created_at) insert(id) insert(next_attempt_at) insert(organization) insert(payload)
 		grid.forget_consents execute

@@ -62,6 +62,7 @@ func (s *service) handler() http.Handler {
 	huma.Register(api, post("/v1/subjects/{subject}/erase", "subject-erase", "Erase a subject, with a receipt"), s.erase)
 	huma.Register(api, get("/v1/tasks", "list-tasks", "Tasks of the own organisation that are open"), s.listTasks)
 	huma.Register(api, post("/v1/tasks/{id}/done", "finish-task", "Say that a task is done"), s.finishTask)
+	huma.Register(api, get("/v1/lines", "list-lines", "Lines of the vault's chain, for an auditor of the data office"), s.lines)
 	return http.MaxBytesHandler(mux, maxBody)
 }
 

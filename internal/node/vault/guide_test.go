@@ -2,6 +2,7 @@ package vault
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"net/http/httptest"
 	"os"
@@ -33,7 +34,7 @@ func TestGuide(t *testing.T) {
 		}
 	}
 	write("ca.crt", "CERTIFICATE", server.Certificate().Raw)
-	for name, file := range map[string]string{"committee": "committee.pem", "civil-affairs": "civil-affairs.pem"} {
+	for name, file := range map[string]string{"committee": "committee.pem", "civil-affairs": "civil-affairs.pem", "office": "office.pem"} {
 		key, err := x509.MarshalPKCS8PrivateKey(w.certs[name].PrivateKey)
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +81,7 @@ func TestGuide(t *testing.T) {
 		t.Logf("$ %s\n%s", command, out)
 		done++
 	}
-	if done < 12 {
+	if done < 13 {
 		t.Errorf("%d commands, want those of the whole guide", done)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "father.jws"))
@@ -91,4 +92,14 @@ func TestGuide(t *testing.T) {
 		t.Errorf("receipt %+v", e)
 	}
 	w.verifyChain()
+	log, err := os.ReadFile(filepath.Join(dir, "vault-log", "decisions-0000000000000001.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, line := range strings.Split(strings.TrimSpace(string(log)), "\n") {
+		var l contract.LogLine
+		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Sequence != int64(n+1) || contract.Digest(l.Record) != l.Body {
+			t.Errorf("line %d taken out: %v: %s", n+1, err, line)
+		}
+	}
 }

@@ -13,6 +13,8 @@ const (
 	RoleConsents = "ConsentRecorder"
 	// RoleRights answers residents: it is the person in charge of personal information (个人信息保护负责人, PIPL article 52).
 	RoleRights = "PrivacyOfficer"
+	// RoleAuditor checks the vault's chain, for the data office.
+	RoleAuditor = "Auditor"
 	// RoleSteward keeps a dataset and does the tasks about it.
 	RoleSteward = "DataSteward"
 )
@@ -32,6 +34,7 @@ const (
 	actErase    act = "SubjectErased"
 	actTasks    act = "TasksRead"
 	actDone     act = "TaskDone"
+	actLog      act = "LogRead"
 )
 
 // may says whether a person may do an act at all: residents turn to their committee, the street or town above it, or the city's data
@@ -40,6 +43,8 @@ func may(who person.Identity, o contract.Organization, a act) bool {
 	switch a {
 	case actTasks, actDone:
 		return who.Role == RoleSteward || who.Role == RoleRights
+	case actLog:
+		return who.Role == RoleAuditor && o.Type == "DataOffice"
 	case actGive, actWithdraw, actConsents:
 		return (who.Role == RoleConsents || who.Role == RoleRights) && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
 	case actRegister, actLookup, actAccess, actCorrect, actErase:

@@ -261,6 +261,9 @@ func TestWhoMayAsk(t *testing.T) {
 		{"east/PrivacyOfficer", "GET", "/v1/subjects/" + subject + "/access?reason=Supervision", nil, 404},
 		{"committee/PrivacyOfficer", "GET", "/v1/subjects/" + subject + "/access", nil, 422},
 		{"committee/PrivacyOfficer", "GET", "/v1/subjects/" + subject + "/access?reason=curiosity", nil, 422},
+		{"committee/Auditor", "GET", "/v1/lines", nil, 403},
+		{"office/PrivacyOfficer", "GET", "/v1/lines", nil, 403},
+		{"office/Auditor", "GET", "/v1/lines", nil, 200},
 		{"east/PrivacyOfficer", "POST", "/v1/subjects", map[string]any{"division": jinghu, "identities": []Identity{{"resident-id", "m"}}}, 403},
 		{"east/PrivacyOfficer", "POST", "/v1/subjects", map[string]any{"division": east, "identities": []Identity{{"resident-id", "n"}}}, 404},
 	} {
