@@ -111,13 +111,13 @@ func (s *service) withdrawConsent(ctx context.Context, in *withdrawInput) (*cons
 		}
 		out.Body, err = pgx.CollectExactlyOneRow(rows, scanConsent)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return w, huma.Error404NotFound("there is no such consent of a subject that this organisation answers for")
+			return w, errNoSubject() // the same as of somebody else's
 		}
 		if err != nil {
 			return w, err
 		}
 		if err := subjectOf(ctx, tx, c, out.Body.Subject); err != nil {
-			return w, huma.Error404NotFound("there is no such consent of a subject that this organisation answers for")
+			return w, err
 		}
 		w.dataset, w.subjects = out.Body.Scope, []string{out.Body.Subject}
 		// A clock that was ahead when it was given must not keep it from being withdrawn.

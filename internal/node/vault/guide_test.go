@@ -26,14 +26,11 @@ func TestGuide(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "dizuo"), "github.com/dizuo/dizuo/cmd/dizuo").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	server := httptest.NewTLSServer(w.s.handler())
-	t.Cleanup(server.Close)
 	write := func(name, kind string, der []byte) {
 		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("ca.crt", "CERTIFICATE", server.Certificate().Raw)
 	for name, file := range map[string]string{"committee": "committee.pem", "civil-affairs": "civil-affairs.pem", "office": "office.pem"} {
 		key, err := x509.MarshalPKCS8PrivateKey(w.certs[name].PrivateKey)
 		if err != nil {
@@ -45,6 +42,9 @@ func TestGuide(t *testing.T) {
 		w.bundle.Directory.Organizations[name] = o
 	}
 	w.bundle.Directory.Organizations["jinghu-committee"] = w.bundle.Directory.Organizations["committee"]
+	server := httptest.NewTLSServer(w.s.handler())
+	t.Cleanup(server.Close)
+	write("ca.crt", "CERTIFICATE", server.Certificate().Raw)
 
 	guide, err := os.ReadFile("../../../docs/guides/residents-rights.md")
 	if err != nil {
