@@ -65,11 +65,10 @@ func TestGuide(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if strings.Contains(command, " CONSENT ") {
-			command = strings.Replace(command, " CONSENT ", " "+one("SELECT id FROM grid.consents")+" ", 1)
-		}
-		if strings.Contains(command, " TASK ") {
-			command = strings.Replace(command, " TASK ", " "+one("SELECT id FROM vault.tasks WHERE done_at IS NULL")+" ", 1)
+		for place, query := range map[string]string{" CONSENT ": "SELECT id FROM grid.consents", " TASK ": "SELECT id FROM vault.tasks WHERE done_at IS NULL"} {
+			if before, after, found := strings.Cut(command, place); found {
+				command = before + " " + one(query) + " " + after
+			}
 		}
 		// What a shell keeps from line to line is kept in a file.
 		c := exec.CommandContext(t.Context(), "bash", "-e", "-c", "set -o pipefail; touch vars; . ./vars\n"+command+"\ndeclare -p SON FATHER 2>/dev/null > vars || true")
