@@ -23,6 +23,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/grid"
 	"github.com/dizuo/dizuo/internal/node/ingest"
 	"github.com/dizuo/dizuo/internal/node/process"
+	"github.com/dizuo/dizuo/internal/node/vault"
 )
 
 // role runs until its context ends.
@@ -50,6 +51,7 @@ func command() *cobra.Command {
 		{contract.RoleAuth, "say who a device is and what it may do", auth.Run},
 		{contract.RoleGrid, "turn signals into cases and see them handled", grid.Run},
 		{contract.RoleGateway, "give data to who may read it", gateway.Run},
+		{contract.RoleVault, "keep who a subject is, and do what residents ask for", vault.Run},
 		{contract.RoleIngest, "keep what EMQX takes from devices, and what clouds send over HTTPS", ingest.Run},
 	} {
 		root.AddCommand(&cobra.Command{Use: string(r.name), Short: r.short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {

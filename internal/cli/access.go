@@ -88,7 +88,7 @@ func needPlatform(sides []access.Side) ([]access.Side, error) {
 
 func (a *app) accessCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "access", Short: "Who may read what, and what a change opens"}
-	cmd.AddCommand(a.accessDiffCommand(), a.accessMatrixCommand())
+	cmd.AddCommand(a.accessCheckCommand(), a.accessDiffCommand(), a.accessMatrixCommand())
 	return cmd
 }
 

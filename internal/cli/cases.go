@@ -285,7 +285,7 @@ func (a *app) grid(ctx context.Context, f *gridFlags) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := a.gridToken(ctx, f)
+	token, err := a.personToken(ctx, f, contract.RoleGrid)
 	if err != nil {
 		return nil, err
 	}
@@ -349,7 +349,8 @@ func (a *app) gridCA(ctx context.Context, f *gridFlags) ([]byte, error) {
 	return data["ca.crt"], nil
 }
 
-func (a *app) gridToken(ctx context.Context, f *gridFlags) (string, error) {
+// personToken gives the token of a person for one role of the platform.
+func (a *app) personToken(ctx context.Context, f *gridFlags, role contract.Role) (string, error) {
 	switch {
 	case f.token != "":
 		return f.token, nil
@@ -357,7 +358,7 @@ func (a *app) gridToken(ctx context.Context, f *gridFlags) (string, error) {
 		raw, err := os.ReadFile(f.tokenFile)
 		return strings.TrimSpace(string(raw)), err
 	case f.key != "" || f.secret != "":
-		return a.token(ctx, &f.tokenFlags, contract.RoleGrid)
+		return a.token(ctx, &f.tokenFlags, role)
 	case a.env("DIZUO_TOKEN") != "":
 		return a.env("DIZUO_TOKEN"), nil
 	}

@@ -105,7 +105,7 @@ func newRoot(a *app) *cobra.Command {
 shows how a platform stands, and speaks to its grid service and gateway.
 
 Without a cluster:  render, lint, explain, plan, access, catalog, agreement, organization, key, fleet, admit, webhook
-With a cluster or a service:  plan, status, cases, device, read, token`,
+With a cluster or a service:  plan, status, cases, consent, device, read, subject, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(a.In)
@@ -118,6 +118,7 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 		a.agreementCommand(),
 		a.casesCommand(),
 		a.catalogCommand(),
+		a.consentCommand(),
 		a.deviceCommand(),
 		a.explainCommand(),
 		a.fleetCommand(),
@@ -128,6 +129,7 @@ With a cluster or a service:  plan, status, cases, device, read, token`,
 		a.readCommand(),
 		a.renderCommand(),
 		a.statusCommand(),
+		a.subjectCommand(),
 		a.tokenCommand(),
 		a.versionCommand(),
 		a.webhookCommand(),
@@ -148,7 +150,7 @@ const exitCodes = `Exit codes of dizuo:
   1  failed; for render, lint, agreement verify and fleet verify: there are problems
   2  wrong use of the command line; for plan: there is a difference; for access diff: access widens
   3  status: not ready
-  4  read: the gateway refused, with its reasons`
+  4  read, access check: refused, with the reasons; consent, subject: this person may not`
 
 // writeFile writes a file that holds a secret: mode 0600, and never over another one unless force.
 func writeFile(path string, data []byte, force bool) error {

@@ -39,13 +39,13 @@ func (a *app) tokenCommand() *cobra.Command {
 	var f tokenFlags
 	var audience string
 	cmd := &cobra.Command{
-		Use:   "token --organization O --subject S --role R --for grid|gateway --platform NS/NAME (--key FILE [--cert FILE] | --secret NS/NAME)",
+		Use:   "token --organization O --subject S --role R --for grid|gateway|vault --platform NS/NAME (--key FILE [--cert FILE] | --secret NS/NAME)",
 		Short: "Print a token by which an organisation vouches for one of its people",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			role := contract.Role(audience)
-			if role != contract.RoleGrid && role != contract.RoleGateway {
-				return usage("--for %q: write grid or gateway", audience)
+			if role != contract.RoleGrid && role != contract.RoleGateway && role != contract.RoleVault {
+				return usage("--for %q: write grid, gateway or vault", audience)
 			}
 			token, err := a.token(cmd.Context(), &f, role)
 			if err != nil {
@@ -56,7 +56,7 @@ func (a *app) tokenCommand() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&audience, "for", "", "what the token is for: grid or gateway")
+	cmd.Flags().StringVar(&audience, "for", "", "what the token is for: grid, gateway or vault")
 	for _, name := range []string{"organization", "subject", "role", "for", "platform"} {
 		_ = cmd.MarkFlagRequired(name)
 	}

@@ -80,6 +80,8 @@ const (
 	SecretDatabase  = "dizuo-database"
 	SecretCallout   = "dizuo-auth-callout"
 	SecretPseudonym = "dizuo-pseudonym"
+	// SecretVault holds the key under which the keys of subjects lie.
+	SecretVault     = "dizuo-vault"
 	SecretWebhooks  = "dizuo-webhooks"
 	SecretSources   = "dizuo-sources"
 	SecretSigning   = "dizuo-bundle-signing"
@@ -98,6 +100,7 @@ func GeneratedSecrets(p *v1alpha1.GridPlatform) map[types.NamespacedName][]strin
 		in(SecretDatabase):  append(databaseKeys(), "owner"),
 		in(SecretCallout):   {"seed", "public"},
 		in(SecretPseudonym): {"key"},
+		in(SecretVault):     {"key"},
 	}
 	if UsesEMQX(p) {
 		out[in(SecretEMQX)] = []string{"key", "secret", "dashboard"}
@@ -228,17 +231,31 @@ func checkAdmission(c *problems, s *Snapshot) {
 	c.requires(s, GroupCertManager, "", "which issues every certificate")
 }
 
+// noteSecondsC3 is for how long notes of class C3 are kept at most, unless the platform says otherwise.
+const noteSecondsC3 = 720 * 3600
+
 // retention gives what services need of it: commands are kept as cases are.
 func retention(r v1alpha1.RetentionSpec) contract.Retention {
-	out := contract.Retention{CommandSeconds: int64(r.Cases.Seconds())}
+	out := contract.Retention{
+		CommandSeconds: int64(r.Cases.Seconds()), NoteSeconds: int64(r.Attachments.Seconds()), DeliverySeconds: int64(r.Deliveries.Seconds()),
+		SignalSeconds: int64(r.Signals.Seconds()), DecisionLogSeconds: int64(r.DecisionLog.Seconds()),
+	}
+	if out.NoteSeconds > noteSecondsC3 {
+		out.NoteClasses = map[string]int64{string(v1alpha1.DataClassC3): noteSecondsC3}
+	}
 	for _, c := range r.Classes {
-		if c.Cases == nil {
-			continue
+		if c.Cases != nil {
+			if out.CommandClasses == nil {
+				out.CommandClasses = map[string]int64{}
+			}
+			out.CommandClasses[string(c.Class)] = int64(c.Cases.Seconds())
 		}
-		if out.CommandClasses == nil {
-			out.CommandClasses = map[string]int64{}
+		if c.Attachments != nil {
+			if out.NoteClasses == nil {
+				out.NoteClasses = map[string]int64{}
+			}
+			out.NoteClasses[string(c.Class)] = int64(c.Attachments.Seconds())
 		}
-		out.CommandClasses[string(c.Class)] = int64(c.Cases.Seconds())
 	}
 	return out
 }

@@ -24,6 +24,7 @@ type NodeConfig struct {
 	Ingest  *IngestConfig  `json:"ingest,omitempty"`
 	Grid    *GridConfig    `json:"grid,omitempty"`
 	Gateway *GatewayConfig `json:"gateway,omitempty"`
+	Vault   *VaultConfig   `json:"vault,omitempty"`
 }
 
 // TLSFiles are paths of a certificate that cert-manager issued. They are read again when they change.
@@ -183,15 +184,29 @@ type GatewayConfig struct {
 	LogDir string `json:"logDir"`
 	// PseudonymKeyFile holds the key (at least 32 bytes) of subject pseudonyms and of the mask Pseudonym.
 	PseudonymKeyFile string `json:"pseudonymKeyFile"`
-	// AuditDatabase is Database as DatabaseUserAudit, VaultDatabase as DatabaseUserVault; nil ships no log, and serves no vault.
+	// AuditDatabase is Database as DatabaseUserAudit; nil ships no log.
 	AuditDatabase *DatabaseConfig `json:"auditDatabase,omitempty"`
-	VaultDatabase *DatabaseConfig `json:"vaultDatabase,omitempty"`
 	// AuditKeyFile holds the key (PEM) that signs checkpoints; empty signs none.
 	AuditKeyFile string `json:"auditKeyFile,omitempty"`
 	// SourceDir holds one file per Source.DSN.
 	SourceDir string `json:"sourceDir,omitempty"`
 	// MaxUnshippedBytes is how far the log may run ahead of the platform's store before nothing is given out; 0 bounds nothing.
 	MaxUnshippedBytes int64 `json:"maxUnshippedBytes,omitempty"`
+}
+
+// VaultConfig is the role vault.
+type VaultConfig struct {
+	// Address of the API, such as ":8443", served with TLS.
+	Address string   `json:"address"`
+	TLS     TLSFiles `json:"tls"`
+	// Database as DatabaseUserVault.
+	Database DatabaseConfig `json:"database"`
+	// KeyFile holds the key (at least 32 bytes) under which the keys of subjects lie, and by which identities are looked up.
+	KeyFile string `json:"keyFile"`
+	// PseudonymKeyFile is the gateway's: by it a subject is found in the decision log.
+	PseudonymKeyFile string `json:"pseudonymKeyFile"`
+	// Receipts are signed with this certificate's key; the certificate goes along.
+	Receipts TLSFiles `json:"receipts"`
 }
 
 // DatabaseConfig is a connection to PostgreSQL.
@@ -206,8 +221,8 @@ type DatabaseConfig struct {
 	CAFile string `json:"caFile,omitempty"`
 }
 
-// Database users. The owner runs migrations and nothing else. The gateway has three: DatabaseUserGateway reads datasets and writes
-// nothing, DatabaseUserAudit writes the decision log and cannot change it, DatabaseUserVault maps residents and reads no dataset.
+// Database users. The owner runs migrations and nothing else. The gateway has two: DatabaseUserGateway reads datasets and writes
+// nothing, DatabaseUserAudit writes the decision log and cannot change it. DatabaseUserVault is the role vault's: it maps residents and reads no dataset.
 const (
 	DatabaseName        = "dizuo"
 	DatabaseOwner       = "dizuo"

@@ -71,12 +71,20 @@ type Witness struct {
 	CABundle string `json:"caBundle,omitempty"`
 }
 
-// Retention says how long what is over is kept.
+// Retention says how long what is over is kept; see Kept for what it is about.
 type Retention struct {
-	// CommandSeconds keeps a command, with its history, after it is over.
+	// CommandSeconds keeps a command and a case, with its history, after it is over.
 	CommandSeconds int64 `json:"commandSeconds,omitempty"`
-	// CommandClasses go before it, by the data class of the alarm that gave the command.
+	// CommandClasses go before it, by the data class of the alarm that gave the command or opened the case.
 	CommandClasses map[string]int64 `json:"commandClasses,omitempty"`
+	// NoteSeconds keeps notes of a case after it is over; NoteClasses go before it, by the case's data class.
+	NoteSeconds int64            `json:"noteSeconds,omitempty"`
+	NoteClasses map[string]int64 `json:"noteClasses,omitempty"`
+	// DeliverySeconds keeps a message after it was delivered or given up, SignalSeconds telemetry by the hour, DecisionLogSeconds bodies
+	// of the decision log.
+	DeliverySeconds    int64 `json:"deliverySeconds,omitempty"`
+	SignalSeconds      int64 `json:"signalSeconds,omitempty"`
+	DecisionLogSeconds int64 `json:"decisionLogSeconds,omitempty"`
 }
 
 // Severity of an alarm and of the case that it opens.

@@ -18,6 +18,8 @@ const (
 	RoleGateway Role = "gateway"
 	RoleIngest  Role = "ingest"
 	RoleEdge    Role = "edge"
+	// RoleVault keeps who a subject is, and does what residents ask for.
+	RoleVault Role = "vault"
 )
 
 // Users of the broker that come with a client certificate of the platform's own CA. Each is the last segment of the URI
@@ -33,6 +35,8 @@ const (
 	UserGrid = "grid"
 	// UserGateway reads bundles and writes its report.
 	UserGateway = "gateway"
+	// UserVault reads bundles and writes its report.
+	UserVault = "vault"
 	// UserBroker is a broker to the others of its platform. It is no user of the client listener.
 	UserBroker = "broker"
 	// UserIngest writes what EMQX took from devices, and what clouds sent over HTTPS, into the ingest log, hears the commands for devices

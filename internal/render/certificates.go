@@ -41,8 +41,8 @@ func (p platform) certificates() []Object {
 		}
 		out = append(out, p.certificate(s.secret, spec))
 	}
-	out = append(out, p.peerCertificate())
-	users := []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserOperator}
+	out = append(out, p.peerCertificate(), p.receiptCertificate())
+	users := []string{contract.UserAuth, contract.UserAuthBundle, contract.UserAuthSystem, contract.UserGrid, contract.UserGateway, contract.UserVault, contract.UserOperator}
 	if p.Ingests() {
 		users = append(users, contract.UserIngest)
 	}
@@ -93,6 +93,7 @@ func (p platform) servers() []server {
 		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
 	}
+	out = append(out, server{"dizuo-vault-tls", p.hosts("dizuo-vault"), quarter})
 	if p.EMQX != nil {
 		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter})
 	}

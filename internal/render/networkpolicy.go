@@ -27,7 +27,7 @@ func (p platform) networkPolicies() []Object {
 		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{LabelName: ManagedBy}))
 	webhooks := netac.NetworkPolicyEgressRule().WithPorts(tcp(443), tcp(8080), tcp(8443))
 	db := p.toDatabase(p.Database.Serves)
-	devices, clients := from(nil, portMQTT), []*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), operator}
+	devices, clients := from(nil, portMQTT), []*netac.NetworkPolicyPeerApplyConfiguration{peer("auth"), peer("grid"), peer("gateway"), peer("vault"), operator}
 	var out []Object
 	inAuth, outAuth := []*ingress(nil), []*egress{broker}
 	inIngest, outIngest := []*ingress(nil), []*egress{broker}
@@ -52,8 +52,9 @@ func (p platform) networkPolicies() []Object {
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
 		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, append(append(p.toIssuers(), p.toSources()...), broker, db)...),
+		p.networkPolicy("vault", []*ingress{from(nil, portHTTPS)}, broker, db),
 	)
-	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}
+	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway"), peer("vault")}
 	if p.Database.To != nil {
 		readers = append(readers, peer(componentMove))
 		out = append(out, p.networkPolicy(componentMove, nil, db, p.toDatabase(*p.Database.To)))

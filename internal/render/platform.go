@@ -31,6 +31,7 @@ func Platform(plan compile.PlatformPlan) []Object {
 	out = append(out, p.auth()...)
 	out = append(out, p.grid()...)
 	out = append(out, p.gateway()...)
+	out = append(out, p.vault()...)
 	out = append(out, p.monitoring()...)
 	return out
 }

@@ -32,6 +32,7 @@ func users() []user {
 		{name: contract.UserAuthBundle, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleAuth), writeReport(contract.RoleEdge), keepEnrolled(),
 			answerEdges(contract.EdgeLease)), subscribe: join([]string{contract.SubjectIngest}, edgeSubjects(edgeOfAuth()...))},
 		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
+		{name: contract.UserVault, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleVault))},
 		{name: contract.UserGrid, account: contract.AccountDevices,
 			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>"}, answerEdges(contract.EdgeCommand)),
 			// QoS 0 messages are in no stream: the grid service hears them as they come.

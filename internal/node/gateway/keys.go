@@ -4,20 +4,20 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+
+	subjects "github.com/dizuo/dizuo/internal/contract/pseudonym"
 )
 
-// pseudonymBytes is the length of a pseudonym before hex: 128 bits are beyond collision for any city.
-const pseudonymBytes = 16
+// pseudonymBytes is the length of a pseudonym before hex.
+const pseudonymBytes = subjects.Bytes
 
 // minKeyBytes is the shortest key that is taken.
 const minKeyBytes = 32
@@ -45,7 +45,7 @@ func newKeys(root []byte) (keys, error) {
 		return keys{}, fmt.Errorf("pseudonym key: %d bytes, want at least %d", len(root), minKeyBytes)
 	}
 	k := keys{root: root}
-	k.subject = k.derive("subject")
+	k.subject = subjects.SubjectKey(root)
 	block, err := aes.NewCipher(k.derive("cursor"))
 	if err != nil {
 		return keys{}, err
@@ -57,11 +57,7 @@ func newKeys(root []byte) (keys, error) {
 // mask gives the key of the mask Pseudonym under one agreement: the same person has another pseudonym under another.
 func (k keys) mask(agreementUID string) []byte { return k.derive("mask\x00" + agreementUID) }
 
-func (k keys) derive(label string) []byte {
-	h := hmac.New(sha256.New, k.root)
-	h.Write([]byte("dizuo gateway v1\x00" + label))
-	return h.Sum(nil)
-}
+func (k keys) derive(label string) []byte { return subjects.Derive(k.root, label) }
 
 // hmacPads gives the padded keys of HMAC-SHA-256 (RFC 2104) for a key of at most 64 bytes.
 func hmacPads(key []byte) (inner, outer []byte) {
@@ -74,11 +70,7 @@ func hmacPads(key []byte) (inner, outer []byte) {
 }
 
 // pseudonym computes in Go what selectBuilder.hmac computes in the database.
-func pseudonym(key []byte, value string) string {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(value))
-	return hex.EncodeToString(h.Sum(nil)[:pseudonymBytes])
-}
+func pseudonym(key []byte, value string) string { return subjects.Of(key, value) }
 
 // seal makes a cursor. It is encrypted, since the key of a row may be personal, and bound to what was asked.
 func (k keys) seal(p position, bound ...string) (string, error) {

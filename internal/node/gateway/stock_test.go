@@ -123,7 +123,7 @@ func TestStockOPADecidesAlike(t *testing.T) {
 	agree := func(a contract.Access) (allowed int) {
 		p := policyOf(t, a)
 		for range 500 {
-			in := likelyInput(r, a, randomInput(r))
+			in := fitting(r, a, factsOf(r, randomInput(r)))
 			want, _, err := p.decide(t.Context(), in)
 			if err != nil {
 				t.Fatal(err)
@@ -228,7 +228,7 @@ func TestStockOPAVerifies(t *testing.T) {
 	raw := must(offer(t, "one", a, signer).Policy())(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "policy.tar.gz")
-	in := likelyInput(r, a, randomInput(r))
+	in := fitting(r, a, factsOf(r, randomInput(r)))
 	input := must(json.Marshal(in))(t)
 	for name, content := range map[string][]byte{"policy.tar.gz": raw, "ours.pem": must(signer.Public())(t), "theirs.pem": must(stranger.Public())(t), "input.json": input} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {

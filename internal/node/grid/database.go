@@ -21,6 +21,8 @@ const (
 	keeperLock  int64 = 0x647a_0003
 	// registryLock is held by who writes the registry down.
 	registryLock int64 = 0x647a_0010
+	// 0x647a_0005 is the vault's chain (migration 31).
+	retainLock int64 = 0x647a_0006
 	// paceLock stands before the hash of an organisation.
 	paceLock int32 = 0x647a_0004
 )

@@ -30,7 +30,7 @@ var migrations embed.FS
 //go:embed grants/*.sql
 var grants embed.FS
 
-// unconnected are the users as which no service connects yet: where they are missing, everything runs.
+// unconnected are the users without which cases and reading go on: the vault is not ready without its own.
 var unconnected = []string{contract.DatabaseUserAudit, contract.DatabaseUserVault}
 
 // Migrate brings the database to the form that this version needs, as the owner of the database: the roles of the grid
@@ -131,7 +131,7 @@ func roles(ctx context.Context, conn *sql.Conn, passwords map[string]string, may
 			users = append(users, role)
 			continue
 		case !mayCreate && slices.Contains(unconnected, role):
-			log.Warn("a role is not there and the owner may not make it; a later version needs it: make it with the password in Secret dizuo-database",
+			log.Warn("a role is not there and the owner may not make it; what connects as it does not work: make it with the password in Secret dizuo-database",
 				"role", role, "key", contract.DatabasePasswordKey(role))
 			continue
 		case !mayCreate:

@@ -25,14 +25,14 @@ var rights = map[string]string{
 		grid.case_history insert select
 		grid.case_notes delete insert select
 		grid.case_number usage
-		grid.cases insert select update
+		grid.cases delete insert select update
 		grid.command_history insert select
 		grid.commands delete insert select update
 		grid.desired insert select update
 		grid.desired_history insert select
 		grid.devices delete insert select update
 		grid.devices_seen insert select update
-		grid.dispatch_outbox insert select update
+		grid.dispatch_outbox delete insert select update
 		grid.edge_position insert select update
 		grid.engine_state delete insert select update
 		grid.idempotency delete insert select
@@ -60,14 +60,24 @@ var rights = map[string]string{
 		audit.subject_lists insert select
 		audit.use insert select update(records) update(requests)`,
 	contract.DatabaseUserVault: `
+		audit.erase_bodies execute
+		audit.reads_of execute
+		audit.shipped execute
+		audit.vault_append execute
+		audit.vault_end execute
+		audit.vault_lines execute
 		grid.consents insert select update(withdrawal_evidence) update(withdrawn_at)
+		grid.dispatch_outbox insert(created_at) insert(id) insert(next_attempt_at) insert(organization) insert(payload)
+		grid.forget_consents execute
+		vault.erase_rows execute
 		vault.households delete insert select update
 		vault.identities delete insert select update
 		vault.keys delete insert select
 		vault.members delete insert select
 		vault.receipts insert select
 		vault.relations delete insert select
-		vault.subjects insert select update(erased_at)`,
+		vault.subjects insert select update(erased_at)
+		vault.tasks delete insert select update(done_at) update(outcome) update(sealed)`,
 }
 
 // effective asks the database for every right that a user has on anything outside its own catalogue, however it came by it.

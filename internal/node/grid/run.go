@@ -89,6 +89,7 @@ type service struct {
 	sweep    *sweeper
 	keep     *keeper
 	registry *registry
+	retain   *retainer
 	api      *api
 	log      *slog.Logger
 }
@@ -108,6 +109,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		sweep:    &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
 		registry: &registry{pool: pool, in: in, log: log},
 		keep:     &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
+		retain:   &retainer{pool: pool, retention: retentionOf(in), log: log, now: time.Now},
 		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
 	}
 }
@@ -121,6 +123,7 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.sweep.run(ctx) })
 	group.Go(func() error { return s.keep.run(ctx) })
 	group.Go(func() error { return s.registry.run(ctx) })
+	group.Go(func() error { return s.retain.run(ctx) })
 	group.Go(func() error {
 		tls := process.ServerTLS(s.cfg.Grid.TLS)
 		return process.ServeHTTP(ctx, &http.Server{

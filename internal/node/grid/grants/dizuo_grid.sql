@@ -6,7 +6,7 @@ REVOKE ALL ON grid.consents FROM dizuo_grid;
 GRANT DELETE ON grid.engine_state TO dizuo_grid;
 GRANT SELECT, INSERT ON grid.case_history TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE ON grid.commands, grid.desired TO dizuo_grid;
-GRANT DELETE ON grid.commands TO dizuo_grid;
+GRANT DELETE ON grid.commands, grid.cases, grid.dispatch_outbox TO dizuo_grid;
 GRANT SELECT, INSERT ON grid.command_history, grid.desired_history TO dizuo_grid;
 GRANT SELECT, INSERT, DELETE ON grid.case_notes, grid.roster, grid.idempotency TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE, DELETE ON grid.devices, grid.telemetry_hourly TO dizuo_grid;

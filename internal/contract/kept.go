@@ -1,0 +1,53 @@
+package contract
+
+// Kept says of one table or stream how long it is kept.
+type Kept struct {
+	// What is "<schema>.<table>", or the name of a JetStream stream.
+	What string
+	// Long is how long: a field of the GridPlatform, a time, or as long as what it belongs to.
+	Long string
+	// Why is the law, or "ours".
+	Why string
+	// By is what deletes: a worker, the server, what it hangs on.
+	By string
+}
+
+// Kepts has a line for every table and stream of a platform: a test holds it against the migrations and the broker, another against
+// docs/guides/residents-rights.md. A new table without a line fails it.
+func Kepts() []Kept {
+	const (
+		cases, notes, deliveries = "spec.retention.cases, by class", "spec.retention.attachments, by class (C3: 720h)", "spec.retention.deliveries"
+		signals, decisions       = "spec.retention.signals", "bodies: spec.retention.decisionLog, 180 days at least"
+		csl, proof, ours         = "Cybersecurity Law: network logs, six months", "PIPL 69 and Civil Code 188: three years to claim", "ours"
+		grid, vault              = "grid, every minute", "vault, every hour"
+		stands, chain            = "as long as it stands", "headers: for good; they name nobody"
+	)
+	return []Kept{
+		{"grid.cases", cases, ours, grid}, {"grid.case_history", "with its case", ours, "the case"},
+		{"grid.case_notes", notes, ours, grid}, {"grid.dispatch_outbox", deliveries, ours, grid}, {"grid.idempotency", "with its case", ours, "the case"},
+		{"grid.commands", cases, ours, grid}, {"grid.command_history", "with its command", ours, "the command"},
+		{"grid.desired", stands, ours, "one row a device"}, {"grid.desired_history", "for good; it names devices and posts", ours, "nothing"},
+		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_state", stands, ours, "the engine"},
+		{"grid.telemetry_hourly", signals, ours, grid},
+		{"grid.ingest_position", stands, ours, "one row"}, {"grid.edge_position", stands, ours, "one row an edge node"}, {"grid.invalid_messages", stands, ours, "one row a fleet"},
+		{"grid.roster", stands, ours, "whoever keeps the roster"}, {"grid.migrations", stands, ours, "nothing"},
+		{"grid.consents", "3 years after its end", proof, vault},
+		{"audit.lines", decisions + "; " + chain, csl, vault}, {"audit.line_subjects", "with the body", csl, "the body"}, {"audit.subject_lists", "with the last body that names it", csl, "the body"},
+		{"audit.checkpoints", "for good; they name nobody", ours, "nothing"}, {"audit.policy_objects", "for good: to decide again", ours, "nothing"}, {"audit.leases", "for good: to decide again", ours, "nothing"},
+		{"audit.break_glass", "for good; it names organisations", ours, "nothing"}, {"audit.use", "for good; it counts", ours, "nothing"},
+		{"vault.subjects", "the random id: for good", ours, "nothing"}, {"vault.keys", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.identities", "until erasure", "PIPL 47", "dizuo subject erase"},
+		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.households", "until erasure of the last member", ours, "nothing yet"}, {"vault.members", "until erasure", "PIPL 47", "dizuo subject erase"},
+		{"vault.receipts", "for good: they prove the erasure", ours, "nothing"}, {"vault.tasks", "3 years after it is done; its text until then", proof, vault},
+
+		{IngestStream, "spec.broker.ingest.maxAge", ours, "the broker"},
+		{"$MQTT_sess", "7 days", ours, "the broker"}, {"$MQTT_rmsgs", "the last of each topic", ours, "the next message"},
+		{"$MQTT_qos2in", "nothing is in it", ours, "the broker"}, {"$MQTT_out", "nothing is in it", ours, "the broker"},
+		{"KV_" + LeaseBucket, "the last four of each scope", ours, "the next lease"}, {"KV_" + ReportBucket, "10 minutes", ours, "the broker"},
+		{"KV_" + EnrolledBucket, stands, ours, "the role auth"}, {"OBJ_" + BundleStore, "the last three revisions", ours, "the operator"},
+	}
+}
+
+// Row gives the line as a row of a Markdown table.
+func (k Kept) Row() string {
+	return "| `" + k.What + "` | " + k.Long + " | " + k.Why + " | " + k.By + " |"
+}

@@ -1,0 +1,129 @@
+package grid
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
+)
+
+// retainer deletes cases, notes, messages and telemetry by the hour whose time to be kept is over; commands have a worker of their own
+// (commands_kept.go). Exactly one works, over all replicas.
+type retainer struct {
+	pool *pgxpool.Pool
+	// retention gives how long what is kept, by the bundle in hand; ok is false without one.
+	retention func() (contract.Retention, bool)
+	log       *slog.Logger
+	now       func() time.Time
+}
+
+func retentionOf(in *intake.Intake) func() (contract.Retention, bool) {
+	return func() (contract.Retention, bool) {
+		b := in.Current()
+		if b == nil {
+			return contract.Retention{}, false
+		}
+		return b.Directory.Platform.Retention, true
+	}
+}
+
+// deletion is one statement: $1 is the time before which something was over, $2 the most rows, and $3, where by class, the data class.
+type deletion struct {
+	name, statement string
+	seconds         func(contract.Retention) int64
+	// classes gives the times of data classes that differ; nil where rows have no class.
+	classes func(contract.Retention) map[string]int64
+}
+
+// deletions in the order in which they are made: what hangs on a case goes before it.
+var deletions = []deletion{
+	{"notes", `DELETE FROM grid.case_notes WHERE id = ANY (ARRAY(SELECT n.id FROM grid.case_notes n JOIN grid.cases c ON c.id = n.case_id
+		WHERE n.data_class = $3 AND n.at <= $1 AND NOT c.open AND c.updated_at <= $1 ORDER BY n.at LIMIT $2))`,
+		func(r contract.Retention) int64 { return r.NoteSeconds }, func(r contract.Retention) map[string]int64 { return r.NoteClasses }},
+	{"deliveries", `DELETE FROM grid.dispatch_outbox WHERE id = ANY (ARRAY(SELECT id FROM grid.dispatch_outbox
+		WHERE (delivered_at IS NOT NULL OR given_up_at IS NOT NULL) AND coalesce(delivered_at, given_up_at) <= $1
+		ORDER BY coalesce(delivered_at, given_up_at) LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
+	{"telemetry by the hour", `DELETE FROM grid.telemetry_hourly WHERE ctid = ANY (ARRAY(SELECT ctid FROM grid.telemetry_hourly WHERE hour <= $1 ORDER BY hour LIMIT $2))`,
+		func(r contract.Retention) int64 { return r.SignalSeconds }, nil},
+	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
+		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
+		ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED))`,
+		func(r contract.Retention) int64 { return r.CommandSeconds }, func(r contract.Retention) map[string]int64 { return r.CommandClasses }},
+}
+
+// run looks until ctx ends.
+func (k *retainer) run(ctx context.Context) error {
+	tick := time.NewTicker(keepLook)
+	defer tick.Stop()
+	for {
+		for more := true; more && ctx.Err() == nil; {
+			r, ok := k.retention()
+			if !ok {
+				break
+			}
+			n, err := k.forget(ctx, r)
+			if err != nil && ctx.Err() == nil {
+				k.log.Warn("what is kept no more", "err", err)
+			}
+			more = err == nil && n > 0
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// forget makes one bounded batch of each deletion and gives how many rows went; 0 while another replica works, or when there is no more.
+// A time of 0 is of an older bundle, which does not say: nothing goes.
+func (k *retainer) forget(ctx context.Context, r contract.Retention) (n int64, err error) {
+	err = pgx.BeginFunc(ctx, k.pool, func(tx pgx.Tx) error {
+		var mine bool
+		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", retainLock).Scan(&mine); err != nil || !mine {
+			return err
+		}
+		for _, d := range deletions {
+			if d.seconds(r) <= 0 {
+				continue
+			}
+			deleted, err := d.batch(ctx, tx, r, k.now().UTC())
+			if n += deleted; err != nil {
+				return fmt.Errorf("%s: %w", d.name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("delete %w", err)
+	}
+	return n, nil
+}
+
+func (d deletion) batch(ctx context.Context, tx pgx.Tx, r contract.Retention, now time.Time) (n int64, err error) {
+	if d.classes == nil {
+		tag, err := tx.Exec(ctx, d.statement, now.Add(-time.Duration(d.seconds(r))*time.Second), forgetAtOnce)
+		return tag.RowsAffected(), err
+	}
+	seconds := map[string]int64{}
+	for _, class := range []string{"", "C0", "C1", "C2", "C3"} {
+		seconds[class] = d.seconds(r)
+	}
+	maps.Copy(seconds, d.classes(r))
+	for _, class := range slices.Sorted(maps.Keys(seconds)) {
+		tag, err := tx.Exec(ctx, d.statement, now.Add(-time.Duration(seconds[class])*time.Second), forgetAtOnce-n, class)
+		if n += tag.RowsAffected(); err != nil || n == forgetAtOnce {
+			return n, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,161 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// Consent is what somebody agreed to. The gateway looks at it with every read.
+type Consent struct {
+	ID       uuid.UUID `json:"id"`
+	Subject  string    `json:"subject"`
+	Scope    string    `json:"scope" doc:"The scope of a dataset's consent, or the name of an agreement whose legal basis is a consent."`
+	Purposes []string  `json:"purposes"`
+	GivenAt  time.Time `json:"givenAt"`
+	// WithdrawnAt is when it was withdrawn, ExpiresAt when it ends by itself; nil: not.
+	WithdrawnAt *time.Time `json:"withdrawnAt,omitempty"`
+	ExpiresAt   *time.Time `json:"expiresAt,omitempty"`
+	// Guardian is the subject who gave it for a child or a ward.
+	Guardian string `json:"guardian,omitempty"`
+	// Evidence refers to what proves it, such as the number of a form; never the thing itself.
+	Evidence   string `json:"evidence,omitempty"`
+	GivenTo    string `json:"givenTo,omitempty"`
+	RecordedBy string `json:"recordedBy,omitempty"`
+	// WithdrawalEvidence likewise.
+	WithdrawalEvidence string `json:"withdrawalEvidence,omitempty"`
+}
+
+const consentColumns = "id, subject, scope, purposes, given_at, withdrawn_at, expires_at, guardian, evidence, given_to, recorded_by, withdrawal_evidence"
+
+func scanConsent(row pgx.CollectableRow) (c Consent, err error) {
+	return c, row.Scan(&c.ID, &c.Subject, &c.Scope, &c.Purposes, &c.GivenAt, &c.WithdrawnAt, &c.ExpiresAt, &c.Guardian, &c.Evidence, &c.GivenTo, &c.RecordedBy, &c.WithdrawalEvidence)
+}
+
+type giveInput struct {
+	Body struct {
+		Subject   string     `json:"subject" pattern:"^[A-Za-z0-9_-]{1,64}$"`
+		Scope     string     `json:"scope" pattern:"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"`
+		Purposes  []string   `json:"purposes" minItems:"1" maxItems:"16" doc:"It covers these and no other."`
+		GivenAt   *time.Time `json:"givenAt,omitempty" doc:"Now, where it is left out; a form may be older."`
+		ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+		Guardian  string     `json:"guardian,omitempty" maxLength:"64"`
+		Evidence  string     `json:"evidence" minLength:"1" maxLength:"256" doc:"Where what proves it lies, such as the number of a form."`
+	}
+}
+
+type consentOutput struct{ Body Consent }
+
+// giveConsent writes a consent down. It is in force with the next read.
+func (s *service) giveConsent(ctx context.Context, in *giveInput) (*consentOutput, error) {
+	b, out := in.Body, &consentOutput{}
+	return out, s.do(ctx, actGive, func(tx pgx.Tx, c caller, _ string) (said, error) {
+		w := said{kind: contract.LogConsent, dataset: b.Scope, subjects: []string{b.Subject}}
+		if err := subjectOf(ctx, tx, c, b.Subject); err != nil {
+			return w, err
+		}
+		given := c.at.UTC()
+		if b.GivenAt != nil {
+			given = b.GivenAt.UTC()
+		}
+		switch {
+		case given.After(c.at.Add(time.Minute)):
+			return w, huma.Error422UnprocessableEntity("givenAt lies in the future; leave it out for now")
+		case b.ExpiresAt != nil && !b.ExpiresAt.After(given):
+			return w, huma.Error422UnprocessableEntity("expiresAt is not after givenAt; write a later time, or leave it out")
+		}
+		if b.Guardian != "" {
+			var is bool
+			if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM vault.relations WHERE subject = $1 AND guardian = $2)", b.Subject, b.Guardian).Scan(&is); err != nil {
+				return w, err
+			}
+			if !is {
+				return w, huma.Error422UnprocessableEntity("guardian is none of this subject; register the relation first")
+			}
+		}
+		rows, err := tx.Query(ctx, `INSERT INTO grid.consents (subject, scope, purposes, given_at, expires_at, guardian, evidence, given_to, recorded_by)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING `+consentColumns, b.Subject, b.Scope, b.Purposes, given, b.ExpiresAt, b.Guardian, b.Evidence, c.who.Organization, c.who.Subject)
+		if err != nil {
+			return w, err
+		}
+		out.Body, err = pgx.CollectExactlyOneRow(rows, scanConsent)
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "23505" {
+			return w, huma.Error409Conflict("a consent of this subject and scope with the same givenAt is there already")
+		}
+		return w, err
+	})
+}
+
+type withdrawInput struct {
+	ID   uuid.UUID `path:"id" format:"uuid"`
+	Body struct {
+		Evidence string `json:"evidence" minLength:"1" maxLength:"256"`
+	}
+}
+
+// withdrawConsent ends a consent now. One that was withdrawn before stays as it is.
+func (s *service) withdrawConsent(ctx context.Context, in *withdrawInput) (*consentOutput, error) {
+	out := &consentOutput{}
+	return out, s.do(ctx, actWithdraw, func(tx pgx.Tx, c caller, _ string) (said, error) {
+		w := said{kind: contract.LogConsent}
+		rows, err := tx.Query(ctx, "SELECT "+consentColumns+" FROM grid.consents WHERE id = $1", in.ID)
+		if err != nil {
+			return w, err
+		}
+		out.Body, err = pgx.CollectExactlyOneRow(rows, scanConsent)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return w, errNoSubject() // the same as of somebody else's
+		}
+		if err != nil {
+			return w, err
+		}
+		if err := subjectOf(ctx, tx, c, out.Body.Subject); err != nil {
+			return w, err
+		}
+		w.dataset, w.subjects = out.Body.Scope, []string{out.Body.Subject}
+		// A clock that was ahead when it was given must not keep it from being withdrawn.
+		if _, err := tx.Exec(ctx, "UPDATE grid.consents SET withdrawn_at = greatest(now(), given_at), withdrawal_evidence = $2 WHERE id = $1 AND withdrawn_at IS NULL", in.ID, in.Body.Evidence); err != nil {
+			return w, err
+		}
+		rows, err = tx.Query(ctx, "SELECT "+consentColumns+" FROM grid.consents WHERE id = $1", in.ID)
+		if err != nil {
+			return w, err
+		}
+		out.Body, err = pgx.CollectExactlyOneRow(rows, scanConsent)
+		return w, err
+	})
+}
+
+type consentsInput struct {
+	Subject string `query:"subject" required:"true" maxLength:"64"`
+}
+
+type consentsOutput struct {
+	Body struct {
+		Consents []Consent `json:"consents"`
+	}
+}
+
+// listConsents gives those of one subject, the latest first.
+func (s *service) listConsents(ctx context.Context, in *consentsInput) (*consentsOutput, error) {
+	out := &consentsOutput{}
+	return out, s.do(ctx, actConsents, func(tx pgx.Tx, c caller, _ string) (said, error) {
+		w := said{kind: contract.LogConsent, subjects: []string{in.Subject}}
+		if err := subjectOf(ctx, tx, c, in.Subject); err != nil {
+			return w, err
+		}
+		rows, err := tx.Query(ctx, "SELECT "+consentColumns+" FROM grid.consents WHERE subject = $1 ORDER BY given_at DESC, id LIMIT 1000", in.Subject)
+		if err != nil {
+			return w, err
+		}
+		out.Body.Consents, err = pgx.CollectRows(rows, scanConsent)
+		return w, err
+	})
+}

@@ -1,0 +1,97 @@
+package vault
+
+import (
+	"crypto"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/cryptosigner"
+	"github.com/google/uuid"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// Format and type (JWS header "typ") of a receipt of an erasure.
+const (
+	erasureFormat = "dizuo-erasure/1"
+	erasureType   = "dizuo-erasure"
+)
+
+// Erasure is the payload of a receipt: what was destroyed, what others were asked to do, and what stays and why. It holds nothing of what
+// was erased.
+type Erasure struct {
+	Format   string    `json:"format"`
+	ID       uuid.UUID `json:"id"`
+	Platform string    `json:"platform"`
+	// Subject is the random id, which leads to nobody any more.
+	Subject      string    `json:"subject"`
+	At           time.Time `json:"at"`
+	Organization string    `json:"organization"`
+	Person       string    `json:"person"`
+	Reason       string    `json:"reason"`
+	Destroyed    Destroyed `json:"destroyed"`
+	// ConsentsWithdrawn counts those that were in force.
+	ConsentsWithdrawn int64   `json:"consentsWithdrawn"`
+	Asked             []Asked `json:"asked"`
+	Kept              []Kept  `json:"kept"`
+}
+
+// Destroyed counts what is gone.
+type Destroyed struct {
+	Keys        int64 `json:"keys"`
+	Identities  int64 `json:"identities"`
+	Relations   int64 `json:"relations"`
+	Memberships int64 `json:"memberships"`
+	// Rows by dataset of the platform's own.
+	Rows map[string]int64 `json:"rows,omitempty"`
+}
+
+// Asked says that the one writer of a dataset was told to erase.
+type Asked struct {
+	Dataset      string    `json:"dataset"`
+	Organization string    `json:"organization"`
+	Task         uuid.UUID `json:"task"`
+}
+
+// Kept says what stays, and why.
+type Kept struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}
+
+// signer signs receipts with the key of a certificate, read again each time.
+type signer struct{ files contract.TLSFiles }
+
+// sign gives a compact JWS with the certificate in its header: whoever trusts the platform's CA can check it.
+func (s signer) sign(e Erasure) (string, error) {
+	pair, err := tls.LoadX509KeyPair(s.files.CertFile, s.files.KeyFile)
+	if err != nil {
+		return "", fmt.Errorf("key of receipts: %w", err)
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return "", fmt.Errorf("key of receipts: %T cannot sign", pair.PrivateKey)
+	}
+	chain := make([]string, len(pair.Certificate))
+	for i, der := range pair.Certificate {
+		chain[i] = base64.StdEncoding.EncodeToString(der)
+	}
+	opts := (&jose.SignerOptions{}).WithType(erasureType).WithHeader("x5c", chain)
+	js, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: cryptosigner.Opaque(key)}, opts)
+	if err != nil {
+		return "", fmt.Errorf("key of receipts: %w", err)
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return "", fmt.Errorf("receipt: %w", err)
+	}
+	signed, err := js.Sign(raw)
+	if err != nil {
+		return "", fmt.Errorf("sign receipt: %w", err)
+	}
+	return signed.CompactSerialize()
+}

@@ -1,0 +1,45 @@
+package render
+
+import (
+	"fmt"
+
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// secretReceipts holds the key by which the vault signs receipts.
+const secretReceipts = "dizuo-vault-receipts"
+
+// vault gives the role vault. It is a pod of its own, so that nothing that speaks for organisations holds its key or its database user; it
+// keeps nothing itself. While the database moves it stands still.
+func (p platform) vault() []Object {
+	config := p.nodeConfig(contract.RoleVault)
+	config.NATS = p.nats(contract.UserVault)
+	config.Vault = &contract.VaultConfig{
+		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-vault-tls"), Receipts: tlsFiles(secretReceipts),
+		Database: p.database(contract.DatabaseUserVault, secretsDir+"/database/vault", "dizuo-vault-tls"),
+		KeyFile:  secretsDir + "/vault/key", PseudonymKeyFile: secretsDir + "/pseudonym/key",
+	}
+	cm, text := p.configMap(config)
+	certs := []string{"dizuo-vault-tls", secretReceipts, roleSecret(contract.UserVault)}
+	c := probed(p.container("vault", []string{"vault", "--config", configDir + "/node.yaml"}, "", "64Mi")).
+		WithPorts(port("https", portHTTPS)).
+		WithVolumeMounts(mount("state", stateDir), mount("database", secretsDir+"/database"), mount("vault", secretsDir+"/vault"), mount("pseudonym", secretsDir+"/pseudonym")).
+		WithVolumeMounts(tlsMounts(certs...)...)
+	volumes := append(nodeVolumes(contract.RoleVault, certs...), emptyDir("state"),
+		secretVolume("database", compile.SecretDatabase, "vault"), secretVolume("vault", compile.SecretVault, "key"), secretVolume("pseudonym", compile.SecretPseudonym, "key"))
+	caVolumes, caMounts := caVolume(p.Database.Serves)
+	c.WithVolumeMounts(caMounts...)
+	return []Object{
+		cm, p.service("dizuo-vault", "vault", v1alpha1.ServiceClusterIP, nil, 8443, portHTTPS, "https"),
+		p.deployment("vault", min(1, p.Replicas[v1alpha1.ComponentGateway]), p.podTemplate("vault", userNode, text, nil, c, append(volumes, caVolumes...)...)),
+	}
+}
+
+// receiptCertificate is what receipts are signed with. Its certificate goes along, so that who has one needs the platform's CA alone.
+func (p platform) receiptCertificate() Object {
+	return p.certificate(secretReceipts, leaf(secretReceipts, issuerPlatform, year).WithCommonName("Dizuo receipts of "+p.Name).WithUsages(cmv1.UsageDigitalSignature))
+}
