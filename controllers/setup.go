@@ -10,8 +10,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -82,7 +85,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Namespaces: o.Namespaces, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
+	city, err := cityGuardrails(mgr, o.Namespaces)
+	if err != nil {
+		return err
+	}
+	k := &kit.Kit{CityGuardrails: city, Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Namespaces: o.Namespaces, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
 		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: apis.Missing,
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)
@@ -100,6 +107,22 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls))
+}
+
+// cityGuardrails gives a cache of the ConfigMaps with guardrails of cities' own. It runs with the manager.
+func cityGuardrails(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
+	labelled, err := labels.NewRequirement(compile.LabelGuardrails, selection.Exists, nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), ReaderFailOnMissingInformer: true,
+		DefaultNamespaces: foreign.Only(namespaces), DefaultLabelSelector: labels.NewSelector().Add(*labelled),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, mgr.Add(c)
 }
 
 // secretCalls calls the objects that a Secret may concern. Names decide: a Secret says by itself what it is for.

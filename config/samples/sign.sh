@@ -2,7 +2,7 @@
 # Signs the sample agreements with keys made for the purpose: puts the approvers' public keys into the organisations and the
 # approvals into the agreements, in place.
 #
-#   config/samples/sign.sh [henan-pilots|county ...]      default: both
+#   config/samples/sign.sh [henan-pilots|county|sharing ...]      default: all
 #
 #   DIZUO   the CLI; default: dizuo
 #   KEYS    where the private keys go, <organisation>.pem, and are taken from if they are there; default: a folder that is
@@ -31,9 +31,11 @@ put_key() {
 	rm "$KEYS/edited"
 }
 
-# sign FILE ORGANISATION APPROVER: adds the approval to the agreement in the file, or replaces it.
+# sign FILE ORGANISATION APPROVER [--name AGREEMENT]: adds the approval to the agreement in the file, or replaces it.
 sign() {
-	"$dizuo" agreement approve -f "$1" --organization "$2" --approver "$3" --key "$KEYS/$2.pem" -w
+	file=$1 organization=$2 approver=$3
+	shift 3
+	"$dizuo" agreement approve -f "$file" --organization "$organization" --approver "$approver" --key "$KEYS/$organization.pem" -w "$@"
 }
 
 henan_pilots() {
@@ -54,10 +56,23 @@ county() {
 	"$dizuo" agreement verify -f "$f" >&2
 }
 
-for sample in ${*:-henan-pilots county}; do
+# The agreements say themselves who signs: "# sign: AGREEMENT ORGANISATION ...", above each.
+sharing() {
+	dir=$here/sharing
+	for o in $(sed -n 's/.*# key: //p' "$dir/organizations.yaml"); do put_key "$dir/organizations.yaml" "$o"; done
+	for f in "$dir"/a*.yaml "$dir"/deny/*.yaml; do
+		sed -n 's/^# sign: //p' "$f" | while read -r agreement parties; do
+			for o in $parties; do sign "$f" "$o" data-office --name "$agreement"; done
+		done
+	done
+	"$dizuo" agreement verify -f "$dir" >&2
+}
+
+for sample in ${*:-henan-pilots county sharing}; do
 	case $sample in
 	henan-pilots) henan_pilots ;;
 	county) county ;;
-	*) echo "$sample: no such sample; write henan-pilots or county" >&2; exit 2 ;;
+	sharing) sharing ;;
+	*) echo "$sample: no such sample; write henan-pilots, county or sharing" >&2; exit 2 ;;
 	esac
 done

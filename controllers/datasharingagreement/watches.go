@@ -20,6 +20,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Dataset{}, r.ToAll(agreements, names), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.ToAll(agreements, selects), kit.SpecChanged()).
 		Watches(&v1alpha1.DataSharingAgreement{}, r.Rivals(&v1alpha1.DataSharingAgreement{}), kit.SpecChanged()).
+		Watches(&v1alpha1.DataSharingAgreement{}, r.sharesAggregates(), kit.SpecChanged()).
+		Watches(&corev1.ConfigMap{}, r.ToAll(agreements, nil), acceptedGuardrails()).
 		Watches(&corev1.Namespace{}, r.ToAll(agreements, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(r)

@@ -48,7 +48,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
 		return plan, c.list
 	}
-	guardrails(ctx, &c, guard, o, consumer, datasets, &plan)
+	guardrails(ctx, &c, s, guard, o, consumer, datasets, &plan)
 	approvals(&c, s, o, consumer, datasets, &plan)
 	grants := map[string]contract.Grant{}
 	for i := range o.Spec.Datasets {
