@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/admission"
 	"github.com/dizuo/dizuo/controllers/community"
 	"github.com/dizuo/dizuo/controllers/dataset"
 	"github.com/dizuo/dizuo/controllers/datasharingagreement"
@@ -52,6 +53,8 @@ type Options struct {
 	Namespaces []string
 	// Artifacts says where inventories may be fetched from.
 	Artifacts artifact.Options
+	// Admission is about the webhook for agreements.
+	Admission admission.Options
 }
 
 // kinds have a channel on which their objects are called again.
@@ -106,7 +109,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return err
 		}
 	}
-	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls))
+	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls),
+		admission.Setup(mgr, o.Admission, (&datasharingagreement.Reconciler{Kit: k}).Findings))
 }
 
 // cityGuardrails gives a cache of the ConfigMaps with guardrails of cities' own. It runs with the manager.

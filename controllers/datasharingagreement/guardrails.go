@@ -61,6 +61,15 @@ func basis(v policies.Violation) string {
 	return "Ours"
 }
 
+// Findings gives what the guardrails say of an agreement that is about to be written; see admission.Findings.
+func (r *Reconciler) Findings(ctx context.Context, o *v1alpha1.DataSharingAgreement) ([]policies.Violation, bool, error) {
+	s, _, err := r.gather(ctx, o)
+	if err != nil {
+		return nil, false, err
+	}
+	return compile.Guardrails(ctx, s, r.Guard, o)
+}
+
 // sharesAggregates maps an agreement that gives aggregates to the others of its consumer: who comes later may not cut them otherwise.
 func (r *Reconciler) sharesAggregates() handler.EventHandler {
 	return kit.Mapped(func(ctx context.Context, o client.Object) []reconcile.Request {

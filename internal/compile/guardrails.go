@@ -91,6 +91,29 @@ func guardrails(ctx context.Context, c *problems, s *Snapshot, guard *policies.G
 	}
 }
 
+// Guardrails gives what the guardrails say of an agreement. known is false where the platform, the consumer or a dataset is not there, or
+// the city's own guardrails are not to be had.
+func Guardrails(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alpha1.DataSharingAgreement) (found []policies.Violation, known bool, err error) {
+	if s.Platform == nil {
+		return nil, false, nil
+	}
+	city, problem := cityRules(s)
+	consumer, ok := s.Organizations.Get(o.Spec.Consumer.Name)
+	if problem != "" || !ok {
+		return nil, false, nil
+	}
+	var datasets []*v1alpha1.Dataset
+	for _, want := range o.Spec.Datasets {
+		d, ok := s.Datasets.Get(want.Name)
+		if !ok {
+			return nil, false, nil
+		}
+		datasets = append(datasets, d)
+	}
+	found, err = guard.With(city...).Check(ctx, GuardInput(s, o, consumer, datasets))
+	return found, err == nil, err
+}
+
 func origin(v policies.Violation) string {
 	if v.Citation != "" {
 		return v.Citation
