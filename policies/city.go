@@ -108,7 +108,7 @@ func compileCity(configMap string, files map[string]string) (*CityRules, error) 
 	}
 	c := ast.NewCompiler().WithCapabilities(CityCapabilities()).WithStrict(true)
 	if c.Compile(modules); c.Failed() {
-		return nil, c.Errors
+		return nil, plain(c.Errors)
 	}
 	ctx := context.Background()
 	out.query, err = rego.New(rego.Query("data."+CityPackage(configMap)+".deny"), rego.Compiler(c), rego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
@@ -121,6 +121,15 @@ func compileCity(configMap string, files map[string]string) (*CityRules, error) 
 		}
 	}
 	return out, nil
+}
+
+// plain gives errors of Rego on one line each, without a count.
+func plain(errs ast.Errors) error {
+	var out []string
+	for _, e := range errs {
+		out = append(out, fmt.Sprintf("%s: %s: %s", e.Location, e.Code, e.Message))
+	}
+	return errors.New(strings.Join(out, "; "))
 }
 
 // parseCity parses the files, whose names in errors are <configmap>/<file>.
@@ -138,6 +147,9 @@ func parseCity(configMap string, files map[string]string) (map[string]*ast.Modul
 			return nil, fmt.Errorf("%s: is no Rego; give the key a name that ends in .rego, or take it out", path)
 		}
 		m, err := ast.ParseModuleWithOpts(path, files[name], ast.ParserOptions{ProcessAnnotation: true, Capabilities: CityCapabilities(), RegoVersion: ast.RegoV1})
+		if errs := (ast.Errors{}); errors.As(err, &errs) {
+			return nil, plain(errs)
+		}
 		if err != nil {
 			return nil, err
 		}

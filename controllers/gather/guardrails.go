@@ -54,10 +54,11 @@ func (r *Reader) AcceptedGuardrails(ctx context.Context, s *compile.Snapshot) er
 	}
 	s.Guardrails = map[string]map[string]string{}
 	for name, text := range m.Data {
-		var files map[string]string
-		if json.Unmarshal([]byte(text), &files) == nil { // what cannot be read was never accepted
-			s.Guardrails[name] = files
+		files := map[string]string{}
+		if err := json.Unmarshal([]byte(text), &files); err != nil { // somebody's edit: it compiles to nothing, and nothing is granted by it
+			files = map[string]string{"unreadable": err.Error()}
 		}
+		s.Guardrails[name] = files
 	}
 	return nil
 }
