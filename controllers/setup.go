@@ -10,14 +10,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/admission"
 	"github.com/dizuo/dizuo/controllers/community"
 	"github.com/dizuo/dizuo/controllers/dataset"
 	"github.com/dizuo/dizuo/controllers/datasharingagreement"
@@ -52,6 +56,8 @@ type Options struct {
 	Bundles *bundleserver.Server
 	// Artifacts says where inventories may be fetched from.
 	Artifacts artifact.Options
+	// Admission is about the webhook for agreements.
+	Admission admission.Options
 }
 
 // kinds have a channel on which their objects are called again.
@@ -85,7 +91,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	k := &kit.Kit{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Namespaces: o.Namespaces, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
+	city, err := cityGuardrails(mgr, o.Namespaces)
+	if err != nil {
+		return err
+	}
+	k := &kit.Kit{CityGuardrails: city, Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Shelf: board, Guard: guard, Wakes: wakes, APIs: apis, Namespaces: o.Namespaces, Events: mgr.GetEventRecorder("dizuo-operator"), Gather: &gather.Reader{
 		Client: mgr.GetClient(), Secrets: store, Catalog: o.Catalog, Images: o.Images, Now: time.Now, MissingAPIs: apis.Missing,
 	}}
 	reports := publication.NewReports(ctx, board, time.Now)
@@ -102,7 +112,24 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return err
 		}
 	}
-	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls))
+	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls),
+		admission.Setup(mgr, o.Admission, (&datasharingagreement.Reconciler{Kit: k}).Findings))
+}
+
+// cityGuardrails gives a cache of the ConfigMaps with guardrails of cities' own. It runs with the manager.
+func cityGuardrails(mgr ctrl.Manager, namespaces []string) (cache.Cache, error) {
+	labelled, err := labels.NewRequirement(compile.LabelGuardrails, selection.Exists, nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), ReaderFailOnMissingInformer: true,
+		DefaultNamespaces: foreign.Only(namespaces), DefaultLabelSelector: labels.NewSelector().Add(*labelled),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, mgr.Add(c)
 }
 
 // secretCalls calls the objects that a Secret may concern. Names decide: a Secret says by itself what it is for.

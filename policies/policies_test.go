@@ -99,6 +99,8 @@ func TestEveryReasonAndRuleIsTested(t *testing.T) {
 var helpers = map[string]bool{
 	"has_legal_basis": true, "has_impact_assessment": true, "has_end_date": true, "has_roles": true, "police": true,
 	"public_safety_only": true, "asks_for_case_number": true, "known_not_for_profit": true, "shared": true,
+	"consented_or_entrusted": true, "no_onward": true, "other_relationship": true, "authority": true, "held_to_compounds": true,
+	"provider_not_property": true, "consent_looked_up": true, "dimensions": true,
 }
 
 // TestEveryRuleIsAnnotated asks each rule for a title, and each guardrail for its origin.
@@ -133,8 +135,8 @@ func checkOrigin(t *testing.T, r *ast.Rule, a *ast.Annotations) {
 	switch a.Custom["origin"] {
 	case "ours":
 	case "law":
-		if a.Custom["citation"] == nil {
-			t.Errorf("%s: origin law needs a citation", r.Location)
+		if a.Custom["citation"] == nil || a.Custom["article"] == nil {
+			t.Errorf("%s: origin law needs a citation and an article", r.Location)
 		}
 	default:
 		t.Errorf("%s: origin %v: write law or ours", r.Location, a.Custom["origin"])
@@ -175,13 +177,14 @@ func TestCapabilitiesAreRestricted(t *testing.T) {
 
 func faceCheckByPropertyCompany() GuardInput {
 	return GuardInput{Agreement: GuardAgreement{
-		Name:     "face-check",
-		Consumer: GuardConsumer{Name: "sunshine-property", Type: "PropertyCompany"},
+		Name:         "face-check",
+		Consumer:     GuardConsumer{Name: "sunshine-property", Type: "PropertyCompany", Clearance: "C3", Compounds: []string{"jinghu/east"}},
+		Relationship: "Provision", LegalBasis: &GuardLegalBasis{Kind: "SeparateConsent"},
 		Datasets: []GuardDataset{
-			{Name: "faces", Category: "Biometric", Sharing: "Conditional", Fields: []GuardField{{Name: "template", Grade: "Important", Personal: "Biometric"}}},
-			{Name: "key-persons", Category: "KeyPopulation", Sharing: "Conditional", Fields: []GuardField{{Name: "kind", Grade: "General4", Personal: "Sensitive"}}},
+			{Name: "faces", Category: "Biometric", Sharing: "Conditional", CompoundColumn: "compound", Provider: GuardProvider{Name: "town", Type: "Township"}, Fields: []GuardField{{Name: "template", Grade: "Important", Personal: "Biometric"}}},
+			{Name: "key-persons", Category: "KeyPopulation", Sharing: "Conditional", CompoundColumn: "compound", Provider: GuardProvider{Name: "police", Type: "Police"}, Fields: []GuardField{{Name: "kind", Grade: "General4", Personal: "Sensitive"}}},
 		},
-		Purposes: []string{"PropertyService"},
+		Purposes: []string{"CoManagement"},
 	}}
 }
 
@@ -230,9 +233,9 @@ func TestGuardPassesWhatIsFine(t *testing.T) {
 	}
 	got, err := g.Check(t.Context(), GuardInput{Agreement: GuardAgreement{
 		Name:     "smoke-to-fire",
-		Consumer: GuardConsumer{Name: "fire-xinxiang", Type: "Fire"},
-		Datasets: []GuardDataset{{Name: "alarms", Category: "Ordinary", Sharing: "Conditional", Fields: []GuardField{{Name: "level", Grade: "General1", Personal: "None"}}}},
-		Purposes: []string{"EmergencyRescue"},
+		Consumer: GuardConsumer{Name: "fire-xinxiang", Type: "Fire", Clearance: "C2"},
+		Datasets: []GuardDataset{{Name: "alarms", Provider: GuardProvider{Name: "town", Type: "Township"}, Category: "Ordinary", Sharing: "Conditional", Fields: []GuardField{{Name: "level", Grade: "General1", Personal: "None"}}}},
+		Purposes: []string{"EmergencyResponse"},
 	}})
 	if err != nil || len(got) != 0 {
 		t.Errorf("Check() = %v, %v", got, err)

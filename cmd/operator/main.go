@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/dizuo/dizuo/controllers"
+	"github.com/dizuo/dizuo/controllers/admission"
 	"github.com/dizuo/dizuo/internal/artifact"
 	"github.com/dizuo/dizuo/internal/bundleserver"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -32,6 +33,7 @@ type options struct {
 	artifacts      artifact.Options
 	// bundles is the address of the policy bundles, bundleTLS the folder with tls.crt and tls.key of its server.
 	bundles, bundleTLS string
+	admission          admission.Options
 }
 
 func main() {
@@ -42,6 +44,9 @@ func main() {
 	flag.StringVar(&o.probe, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica be active")
 	flag.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	flag.StringVar(&o.admission.CertDir, "admission-cert-dir", "", "folder with tls.crt and tls.key of the admission webhook, which may come later; empty: no webhook")
+	flag.IntVar(&o.admission.Port, "admission-port", 9443, "port of the admission webhook")
+	flag.BoolVar(&o.admission.Deny, "admission-deny", false, "refuse an agreement that a guardrail refuses, instead of warning")
 	flag.Func("artifact-allow", "prefixes of addresses that are not public and from which inventories may be fetched nevertheless, such as 10.20.0.0/16; separated by commas", func(v string) (err error) {
 		o.artifacts.Allow, err = artifact.ParsePrefixes(v)
 		return err
@@ -93,7 +98,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: o.images, Artifacts: o.artifacts, Bundles: bundles}); err != nil {
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Catalog: catalog, Images: o.images, Artifacts: o.artifacts, Bundles: bundles, Admission: o.admission}); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping), mgr.Start(ctx))

@@ -2,7 +2,7 @@
 # Signs the sample agreements with keys made for the purpose: puts the approvers' public keys into the organisations and the
 # approvals into the agreements, in place.
 #
-#   config/samples/sign.sh [henan-pilots|county ...]      default: both
+#   config/samples/sign.sh [henan-pilots|county|sharing ...]      default: all
 #
 #   DIZUO   the CLI; default: dizuo
 #   KEYS    where the private keys go, <organisation>.pem, and are taken from if they are there; default: a folder that is
@@ -31,34 +31,50 @@ put_key() {
 	rm "$KEYS/edited"
 }
 
-# sign FILES AGREEMENT ORGANISATION APPROVER: adds the approval to the agreement, or replaces it. FILES, a file or folder, hold its
+# sign AGREEMENT ORGANISATION APPROVER FILES...: adds the approval to the agreement, or replaces it. FILES, files or folders, hold its
 # Datasets and its consumer too: an approval covers what the agreement relies on of them.
 sign() {
-	"$dizuo" agreement approve -f "$1" --name "$2" --organization "$3" --approver "$4" --key "$KEYS/$3.pem" -w
+	agreement=$1 organisation=$2 approver=$3
+	shift 3
+	for f; do set -- "$@" -f "$f"; shift; done
+	"$dizuo" agreement approve "$@" --name "$agreement" --organization "$organisation" --approver "$approver" --key "$KEYS/$organisation.pem" -w
 }
 
 henan_pilots() {
 	dir=$here/henan-pilots
 	for o in henan-health zhengzhou-civil-affairs jinghu-property; do put_key "$dir/organizations.yaml" $o; done
-	sign "$dir" civil-affairs-elder-visits henan-health data-office
-	sign "$dir" civil-affairs-elder-visits zhengzhou-civil-affairs data-office
-	sign "$dir" property-elder-visits henan-health data-office
-	sign "$dir" property-elder-visits jinghu-property manager
+	sign civil-affairs-elder-visits henan-health data-office "$dir"
+	sign civil-affairs-elder-visits zhengzhou-civil-affairs data-office "$dir"
+	sign property-elder-visits henan-health data-office "$dir"
+	sign property-elder-visits jinghu-property manager "$dir"
 	"$dizuo" agreement verify -f "$dir" >&2
 }
 
 county() {
 	f=$here/county/county.yaml
 	for o in helan-fire helan-natural-resources; do put_key "$f" $o; done
-	sign "$f" fire-addresses helan-natural-resources data-office
-	sign "$f" fire-addresses helan-fire data-office
+	sign fire-addresses helan-natural-resources data-office "$f"
+	sign fire-addresses helan-fire data-office "$f"
 	"$dizuo" agreement verify -f "$f" >&2
 }
 
-for sample in ${*:-henan-pilots county}; do
+# The agreements say themselves who signs: "# sign: AGREEMENT ORGANISATION ...", above each.
+sharing() {
+	dir=$here/sharing
+	for o in $(sed -n 's/.*# key: //p' "$dir/organizations.yaml"); do put_key "$dir/organizations.yaml" "$o"; done
+	for f in "$dir"/a*.yaml "$dir"/deny/*.yaml; do
+		sed -n 's/^# sign: //p' "$f" | while read -r agreement parties; do
+			for o in $parties; do sign "$agreement" "$o" data-office "$dir/organizations.yaml" "$dir/datasets.yaml" "$f"; done
+		done
+	done
+	"$dizuo" agreement verify -f "$dir" >&2
+}
+
+for sample in ${*:-henan-pilots county sharing}; do
 	case $sample in
 	henan-pilots) henan_pilots ;;
 	county) county ;;
-	*) echo "$sample: no such sample; write henan-pilots or county" >&2; exit 2 ;;
+	sharing) sharing ;;
+	*) echo "$sample: no such sample; write henan-pilots, county or sharing" >&2; exit 2 ;;
 	esac
 done

@@ -2,6 +2,7 @@ package datasharingagreement
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +19,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DataSharingAgreemen
 		return s, problems, err
 	}
 	if err := gather.ByName(ctx, r.Gather, s, kind, s.Agreements, o.Name); err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(r.Gather.AcceptedGuardrails(ctx, s), r.Gather.Aggregates(ctx, s, o)); err != nil {
 		return nil, nil, err
 	}
 	parties := []string{o.Spec.Consumer.Name}

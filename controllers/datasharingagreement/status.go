@@ -5,7 +5,6 @@ import (
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/status"
-	"github.com/dizuo/dizuo/policies"
 )
 
 // status says how a DataSharingAgreement stands.
@@ -20,10 +19,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DataSharingAgreemen
 	o.Status.Decisions = r.decisions(s, o)
 	o.Status.DataClass, o.Status.Relied = plan.DataClass, plan.Relied
 	o.Status.Phase, o.Status.Digest, o.Status.PendingApprovals = plan.Phase, plan.Digest, plan.Pending
-	o.Status.Guardrails = nil
-	for _, v := range plan.Findings {
-		o.Status.Guardrails = append(o.Status.Guardrails, v1alpha1.GuardrailFinding{ID: v.Rule, Basis: basis(v), Message: v.Field + ": " + v.Message})
-	}
+	o.Status.Guardrails = findings(plan.Findings)
 }
 
 // inForce tells whether the agreement grants; one that ended as it should is settled, not broken.
@@ -38,14 +34,6 @@ func inForce(plan compile.AgreementPlan) status.Named {
 		return status.True(v1alpha1.ConditionInForce, reason, "grants nothing: "+string(plan.Phase))
 	}
 	return status.True(v1alpha1.ConditionInForce, v1alpha1.ReasonSucceeded, "approved by all parties and within its validity")
-}
-
-// basis says whether a guardrail is law or ours.
-func basis(v policies.Violation) string {
-	if v.Origin == "law" {
-		return "Law"
-	}
-	return "Ours"
 }
 
 // decisions gives what the gateways decided by the agreement, as they report it; without a report what was last said stays.

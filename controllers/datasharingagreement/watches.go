@@ -24,6 +24,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Dataset{}, r.ToNaming(agreements, gather.IndexDataset, client.Object.GetName), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, kit.Behind(r.ToAll(agreements, selects)), kit.SpecChanged()).
 		Watches(&v1alpha1.DataSharingAgreement{}, r.Rivals(&v1alpha1.DataSharingAgreement{}), kit.SpecChanged()).
+		Watches(&v1alpha1.DataSharingAgreement{}, r.sharesAggregates(), kit.SpecChanged()).
+		Watches(&corev1.ConfigMap{}, kit.Behind(r.ToAll(agreements, nil)), acceptedGuardrails()).
 		Watches(&corev1.Namespace{}, kit.Behind(r.ToAll(agreements, nil)), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(r)

@@ -2,6 +2,7 @@ package gridplatform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +27,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.GridPlatform) (*com
 		return nil, err
 	}
 	if err := r.secrets(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(r.Gather.CityGuardrails(ctx, r.CityGuardrails, s), r.Gather.AcceptedGuardrails(ctx, s)); err != nil {
 		return nil, err
 	}
 	if s.Clouds, err = r.clouds(ctx, s); err != nil {

@@ -51,6 +51,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.DataSharingAgreement{}, r.ToAll(platforms, nil), readiness()).
 		Watches(&v1alpha1.Scenario{}, r.ToAll(platforms, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(platforms, nil), kit.SpecChanged()).
+		WatchesRawSource(r.cityGuardrails()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Build(r)
 	if err != nil {

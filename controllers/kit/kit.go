@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -52,6 +53,8 @@ type Kit struct {
 	APIs  *foreign.APIs
 	Shelf *shelf.Shelf
 	Guard *policies.Guard
+	// CityGuardrails holds the ConfigMaps with compile.LabelGuardrails.
+	CityGuardrails cache.Cache
 	// Wakes has a channel per kind on which objects are called again; see Wake.
 	Wakes *Wakes
 	// Reports gives what the nodes of platforms say.
@@ -318,6 +321,12 @@ func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		}),
 		indexer.IndexField(ctx, &v1alpha1.DeviceFleet{}, gather.IndexAccessMode, func(o client.Object) []string {
 			return []string{string(o.(*v1alpha1.DeviceFleet).Spec.AccessMode)}
+		}),
+		indexer.IndexField(ctx, &v1alpha1.DataSharingAgreement{}, gather.IndexAggregates, func(o client.Object) []string {
+			if spec := &o.(*v1alpha1.DataSharingAgreement).Spec; spec.Aggregates != nil {
+				return []string{spec.Consumer.Name}
+			}
+			return nil
 		}),
 		indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexDivision, func(o client.Object) []string {
 			return compile.Codes(o.(*v1alpha1.Community))

@@ -48,7 +48,7 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	digests(&c, o, datasets, consumer, &plan)
 	checkParties(&c, o, datasets)
 	plan.DataClass = checkClearance(&c, o, consumer, datasets)
-	guardrails(ctx, &c, guard, o, consumer, datasets, &plan)
+	guardrails(ctx, &c, s, guard, o, consumer, datasets, &plan)
 	granted := grants(&c, s, o, consumer, datasets)
 	sound := !c.list.Fatal()
 	begun := approvals(&c, s, o, consumer, datasets, &plan)

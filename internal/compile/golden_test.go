@@ -248,7 +248,7 @@ func results(t *testing.T, set *offline.Set, text string) []member {
 	var out []member
 	for _, o := range set.Objects {
 		switch typed := o.Object.(type) {
-		case *corev1.Namespace, *corev1.Secret:
+		case *corev1.Namespace, *corev1.Secret, *corev1.ConfigMap:
 			continue
 		case *v1alpha1.GridPlatform:
 			out = append(out, platformResult(world{shared}.of(set, typed), typed, strings.Contains(text, "# show: GridPlatform")))

@@ -41,6 +41,8 @@ type PlatformPlan struct {
 	BackupPlugin bool
 	// Monitoring says what is made for prometheus-operator.
 	Monitoring MonitoringPlan
+	// Guardrails of the city's own.
+	Guardrails GuardrailPlan
 	// Secrets that are made once and then kept.
 	Secrets []GeneratedSecret
 	// WebhookSecrets by organisation.
@@ -164,6 +166,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	checkReplicas(&c, s)
 	plan.Brokers, plan.Database, plan.Monitoring = brokers(s), database(&c, s), monitoring(&c, s)
 	plan.EMQX, plan.Edges, plan.Clouds = emqx(&c, s), len(s.Edges) > 0, s.Clouds
+	plan.Guardrails = guardrailPlan(s)
 	plan.BackupPlugin = !slices.Contains(s.MissingAPIs, GroupBarman)
 	plan.Replicas = replicas(s, plan.Database.Moving())
 	catalogue(&c, s, &plan)
@@ -210,7 +213,6 @@ func trust(c *problems, s *Snapshot) []byte {
 // checkPlatformServed refuses what this version cannot run.
 func checkPlatformServed(c *problems, o *v1alpha1.GridPlatform) {
 	unserved := map[string]bool{
-		"spec.guardrails":    len(o.Spec.Guardrails) > 0,
 		"spec.pki.issuerRef": o.Spec.PKI != nil && o.Spec.PKI.IssuerRef != nil,
 	}
 	checkMemberSchemas(c, o)

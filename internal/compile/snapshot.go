@@ -64,6 +64,11 @@ type Snapshot struct {
 	Edge EdgeStanding
 	// Clouds says that the platform has a fleet of access mode Platform; for GridPlatforms only.
 	Clouds bool
+	// CityGuardrails are the ConfigMaps with guardrails that the platform names, as they stand: file to text, by name. Those that
+	// are not there are not in it. For GridPlatforms only.
+	CityGuardrails map[string]map[string]string
+	// Guardrails are the guardrails of the city's own that were accepted last, by ConfigMap, file and text; nil if none ever were.
+	Guardrails map[string]map[string]string
 	// MissingAPIs are API groups that the cluster does not serve, such as "cert-manager.io".
 	MissingAPIs []string
 }

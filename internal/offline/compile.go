@@ -40,6 +40,7 @@ func Compile(ctx context.Context, set *Set, o Options) (*Result, error) {
 		}
 		p.Plan, p.Fatal = plan, problems.Fatal()
 		findings = append(findings, p.Object.problems(problems)...)
+		findings = append(findings, p.guardrails(set)...)
 		contests(p.Snapshot)
 		for _, m := range p.Members {
 			findings = append(findings, m.compile(ctx, p.Snapshot, guard, set)...)
@@ -156,8 +157,11 @@ func (s *Set) object(kind, namespace, name string) *Object {
 }
 
 // rowAt gives the place of a line of a key of an inventory Secret: the line itself if it stands there as a block of text.
-func (o *Object) rowAt(key string, line int) (string, int) {
-	path := schema.Path{}.Child("stringData").Child(key)
+func (o *Object) rowAt(key string, line int) (string, int) { return o.textAt("stringData", key, line) }
+
+// textAt gives the place of a line of a text in a field of the object.
+func (o *Object) textAt(field, key string, line int) (string, int) {
+	path := schema.Path{}.Child(field).Child(key)
 	file, at := o.Document.File, o.Document.Offset+locate(o.Document.Node, path)
 	if n := find(o.Document.Node, path); n != nil && n.Style&yaml.LiteralStyle != 0 {
 		at = o.Document.Offset + n.Line + line

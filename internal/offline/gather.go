@@ -67,6 +67,7 @@ func (s *Set) platforms(o Options) ([]*Platform, []Finding) {
 	}
 	for _, p := range all {
 		p.Snapshot.Platforms = typed
+		p.cityGuardrails(s)
 	}
 	var findings []Finding
 	for _, object := range s.Objects {

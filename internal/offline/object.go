@@ -77,7 +77,7 @@ func (s *Set) add(ctx context.Context, doc Document, namespace string) error {
 	switch {
 	case apiVersion == "" || kind == "":
 		bad("", "is no Kubernetes object; write apiVersion and kind")
-	case group == "" && version == "v1" && (kind == "Namespace" || kind == "Secret"):
+	case group == "" && version == "v1" && (kind == "Namespace" || kind == "Secret" || kind == "ConfigMap"):
 		s.addCore(doc, kind, namespace, bad)
 	case group == v1alpha1.GroupName && version != v1alpha1.SchemeGroupVersion.Version:
 		bad("apiVersion", fmt.Sprintf("%s is not served; write %s", apiVersion, v1alpha1.SchemeGroupVersion))
@@ -100,6 +100,9 @@ func (s *Set) addCore(doc Document, kind, namespace string, bad func(field, mess
 	if kind == "Secret" {
 		typed = &corev1.Secret{}
 	}
+	if kind == "ConfigMap" {
+		typed = &corev1.ConfigMap{}
+	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(doc.Object, typed, false); err != nil {
 		bad("", "cannot be read as a "+kind+": "+err.Error())
 		return
@@ -114,6 +117,9 @@ func (s *Set) addCore(doc Document, kind, namespace string, bad func(field, mess
 		for k, v := range secret.StringData { // as the API server does
 			secret.Data[k] = []byte(v)
 		}
+	}
+	if typed.GetNamespace() == "" && kind == "ConfigMap" {
+		typed.SetNamespace(namespace)
 	}
 	s.Objects = append(s.Objects, &Object{Kind: kind, Object: typed, Document: doc})
 }

@@ -22,6 +22,7 @@ func Platform(plan compile.PlatformPlan) []Object {
 	out = append(out, p.certificates()...)
 	out = append(out, p.edges()...)
 	out = append(out, p.secrets()...)
+	out = append(out, p.guardrails()...)
 	out = append(out, p.networkPolicies()...)
 	out = append(out, p.disruptionBudgets()...)
 	out = append(out, p.databases()...)
