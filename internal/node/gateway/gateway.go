@@ -53,6 +53,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	s.auditing.keep(in, cfg.Gateway.LogDir)
 	health := &process.Health{}
 	health.Set("bundle", errors.New("no policy yet"))
 
@@ -60,6 +61,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	g.Go(func() error { return process.Serve(ctx, cfg.HealthAddress, health, reg) })
 	g.Go(func() error { return s.follow(ctx, in, health) })
 	g.Go(func() error { return s.watch(ctx, health) })
+	g.Go(func() error { return s.audit(ctx) })
 	g.Go(func() error { return process.ServeHTTP(ctx, s.http(*cfg.Gateway)) })
 	g.Go(func() error {
 		nc, err := process.Connect(ctx, *cfg.NATS, "gateway."+instance, log)
@@ -104,12 +106,19 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		_ = l.Close()
 		return nil, err
 	}
+	a, err := openAuditing(ctx, c, l, log)
+	if err != nil {
+		db.close()
+		_ = l.Close()
+		return nil, err
+	}
 	return &server{
-		roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
+		auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, log: l, keys: keys, quota: q, metrics: m, slog: log, now: time.Now,
 	}, nil
 }
 
 func (s *server) close() {
+	s.auditing.close()
 	s.db.close()
 	if err := s.log.Close(); err != nil {
 		s.slog.Error("close decision log", "err", err)

@@ -26,6 +26,8 @@ type server struct {
 	metrics *metrics
 	slog    *slog.Logger
 	now     func() time.Time
+	// auditing is never nil.
+	auditing *auditing
 
 	policy atomic.Pointer[inForce]
 	// problem says why the newest bundle was not applied; nil if it was.
@@ -38,6 +40,7 @@ func (s *server) report(r *contract.Report) {
 		r.Problem = *p
 	}
 	s.metrics.report(r)
+	r.Audit = s.auditing.report(s.log)
 }
 
 // inForce is the policy that the server enforces, and since when.
@@ -49,6 +52,9 @@ type inForce struct {
 // apply makes a bundle the one in force. A renewed lease of the same revision costs nothing. An error leaves the policy
 // before in force, until its own lease runs out.
 func (s *server) apply(ctx context.Context, b *intake.Bundle) error {
+	if err := s.auditing.parts.hold(b); err != nil {
+		return err
+	}
 	before := s.policy.Load()
 	next := &inForce{since: s.now()}
 	if before != nil && before.bundle.Lease.Revision == b.Lease.Revision {
@@ -104,6 +110,7 @@ func (s *server) handler() http.Handler {
 
 func (s *server) refuse(w http.ResponseWriter, p *Problem) {
 	s.metrics.refused.WithLabelValues(p.Reasons[0]).Inc()
+	s.logRefused(p.Reasons[0], s.auditing.refusals.add(p.Reasons[0], s.now()))
 	p.write(w)
 }
 
