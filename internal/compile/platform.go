@@ -79,6 +79,7 @@ const (
 	SecretPseudonym = "dizuo-pseudonym"
 	SecretWebhooks  = "dizuo-webhooks"
 	SecretSigning   = "dizuo-bundle-signing"
+	SecretAudit     = "dizuo-audit-signing"
 	SecretOperator  = "dizuo-operator-tls"
 	SecretBrokerTLS = "dizuo-broker-tls"
 	// SecretEdges holds the CA under which edge nodes get certificates.
@@ -171,6 +172,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	})
 	webhookSecrets(s, &plan)
 	plan.TrustPEM = trust(&c, s)
+	audited(s, &plan)
 	return plan, c.list
 }
 

@@ -51,7 +51,7 @@ func (p platform) networkPolicies() []Object {
 		p.networkPolicy("broker", inBroker, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
-		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, broker, db),
+		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, append([]*egress{broker, db}, p.toWitnesses()...)...),
 	)
 	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway")}
 	if p.Database.To != nil {
@@ -162,4 +162,17 @@ func to(who *netac.NetworkPolicyPeerApplyConfiguration, numbers ...int32) *egres
 		rule.WithPorts(tcp(n))
 	}
 	return rule
+}
+
+// toWitnesses lets the gateway reach the ports of its witnesses; a policy cannot name their hosts.
+func (p platform) toWitnesses() []*egress {
+	var out []*egress
+	for _, w := range p.Document.Witnesses {
+		port := int64(443)
+		if u, err := url.Parse(w.URL); err == nil && u.Port() != "" {
+			port, _ = strconv.ParseInt(u.Port(), 10, 32) // Parse took it for a number
+		}
+		out = append(out, netac.NetworkPolicyEgressRule().WithPorts(tcp(int32(port))))
+	}
+	return out
 }
