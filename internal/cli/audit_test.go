@@ -146,7 +146,7 @@ func (l *audited) decide(agreement, purpose string, d contract.Decision) {
 	l.at = l.at.Add(time.Hour)
 	d.Agreement = agreement
 	line, err := l.end.Next(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: l.at.Format("r-15"), UID: "uid-" + agreement, LogBody: contract.LogBody{Salt: "0f",
-		Input: &contract.DecisionInput{Contract: contract.ContractVersion, Dataset: "elders", Consumer: "town", Agreement: agreement, Purpose: purpose, Now: l.at.Unix()},
+		Input:    &contract.DecisionInput{Contract: contract.ContractVersion, Dataset: "elders", Consumer: "town", Agreement: agreement, Purpose: purpose, Now: l.at.Unix()},
 		Decision: &d, Generation: 3, Policy: &l.policy}})
 	if err != nil {
 		l.t.Fatal(err)

@@ -17,11 +17,12 @@ var gatewayVolume = resource.MustParse("1Gi")
 func (p platform) gateway() []Object {
 	config := p.nodeConfig(contract.RoleGateway)
 	config.NATS = p.nats(contract.UserGateway)
+	auditDatabase := p.database(contract.DatabaseUserAudit, secretsDir+"/database/audit", "dizuo-gateway-tls")
 	config.Gateway = &contract.GatewayConfig{
 		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-gateway-tls"), LogDir: stateDir + "/decisions",
 		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway", "dizuo-gateway-tls"),
 		PseudonymKeyFile: secretsDir + "/pseudonym/key",
-		AuditDatabase:    p.database(contract.DatabaseUserAudit, secretsDir+"/database/audit", "dizuo-gateway-tls"),
+		AuditDatabase:    &auditDatabase,
 		AuditKeyFile:     tlsFiles(compile.SecretAudit).KeyFile, MaxUnshippedBytes: gatewayVolume.Value() * 6 / 10,
 	}
 	cm, text := p.configMap(config)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/audit"
 	"github.com/dizuo/dizuo/internal/contract"
+	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
 )
 
@@ -43,8 +44,10 @@ type anchor struct {
 
 	mu sync.Mutex
 	// last is the newest checkpoint, jws its bytes, and witnesses says by name who has it.
-	last      contract.Checkpoint
-	jws       string
+	last contract.Checkpoint
+	jws  string
+	// acked is the checkpoint that each witness gave a receipt for last.
+	acked     map[string]string
 	witnesses map[string]contract.WitnessReport
 }
 
@@ -69,7 +72,7 @@ func openAnchor(keyFile, dir string, log *decisionlog.Log, out *slog.Logger) (*a
 	if !ok {
 		return nil, fmt.Errorf("key of checkpoints: %T cannot sign", parsed)
 	}
-	a := &anchor{key: key, log: log, dir: dir, now: time.Now, out: out, witnesses: map[string]contract.WitnessReport{}}
+	a := &anchor{key: key, log: log, dir: dir, now: time.Now, out: out, acked: map[string]string{}, witnesses: map[string]contract.WitnessReport{}}
 	return a, a.load()
 }
 
@@ -123,7 +126,7 @@ func (a *anchor) run(ctx context.Context, directory func() (contract.Directory, 
 
 // step signs if there is something to sign, and shows the newest checkpoint to every witness that has not given a receipt for it.
 func (a *anchor) step(ctx context.Context, p contract.Platform) error {
-	if err := a.sign(p); err != nil {
+	if err := errors.Join(a.sign(p), a.trim()); err != nil {
 		return err
 	}
 	if a.jws == "" {
@@ -133,11 +136,13 @@ func (a *anchor) step(ctx context.Context, p contract.Platform) error {
 		a.mu.Lock()
 		before := a.witnesses[w.Name]
 		a.mu.Unlock()
-		if before.Sequence >= a.last.Sequence && before.ReceivedAt.After(a.last.At.Add(-checkpointEvery)) {
+		if a.acked[w.Name] == a.jws {
 			continue
 		}
 		after, err := a.show(ctx, w)
-		if err != nil {
+		if err == nil {
+			a.acked[w.Name] = a.jws
+		} else {
 			after = before
 			after.Problem = err.Error()
 			var fork *audit.ForkError
@@ -170,6 +175,42 @@ func (a *anchor) sign(p contract.Platform) error {
 	defer a.mu.Unlock()
 	a.last, a.jws = c, jws
 	return nil
+}
+
+// maxMarks is the size from which on checkpoints of lines that are not here any more go: the store has them.
+const maxMarks = 4 << 20
+
+// trim writes the file anew without checkpoints of lines that were removed.
+func (a *anchor) trim() error {
+	info, err := os.Stat(a.file())
+	if err != nil || info.Size() < maxMarks {
+		return nil //nolint:nilerr // nothing was signed yet
+	}
+	names, err := chain.Files(os.DirFS(a.dir))
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	raw, err := os.ReadFile(a.file())
+	if err != nil {
+		return err
+	}
+	marks, err := audit.ReadMarks(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	var kept []byte
+	for _, m := range marks {
+		if c, err := audit.OpenCheckpoint(m.Checkpoint, nil); err == nil && c.Sequence >= begin(names[0]).last {
+			kept = append(kept, m.Line()...)
+		}
+	}
+	if len(kept) == len(raw) {
+		return nil
+	}
+	if err := os.WriteFile(a.file()+".new", kept, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(a.file()+".new", a.file())
 }
 
 // show posts the newest checkpoint to a witness and keeps its receipt.

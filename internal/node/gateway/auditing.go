@@ -47,6 +47,9 @@ func openAuditing(ctx context.Context, c contract.GatewayConfig, log *decisionlo
 // keep tells where bundles come from, whose parts are kept.
 func (a *auditing) keep(in *intake.Intake, dir string) {
 	a.parts = &parts{dir: filepath.Join(dir, audit.PolicyDir), in: in}
+	if a.ship != nil {
+		a.parts.settled = a.ship.settled
+	}
 }
 
 func (a *auditing) close() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/audit"
 	"github.com/dizuo/dizuo/internal/node/intake"
@@ -16,6 +17,8 @@ import (
 type parts struct {
 	dir string
 	in  *intake.Intake
+	// settled says whether the platform's store has all lines and the parts that they name; nil keeps every part.
+	settled func() bool
 }
 
 // hold keeps the parts of a bundle before it comes into force. Parts of fleets and rules are not kept: no decision rests on them.
@@ -53,5 +56,24 @@ func (p *parts) hold(b *intake.Bundle) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(d.Sync(), d.Close(), p.forget(b))
+}
+
+// forget removes parts that the store has, that are old, and that the bundle in force does not have.
+func (p *parts) forget(b *intake.Bundle) error {
+	if p.settled == nil || !p.settled() {
+		return nil
+	}
+	keep := map[string]bool{audit.RevisionName(b.Lease.Revision): true}
+	for _, ref := range b.Index().Shards {
+		keep[audit.PartName(ref.Digest)] = true
+	}
+	entries, err := os.ReadDir(p.dir)
+	for _, e := range entries {
+		info, infoErr := e.Info()
+		if infoErr == nil && !keep[e.Name()] && time.Since(info.ModTime()) > keepFiles {
+			err = errors.Join(err, os.Remove(filepath.Join(p.dir, e.Name())))
+		}
+	}
+	return err
 }

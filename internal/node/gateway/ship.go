@@ -55,13 +55,24 @@ type shipper struct {
 	found     bool
 	shipped   map[string]bool
 	marks     int
+	marksSize int64
 	unshipped atomic.Int64
+	// all says that every line was in the store when it was last looked.
+	all atomic.Bool
 }
 
-// place is a file of the log and an offset in it.
+// place is a file of the log, an offset in it, and the sequence of the line before.
 type place struct {
 	name   string
 	offset int64
+	last   int64
+}
+
+// begin gives the place of the first line of a file.
+func begin(name string) place {
+	var first int64
+	_, _ = fmt.Sscanf(name, "decisions-%d", &first) // Files gives no other names
+	return place{name: name, last: first - 1}
 }
 
 // run ships until ctx ends.
@@ -88,6 +99,7 @@ func (s *shipper) step(ctx context.Context) error {
 	}
 	waiting, sizeErr := s.waiting()
 	s.unshipped.Store(waiting)
+	s.all.Store(err == nil && waiting == 0)
 	if s.max > 0 && waiting > s.max {
 		s.log.Hold(errNotShipped)
 	} else {
@@ -133,10 +145,10 @@ func (s *shipper) find(ctx context.Context) error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	s.at = place{name: names[0]}
+	s.at = begin(names[0])
 	for _, name := range names {
-		if name <= chain.FileName(s.cursor+1) {
-			s.at = place{name: name}
+		if name <= chain.FileName(max(s.cursor, 1)) {
+			s.at = begin(name)
 		}
 	}
 	s.found = true
@@ -163,7 +175,8 @@ func (s *shipper) find(ctx context.Context) error {
 // read gives the next lines of what is synced, and where they end.
 func (s *shipper) read() ([]chain.Line, place, error) { return s.upTo(s.log.End().Sequence) }
 
-// upTo gives at most shipBatch lines from s.at on, none behind the line of a sequence.
+// upTo gives at most shipBatch lines from s.at on, none behind the line of a sequence. It goes on to another file only where that begins
+// with the very next line: a file that still grows is not left.
 func (s *shipper) upTo(last int64) ([]chain.Line, place, error) {
 	at := s.at
 	var out []chain.Line
@@ -172,38 +185,27 @@ func (s *shipper) upTo(last int64) ([]chain.Line, place, error) {
 		if err != nil {
 			return nil, at, err
 		}
-		out, at.offset = append(out, lines...), end
+		out, at = append(out, lines...), end
 		if len(lines) > 0 {
 			continue
 		}
-		next, err := s.after(at.name)
-		if err != nil || next == "" {
-			return out, at, err
+		next := chain.FileName(at.last + 1)
+		if _, err := os.Stat(filepath.Join(s.dir, next)); err != nil || next == at.name {
+			return out, at, nil
 		}
-		at = place{name: next}
+		at = begin(next)
 	}
 	return out, at, nil
 }
 
-// after names the file behind one, if there is one that has lines.
-func (s *shipper) after(name string) (string, error) {
-	names, err := chain.Files(os.DirFS(s.dir))
-	for _, n := range names {
-		if n > name {
-			return n, err
-		}
-	}
-	return "", err
-}
-
-func readFile(dir string, at place, last int64, limit int) ([]chain.Line, int64, error) {
+func readFile(dir string, at place, last int64, limit int) ([]chain.Line, place, error) {
 	f, err := os.Open(filepath.Join(dir, at.name))
 	if err != nil {
-		return nil, at.offset, err
+		return nil, at, err
 	}
 	defer func() { _ = f.Close() }()
 	if _, err := f.Seek(at.offset, io.SeekStart); err != nil {
-		return nil, at.offset, err
+		return nil, at, err
 	}
 	in, out := bufio.NewReaderSize(f, 1<<16), []chain.Line{}
 	for len(out) < limit {
@@ -213,14 +215,14 @@ func readFile(dir string, at place, last int64, limit int) ([]chain.Line, int64,
 		}
 		l, err := chain.Parse(bytes.TrimSuffix(raw, []byte{'\n'}))
 		if err != nil {
-			return nil, at.offset, fmt.Errorf("%s: %w", at.name, err)
+			return nil, at, fmt.Errorf("%s: %w", at.name, err)
 		}
 		if l.Sequence > last {
 			break
 		}
-		out, at.offset = append(out, l), at.offset+int64(len(raw))
+		out, at.offset, at.last = append(out, l), at.offset+int64(len(raw)), l.Sequence
 	}
-	return out, at.offset, nil
+	return out, at, nil
 }
 
 // send puts lines into the store, in one transaction with what they refer to. A line that is there stays as it is.
@@ -328,8 +330,18 @@ func (s *shipper) checkpoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	marks, _ := audit.ReadMarks(f) // a line that is being written comes the next time
-	_ = f.Close()
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || info.Size() == s.marksSize {
+		return err
+	}
+	raw, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	marks, _ := audit.ReadMarks(bytes.NewReader(raw)) // a line that is being written comes the next time
+	if len(marks) < s.marks {
+		s.marks = 0 // old ones went; what is there is not doubled
+	}
 	b := &pgx.Batch{}
 	for _, m := range marks[min(s.marks, len(marks)):] {
 		c, err := audit.OpenCheckpoint(m.Checkpoint, nil)
@@ -352,9 +364,12 @@ func (s *shipper) checkpoints(ctx context.Context) error {
 			return err
 		}
 	}
-	s.marks = len(marks)
+	s.marks, s.marksSize = len(marks), int64(len(raw))
 	return nil
 }
+
+// settled says whether all lines are in the store.
+func (s *shipper) settled() bool { return s.all.Load() }
 
 // waiting gives how many bytes of lines are not in the store.
 func (s *shipper) waiting() (int64, error) {
