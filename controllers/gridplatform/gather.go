@@ -44,7 +44,7 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.GridPlatform) (*com
 // secrets reads the Secrets that cert-manager fills, and those that are made once; what is not there yet is made up now.
 func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot) error {
 	ns := s.Platform.Namespace
-	for _, name := range []string{compile.SecretSigning, compile.SecretOperator, compile.SecretBrokerTLS} {
+	for _, name := range []string{compile.SecretSigning, compile.SecretAudit, compile.SecretOperator, compile.SecretBrokerTLS} {
 		if err := r.Gather.Secret(ctx, s, ns, name); err != nil {
 			return err
 		}

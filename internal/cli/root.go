@@ -19,6 +19,8 @@ const (
 	ExitUsage    = 2
 	ExitNotReady = 3
 	ExitDenied   = 4
+	// ExitConsistentOnly: a decision log is whole in itself, and no witness says that its end was not cut off.
+	ExitConsistentOnly = 5
 )
 
 // Streams are where a command reads and writes.
@@ -104,7 +106,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dizuo checks and explains the YAML of a community platform, signs agreements, makes device credentials,
 shows how a platform stands, and speaks to its grid service and gateway.
 
-Without a cluster:  render, lint, explain, plan, access, catalog, agreement, organization, key, fleet, admit, webhook
+Without a cluster:  render, lint, explain, plan, access, audit, catalog, agreement, organization, key, fleet, admit, webhook
 With a cluster or a service:  plan, status, cases, consent, device, read, subject, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
@@ -116,6 +118,7 @@ With a cluster or a service:  plan, status, cases, consent, device, read, subjec
 		a.accessCommand(),
 		a.admitCommand(),
 		a.agreementCommand(),
+		a.auditCommand(),
 		a.casesCommand(),
 		a.catalogCommand(),
 		a.consentCommand(),
@@ -150,7 +153,8 @@ const exitCodes = `Exit codes of dizuo:
   1  failed; for render, lint, agreement verify and fleet verify: there are problems
   2  wrong use of the command line; for plan: there is a difference; for access diff: access widens
   3  status: not ready
-  4  read, access check: refused, with the reasons; consent, subject: this person may not`
+  4  read, access check: refused, with the reasons; consent, subject: this person may not
+  5  audit verify: internally consistent only`
 
 // writeFile writes a file that holds a secret: mode 0600, and never over another one unless force.
 func writeFile(path string, data []byte, force bool) error {

@@ -87,6 +87,7 @@ const (
 	SecretWebhooks  = "dizuo-webhooks"
 	SecretSources   = "dizuo-sources"
 	SecretSigning   = "dizuo-bundle-signing"
+	SecretAudit     = "dizuo-audit-signing"
 	SecretOperator  = "dizuo-operator-tls"
 	SecretBrokerTLS = "dizuo-broker-tls"
 	// SecretEdges holds the CA under which edge nodes get certificates.
@@ -182,6 +183,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	webhookSecrets(s, &plan)
 	plan.SourceDSNs = sourceDSNs(s)
 	plan.TrustPEM = trust(&c, s)
+	audited(s, &plan)
 	return plan, c.list
 }
 

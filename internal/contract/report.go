@@ -47,6 +47,8 @@ type Report struct {
 
 // AuditReport says how a decision log stands.
 type AuditReport struct {
+	// Instance names the chain.
+	Instance string `json:"instance,omitempty"`
 	// Sequence and Hash of the last line.
 	Sequence int64  `json:"sequence"`
 	Hash     string `json:"hash"`

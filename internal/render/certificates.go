@@ -33,6 +33,7 @@ func (p platform) certificates() []Object {
 		p.authority(issuerDevices, "Dizuo devices of "+p.Name),
 		p.caIssuer(issuerDevices),
 		p.signingKey(),
+		p.auditKey(),
 	}
 	for _, s := range p.servers() {
 		spec := leaf(s.secret, issuerPlatform, s.life).WithDNSNames(s.hosts...).WithUsages(cmv1.UsageServerAuth, cmv1.UsageDigitalSignature)
@@ -161,6 +162,12 @@ func (p platform) signingKey() Object {
 	}
 	return p.certificate(compile.SecretSigning, leaf(compile.SecretSigning, issuerSelfSigned, year).WithCommonName("Dizuo bundles of "+p.Name).
 		WithPrivateKey(key(rotation)).WithUsages(cmv1.UsageDigitalSignature))
+}
+
+// auditKey gives the key by which gateways sign checkpoints of their decision logs. It stays: what it signed is checked years later.
+func (p platform) auditKey() Object {
+	return p.certificate(compile.SecretAudit, leaf(compile.SecretAudit, issuerSelfSigned, year).WithCommonName("Dizuo decision logs of "+p.Name).
+		WithPrivateKey(key(cmv1.RotationPolicyNever)).WithUsages(cmv1.UsageDigitalSignature))
 }
 
 // fleetCA gives the CA of a fleet. Name constraints keep it to the fleet's own names, whoever holds its key.

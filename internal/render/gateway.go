@@ -10,26 +10,32 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
+// gatewayVolume holds the decision log until it is shipped, and the bundle.
+var gatewayVolume = resource.MustParse("1Gi")
+
 // gateway gives the role gateway. It has a volume because the chain of its decision log must survive the pod.
 func (p platform) gateway() []Object {
 	config := p.nodeConfig(contract.RoleGateway)
 	config.NATS = p.nats(contract.UserGateway)
+	auditDatabase := p.database(contract.DatabaseUserAudit, secretsDir+"/database/audit", "dizuo-gateway-tls")
 	config.Gateway = &contract.GatewayConfig{
 		Address: fmt.Sprintf(":%d", portHTTPS), TLS: tlsFiles("dizuo-gateway-tls"), LogDir: stateDir + "/decisions",
 		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway", "dizuo-gateway-tls"),
 		PseudonymKeyFile: secretsDir + "/pseudonym/key",
+		AuditDatabase:    &auditDatabase,
+		AuditKeyFile:     tlsFiles(compile.SecretAudit).KeyFile, MaxUnshippedBytes: gatewayVolume.Value() * 6 / 10,
 	}
 	if len(p.SourceDSNs) > 0 {
 		config.Gateway.SourceDir = secretsDir + "/sources"
 	}
 	cm, text := p.configMap(config)
-	certs := []string{"dizuo-gateway-tls", roleSecret(contract.UserGateway)}
+	certs := []string{"dizuo-gateway-tls", roleSecret(contract.UserGateway), compile.SecretAudit}
 	c := probed(p.container("gateway", []string{"gateway", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentGateway, "64Mi")).
 		WithPorts(port("https", portHTTPS)).
 		WithVolumeMounts(mount("data", stateDir), mount("database", secretsDir+"/database"), mount("pseudonym", secretsDir+"/pseudonym")).
 		WithVolumeMounts(tlsMounts(certs...)...)
 	volumes := append(nodeVolumes(contract.RoleGateway, certs...),
-		secretVolume("database", compile.SecretDatabase, "gateway"), secretVolume("pseudonym", compile.SecretPseudonym, "key"))
+		secretVolume("database", compile.SecretDatabase, "gateway", "audit"), secretVolume("pseudonym", compile.SecretPseudonym, "key"))
 	caVolumes, caMounts := caVolume(p.Database.Serves)
 	volumes = append(volumes, caVolumes...)
 	c.WithVolumeMounts(caMounts...)
@@ -41,6 +47,6 @@ func (p platform) gateway() []Object {
 	return []Object{
 		cm,
 		p.service("dizuo-gateway", "gateway", s.ServiceType, s.NodePort, s.Port, portHTTPS, "https"),
-		p.statefulSet("gateway", "dizuo-gateway", p.Replicas[v1alpha1.ComponentGateway], p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", v1alpha1.StorageSpec{Size: resource.MustParse("1Gi")}),
+		p.statefulSet("gateway", "dizuo-gateway", p.Replicas[v1alpha1.ComponentGateway], p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", v1alpha1.StorageSpec{Size: gatewayVolume}),
 	}
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,7 +52,7 @@ func (p platform) networkPolicies() []Object {
 		p.networkPolicy("broker", inBroker, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
-		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, append(append(p.toIssuers(), p.toSources()...), broker, db)...),
+		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, slices.Concat(p.toIssuers(), p.toSources(), p.toWitnesses(), []*egress{broker, db})...),
 		p.networkPolicy("vault", []*ingress{from(nil, portHTTPS)}, broker, db),
 	)
 	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway"), peer("vault")}
@@ -175,4 +176,17 @@ func to(who *netac.NetworkPolicyPeerApplyConfiguration, numbers ...int32) *egres
 		rule.WithPorts(tcp(n))
 	}
 	return rule
+}
+
+// toWitnesses lets the gateway reach the ports of its witnesses; a policy cannot name their hosts.
+func (p platform) toWitnesses() []*egress {
+	var out []*egress
+	for _, w := range p.Document.Witnesses {
+		port := int64(443)
+		if u, err := url.Parse(w.URL); err == nil && u.Port() != "" {
+			port, _ = strconv.ParseInt(u.Port(), 10, 32) // Parse took it for a number
+		}
+		out = append(out, netac.NetworkPolicyEgressRule().WithPorts(tcp(int32(port))))
+	}
+	return out
 }

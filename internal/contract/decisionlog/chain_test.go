@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -16,16 +19,16 @@ import (
 func sample(t *testing.T, n, per int) fstest.MapFS {
 	t.Helper()
 	fsys := fstest.MapFS{}
-	var c Chain
+	c := Chain{Instance: "gateway-0.0a"}
 	var current *fstest.MapFile
 	for i := range n {
 		if i%per == 0 {
 			current = &fstest.MapFile{}
 			fsys[FileName(c.Sequence+1)] = current
 		}
-		line, err := c.Next(contract.LogRecord{
-			Kind: "release", Time: time.Unix(int64(1_700_000_000+i), 5).UTC(), Request: fmt.Sprint(i / 3), Instance: "gateway-0",
-			Dataset: "老人", Consumer: "town<>&", Rows: int64(i), Subjects: []string{"aa", "bb"},
+		line, err := c.Next(Record{
+			Kind: contract.LogRelease, At: time.Unix(int64(1_700_000_000+i), 5).UTC(), Request: fmt.Sprint(i / 3), UID: "uid<>&",
+			LogBody: contract.LogBody{Salt: "00", Digest: "老人", Rows: int64(i), Subjects: []string{"aa", "bb"}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -37,7 +40,7 @@ func sample(t *testing.T, n, per int) fstest.MapFS {
 
 func TestVerify(t *testing.T) {
 	n := 0
-	s, err := Verify(sample(t, 25, 10), func(contract.LogRecord) { n++ })
+	s, err := Verify(sample(t, 25, 10), func(Line) { n++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,7 @@ func TestVerifyWithoutOldFiles(t *testing.T) {
 
 // TestEveryByteIsCovered changes, drops and adds one byte at every place: each must be found.
 func TestEveryByteIsCovered(t *testing.T) {
-	whole := sample(t, 4, 2)
+	whole := mixed(t)
 	want, err := Verify(whole, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +81,73 @@ func TestEveryByteIsCovered(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// mixed gives a log that was begun in format 1, by the version that wrote it, and goes on in format 2.
+func mixed(t *testing.T) fstest.MapFS {
+	t.Helper()
+	log := fstest.MapFS{}
+	names, err := Files(os.DirFS("testdata/format1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile("testdata/format1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log[name] = &fstest.MapFile{Data: data}
+	}
+	s, err := Verify(log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, last := s.End, log[names[len(names)-1]]
+	for i := range 3 {
+		line, err := c.Next(Record{Kind: contract.LogDecision, At: s.Last.Add(time.Minute), Request: fmt.Sprint(i), UID: "uid-visits", LogBody: contract.LogBody{
+			Salt: "0f", Input: &contract.DecisionInput{Dataset: "elders"}, Decision: &contract.Decision{Allow: true}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last.Data = append(last.Data, line...)
+	}
+	return log
+}
+
+func TestFormat1GoesOnInFormat2(t *testing.T) {
+	var seen []string
+	s, err := Verify(mixed(t), func(l Line) {
+		seen = append(seen, fmt.Sprintf("%d %s %t %t", l.V, l.Kind, l.Said.Input != nil && l.Said.Input.Dataset == "elders", l.Said.Decision != nil && l.Said.Decision.Allow))
+	})
+	if err != nil || s.Records != 7 || s.End.Instance != "gateway-0" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if got := strings.Join(seen, "; "); !strings.HasPrefix(got, "1 decision true true") || !strings.HasSuffix(got, "2 decision true true") {
+		t.Error(got)
+	}
+}
+
+// TestRecordMayBeAbsent keeps the record of a line back: the chain verifies; another record does not.
+func TestRecordMayBeAbsent(t *testing.T) {
+	log := sample(t, 3, 3)
+	lines := bytes.SplitAfter(log[FileName(1)].Data, []byte{'\n'})
+	middle, err := Parse(bytes.TrimSpace(lines[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := append(Join(middle.Header, nil), '\n')
+	s, err := Verify(with(log, FileName(1), slices.Concat(lines[0], without, lines[2])), nil)
+	if err != nil || s.Absent != 1 || s.Records != 3 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	other, err := Parse(bytes.TrimSpace(lines[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swapped := append(Join(middle.Header, other.Record), '\n')
+	if _, err := Verify(with(log, FileName(1), slices.Concat(lines[0], swapped, lines[2])), nil); err == nil {
+		t.Error("a record under another header is not found")
 	}
 }
 
@@ -122,7 +192,7 @@ func TestTornTail(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	var c Chain
-	line, err := c.Next(contract.LogRecord{Kind: "decision", Request: "1"})
+	line, err := c.Next(Record{Kind: "decision", Request: "1"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -9,13 +9,13 @@ import (
 	"io/fs"
 	"slices"
 	"time"
-
-	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Summary is what a verified log holds.
 type Summary struct {
 	Files, Records int
+	// Absent counts records that are not there: erased, or kept back.
+	Absent int
 	// From is the sequence before the first line: 0 if the log begins at its beginning, else older files are not here.
 	From int64
 	// End is the last line, for comparison with what a witness saw.
@@ -44,7 +44,7 @@ var errTorn = errors.New("the line has no end")
 
 // Verify checks every line of the log in fsys, and gives each to visit (which may be nil). The error is an *Error, or one
 // of reading. A log that verifies is consistent in itself; only a witness can tell that no lines are missing at its end.
-func Verify(fsys fs.FS, visit func(contract.LogRecord)) (Summary, error) {
+func Verify(fsys fs.FS, visit func(Line)) (Summary, error) {
 	var s Summary
 	names, err := Files(fsys)
 	if err != nil {
@@ -75,7 +75,7 @@ func Files(fsys fs.FS) ([]string, error) {
 	return names, nil
 }
 
-func (s *Summary) file(fsys fs.FS, name string, first, last bool, visit func(contract.LogRecord)) error {
+func (s *Summary) file(fsys fs.FS, name string, first, last bool, visit func(Line)) error {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return fmt.Errorf("decision log: %w", err)
@@ -120,7 +120,7 @@ func (s *Summary) begin(name string, line []byte, first bool) error {
 		return fmt.Errorf("the file begins with line %d, so its name must be %s", r.Sequence, FileName(r.Sequence))
 	}
 	if first && r.Sequence > 1 {
-		s.From, s.End = r.Sequence-1, Chain{Sequence: r.Sequence - 1, Hash: r.Previous}
+		s.From, s.End = r.Sequence-1, Chain{Instance: r.Instance, Sequence: r.Sequence - 1, Hash: r.Previous}
 	}
 	return nil
 }
@@ -133,10 +133,13 @@ func (s *Summary) ended(name string, n int, last bool) error {
 	return nil
 }
 
-func (s *Summary) count(r contract.LogRecord) {
+func (s *Summary) count(l Line) {
 	if s.Records == 0 {
-		s.First = r.Time
+		s.First = l.At
 	}
 	s.Records++
-	s.Last = r.Time
+	if l.Said == nil {
+		s.Absent++
+	}
+	s.Last = l.At
 }

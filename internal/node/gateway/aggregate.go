@@ -83,7 +83,7 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 	if !r.decision.Allow {
 		return nil, s.refuseDecided(ctx, r)
 	}
-	decided, err := s.log.Enqueue(ctx, r.record("decision"))
+	decided, err := s.log.Enqueue(ctx, r.record(contract.LogDecision))
 	if err != nil {
 		return nil, s.logged(err)
 	}
@@ -92,7 +92,7 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 	if err != nil {
 		return nil, s.failed(ctx, r, err)
 	}
-	release := r.record("release")
+	release := r.record(contract.LogRelease)
 	release.Rows = int64(len(answer.Groups))
 	if err := s.append(ctx, release); err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (s *server) tableSelection(ctx context.Context, r *reading) (tableSelection
 
 // sendAggregate writes the answer; the end record says whether it was sent whole.
 func (s *server) sendAggregate(hc huma.Context, r *reading, answer Aggregate) {
-	end := r.record("end")
+	end := r.record(contract.LogEnd)
 	end.Rows = int64(len(answer.Groups))
 	s.sendJSON(hc, r, answer, end)
 }

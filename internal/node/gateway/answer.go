@@ -10,22 +10,23 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 )
 
 // send writes the answer. The end record says that it was sent whole, or how it failed.
 func (s *server) send(hc huma.Context, r *reading, answer Records) {
-	end := r.record("end")
+	end := r.record(contract.LogEnd)
 	end.Rows = int64(len(answer.Records))
 	s.sendJSON(hc, r, answer, end)
 }
 
-func (s *server) sendJSON(hc huma.Context, r *reading, answer any, end contract.LogRecord) {
+func (s *server) sendJSON(hc huma.Context, r *reading, answer any, end chain.Record) {
 	hc.SetHeader("Content-Type", "application/json")
 	hc.SetHeader("Cache-Control", "no-store")
 	encoder := json.NewEncoder(hc.BodyWriter())
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(answer); err != nil {
-		end.Reasons = []string{"ClientGone"}
+		end.Outcome = outcomeClientGone
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(hc.Context()), logTimeout)
 	defer cancel()
@@ -36,7 +37,7 @@ func (s *server) sendJSON(hc huma.Context, r *reading, answer any, end contract.
 
 // refuseDecided logs a refusal and gives the problem to answer.
 func (s *server) refuseDecided(ctx context.Context, r *reading) error {
-	if err := s.append(ctx, r.record("decision")); err != nil {
+	if err := s.append(ctx, r.record(contract.LogDecision)); err != nil {
 		return err
 	}
 	p := denied(r.decision.Reasons, r.id)
@@ -55,8 +56,8 @@ func (s *server) failed(ctx context.Context, r *reading, err error) error {
 		s.slog.Error("read", "dataset", r.in.Dataset, "agreement", r.decision.Agreement, "request", r.id, "err", err)
 	}
 	p.Request = r.id
-	end := r.record("end")
-	end.Reasons = p.Reasons
+	end := r.record(contract.LogEnd)
+	end.Outcome = p.Reasons[0]
 	if err := s.append(ctx, end); err != nil {
 		return err
 	}

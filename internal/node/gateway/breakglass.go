@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -41,14 +42,14 @@ var (
 )
 
 // emergencies keeps uses of break-glass for their review. Its nil value refuses: what nobody can review may not be used.
-type emergencies struct{ db *database }
+type emergencies struct{ pool *pgxpool.Pool }
 
 // overdue says whether a use under an agreement waits for its review beyond its time.
 func (e *emergencies) overdue(ctx context.Context, uid string, now time.Time) (overdue bool, err error) {
 	if e == nil {
 		return false, errNoEmergencies
 	}
-	err = e.db.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM audit.break_glass WHERE uid = $1 AND reviewed_at IS NULL AND review_due <= $2)`, uid, now).Scan(&overdue)
+	err = e.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM audit.break_glass WHERE uid = $1 AND reviewed_at IS NULL AND review_due <= $2)`, uid, now).Scan(&overdue)
 	return overdue, withoutValues(err)
 }
 
@@ -87,7 +88,7 @@ func (e *emergencies) open(ctx context.Context, reviewer string) ([]BreakGlassUs
 	if e == nil {
 		return nil, errNoEmergencies
 	}
-	rows, err := e.db.pool.Query(ctx, `SELECT request, agreement, dataset, consumer, person, role, reason, at, review_due FROM audit.break_glass
+	rows, err := e.pool.Query(ctx, `SELECT request, agreement, dataset, consumer, person, role, reason, at, review_due FROM audit.break_glass
 		WHERE reviewer = $1 AND reviewed_at IS NULL ORDER BY at LIMIT 1000`, reviewer)
 	if err != nil {
 		return nil, withoutValues(err)
@@ -100,7 +101,7 @@ func (e *emergencies) counts(ctx context.Context, now time.Time) (map[string]con
 	if e == nil {
 		return nil, nil
 	}
-	rows, err := e.db.pool.Query(ctx, `SELECT agreement, count(*), count(*) FILTER (WHERE review_due <= $1) FROM audit.break_glass WHERE reviewed_at IS NULL GROUP BY agreement`, now)
+	rows, err := e.pool.Query(ctx, `SELECT agreement, count(*), count(*) FILTER (WHERE review_due <= $1) FROM audit.break_glass WHERE reviewed_at IS NULL GROUP BY agreement`, now)
 	if err != nil {
 		return nil, withoutValues(err)
 	}
@@ -116,7 +117,7 @@ func (e *emergencies) counts(ctx context.Context, now time.Time) (map[string]con
 
 // write runs in a transaction that may write; every other one of the pool may not.
 func (e *emergencies) write(ctx context.Context, do func(pgx.Tx) error) error {
-	err := pgx.BeginTxFunc(ctx, e.db.pool, pgx.TxOptions{AccessMode: pgx.ReadWrite}, do)
+	err := pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{AccessMode: pgx.ReadWrite}, do)
 	if errors.Is(err, errNotReviewable) {
 		return err
 	}
@@ -125,7 +126,7 @@ func (e *emergencies) write(ctx context.Context, do func(pgx.Tx) error) error {
 
 func (e *emergencies) close() {
 	if e != nil {
-		e.db.close()
+		e.pool.Close()
 	}
 }
 

@@ -328,12 +328,46 @@ func send(c *http.Client, req *http.Request) (reply, error) {
 	return r, json.Unmarshal(raw, &r.problem)
 }
 
-// records gives the decision log, verified.
+// lines gives the decision log, verified.
+func (w *world) lines() []decisionlog.Line {
+	w.t.Helper()
+	var out []decisionlog.Line
+	if _, err := decisionlog.Verify(os.DirFS(w.logDir), func(l decisionlog.Line) { out = append(out, l) }); err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// records gives the decision log, verified, with what was decided joined to every line of a request.
 func (w *world) records() []contract.LogRecord {
 	w.t.Helper()
 	var out []contract.LogRecord
-	if _, err := decisionlog.Verify(os.DirFS(w.logDir), func(r contract.LogRecord) { out = append(out, r) }); err != nil {
-		w.t.Fatal(err)
+	decided := map[string]*contract.LogBody{}
+	for _, l := range w.lines() {
+		if l.Kind == contract.LogDecision {
+			decided[l.Request] = l.Said
+		}
+		r := contract.LogRecord{
+			Kind: l.Kind, Sequence: l.Sequence, Time: l.At, Request: l.Request, Instance: l.Instance, UID: l.UID, Rows: l.Said.Rows, Subjects: l.Said.Subjects,
+		}
+		if d := decided[l.Request]; d != nil {
+			r.Dataset, r.Consumer, r.Purpose, r.Agreement = d.Input.Dataset, d.Input.Consumer, d.Input.Purpose, d.Decision.Agreement
+			r.Generation, r.Allow, r.Reasons, r.Fields = d.Generation, d.Decision.Allow, d.Decision.Reasons, leaving(d.Decision.Fields)
+			r.Revision, r.Lease = d.Policy.Revision, d.Policy.Sequence
+			if len(r.Fields) == 0 {
+				r.Fields = d.Input.Fields
+			}
+			if d.Input.Case != nil {
+				r.CaseNumber = d.Input.Case.Number
+			}
+			if d.Input.Person != nil {
+				r.Person, r.Role = d.Input.Person.Subject, strings.Join(d.Input.Person.Roles, " ")
+			}
+		}
+		if l.Kind == contract.LogEnd && l.Said.Outcome != outcomeSent {
+			r.Reasons = []string{l.Said.Outcome}
+		}
+		out = append(out, r)
 	}
 	return out
 }

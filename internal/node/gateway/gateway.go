@@ -54,6 +54,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	s.auditing.keep(in, cfg.Gateway.LogDir)
 	health := &process.Health{}
 	health.Set("bundle", errors.New("no policy yet"))
 
@@ -62,6 +63,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	g.Go(func() error { return s.follow(ctx, in, health) })
 	g.Go(func() error { return s.watch(ctx, health) })
 	g.Go(func() error { return s.measureDatasets(ctx) })
+	g.Go(func() error { return s.audit(ctx) })
 	g.Go(func() error { return process.ServeHTTP(ctx, s.http(*cfg.Gateway)) })
 	g.Go(func() error {
 		nc, err := process.Connect(ctx, *cfg.NATS, "gateway."+instance, log)
@@ -106,24 +108,32 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		_ = l.Close()
 		return nil, err
 	}
+	a, err := openAuditing(ctx, c, l, log)
+	if err != nil {
+		db.close()
+		_ = l.Close()
+		return nil, err
+	}
 	var glass *emergencies
 	if c.AuditDatabase != nil {
-		audit, err := openDatabase(ctx, *c.AuditDatabase)
+		pool, err := openAudit(ctx, *c.AuditDatabase)
 		if err != nil {
+			a.close()
 			db.close()
 			_ = l.Close()
 			return nil, err
 		}
-		glass = &emergencies{audit}
+		glass = &emergencies{pool}
 	}
 	return &server{
-		roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg), metrics: m, slog: log, now: time.Now,
-		limits: newLimits(), issuers: newIssuers(), emergencies: glass,
+		auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg),
+		metrics: m, slog: log, now: time.Now, limits: newLimits(), issuers: newIssuers(), emergencies: glass,
 	}, nil
 }
 
 func (s *server) close() {
 	s.emergencies.close()
+	s.auditing.close()
 	s.db.close()
 	s.sources.close()
 	if err := s.log.Close(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 )
 
 // quotaStep is the grain in which use is counted: the beginning of a day falls on a quarter of an hour in every time zone,
@@ -25,14 +26,14 @@ type use struct{ requests, records int64 }
 
 func newQuota() *quota { return &quota{used: map[string]map[int64]use{}} }
 
-// replay counts a record of the decision log.
-func (q *quota) replay(r contract.LogRecord) {
+// replay counts a line of the decision log.
+func (q *quota) replay(l chain.Line) {
 	switch {
-	case r.UID == "" || !r.Allow:
-	case r.Kind == "decision":
-		q.add(r.UID, r.Time, use{requests: 1})
-	case r.Kind == "release":
-		q.add(r.UID, r.Time, use{records: r.Rows})
+	case l.UID == "" || l.Said == nil:
+	case l.Kind == contract.LogDecision && l.Said.Decision.Allow:
+		q.add(l.UID, l.At, use{requests: 1})
+	case l.Kind == contract.LogRelease:
+		q.add(l.UID, l.At, use{records: l.Said.Rows})
 	}
 }
 

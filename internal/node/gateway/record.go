@@ -3,36 +3,48 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 )
 
-// record begins a record of the decision log.
-func (r *reading) record(kind string) contract.LogRecord {
-	out := contract.LogRecord{
-		Kind: kind, Time: time.Now().UTC(), Request: r.id, Dataset: r.in.Dataset, Consumer: r.in.Consumer,
-		Purpose: r.in.Purpose, Agreement: r.decision.Agreement,
-		UID: r.grant.UID, Generation: r.grant.Generation, Fields: leaving(r.decision.Fields),
-		Revision: r.policy.bundle.Lease.Revision, Lease: r.policy.bundle.Lease.Sequence,
-		Allow: r.decision.Allow, Reasons: r.decision.Reasons,
-	}
-	if len(out.Fields) == 0 {
-		out.Fields = r.in.Fields // of a refusal: what was asked for
-	}
-	if r.in.Case != nil {
-		out.CaseNumber = r.in.Case.Number
-	}
-	if r.in.Person != nil {
-		out.Person, out.Role = r.in.Person.Subject, strings.Join(r.in.Person.Roles, " ")
+// record begins a line of the decision log. A decision holds all that it rests on; the lines that follow it are joined to it by the
+// number of the request.
+func (r *reading) record(kind string) chain.Record {
+	out := chain.Record{Kind: kind, At: time.Now().UTC(), Request: r.id, UID: r.grant.UID}
+	out.LatencyMicros = out.At.Sub(r.at).Microseconds()
+	switch kind {
+	case contract.LogDecision:
+		in, decision := r.in, r.decision
+		out.Input, out.Decision = &in, &decision
+		out.Generation, out.Digest, out.Policy = r.grant.Generation, r.grant.Digest, r.policy.ref(r.in.Consumer)
+	case contract.LogRelease:
+		out.Masks = masked(r.decision.Fields)
+	case contract.LogEnd:
+		out.Outcome = outcomeSent
 	}
 	return out
 }
 
+// Outcomes of an "end" line beside the reasons of a problem.
+const (
+	outcomeSent       = "Sent"
+	outcomeClientGone = "ClientGone"
+)
+
+// ref names the parts of the bundle by which is decided for a consumer.
+func (p *policy) ref(consumer string) *contract.PolicyRef {
+	return &contract.PolicyRef{
+		Revision: p.bundle.Lease.Revision, Sequence: p.bundle.Lease.Sequence,
+		Access: p.bundle.Digest(contract.ShardAccess), Grants: p.bundle.Digest(contract.GrantsShard(consumer)),
+		Directory: p.bundle.Digest(contract.ShardDirectory),
+	}
+}
+
 // append writes to the decision log, or gives the problem to answer. A caller that hangs up does not undo a decision, so
 // its record is written all the same.
-func (s *server) append(ctx context.Context, r contract.LogRecord) error {
+func (s *server) append(ctx context.Context, r chain.Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
 	defer cancel()
 	return s.logged(s.log.Append(ctx, r))

@@ -86,7 +86,7 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 	if !r.decision.Allow {
 		return nil, s.refuseDecided(ctx, r)
 	}
-	decided, err := s.log.Enqueue(ctx, r.record("decision"))
+	decided, err := s.log.Enqueue(ctx, r.record(contract.LogDecision))
 	if err != nil {
 		return nil, s.logged(err)
 	}
@@ -95,7 +95,7 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 	if err != nil {
 		return nil, s.failed(ctx, r, err)
 	}
-	release := r.record("release")
+	release := r.record(contract.LogRelease)
 	release.Rows, release.Subjects = int64(len(read.records)), read.subjects
 	if err := s.append(ctx, release); err != nil {
 		return nil, err

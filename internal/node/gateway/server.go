@@ -30,11 +30,13 @@ type server struct {
 	issuers  *issuers
 	// emergencies is nil where there is no database for them.
 	emergencies *emergencies
-	tables      *tableCache
-	quality     *qualities
-	metrics     *metrics
-	slog        *slog.Logger
-	now         func() time.Time
+	// auditing is never nil.
+	auditing *auditing
+	tables   *tableCache
+	quality  *qualities
+	metrics  *metrics
+	slog     *slog.Logger
+	now      func() time.Time
 
 	policy atomic.Pointer[inForce]
 	// problem says why the newest bundle was not applied; nil if it was.
@@ -54,6 +56,7 @@ func (s *server) report(r *contract.Report) {
 		s.slog.Error("count uses of break-glass", "err", err)
 	}
 	s.quality.report(r)
+	r.Audit = s.auditing.report(s.log)
 }
 
 // inForce is the policy that the server enforces, and since when.
@@ -73,6 +76,9 @@ func (f *inForce) decides() *policy {
 // apply makes a bundle the one in force. A renewed lease of the same revision costs nothing. An error leaves the policy
 // before in force, until its own lease runs out.
 func (s *server) apply(ctx context.Context, b *intake.Bundle) error {
+	if err := s.auditing.parts.hold(b); err != nil {
+		return err
+	}
 	before := s.policy.Load()
 	next := &inForce{since: s.now()}
 	if before != nil && before.bundle.Lease.Revision == b.Lease.Revision {
@@ -137,6 +143,7 @@ func (s *server) handler() http.Handler {
 
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 	s.metrics.refused.WithLabelValues(p.Reasons[0]).Inc()
+	s.logRefused(p.Reasons[0], s.auditing.refusals.add(p.Reasons[0], s.now()))
 	p.in(r.Header.Get("Accept-Language")).write(w)
 }
 

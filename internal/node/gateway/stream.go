@@ -21,12 +21,8 @@ const ndjson = "application/x-ndjson"
 // chunkTimeout bounds the time for a chunk to reach the client: one that does not read holds nothing.
 const chunkTimeout = 30 * time.Second
 
-// Outcomes of a stream.
-const (
-	outcomeSent    = "Sent"
-	outcomeGone    = "ClientGone"
-	outcomeRevoked = "Revoked"
-)
+// outcomeRevoked says that a stream was cut for good.
+const outcomeRevoked = "Revoked"
 
 // streamEnd is the last line of a stream, under a name that no field has. Without it, or with an outcome other than "Sent", there may have
 // been more.
@@ -69,7 +65,7 @@ func (s *server) stream(hc huma.Context, r *reading, in *recordsInput, chunk pag
 	end := streamEnd{Outcome: outcomeSent}
 	for {
 		if err := sendChunk(control, w, chunk); err != nil {
-			end.Outcome = outcomeGone
+			end.Outcome = outcomeClientGone
 			break
 		}
 		end.Records += int64(len(chunk.records))
@@ -87,9 +83,9 @@ func (s *server) stream(hc huma.Context, r *reading, in *recordsInput, chunk pag
 		}
 	}
 	end.Agreement, end.Masked, end.Revision, end.Request = r.decision.Agreement, masked(r.decision.Fields), r.policy.bundle.Lease.Revision, r.id
-	if end.Outcome != outcomeGone {
+	if end.Outcome != outcomeClientGone {
 		if line, err := json.Marshal(map[string]streamEnd{"dizuo:end": end}); err == nil && writeWithin(control, w, append(line, '\n')) != nil {
-			end.Outcome = outcomeGone
+			end.Outcome = outcomeClientGone
 		}
 	}
 	s.ended(hc.Context(), r, end.Records, end.Outcome)
@@ -190,10 +186,7 @@ func writeWithin(control *http.ResponseController, w http.ResponseWriter, raw []
 // ended writes the end record of a stream.
 func (s *server) ended(ctx context.Context, r *reading, rows int64, outcome string) {
 	end := r.record(contract.LogEnd)
-	end.Rows = rows
-	if outcome != outcomeSent {
-		end.Reasons = []string{outcome}
-	}
+	end.Rows, end.Outcome = rows, outcome
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
 	defer cancel()
 	if _, err := s.log.Enqueue(ctx, end); err != nil {

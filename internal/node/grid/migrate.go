@@ -31,7 +31,7 @@ var migrations embed.FS
 var grants embed.FS
 
 // unconnected are the users without which cases and reading go on: the vault is not ready without its own.
-var unconnected = []string{contract.DatabaseUserAudit, contract.DatabaseUserVault}
+var unconnected = []string{contract.DatabaseUserVault}
 
 // Migrate brings the database to the form that this version needs, as the owner of the database: the roles of the grid
 // service and the gateway with their passwords, by user, the schemas, the tables and the least rights on them. It may be run at any

@@ -302,9 +302,8 @@ func TestMigrateWithoutTheRightToMakeRoles(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "role dizuo_grid is not there") {
 		t.Errorf("without the role of the grid service: %v", err)
 	}
-	audit, vault := rename(contract.DatabaseUserAudit), rename(contract.DatabaseUserVault)
+	vault := rename(contract.DatabaseUserVault)
 	err = migrate()
-	audit()
 	vault()
 	if err != nil {
 		t.Fatalf("without the roles that no service uses: %v", err)
@@ -312,7 +311,7 @@ func TestMigrateWithoutTheRightToMakeRoles(t *testing.T) {
 	for _, user := range contract.DatabaseUsers() {
 		want := lines(rights[user])
 		switch user {
-		case contract.DatabaseUserAudit, contract.DatabaseUserVault:
+		case contract.DatabaseUserVault:
 			want = nil
 		case contract.DatabaseUserGateway:
 			want = want[1:] // the table of households is not there
@@ -324,10 +323,8 @@ func TestMigrateWithoutTheRightToMakeRoles(t *testing.T) {
 	if err := migrate(); err != nil {
 		t.Fatalf("when the roles are there: %v", err)
 	}
-	for _, user := range []string{contract.DatabaseUserAudit, contract.DatabaseUserVault} {
-		if diff := cmp.Diff(lines(rights[user]), rightsOf(t, in, user)); diff != "" {
-			t.Errorf("%s, later: -want +got:\n%s", user, diff)
-		}
+	if diff := cmp.Diff(lines(rights[contract.DatabaseUserVault]), rightsOf(t, in, contract.DatabaseUserVault)); diff != "" {
+		t.Errorf("vault, later: -want +got:\n%s", diff)
 	}
 }
 

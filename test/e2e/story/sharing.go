@@ -165,10 +165,10 @@ func (t *teller) checkLog(ctx context.Context) error {
 		return err
 	}
 	want := map[string]bool{t.allowed: true, t.denied: false}
-	var found []contract.LogRecord
-	summary, err := decisionlog.Verify(dir, func(r contract.LogRecord) {
-		if allow, ok := want[r.Request]; ok && r.Kind == "decision" && r.Allow == allow {
-			found = append(found, r)
+	var found []decisionlog.Line
+	summary, err := decisionlog.Verify(dir, func(l decisionlog.Line) {
+		if allow, ok := want[l.Request]; ok && l.Kind == contract.LogDecision && l.Said.Decision.Allow == allow {
+			found = append(found, l)
 		}
 	})
 	if err != nil {
@@ -177,8 +177,13 @@ func (t *teller) checkLog(ctx context.Context) error {
 	if len(found) != len(want) {
 		return fmt.Errorf("the decision log holds %d of the decisions on requests %s (allowed) and %s (denied)", len(found), t.allowed, t.denied)
 	}
-	for _, r := range found {
-		t.print.Output(fmt.Sprintf("%s #%d allow=%t %s by %s (%s) agreement=%s reasons=%v", r.Time.Format(time.RFC3339), r.Sequence, r.Allow, r.Consumer, r.Person, r.Role, r.Agreement, r.Reasons), 1)
+	for _, l := range found {
+		in, d := l.Said.Input, l.Said.Decision
+		var who contract.Person
+		if in.Person != nil {
+			who = *in.Person
+		}
+		t.print.Output(fmt.Sprintf("%s #%d allow=%t %s by %s %v agreement=%s reasons=%v", l.At.Format(time.RFC3339), l.Sequence, d.Allow, in.Consumer, who.Subject, who.Roles, d.Agreement, d.Reasons), 1)
 	}
 	t.print.Seen(0, "both decisions are in the log; its chain of %d lines is consistent (without a witness: internally consistent only)", summary.Records)
 	return nil

@@ -52,7 +52,7 @@ func (l *Log) note(err error) {
 // that were never acknowledged must not stand before lines that are.
 func (l *Log) commit(batch []pending) error {
 	began := time.Now()
-	if l.Err() != nil {
+	if l.writable() != nil {
 		if err := l.cutBack(); err != nil {
 			return err
 		}
@@ -78,6 +78,9 @@ func (l *Log) commit(batch []pending) error {
 		return fmt.Errorf("decision log: %w", err)
 	}
 	l.end, l.size = end, l.size+int64(len(l.buffer))
+	l.state.Lock()
+	l.synced = end
+	l.state.Unlock()
 	if l.o.Synced != nil {
 		l.o.Synced(len(batch), time.Since(began))
 	}

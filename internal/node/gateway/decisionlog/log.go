@@ -7,6 +7,7 @@
 package decisionlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,14 +36,15 @@ var ErrClosed = errors.New("decision log is closed")
 type Options struct {
 	// Dir is the folder; it is made if it is not there. One process at a time may hold it.
 	Dir string
-	// Instance is written into every record.
+	// Instance is the gateway. The chain is named after it: a log that is begun anew gets the instance and random digits, so
+	// that a volume that was lost is a chain that ended, and not a fork of it.
 	Instance string
 	// MaxBytes is the size at which a new file is begun; 0 means DefaultMaxBytes.
 	MaxBytes int64
-	// Since and Replay: at start Replay gets every record of the files that hold records from Since on. It may get older
+	// Since and Replay: at start Replay gets every line of the files that hold lines from Since on. It may get older
 	// ones too. Nil replays nothing.
 	Since  time.Time
-	Replay func(contract.LogRecord)
+	Replay func(chain.Line)
 	// Synced is told after every commit how many records it held and how long write and fsync took. Nil tells nobody.
 	Synced func(records int, took time.Duration)
 	Log    *slog.Logger
@@ -61,6 +63,10 @@ type Log struct {
 
 	state  sync.Mutex
 	broken error
+	// held says why no decision is taken though lines can be written.
+	held error
+	// synced is the end of what is on disk.
+	synced chain.Chain
 
 	// The rest belongs to the writing goroutine: the end of what is synced, and the file that holds it.
 	end  chain.Chain
@@ -71,7 +77,7 @@ type Log struct {
 }
 
 type pending struct {
-	record contract.LogRecord
+	record chain.Record
 	result chan<- error
 }
 
@@ -93,7 +99,7 @@ func Open(o Options) (*Log, error) {
 
 // Append adds a record and returns once it is on disk. An error means that the caller must let nothing leave that the
 // record would cover; the record may be in the log nevertheless if ctx ended first.
-func (l *Log) Append(ctx context.Context, r contract.LogRecord) error {
+func (l *Log) Append(ctx context.Context, r chain.Record) error {
 	t, err := l.Enqueue(ctx, r)
 	if err != nil {
 		return err
@@ -116,16 +122,47 @@ func (t Ticket) Wait(ctx context.Context) error {
 
 // Enqueue adds a record without waiting for the disk. It stands in the log before every record that is added later. Who
 // must know that it is there waits for the ticket, for a later record may be written though this one failed.
-func (l *Log) Enqueue(ctx context.Context, r contract.LogRecord) (Ticket, error) {
+func (l *Log) Enqueue(ctx context.Context, r chain.Record) (Ticket, error) {
 	result := make(chan error, 1)
 	return Ticket{result}, l.send(ctx, pending{record: r, result: result})
 }
 
-// Err says why the log cannot be written now, or nil.
+// Err says why the log takes no decision now, or nil.
 func (l *Log) Err() error {
 	l.state.Lock()
 	defer l.state.Unlock()
+	return cmp.Or(l.broken, l.held)
+}
+
+// Hold makes the log refuse decisions, and so the gateway requests, until it is called with nil. What was decided before is
+// still logged to its end.
+func (l *Log) Hold(why error) {
+	l.state.Lock()
+	defer l.state.Unlock()
+	if (why == nil) != (l.held == nil) {
+		l.o.Log.Warn("decision log: held", "why", why)
+	}
+	l.held = why
+}
+
+func (l *Log) holding() error {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.held
+}
+
+// writable says why the last commit failed, or nil.
+func (l *Log) writable() error {
+	l.state.Lock()
+	defer l.state.Unlock()
 	return l.broken
+}
+
+// End gives the end of what is on disk.
+func (l *Log) End() chain.Chain {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.synced
 }
 
 // Close writes what waits, and lets go of the folder.
@@ -139,7 +176,7 @@ func (l *Log) Close() error {
 	close(l.queue)
 	l.mu.Unlock()
 	<-l.done
-	return errors.Join(l.Err(), l.file.Close(), l.lock.Close())
+	return errors.Join(l.writable(), l.file.Close(), l.lock.Close())
 }
 
 func (l *Log) send(ctx context.Context, p pending) error {
@@ -148,7 +185,12 @@ func (l *Log) send(ctx context.Context, p pending) error {
 	if l.closed {
 		return ErrClosed
 	}
-	p.record.Instance = l.o.Instance
+	if held := l.holding(); held != nil && p.record.Kind == contract.LogDecision {
+		return held
+	}
+	if err := l.finish(&p.record); err != nil {
+		return err
+	}
 	select {
 	case l.queue <- p:
 		return nil

@@ -40,14 +40,15 @@ func try(dir string, change ...func(*Options)) (*Log, error) {
 	return Open(o)
 }
 
-func record(request string) contract.LogRecord {
-	return contract.LogRecord{Kind: "decision", Time: time.Now(), Request: request, Dataset: "elders", Consumer: "town"}
+func record(request string) chain.Record {
+	return chain.Record{Kind: contract.LogDecision, At: time.Now(), Request: request, LogBody: contract.LogBody{
+		Input: &contract.DecisionInput{Dataset: "elders", Consumer: "town"}}}
 }
 
 func verify(t *testing.T, dir string) (chain.Summary, map[string]int) {
 	t.Helper()
 	seen := map[string]int{}
-	s, err := chain.Verify(os.DirFS(dir), func(r contract.LogRecord) { seen[r.Request]++ })
+	s, err := chain.Verify(os.DirFS(dir), func(r chain.Line) { seen[r.Request]++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestChainGoesOnAfterRestart(t *testing.T) {
 		l := open(t, dir, func(o *Options) {
 			o.MaxBytes = 1500
 			o.Since = time.Now().Add(-time.Hour)
-			o.Replay = func(contract.LogRecord) { replayed++ }
+			o.Replay = func(chain.Line) { replayed++ }
 		})
 		if replayed != round*10 {
 			t.Errorf("round %d: %d records replayed, want %d", round, replayed, round*10)
@@ -120,7 +121,7 @@ func TestReplayLeavesOldFilesOut(t *testing.T) {
 	l := open(t, dir, func(o *Options) { o.MaxBytes = 1 })
 	for i := range 6 {
 		r := record(fmt.Sprint(i))
-		r.Time = time.Date(2026, 1, 1+i, 0, 0, 0, 0, time.UTC)
+		r.At = time.Date(2026, 1, 1+i, 0, 0, 0, 0, time.UTC)
 		if err := l.Append(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +132,7 @@ func TestReplayLeavesOldFilesOut(t *testing.T) {
 	var got []string
 	open(t, dir, func(o *Options) {
 		o.Since = time.Date(2026, 1, 4, 0, 0, 0, 0, time.UTC)
-		o.Replay = func(r contract.LogRecord) { got = append(got, r.Request) }
+		o.Replay = func(r chain.Line) { got = append(got, r.Request) }
 	})
 	if want := "2 3 4 5"; strings.Join(got, " ") != want {
 		t.Errorf("replayed %v, want %s", got, want)
@@ -215,6 +216,73 @@ func TestTamperingStopsTheStart(t *testing.T) {
 				t.Error("the evidence was changed")
 			}
 		})
+	}
+}
+
+// TestFormat1GoesOn opens a log that a version before wrote: the chain keeps its name and goes on.
+func TestFormat1GoesOn(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../../../contract/decisionlog/testdata/format1")); err != nil {
+		t.Fatal(err)
+	}
+	var replayed int
+	l := open(t, dir, func(o *Options) { o.Replay = func(chain.Line) { replayed++ } })
+	if err := l.Append(t.Context(), record("new")); err != nil {
+		t.Fatal(err)
+	}
+	if s, seen := verify(t, dir); s.Records != 5 || seen["new"] != 1 || s.End.Instance != "gateway-0" || s.End != l.End() || replayed != 4 {
+		t.Errorf("%+v %v, replayed %d", s, seen, replayed)
+	}
+}
+
+// TestChainsHaveNames: a log that begins anew is another chain.
+func TestChainsHaveNames(t *testing.T) {
+	a, b := open(t, t.TempDir()).End(), open(t, t.TempDir()).End()
+	if a.Instance == b.Instance || !strings.HasPrefix(a.Instance, "gateway-0.") {
+		t.Errorf("chains %q and %q", a.Instance, b.Instance)
+	}
+}
+
+func TestManySubjectsLieBesideTheLog(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	r := record("many")
+	r.Kind = contract.LogRelease
+	for i := range contract.MaxLogSubjects + 1 {
+		r.Subjects = append(r.Subjects, fmt.Sprintf("%05d", 2000-i))
+	}
+	if err := l.Append(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	var said *contract.LogBody
+	if _, err := chain.Verify(os.DirFS(dir), func(line chain.Line) { said = line.Said }); err != nil {
+		t.Fatal(err)
+	}
+	if said.SubjectList == nil || said.SubjectList.Count != contract.MaxLogSubjects+1 || said.Subjects != nil {
+		t.Fatalf("%+v", said)
+	}
+	got, err := l.List(said.SubjectList.Digest)
+	if err != nil || len(got) != contract.MaxLogSubjects+1 || got[0] != "01000" {
+		t.Errorf("%d subjects, %v", len(got), err)
+	}
+}
+
+// TestHeld refuses decisions and still logs what was decided before.
+func TestHeld(t *testing.T) {
+	l := open(t, t.TempDir())
+	why := errors.New("not shipped")
+	l.Hold(why)
+	if err := l.Append(t.Context(), record("1")); !errors.Is(err, why) || !errors.Is(l.Err(), why) {
+		t.Errorf("a decision is taken: %v", err)
+	}
+	end := record("0")
+	end.Kind = contract.LogEnd
+	if err := l.Append(t.Context(), end); err != nil {
+		t.Error(err)
+	}
+	l.Hold(nil)
+	if err := l.Append(t.Context(), record("2")); err != nil || l.Err() != nil {
+		t.Error(err, l.Err())
 	}
 }
 

@@ -2,6 +2,8 @@ package decisionlog
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +13,15 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dizuo/dizuo/internal/contract"
 	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 )
+
+// newChain names a chain that begins.
+func newChain(instance string) string {
+	id := make([]byte, 4)
+	_, _ = rand.Read(id) // never fails (crypto/rand)
+	return instance + "." + hex.EncodeToString(id)
+}
 
 // tornSuffix ends the name of a file that keeps what was cut from a torn tail.
 const tornSuffix = ".torn"
@@ -59,6 +67,10 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
+	if l.end.Instance == "" {
+		l.end.Instance = newChain(l.o.Instance)
+	}
+	l.synced = l.end
 	path := filepath.Join(l.o.Dir, name)
 	if l.file, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
 		return err
@@ -98,7 +110,7 @@ func firstTime(path string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer func() { _ = f.Close() }()
-	head := make([]byte, 1<<20) // a release record of 1,000 subjects takes about 40 KB
+	head := make([]byte, 1<<20) // a release line of 1,000 subjects takes about 40 KB
 	n, err := io.ReadFull(f, head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return time.Time{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
@@ -108,7 +120,7 @@ func firstTime(path string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s:1: %w", filepath.Base(path), err)
 	}
-	return r.Time, nil
+	return r.At, nil
 }
 
 // replay checks the files line by line. A torn tail is cut; anything else that is wrong stops the start, for it is either
@@ -141,13 +153,13 @@ func (l *Log) lines(name string, data []byte, first bool) (good int, err error) 
 		if !whole {
 			return good, fmt.Errorf("%s:%d: the line has no end", name, n)
 		}
-		var r contract.LogRecord
+		var r chain.Line
 		if n == 1 {
 			if r, err = chain.Parse(line); err == nil && name != chain.FileName(r.Sequence) {
 				err = fmt.Errorf("the file begins with line %d, its name says another", r.Sequence)
 			}
 			if err == nil && first {
-				l.end = chain.Chain{Sequence: r.Sequence - 1, Hash: r.Previous}
+				l.end = chain.Chain{Instance: r.Instance, Sequence: r.Sequence - 1, Hash: r.Previous}
 			}
 		}
 		if err == nil {

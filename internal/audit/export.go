@@ -1,0 +1,195 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/decisionlog"
+)
+
+// Names in an archive beside the folders of logs.
+const (
+	ExcerptFile  = "excerpt.json"
+	ManifestFile = "manifest.json"
+	ReadmeFile   = "README.md"
+	LogDir       = "log"
+	KeysDir      = "keys"
+	BundleKeys   = KeysDir + "/bundle.pem"
+	ReplayDir    = "replay"
+)
+
+// Export gives the files of an archive, by name, of all that the logs say of one agreement between two times: every line of the time,
+// from the last checkpoint before it to the first behind it, so that nothing can be left out unseen; but the records of its lines alone.
+// extra are further files, such as keys and the agreement's text. A line of format 1 has no record apart: it goes along whole.
+func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, data := range extra {
+		files[name] = data
+	}
+	x := exporter{files: files, excerpt: &e}
+	for _, log := range logs {
+		folders, err := Folders(log)
+		if err != nil {
+			return nil, err
+		}
+		for _, folder := range folders {
+			sub, err := fs.Sub(log, folder)
+			if err == nil {
+				err = x.chain(sub)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(e.UIDs) == 0 {
+		return nil, fmt.Errorf("no line of the logs is of agreement %q", e.Agreement)
+	}
+	raw, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	files[ExcerptFile] = append(raw, '\n')
+	files[ReadmeFile] = []byte(readme)
+	return files, Seal(files)
+}
+
+type exporter struct {
+	files   map[string][]byte
+	excerpt *Excerpt
+}
+
+// chain adds one chain.
+func (x *exporter) chain(fsys fs.FS) error {
+	var all []decisionlog.Line
+	s, err := decisionlog.Verify(fsys, func(l decisionlog.Line) { all = append(all, l) })
+	if err != nil {
+		return fmt.Errorf("the log is broken and is not exported: %w", err)
+	}
+	marks, err := marksOf(fsys)
+	if err != nil {
+		return err
+	}
+	from, to := x.span(marks, s)
+	for _, l := range all {
+		if l.Sequence > from && l.Sequence <= to && l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement &&
+			!slices.Contains(x.excerpt.UIDs, l.UID) {
+			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
+		}
+	}
+	folder := path.Join(LogDir, s.End.Instance)
+	var lines bytes.Buffer
+	for _, l := range all {
+		if l.Sequence <= from || l.Sequence > to {
+			continue
+		}
+		if err := x.line(fsys, folder, l, &lines); err != nil {
+			return err
+		}
+	}
+	if lines.Len() == 0 {
+		return nil
+	}
+	x.files[path.Join(folder, decisionlog.FileName(from+1))] = lines.Bytes()
+	var kept bytes.Buffer
+	for _, m := range marks {
+		if c, err := OpenCheckpoint(m.Checkpoint, nil); err == nil && c.Sequence >= from && c.Sequence <= to {
+			kept.Write(m.Line())
+		}
+	}
+	x.files[path.Join(folder, MarksFile)] = kept.Bytes()
+	return nil
+}
+
+// span gives the line before the first and the last line of a chain that go along.
+func (x *exporter) span(marks []Mark, s decisionlog.Summary) (from, to int64) {
+	from, to = s.From, s.End.Sequence
+	for _, m := range marks {
+		c, err := OpenCheckpoint(m.Checkpoint, nil)
+		if err != nil {
+			continue
+		}
+		if !c.At.After(x.excerpt.From) {
+			from = max(from, c.Sequence)
+		}
+		if !c.At.Before(x.excerpt.To) {
+			to = min(to, c.Sequence)
+		}
+	}
+	return from, to
+}
+
+func marksOf(fsys fs.FS) ([]Mark, error) {
+	raw, err := fs.ReadFile(fsys, MarksFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ReadMarks(bytes.NewReader(raw))
+}
+
+// line adds a line, and what it refers to if it is of the agreement.
+func (x *exporter) line(fsys fs.FS, folder string, l decisionlog.Line, out *bytes.Buffer) error {
+	ours := slices.Contains(x.excerpt.UIDs, l.UID)
+	var body []byte
+	if ours {
+		body = l.Record
+	}
+	out.Write(append(decisionlog.Join(l.Header, body), '\n'))
+	if !ours || l.Said == nil {
+		return nil
+	}
+	if list := l.Said.SubjectList; list != nil {
+		name := path.Join(decisionlog.SubjectsDir, decisionlog.ListName(list.Digest))
+		if err := x.take(fsys, name, path.Join(folder, name)); err != nil {
+			return fmt.Errorf("line %d: %w", l.Sequence, err)
+		}
+	}
+	if l.Kind != contract.LogDecision || l.V != contract.LogFormat || l.Said.Policy == nil {
+		return nil
+	}
+	ref := l.Said.Policy
+	for _, name := range []string{PartName(ref.Access), PartName(ref.Grants), RevisionName(ref.Revision)} {
+		name = path.Join(PolicyDir, name)
+		if err := x.take(fsys, name, name); err != nil && !errors.Is(err, fs.ErrNotExist) { // replay says which is missing
+			return err
+		}
+	}
+	return x.replay(l)
+}
+
+// replay adds input and decision of a line as files of their own, for whoever decides again by hand.
+func (x *exporter) replay(l decisionlog.Line) error {
+	input, err := json.MarshalIndent(l.Said.Input, "", "  ")
+	if err != nil {
+		return err
+	}
+	decision, err := json.MarshalIndent(l.Said.Decision, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := path.Join(ReplayDir, strings.ReplaceAll(l.Request, "/", "_"))
+	x.files[name+".input.json"] = append(input, '\n')
+	x.files[name+".expected.json"] = append(decision, '\n')
+	return nil
+}
+
+func (x *exporter) take(fsys fs.FS, name, as string) error {
+	if _, ok := x.files[as]; ok {
+		return nil
+	}
+	raw, err := fs.ReadFile(fsys, name)
+	if err == nil {
+		x.files[as] = raw
+	}
+	return err
+}

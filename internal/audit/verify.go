@@ -1,0 +1,327 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/decisionlog"
+)
+
+// Verdict of a check.
+type Verdict string
+
+// Verdicts, best first.
+const (
+	// Verified: the chain is whole, and a witness saw its end.
+	Verified Verdict = "Verified"
+	// ConsistentOnly: the chain is whole in itself; nobody outside says that its end was not cut off.
+	ConsistentOnly Verdict = "InternallyConsistentOnly"
+	// Broken: something is not as it was written.
+	Broken Verdict = "Broken"
+)
+
+func worse(a, b Verdict) Verdict {
+	order := []Verdict{Verified, ConsistentOnly, Broken}
+	return order[max(slices.Index(order, a), slices.Index(order, b))]
+}
+
+// Trust is what an auditor brings along.
+type Trust struct {
+	// Audit are the keys by which gateways sign checkpoints; nil checks no such signature.
+	Audit Keys
+	// Witness are the keys of witnesses, and Seen what the witnesses themselves gave out. Without them nothing says that the
+	// end was not cut off.
+	Witness Keys
+	Seen    []Mark
+}
+
+// ChainReport says how one chain stands.
+type ChainReport struct {
+	Folder   string `json:"folder"`
+	Instance string `json:"instance"`
+	// From is the sequence before the first line that is here.
+	From     int64     `json:"from"`
+	Sequence int64     `json:"sequence"`
+	Hash     string    `json:"hash"`
+	First    time.Time `json:"first,omitzero"`
+	Last     time.Time `json:"last,omitzero"`
+	Lines    int       `json:"lines"`
+	// Absent counts records that are not here.
+	Absent int `json:"absent,omitempty"`
+	// Checkpoints counts those that lie on the chain, Checkpointed is the last line of them.
+	Checkpoints  int   `json:"checkpoints"`
+	Checkpointed int64 `json:"checkpointed,omitempty"`
+	// Witnessed is the last line that a witness saw, at WitnessedAt by its clock.
+	Witnessed   int64     `json:"witnessed,omitempty"`
+	WitnessedAt time.Time `json:"witnessedAt,omitzero"`
+	Verdict     Verdict   `json:"verdict"`
+	Problems    []string  `json:"problems,omitempty"`
+	Notes       []string  `json:"notes,omitempty"`
+}
+
+// Report says how all chains of a folder or archive stand.
+type Report struct {
+	Verdict Verdict       `json:"verdict"`
+	Chains  []ChainReport `json:"chains"`
+}
+
+// Folders lists the log folders in fsys: itself, or those below.
+func Folders(fsys fs.FS) ([]string, error) {
+	var out []string
+	err := fs.WalkDir(fsys, ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		sub, err := fs.Sub(fsys, path)
+		if err != nil {
+			return err
+		}
+		names, err := decisionlog.Files(sub)
+		if len(names) > 0 {
+			out = append(out, path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(out) == 0 {
+		return nil, errors.New("holds no decision log: name the folder with the files decisions-*.jsonl, or the one above")
+	}
+	return out, nil
+}
+
+// Verify checks every chain in fsys. The error is one of reading; what is wrong with a log is in the report. visit, which may
+// be nil, gets every line.
+func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string, l decisionlog.Line)) (Report, error) {
+	folders, err := Folders(fsys)
+	if err != nil {
+		return Report{}, err
+	}
+	out := Report{Verdict: Verified}
+	for _, folder := range folders {
+		sub, err := fs.Sub(fsys, folder)
+		if err != nil {
+			return out, err
+		}
+		c := chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}}
+		c.out.Folder = folder
+		c.run(func(l decisionlog.Line) {
+			if visit != nil {
+				visit(folder, l)
+			}
+		})
+		out.Chains = append(out.Chains, c.out)
+		out.Verdict = worse(out.Verdict, c.out.Verdict)
+	}
+	return out, nil
+}
+
+// chainCheck checks one chain in three steps: its lines, its own checkpoints, and what witnesses say.
+type chainCheck struct {
+	fsys    fs.FS
+	trust   Trust
+	excerpt *Excerpt
+	out     ChainReport
+	// hashes of the lines that checkpoints speak of, from the line before the first on.
+	hashes map[int64]string
+	// begun and ended say of an excerpt that a witness saw the line before its first, and its last.
+	begun, ended bool
+}
+
+func (c *chainCheck) run(visit func(decisionlog.Line)) {
+	marks := c.marks()
+	c.wanted(marks)
+	if !c.lines(visit) {
+		c.out.Verdict = Broken
+		return
+	}
+	for _, m := range marks {
+		c.own(m)
+	}
+	for _, m := range c.trust.Seen {
+		c.seen(m)
+	}
+	c.out.Verdict = c.verdict()
+}
+
+func (c *chainCheck) problem(format string, args ...any) {
+	c.out.Problems = append(c.out.Problems, fmt.Sprintf(format, args...))
+}
+
+func (c *chainCheck) note(format string, args ...any) {
+	c.out.Notes = append(c.out.Notes, fmt.Sprintf(format, args...))
+}
+
+// marks reads the checkpoints beside the lines.
+func (c *chainCheck) marks() []Mark {
+	f, err := c.fsys.Open(MarksFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		defer func() { _ = f.Close() }()
+		var marks []Mark
+		if marks, err = ReadMarks(f); err == nil {
+			return marks
+		}
+	}
+	c.problem("%s: %v", MarksFile, err)
+	return nil
+}
+
+// wanted notes the lines whose hash will be asked for.
+func (c *chainCheck) wanted(marks []Mark) {
+	for _, m := range slices.Concat(marks, c.trust.Seen) {
+		if cp, err := OpenCheckpoint(m.Checkpoint, nil); err == nil {
+			c.hashes[cp.Sequence] = ""
+		}
+	}
+}
+
+// lines checks the chain; false says that it is broken.
+func (c *chainCheck) lines(visit func(decisionlog.Line)) bool {
+	first := true
+	s, err := decisionlog.Verify(c.fsys, func(l decisionlog.Line) {
+		if first {
+			first = false
+			if _, ok := c.hashes[l.Sequence-1]; ok {
+				c.hashes[l.Sequence-1] = l.Previous
+			}
+		}
+		if _, ok := c.hashes[l.Sequence]; ok {
+			c.hashes[l.Sequence] = l.Hash
+		}
+		c.list(l)
+		c.complete(l)
+		visit(l)
+	})
+	o := &c.out
+	o.Instance, o.From, o.Sequence, o.Hash = s.End.Instance, s.From, s.End.Sequence, s.End.Hash
+	o.First, o.Last, o.Lines, o.Absent = s.First, s.Last, s.Records, s.Absent
+	if err != nil {
+		c.problem("%v", err)
+		return false
+	}
+	if o.From > 0 && c.excerpt == nil {
+		c.note("lines 1 to %d are not here", o.From)
+	}
+	return true
+}
+
+// list holds a list of subjects against the digest in its line.
+func (c *chainCheck) list(l decisionlog.Line) {
+	if l.Said == nil || l.Said.SubjectList == nil {
+		return
+	}
+	digest := l.Said.SubjectList.Digest
+	raw, err := fs.ReadFile(c.fsys, decisionlog.SubjectsDir+"/"+decisionlog.ListName(digest))
+	switch {
+	case err != nil:
+		c.problem("line %d: its list of subjects is missing: %v", l.Sequence, err)
+	case contract.Digest(raw) != digest:
+		c.problem("line %d: its list of subjects was changed", l.Sequence)
+	}
+}
+
+// complete asks, in an excerpt, for the record of every line of the agreement.
+func (c *chainCheck) complete(l decisionlog.Line) {
+	if c.excerpt == nil || l.Said != nil || l.UID == "" || !slices.Contains(c.excerpt.UIDs, l.UID) {
+		return
+	}
+	if c.excerpt.erased(l.Instance, l.Sequence) {
+		c.note("line %d: its record was erased, as the platform says", l.Sequence)
+		return
+	}
+	c.problem("line %d is of the agreement and its record is missing", l.Sequence)
+}
+
+// own checks a checkpoint that lies beside the lines.
+func (c *chainCheck) own(m Mark) {
+	cp, err := OpenCheckpoint(m.Checkpoint, c.trust.Audit)
+	if err != nil {
+		c.problem("%s: %v", MarksFile, err)
+		return
+	}
+	if cp.Instance != c.out.Instance {
+		c.problem("%s: a checkpoint is of chain %q", MarksFile, cp.Instance)
+		return
+	}
+	if m.Receipt != "" {
+		if _, err := OpenReceipt(m.Receipt, m.Checkpoint, c.trust.Witness); err != nil {
+			c.problem("%s: receipt of line %d: %v", MarksFile, cp.Sequence, err)
+		}
+	}
+	if c.on(cp, "a checkpoint", false) && m.Receipt == "" {
+		c.out.Checkpoints++
+		c.out.Checkpointed = max(c.out.Checkpointed, cp.Sequence)
+	}
+}
+
+// seen checks what a witness gave out. It speaks of many chains.
+func (c *chainCheck) seen(m Mark) {
+	cp, err := OpenCheckpoint(m.Checkpoint, nil)
+	if err == nil && cp.Instance != c.out.Instance {
+		return
+	}
+	if err == nil {
+		cp, err = OpenCheckpoint(m.Checkpoint, c.trust.Audit)
+	}
+	if err != nil {
+		c.problem("witness: %v", err)
+		return
+	}
+	receipt, err := OpenReceipt(m.Receipt, m.Checkpoint, c.trust.Witness)
+	if err != nil {
+		c.problem("witness: line %d: %v", cp.Sequence, err)
+		return
+	}
+	if !c.on(cp, "the witness", c.excerpt != nil) {
+		return
+	}
+	if e := c.excerpt; e != nil {
+		c.begun = c.begun || cp.Sequence == c.out.From && !cp.At.After(e.From)
+		c.ended = c.ended || cp.Sequence == c.out.Sequence && !cp.At.Before(e.To)
+	}
+	if cp.Sequence >= c.out.Witnessed {
+		c.out.Witnessed, c.out.WitnessedAt = cp.Sequence, receipt.ReceivedAt
+	}
+}
+
+// on says whether a checkpoint speaks of a line that is here, and finds it wrong if it says another hash, or a line behind
+// the end: but an excerpt may end before.
+func (c *chainCheck) on(cp contract.Checkpoint, who string, excerpt bool) bool {
+	switch {
+	case cp.Sequence > c.out.Sequence && !excerpt:
+		c.problem("CUT: %s saw line %d at %s, the log ends at line %d", who, cp.Sequence, cp.At.Format(time.RFC3339), c.out.Sequence)
+	case cp.Sequence > c.out.Sequence || cp.Sequence < c.out.From || c.hashes[cp.Sequence] == "":
+	case c.hashes[cp.Sequence] != cp.Hash:
+		c.problem("FORK: %s saw line %d with hash %s, here it has %s", who, cp.Sequence, cp.Hash, c.hashes[cp.Sequence])
+	default:
+		return true
+	}
+	return false
+}
+
+func (c *chainCheck) verdict() Verdict {
+	switch o := &c.out; {
+	case len(o.Problems) > 0:
+		return Broken
+	case len(c.trust.Witness) == 0 || len(c.trust.Seen) == 0:
+		c.note("no witness was asked: that the end was not cut off is not proven")
+	case o.Witnessed == 0:
+		c.note("the witness knows nothing of this chain")
+	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
+		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
+	default:
+		if o.Witnessed < o.Sequence {
+			c.note("lines %d to %d are younger than what the witness saw last", o.Witnessed+1, o.Sequence)
+		}
+		return Verified
+	}
+	return ConsistentOnly
+}

@@ -1,0 +1,242 @@
+package audit
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/decisionlog"
+)
+
+var began = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func key(t testing.TB) crypto.Signer {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func keysOf(t testing.TB, signers ...crypto.Signer) Keys {
+	t.Helper()
+	out := Keys{}
+	for _, s := range signers {
+		id, err := KeyID(s.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[id] = s.Public()
+	}
+	return out
+}
+
+// chain is a gateway's log in memory, its key, and a witness.
+type chain struct {
+	t       testing.TB
+	end     decisionlog.Chain
+	fs      fstest.MapFS
+	key     crypto.Signer
+	witness *Witness
+	seen    []Mark
+}
+
+func newChain(t testing.TB, instance string) *chain {
+	t.Helper()
+	_, witnessKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &chain{t: t, end: decisionlog.Chain{Instance: instance}, fs: fstest.MapFS{}, key: key(t)}
+	c.witness = &Witness{Name: "court", Key: witnessKey, Dir: t.TempDir(), Now: func() time.Time { return began },
+		Trust: func() (Keys, error) { return keysOf(t, c.key), nil }}
+	if err := c.witness.Load(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// lines adds n lines, a request each minute, every second under agreement uid-a.
+func (c *chain) lines(n int) {
+	c.t.Helper()
+	for range n {
+		uid := "uid-" + string("ab"[c.end.Sequence%2])
+		line, err := c.end.Next(decisionlog.Record{At: began.Add(time.Duration(c.end.Sequence) * time.Minute), Kind: contract.LogDecision,
+			Request: fmt.Sprint(c.end.Sequence), UID: uid, LogBody: contract.LogBody{Salt: "0f", Input: &contract.DecisionInput{Dataset: "elders"},
+				Decision: &contract.Decision{Allow: true}}})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.add(decisionlog.FileName(1), line)
+	}
+}
+
+func (c *chain) add(name string, data []byte) {
+	if c.fs[name] == nil {
+		c.fs[name] = &fstest.MapFile{}
+	}
+	c.fs[name].Data = append(c.fs[name].Data, data...)
+}
+
+// checkpoint signs the end and shows it to the witness.
+func (c *chain) checkpoint() {
+	c.t.Helper()
+	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan",
+		Instance: c.end.Instance, Sequence: c.end.Sequence, Hash: c.end.Hash, At: began.Add(time.Duration(c.end.Sequence) * time.Minute)})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.add(MarksFile, Mark{Checkpoint: jws}.Line())
+	receipt, err := c.witness.Take(jws)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.seen = append(c.seen, Mark{jws, receipt})
+	c.add(MarksFile, Mark{jws, receipt}.Line())
+}
+
+func (c *chain) trust() Trust {
+	return Trust{Audit: keysOf(c.t, c.key), Witness: keysOf(c.t, c.witness.Key), Seen: c.seen}
+}
+
+func verify(t testing.TB, fsys fstest.MapFS, trust Trust) Report {
+	t.Helper()
+	r, err := Verify(fsys, trust, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestVerdicts(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	c.lines(2)
+	r := verify(t, c.fs, c.trust())
+	if r.Verdict != Verified || r.Chains[0].Witnessed != 3 || r.Chains[0].Sequence != 5 || len(r.Chains[0].Notes) != 1 {
+		t.Errorf("with a witness: %+v", r)
+	}
+	if r := verify(t, c.fs, Trust{Audit: c.trust().Audit}); r.Verdict != ConsistentOnly || r.Chains[0].Checkpointed != 3 {
+		t.Errorf("without a witness: %+v", r)
+	}
+	c.checkpoint()
+	lines := bytes.SplitAfter(c.fs[decisionlog.FileName(1)].Data, []byte{'\n'})
+	cut := with(c.fs, decisionlog.FileName(1), bytes.Join(lines[:4], nil))
+	delete(cut, MarksFile)
+	if r := verify(t, cut, c.trust()); r.Verdict != Broken || !strings.Contains(r.Chains[0].Problems[0], "CUT: the witness saw line 5") {
+		t.Errorf("a tail cut off: %+v", r)
+	}
+	if r := verify(t, cut, Trust{}); r.Verdict != ConsistentOnly {
+		t.Errorf("a tail cut off, nobody saw it: %+v", r)
+	}
+	other := newChain(t, "gateway-1.0b")
+	other.lines(1)
+	both := fstest.MapFS{}
+	for name, f := range c.fs {
+		both["a/"+name] = f
+	}
+	for name, f := range other.fs {
+		both["b/"+name] = f
+	}
+	if r := verify(t, both, c.trust()); r.Verdict != ConsistentOnly || len(r.Chains) != 2 || r.Chains[0].Verdict != Verified {
+		t.Errorf("two chains, one of them not seen: %+v", r)
+	}
+}
+
+// TestHistoryWrittenAnew: whoever holds the gateway's key writes another history and signs it. The witness gives no receipt for
+// a log that is shorter, and an auditor finds what the witness saw not to lie on a longer one.
+func TestHistoryWrittenAnew(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(4)
+	c.checkpoint()
+	forged := newChain(t, "gateway-0.0a")
+	forged.key, forged.witness, forged.seen = c.key, c.witness, c.seen
+	forged.end.Hash = "" // the same beginning
+	forged.lines(1)
+	line, err := forged.end.Next(decisionlog.Record{Kind: contract.LogDecision, At: began})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.add(decisionlog.FileName(1), line)
+	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan", Instance: "gateway-0.0a", Sequence: 2, Hash: forged.end.Hash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fork *ForkError
+	if _, err := c.witness.Take(jws); !errors.As(err, &fork) || fork.Fork.Sequence != 4 {
+		t.Errorf("a shorter log: %v", err)
+	}
+	forged.lines(4)
+	forged.checkpoint() // longer: the witness cannot know
+	if r := verify(t, forged.fs, forged.trust()); r.Verdict != Broken || !strings.Contains(strings.Join(r.Chains[0].Problems, " "), "FORK") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWitnessTrustsItsKeysAlone(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(1)
+	jws, err := Sign(key(t), contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Instance: "x", Sequence: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.witness.Take(jws); !errors.As(err, &notTrusted{}) {
+		t.Errorf("a stranger's checkpoint: %v", err)
+	}
+	c.checkpoint()
+	again := &Witness{Name: "court", Key: c.witness.Key, Dir: c.witness.Dir, Now: c.witness.Now, Trust: c.witness.Trust}
+	if err := again.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if got := again.known["ns/henan\x00gateway-0.0a"]; got.Sequence != 1 {
+		t.Errorf("after a restart the witness knows %+v", got)
+	}
+}
+
+// TestEveryByteIsCovered changes, drops and doubles each byte of lines and checkpoints: each must be found.
+func TestEveryByteIsCovered(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(2)
+	c.checkpoint()
+	c.lines(1)
+	c.checkpoint()
+	trust := c.trust()
+	n := 0
+	for name, file := range c.fs {
+		for at, b := range file.Data {
+			for what, changed := range map[string][]byte{
+				"flipped": append(append(bytes.Clone(file.Data[:at]), b^byte(1+mrand.IntN(255))), file.Data[at+1:]...),
+				"dropped": append(bytes.Clone(file.Data[:at]), file.Data[at+1:]...),
+				"doubled": append(append(bytes.Clone(file.Data[:at+1]), b), file.Data[at+1:]...),
+			} {
+				n++
+				if r := verify(t, with(c.fs, name, changed), trust); r.Verdict != Broken {
+					t.Fatalf("%s: byte %d %s: %+v", name, at, what, r)
+				}
+			}
+		}
+	}
+	t.Logf("%d changes found", n)
+}
+
+func with(log fstest.MapFS, name string, data []byte) fstest.MapFS {
+	out := fstest.MapFS{}
+	for n, f := range log {
+		out[n] = f
+	}
+	out[name] = &fstest.MapFile{Data: data}
+	return out
+}

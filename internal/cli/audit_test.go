@@ -1,0 +1,256 @@
+package cli
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/audit"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/contract/decisionlog"
+	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/policies"
+	"github.com/dizuo/dizuo/test/pki"
+)
+
+// audited is a gateway's log on a disk with what belongs to it, and a witness that is served.
+type audited struct {
+	t                                *testing.T
+	dir, log, auditKeys, witnessKeys string
+	witness                          string
+	end                              decisionlog.Chain
+	at                               time.Time
+	checkpoint                       func()
+	policy                           contract.PolicyRef
+	rows                             contract.Rows
+}
+
+func (l *audited) path(name string) string { return filepath.Join(l.dir, name) }
+
+func (l *audited) write(name string, data []byte) string {
+	l.t.Helper()
+	path := l.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	return path
+}
+
+func newAudited(t *testing.T) *audited {
+	t.Helper()
+	l := &audited{t: t, dir: t.TempDir(), end: decisionlog.Chain{Instance: "gateway-0.0a"}, at: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	l.log = l.path("log")
+	signer := func(name string) (public string) {
+		if code := Main(t.Context(), []string{"key", "new", "--out", l.path(name)}, Streams{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: os.Stderr}); code != ExitOK {
+			t.Fatal("key new")
+		}
+		k, err := readKey(l.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(k.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.write(name+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	}
+	l.auditKeys = signer("audit.pem")
+	l.witnessKeys = signer("witness.pem")
+	gateway, err := readKey(l.path("audit.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	witnessKey, err := readKey(l.path("witness.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &audit.Witness{Name: "court", Key: witnessKey, Dir: l.path("witness"), Now: time.Now, Trust: func() (audit.Keys, error) { return readPublicKeys(l.auditKeys) }}
+	if err := w.Load(); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(w)
+	t.Cleanup(server.Close)
+	l.witness = server.URL
+	l.checkpoint = func() {
+		t.Helper()
+		jws, err := audit.Sign(gateway, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan", Instance: l.end.Instance, Sequence: l.end.Sequence, Hash: l.end.Hash, At: l.at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := audit.Append(filepath.Join(l.log, audit.MarksFile), audit.Mark{Checkpoint: jws}.Line()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Take(jws); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.seal()
+	return l
+}
+
+// seal keeps the signed part of a bundle with one agreement beside the log.
+func (l *audited) seal() {
+	l.t.Helper()
+	l.rows = contract.Rows{Divisions: []string{"410702"}}
+	access := contract.Access{
+		Datasets: map[string]contract.Dataset{"elders": {Provider: "civil-affairs", Sharing: "Conditional", Category: "Ordinary",
+			Fields: map[string]contract.DatasetField{"level": {Type: "Integer", Column: "level", Grade: "General3", Personal: "None"}}}},
+		Grants: map[string]map[string]map[string]contract.Grant{"elders": {"town": {"a6": {UID: "uid-a6", Generation: 3, Digest: "sha256:aa",
+			Fields: map[string]contract.Mask{"level": {}}, Rows: l.rows, Purposes: []string{"HomeVisits"}}}}},
+	}
+	raw, err := json.Marshal(access)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var data map[string]any
+	if err := json.Unmarshal(raw, &data); err != nil {
+		l.t.Fatal(err)
+	}
+	shard, err := seal.Normalize(contract.Shard{Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"},
+		Data: map[string]any{"dizuo": data}, Modules: policies.Access()})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	signer := pki.Signer(l.t)
+	sealed, err := signer.Shard(shard)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	digest, err := shard.ContentDigest()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	public, err := signer.Public()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.write("bundle.pub", public)
+	l.write("log/policy/"+audit.PartName(digest), sealed)
+	l.policy = contract.PolicyRef{Revision: "sha256:r", Sequence: 1, Access: digest}
+}
+
+// decide logs a decision of an agreement, an hour after the one before.
+func (l *audited) decide(agreement, purpose string, d contract.Decision) {
+	l.t.Helper()
+	l.at = l.at.Add(time.Hour)
+	d.Agreement = agreement
+	line, err := l.end.Next(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: l.at.Format("r-15"), UID: "uid-" + agreement, LogBody: contract.LogBody{Salt: "0f",
+		Input:    &contract.DecisionInput{Contract: contract.ContractVersion, Dataset: "elders", Consumer: "town", Agreement: agreement, Purpose: purpose, Now: l.at.Unix()},
+		Decision: &d, Generation: 3, Policy: &l.policy}})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := audit.Append(filepath.Join(l.log, decisionlog.FileName(1)), line); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *audited) run(args ...string) (int, string) {
+	var out bytes.Buffer
+	code := Main(l.t.Context(), append([]string{"audit"}, args...), Streams{In: &bytes.Buffer{}, Out: &out, Err: &out})
+	return code, out.String()
+}
+
+// TestAuditFromLogToReplay goes the auditor's way: verify the log, take an archive, verify it, have stock opa decide again; and finds a
+// decision that the policy does not make.
+func TestAuditFromLogToReplay(t *testing.T) {
+	opa, err := exec.LookPath("opa")
+	if err != nil {
+		t.Skip("no opa on the path: see hack/tools")
+	}
+	l := newAudited(t)
+	allowed := contract.Decision{Allow: true, Fields: map[string]contract.Mask{"level": {}}, Rows: &l.rows}
+	l.decide("other", "HomeVisits", contract.Decision{Reasons: []string{"NoAgreement"}})
+	l.checkpoint()
+	l.decide("a6", "HomeVisits", allowed)
+	l.decide("other", "HomeVisits", contract.Decision{Reasons: []string{"NoAgreement"}})
+	l.decide("a6", "Billing", contract.Decision{Reasons: []string{"PurposeNotGranted"}})
+	l.checkpoint()
+	trust := []string{"--witness", l.witness, "--witness-key", l.witnessKeys, "--trust", l.auditKeys}
+	if code, out := l.run(append([]string{"verify", l.log}, trust...)...); code != ExitOK || !strings.Contains(out, "VERIFIED") {
+		t.Fatalf("verify: %d\n%s", code, out)
+	}
+	if code, out := l.run("verify", l.log, "--trust", l.auditKeys); code != ExitConsistentOnly {
+		t.Errorf("verify without a witness: %d\n%s", code, out)
+	}
+	export := func(name string) string {
+		file := l.path(name)
+		code, out := l.run("export", "--agreement", "a6", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z", "--log", l.log, "--bundle-keys", l.path("bundle.pub"), "--out", file)
+		if code != ExitOK {
+			t.Fatalf("export: %d\n%s", code, out)
+		}
+		return file
+	}
+	file, again := export("a.tar.gz"), export("b.tar.gz")
+	a, _ := os.ReadFile(file)
+	if b, _ := os.ReadFile(again); !bytes.Equal(a, b) {
+		t.Error("the same export gives other bytes")
+	}
+	code, out := l.run(append([]string{"verify", file}, trust...)...)
+	if code != ExitOK || !strings.Contains(out, "lines 2 to 4") {
+		t.Errorf("verify the archive: %d\n%s", code, out)
+	}
+	if code, out := l.run("replay", file, "--opa", opa); code != ExitOK || !strings.Contains(out, "2 decisions are the same") {
+		t.Errorf("replay: %d\n%s", code, out)
+	}
+	l.at = l.at.Add(-time.Minute)
+	l.decide("a6", "Billing", allowed) // a gateway that cheats
+	l.checkpoint()
+	code, out = l.run("export", "--agreement", "a6", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:30:00Z", "--log", l.log, "--bundle-keys", l.path("bundle.pub"), "--out", l.path("c.tar.gz"))
+	if code != ExitOK {
+		t.Fatal(out)
+	}
+	if code, out := l.run("replay", l.path("c.tar.gz"), "--opa", opa); code != ExitFailed || !strings.Contains(out, "line 5") {
+		t.Errorf("a decision that the policy does not make: %d\n%s", code, out)
+	}
+}
+
+// TestAuditFindsChangedArchives changes bytes of an archive: each is found, or nothing that was unpacked is another.
+func TestAuditFindsChangedArchives(t *testing.T) {
+	l := newAudited(t)
+	l.decide("a6", "HomeVisits", contract.Decision{Reasons: []string{"PolicyError"}})
+	l.checkpoint()
+	file := l.path("a.tar.gz")
+	if code, out := l.run("export", "--agreement", "a6", "--from", "2026-03-01T09:00:00Z", "--to", "2026-03-01T10:00:00Z", "--log", l.log, "--out", file); code != ExitOK {
+		t.Fatal(out)
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(raw); at += 1 + len(raw)/200 {
+		changed := bytes.Clone(raw)
+		changed[at] ^= 0x10
+		dir := t.TempDir()
+		if err := audit.Extract(bytes.NewReader(changed), dir); err != nil {
+			continue
+		}
+		same := t.TempDir()
+		if err := audit.Extract(bytes.NewReader(raw), same); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := contents(t, dir), contents(t, same); a != b {
+			t.Fatalf("byte %d changed: not found", at)
+		}
+	}
+}
+
+func contents(t *testing.T, dir string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, audit.ManifestFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
