@@ -144,7 +144,7 @@ func checkOrigin(t *testing.T, r *ast.Rule, a *ast.Annotations) {
 }
 
 func TestModulesLeaveTestsOut(t *testing.T) {
-	if got := keys(Access()); !slices.Equal(got, []string{"access/access.rego", "access/aggregates.rego"}) {
+	if got := keys(Access()); !slices.Equal(got, []string{"access/access.rego"}) {
 		t.Errorf("Access() = %v", got)
 	}
 	if got := keys(GuardrailModules()); !slices.Equal(got, []string{"guardrails/guardrails.rego"}) {

@@ -48,7 +48,7 @@ func world() World {
 
 func ask(change func(*Question)) Question {
 	q := Question{DecisionInput: contract.DecisionInput{
-		Dataset: "elders", Consumer: "town", Purpose: "HomeVisit", Fields: []string{"phone", "born"}, Now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).Unix(),
+		Dataset: "elders", Consumer: "town", Purpose: "HomeVisit", Clearance: "C2", Contract: contract.ContractVersion, Fields: []string{"phone", "born"}, Now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).Unix(),
 		Person: &contract.Person{Subject: "p", Roles: []string{"GridWorker"}}, Clock: &contract.Clock{Minute: 600, WorkingDay: true},
 	}}
 	change(&q)

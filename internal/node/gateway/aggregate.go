@@ -139,6 +139,13 @@ func (s *server) tableSelection(ctx context.Context, r *reading) (tableSelection
 	if err != nil {
 		return tableSelection{}, err
 	}
+	switch {
+	case sel.foreign:
+		return tableSelection{}, errors.New("aggregates: counts of a provider's own database are not served")
+	case sel.rows.Roster:
+		return tableSelection{}, errors.New("aggregates: each person would count other rows")
+	}
+	sel.filter = nil // a question picks among the cells; the table is the same for all of them
 	a := r.grant.Aggregates
 	out := tableSelection{selection: sel, dimensions: slices.Sorted(slices.Values(a.Dimensions)), measures: slices.Sorted(slices.Values(a.Measures))}
 	out.limit = maxGroups

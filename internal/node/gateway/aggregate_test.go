@@ -137,7 +137,7 @@ func TestAggregateRefusals(t *testing.T) {
 	}{
 		"purpose=Statistics&by=level":               {"town", 403, "DimensionNotGranted"},
 		"purpose=Statistics&sum=health":             {"town", 403, "MeasureNotGranted"},
-		"purpose=Statistics&by=phone":               {"town", 403, "DimensionNotGranted,FieldNotGranted,NothingGranted"},
+		"purpose=Statistics&by=phone":               {"town", 403, "DimensionNotGranted,FieldNotGranted"},
 		"purpose=Statistics&where=level:In:1":       {"town", 403, "DimensionNotGranted"},
 		"purpose=Marketing":                         {"town", 403, "PurposeNotAllowed"},
 		"purpose=Statistics":                        {"health", 403, "AggregatesNotGranted"},
@@ -223,7 +223,7 @@ func TestAggregateFollowsConsentAndRows(t *testing.T) {
 	w.people(30, jinghu, "good", 1)
 	w.people(30, jinghu, "poor", 1)
 	scope := w.bundle.Access.Datasets["elders"].ConsentScope
-	w.exec(`INSERT INTO grid.consents (subject, scope, given_at) SELECT subject, '` + scope + `', now() - interval '1 hour' FROM ` + w.table() + ` WHERE health = 'poor' OR level <= 15`)
+	w.exec(`INSERT INTO grid.consents (subject, scope, purposes, given_at) SELECT subject, '` + scope + `', '{Statistics}', now() - interval '1 hour' FROM ` + w.table() + ` WHERE health = 'poor' OR level <= 15`)
 	r := w.aggregate("town", "purpose=Statistics&by=health")
 	if diff := cmp.Diff([]string{`{"by":{"health":"good"},"count":15}`}, r.lines()); diff != "" {
 		t.Error(diff, r.raw)

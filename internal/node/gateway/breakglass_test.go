@@ -30,7 +30,6 @@ func withEmergencies(t *testing.T) *world {
 					role text NOT NULL DEFAULT '', reason text NOT NULL DEFAULT '', note_reference text NOT NULL DEFAULT '');
 				GRANT SELECT, INSERT ON audit.break_glass TO dizuo_audit;
 				GRANT UPDATE (alerted_at, reviewed_at, reviewed_by, verdict, note_reference) ON audit.break_glass TO dizuo_audit;
-				CREATE SCHEMA platform; GRANT USAGE ON SCHEMA platform TO dizuo_gateway;
 				CREATE TABLE platform.case_facts (number text, community text, class text, severity text, open boolean, closed_at timestamptz);
 				GRANT SELECT ON platform.case_facts TO dizuo_gateway;`)
 		})

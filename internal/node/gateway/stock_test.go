@@ -110,7 +110,9 @@ func TestStockOPADecidesAlike(t *testing.T) {
 		}
 		defer func() { _ = resp.Body.Close() }()
 		var out struct{ Result any }
-		if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		decoder := json.NewDecoder(resp.Body)
+		decoder.UseNumber() // as the library gives numbers
+		if err := decoder.Decode(&out); err != nil {
 			t.Fatal(err)
 		}
 		d, err := decisionOf(out.Result)
@@ -249,7 +251,9 @@ func TestStockOPAVerifies(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	var answer any
-	if err := json.Unmarshal(out, &answer); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	decoder.UseNumber()
+	if err := decoder.Decode(&answer); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	want, _, err := policyOf(t, a).decide(t.Context(), in)
