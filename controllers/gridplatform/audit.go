@@ -49,7 +49,8 @@ func witnessed(reports []contract.Report, witnesses int, now time.Time) ([]v1alp
 	slices.Sort(forked)
 	slices.Sort(late)
 	logs = logs[:min(len(logs), 16)]
-	switch condition := v1alpha1.ConditionAuditWitnessed; {
+	const condition = v1alpha1.ConditionAuditWitnessed
+	switch {
 	case len(forked) > 0:
 		return logs, status.Waiting(condition, v1alpha1.ReasonWitnessForked, strings.Join(forked, "; ")+": look at both before anything else")
 	case witnesses == 0:
