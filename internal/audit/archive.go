@@ -75,8 +75,13 @@ func Extract(r io.Reader, dir string) error {
 			return fmt.Errorf("archive: %w", err)
 		}
 	}
-	if n, err := io.Copy(io.Discard, zip); err != nil || n > 10<<10 { // the rest is tar's padding; gzip's checksum is checked here
-		return errors.Join(err, errors.New("archive: it goes on behind its end"))
+	const padding = 10 << 10 // of tar; gzip's checksum is checked behind it
+	n, err := io.Copy(io.Discard, io.LimitReader(zip, padding+1))
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	if n > padding {
+		return errors.New("archive: it goes on behind its end")
 	}
 	return Manifest(os.DirFS(dir))
 }

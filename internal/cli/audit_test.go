@@ -175,7 +175,7 @@ func TestAuditFromLogToReplay(t *testing.T) {
 	l.checkpoint()
 	l.decide("a6", "HomeVisits", allowed)
 	l.decide("other", "HomeVisits", contract.Decision{Reasons: []string{"NoAgreement"}})
-	l.decide("a6", "Billing", contract.Decision{Reasons: []string{"PurposeNotGranted"}})
+	l.decide("a6", "Billing", contract.Decision{Reasons: []string{"PurposeNotAllowed"}})
 	l.checkpoint()
 	trust := []string{"--witness", l.witness, "--witness-key", l.witnessKeys, "--trust", l.auditKeys}
 	if code, out := l.run(append([]string{"verify", l.log}, trust...)...); code != ExitOK || !strings.Contains(out, "VERIFIED") {

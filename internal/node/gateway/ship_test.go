@@ -34,6 +34,7 @@ func silent() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil
 // store gives a migrated database, as the user of the audit, and a function that asks it one number as its owner.
 func store(t *testing.T) (contract.DatabaseConfig, func(sql string) int64) {
 	t.Helper()
+	tables(t) // makes the role that a migration would make too
 	server := postgres.Shared(t)
 	name := fmt.Sprintf("audit_%d", time.Now().UnixNano())
 	server.Exec(t, "postgres", "CREATE DATABASE "+name)
