@@ -198,20 +198,21 @@ func (c *CityRules) inspect(m *ast.Module) error {
 
 // note takes down a rule by its METADATA.
 func (c *CityRules) note(r *ast.Rule) error {
-	for _, a := range r.Annotations {
-		name, _ := a.Custom["rule"].(string)
-		switch {
-		case a.Title == "":
-			return errors.New("METADATA has no title; write what the rule is for")
-		case name == "":
-			return errors.New("METADATA has no custom.rule; write the rule's name")
-		case a.Custom["origin"] != OriginCity:
-			return fmt.Errorf("METADATA says origin %v; write custom.origin: %s, and a law in custom.citation", a.Custom["origin"], OriginCity)
-		}
-		c.citations[name] = strings.TrimSpace(fmt.Sprint(orEmpty(a.Custom["citation"]), " ", orEmpty(a.Custom["article"])))
-		return nil
+	if len(r.Annotations) == 0 {
+		return errors.New("rule deny has no METADATA; write title, custom.rule and custom.origin: " + OriginCity + " above it")
 	}
-	return errors.New("rule deny has no METADATA; write title, custom.rule and custom.origin: " + OriginCity + " above it")
+	a := r.Annotations[0]
+	name, _ := a.Custom["rule"].(string)
+	switch {
+	case a.Title == "":
+		return errors.New("METADATA has no title; write what the rule is for")
+	case name == "":
+		return errors.New("METADATA has no custom.rule; write the rule's name")
+	case a.Custom["origin"] != OriginCity:
+		return fmt.Errorf("METADATA says origin %v; write custom.origin: %s, and a law in custom.citation", a.Custom["origin"], OriginCity)
+	}
+	c.citations[name] = strings.TrimSpace(fmt.Sprint(orEmpty(a.Custom["citation"]), " ", orEmpty(a.Custom["article"])))
+	return nil
 }
 
 func orEmpty(v any) any {

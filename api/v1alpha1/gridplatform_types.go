@@ -1237,12 +1237,15 @@ type BundleStatus struct {
 // BundleKey is a public key by which nodes verify bundles and leases.
 type BundleKey struct {
 	// id is the hexadecimal SHA-256 of the key (SPKI, DER).
+	// +required
 	// +kubebuilder:validation:MaxLength=128
 	ID string `json:"id"`
 	// publicKey is the key as PEM.
+	// +required
 	// +kubebuilder:validation:MaxLength=1024
 	PublicKey string `json:"publicKey"`
 	// since is when it was first trusted.
+	// +required
 	Since metav1.Time `json:"since"`
 	// notAfter is when it is trusted no more; unset while it signs or is to sign.
 	// +optional

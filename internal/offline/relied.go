@@ -39,10 +39,10 @@ func (s *Set) RelyOn(a *v1alpha1.DataSharingAgreement) (approval.Relied, error) 
 // named gives the object of a name: that in the agreement's own namespace, else the one there is. Files may hold several platforms; where
 // the guess is wrong the digest is of another namespace's object, and fits nothing.
 func named[T client.Object](s *Set, a *v1alpha1.DataSharingAgreement, kind, name string) (found T, err error) {
-	any := false
+	there := false
 	for _, o := range s.Objects {
 		typed, ok := o.Object.(T)
-		if !ok || typed.GetName() != name || (any && typed.GetNamespace() != a.Namespace) {
+		if !ok || typed.GetName() != name || (there && typed.GetNamespace() != a.Namespace) {
 			continue
 		}
 		if o.Invalid {
@@ -51,9 +51,9 @@ func named[T client.Object](s *Set, a *v1alpha1.DataSharingAgreement, kind, name
 		if typed.GetNamespace() == "" {
 			return found, fmt.Errorf("%s/%s: the digest of DataSharingAgreement/%s covers its namespace; write metadata.namespace, or give -n", kind, name, a.Name)
 		}
-		found, any = typed, true
+		found, there = typed, true
 	}
-	if !any {
+	if !there {
 		return found, fmt.Errorf("%s/%s is not in the files, and the digest of DataSharingAgreement/%s covers what it relies on of it; name the file that holds it too", kind, name, a.Name)
 	}
 	return found, nil

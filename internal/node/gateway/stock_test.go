@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/types" //nolint:depguard // the server that a stock opa asks is the operator's
 
 	"github.com/dizuo/dizuo/internal/bundle"
 	"github.com/dizuo/dizuo/internal/bundleserver"
