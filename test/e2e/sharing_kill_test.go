@@ -77,7 +77,7 @@ func (w *sharing) killed(ctx context.Context) {
 		})
 	}
 	for _, victim := range []struct{ namespace, selector string }{
-		{sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-gateway-0"}, {sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-postgres-0"}, {"dizuo-system", "app.kubernetes.io/component=operator"},
+		{sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-gateway-0"}, {sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-postgres-0"}, {"dizuo-system", "app.kubernetes.io/name=dizuo-operator"},
 	} {
 		more("before " + victim.selector)
 		name := strings.TrimSpace(w.kubectl(ctx, "get", "pods", "-n", victim.namespace, "-l", victim.selector, "-o", "jsonpath={.items[0].metadata.name}"))

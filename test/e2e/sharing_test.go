@@ -100,7 +100,8 @@ func (w *sharing) bringUp(ctx context.Context) {
 	w.kubectl(ctx, "apply", "-f", filepath.Join(samples, "platform.yaml"))
 	w.feed(ctx, strings.NewReader(w.run(ctx, w.Dizuo, "admit", sharingSpace)), w.Kubectl, "apply", "-f", "-")
 	w.kubectl(ctx, "apply", "-f", samples)
-	w.kubectl(ctx, "wait", "--timeout=180s", "--for=condition=Ready", "-n", sharingSpace, "gridplatform,organization,dataset", "--all")
+	w.kubectl(ctx, "delete", "--ignore-not-found", "-f", filepath.Join(samples, "deny")) // of a run before
+	w.kubectl(ctx, "wait", "--timeout=120s", "--for=condition=Ready", "-n", sharingSpace, "gridplatform,organization,dataset", "--all")
 	w.kubectl(ctx, "wait", "--timeout=60s", "--for=jsonpath={.status.phase}=InForce", "-n", sharingSpace, "datasharingagreements", "--all")
 	w.kubectl(ctx, "apply", "-f", filepath.Join(samples, "deny"))
 	seed, err := os.ReadFile(filepath.Join(samples, "seed", "datasets.sql"))
@@ -193,7 +194,6 @@ var samples = []request{
 	{org: "housing", dataset: "property-access-log", query: "purpose=Audit", rows: 1},
 	{org: "town", role: "GridWorker/worker-1", dataset: "home-use-flags", query: "purpose=SafetyAlert", rows: 0}, // nobody consented yet
 	{org: "civil-affairs", role: "CivilAffairsOfficer/officer-3", dataset: "elder-health", query: "purpose=ElderCare", emergency: "跌倒，无人应答", rows: 0},
-	{org: "civil-affairs", role: "SocialWorker/worker-9", dataset: "elder-health", query: "purpose=ElderCare", emergency: "x", reason: "BreakGlassRoleNotAllowed"},
 	{org: "clinic", role: "CommunityDoctor/doctor-1", dataset: "elder-care-services", query: "purpose=HealthCare", rows: 0},
 	{org: "committee", role: "CommunityWorker/office-1", dataset: "difficult-elders", query: "purpose=HomeVisit&agreement=a06-elders", rows: 3},
 	{org: "committee", role: "GridWorker/worker-1", dataset: "difficult-elders", query: "purpose=HomeVisit&agreement=a06-elders", rows: 2, hides: "平安路3号"},
@@ -382,6 +382,7 @@ func (w *sharing) bundleKeys(ctx context.Context, ca string) string {
 	if status, _ := get(token); status != http.StatusForbidden {
 		w.Errorf("the bundle's keys for a service account without the role: %d, want 403", status)
 	}
+	w.kubectl(ctx, "delete", "--ignore-not-found", "-n", sharingSpace, "serviceaccount/keys", "rolebinding/keys-bundle")
 	w.kubectl(ctx, "create", "serviceaccount", "keys", "-n", sharingSpace)
 	w.kubectl(ctx, "create", "rolebinding", "keys-bundle", "-n", sharingSpace, "--clusterrole", "dizuo-bundle-reader", "--serviceaccount", sharingSpace+":keys")
 	if status, _ := get(strings.TrimSpace(w.kubectl(ctx, "create", "token", "keys", "-n", sharingSpace))); status != http.StatusUnauthorized {
