@@ -68,4 +68,3 @@ func (w hand) eventually(what string, check func() error) {
 	}
 	w.Fatalf("%s: %v", what, err)
 }
-

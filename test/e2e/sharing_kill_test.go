@@ -24,8 +24,17 @@ import (
 	"github.com/dizuo/dizuo/test/bench/figure"
 )
 
-// readersAtOnce is how many read while pods are killed.
-const readersAtOnce = 8
+// readings go on while pods are killed, each under an agreement of its own, since each has a quota of its own.
+var readings = []request{
+	{org: "town", dataset: "addresses", query: "purpose=MasterData"},
+	{org: "housing", dataset: "property-access-log", query: "purpose=Audit"},
+	{org: "city-operations", dataset: "facility-events", query: "purpose=UrbanOperation"},
+	{org: "city-operations", role: "CaseHandler/handler-2", dataset: "parking-events", query: "purpose=UrbanOperation"},
+	{org: "governance", role: "CaseHandler/handler-1", dataset: "care-tasks", query: "purpose=CommunityGovernance"},
+	{org: "data-office", role: "DataOfficer/officer-5", dataset: "social-organisations", query: "purpose=DataPooling"},
+	{org: "civil-affairs", role: "CivilAffairsOfficer/officer-3", dataset: "pooled-civil-affairs", query: "purpose=DataPooling"},
+	{org: "merchant", dataset: "addresses", query: "purpose=MasterData", reason: "NoAgreement"},
+}
 
 // killed kills gateway, database and operator in turn under readers. Whoever was answered must be in the log: what was released, and
 // what was refused.
@@ -36,15 +45,9 @@ func (w *sharing) killed(ctx context.Context) {
 	loadCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	var readers sync.WaitGroup
-	allowed := request{org: "town", dataset: "addresses", query: "purpose=MasterData"}
-	refused := request{org: "merchant", dataset: "addresses", query: "purpose=MasterData"}
-	town, merchant := w.reader(ctx, "town"), w.reader(ctx, "merchant")
-	for i := range readersAtOnce {
+	for _, r := range readings {
+		by := *w.reader(ctx, r.org)
 		// Each has a connection of its own, so that a pod that goes takes all of them.
-		r, by := allowed, *town
-		if i == 0 {
-			r, by = refused, *merchant
-		}
 		transport := by.http.Transport.(*http.Transport).Clone()
 		by.http = &http.Client{Timeout: 15 * time.Second, Transport: transport}
 		readers.Go(func() {
@@ -62,7 +65,7 @@ func (w *sharing) killed(ctx context.Context) {
 				}
 				select {
 				case <-loadCtx.Done():
-				case <-time.After(20 * time.Millisecond):
+				case <-time.After(100 * time.Millisecond):
 				}
 			}
 		})
@@ -110,8 +113,11 @@ func (w *sharing) killed(ctx context.Context) {
 			released[l.Request] = true
 		}
 	}
-	missing := 0
+	missing, sent := 0, 0
 	for id, status := range answered {
+		if status == http.StatusOK {
+			sent++
+		}
 		if !decided[id] || status == http.StatusOK && !released[id] {
 			missing++
 		}
@@ -119,7 +125,7 @@ func (w *sharing) killed(ctx context.Context) {
 	if missing > 0 {
 		w.Errorf("%d of %d answered reads are not in the log", missing, len(answered))
 	}
-	w.Logf("%d reads answered under the kills, every one in the log but %d; %d got no answer", len(answered), missing, lost.Load())
+	w.Logf("%d reads answered under the kills, %d of them with records, every one in the log but %d; %d got no answer", len(answered), sent, missing, lost.Load())
 }
 
 // revocations is how often the time from a suspension to the first refusal is taken.
@@ -134,10 +140,10 @@ func (w *sharing) revoked(ctx context.Context) {
 	agreements := client.Resource(schema.GroupVersionResource{Group: "dizuo.io", Version: "v1alpha1", Resource: "datasharingagreements"}).Namespace(sharingSpace)
 	list, err := agreements.List(ctx, metav1.ListOptions{})
 	w.must(err)
-	r, by := request{org: "town", dataset: "addresses", query: "purpose=MasterData&limit=1"}, w.reader(ctx, "town")
+	r, by := request{org: "credit-center", dataset: "social-organisations", query: "purpose=CreditInformation&limit=1"}, w.reader(ctx, "credit-center")
 	until := func(suspended bool, status int) time.Duration {
 		began := time.Now()
-		_, err := agreements.Patch(ctx, "a10-addresses", types.MergePatchType, fmt.Appendf(nil, `{"spec":{"suspended":%t}}`, suspended), metav1.PatchOptions{})
+		_, err := agreements.Patch(ctx, "a12-credit", types.MergePatchType, fmt.Appendf(nil, `{"spec":{"suspended":%t}}`, suspended), metav1.PatchOptions{})
 		w.must(err)
 		for {
 			got, err := w.ask(ctx, by, r)
@@ -148,7 +154,7 @@ func (w *sharing) revoked(ctx context.Context) {
 			case took > 30*time.Second:
 				w.Fatalf("suspended %t: still %d %v after %s", suspended, got.status, got.reasons, took)
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(25 * time.Millisecond) // an organisation may ask 50 times a second
 		}
 	}
 	var took []time.Duration
@@ -157,14 +163,14 @@ func (w *sharing) revoked(ctx context.Context) {
 		until(false, http.StatusOK)
 	}
 	slices.Sort(took)
-	p50, p99 := took[len(took)/2], took[len(took)-1]
-	w.Logf("suspended to refused, %d times among %d agreements: p50 %s, longest %s", len(took), len(list.Items), p50, p99)
+	p50, longest := took[len(took)/2], took[len(took)-1]
+	w.Logf("suspended to refused, %d times among %d agreements: p50 %s, longest %s", len(took), len(list.Items), p50, longest)
 	figures := []figure.Figure{
-		figure.AtMost("cluster_revoke_p50", float64(p50.Milliseconds()), "ms", 0), figure.AtMost("cluster_revoke_longest", float64(p99.Milliseconds()), "ms", 1000),
+		figure.AtMost("cluster_revoke_p50", float64(p50.Milliseconds()), "ms", 0), figure.AtMost("cluster_revoke_longest", float64(longest.Milliseconds()), "ms", 1000),
 	}
 	w.must(figure.Write(filepath.Join(w.Root, "test", "bench", "out", "sharing.json"), figures))
-	if p99 > time.Second {
-		w.Errorf("the longest of %d revocations took %s, want 1s at most", len(took), p99)
+	if longest > time.Second {
+		w.Errorf("the longest of %d revocations took %s, want 1s at most", len(took), longest)
 	}
 }
 

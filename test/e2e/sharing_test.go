@@ -314,7 +314,9 @@ func (w *sharing) lines(ctx context.Context) (out []decisionlog.Line) {
 // stockOPA brings an opa up as docs/guides/opa.md says, and asks it whatever the gateway decided until now.
 func (w *sharing) stockOPA(ctx context.Context) {
 	var platform struct {
-		Status struct{ Bundle struct{ Keys []struct{ ID string } } }
+		Status struct {
+			Bundle struct{ Keys []struct{ ID string } }
+		}
 	}
 	w.must(json.Unmarshal([]byte(w.kubectl(ctx, "get", "gridplatform", "-n", sharingSpace, sharingSpace, "-o", "json")), &platform))
 	if len(platform.Status.Bundle.Keys) != 1 {
