@@ -66,7 +66,12 @@ func newAudited(t *testing.T) *audited {
 		return l.write(name+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 	}
 	l.auditKeys = signer("audit.pem")
-	l.witnessKeys = signer("witness.pem")
+	signer("witness.pem")
+	var public bytes.Buffer // as the CLI prints it
+	if code := Main(t.Context(), []string{"key", "public", "--key", l.path("witness.pem")}, Streams{In: &bytes.Buffer{}, Out: &public, Err: os.Stderr}); code != ExitOK {
+		t.Fatal("key public")
+	}
+	l.witnessKeys = l.write("witness.pub", public.Bytes())
 	gateway, err := readKey(l.path("audit.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +180,7 @@ func TestAuditFromLogToReplay(t *testing.T) {
 	l.checkpoint()
 	l.decide("a6", "HomeVisits", allowed)
 	l.decide("other", "HomeVisits", contract.Decision{Reasons: []string{"NoAgreement"}})
-	l.decide("a6", "Billing", contract.Decision{Reasons: []string{"PurposeNotGranted"}})
+	l.decide("a6", "Billing", contract.Decision{Reasons: []string{"PurposeNotAllowed"}})
 	l.checkpoint()
 	trust := []string{"--witness", l.witness, "--witness-key", l.witnessKeys, "--trust", l.auditKeys}
 	if code, out := l.run(append([]string{"verify", l.log}, trust...)...); code != ExitOK || !strings.Contains(out, "VERIFIED") {
