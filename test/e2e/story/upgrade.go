@@ -1,9 +1,11 @@
 package story
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -68,15 +70,27 @@ func (k *Kill) Watch(ctx context.Context) (func() map[string]time.Duration, erro
 	}, nil
 }
 
-// Sign signs the agreement again in the folder of the sample, by keys that config/samples/sign.sh left there, and applies it.
+// Sign does what the upgrade guide asks for, in the folder of the former sample: the consumer is cleared for what it reads, the agreement
+// begins after its assessment, and both parties sign it again, by keys that config/samples/sign.sh left there.
 func (k *Kill) Sign(ctx context.Context, sample, keys string) error {
+	file := filepath.Join(sample, "agreement-civil-affairs.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, bytes.Replace(text, []byte(`notBefore: "2026-01-01T`), []byte(`notBefore: "2026-02-01T`), 1), 0o600); err != nil {
+		return err
+	}
+	if _, err := k.quiet(ctx, nil, k.Kubectl, "patch", "organization", "-n", namespace, bureau, "--type", "merge", "-p", `{"spec":{"clearance":"C3"}}`); err != nil {
+		return err
+	}
 	for _, party := range []string{"henan-health", bureau} {
 		if _, err := k.quiet(ctx, nil, k.Dizuo, "agreement", "approve", "-f", sample, "--name", agreement, "--organization", party, "--approver", "data-office",
 			"--key", filepath.Join(keys, party+".pem"), "-w"); err != nil {
 			return err
 		}
 	}
-	_, err := k.quiet(ctx, nil, k.Kubectl, "apply", "-f", filepath.Join(sample, "agreement-civil-affairs.yaml"))
+	_, err = k.quiet(ctx, nil, k.Kubectl, "apply", "-f", file)
 	return err
 }
 
