@@ -49,7 +49,7 @@ rm -f "${DIZUO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dizuo}"/images/dizuo_dizuo
 step "4/5 operator: charts/dizuo"
 kubectl apply --server-side --force-conflicts -f charts/dizuo/crds >/dev/null # helm installs CRDs, and never updates them
 helm upgrade --install dizuo charts/dizuo --namespace dizuo-system --create-namespace --wait --timeout 3m \
-	--set "image.tag=dev-$build,nodeImage.tag=dev-$build,postgresImage.repository=dizuo/postgres,postgresImage.tag=15-dev"
+	--set "image.tag=dev-$build,nodeImage.tag=dev-$build,postgresImage.repository=dizuo/postgres,postgresImage.tag=15-dev,bundles.enabled=true"
 # Platforms that stand already take the new image; a story told in the middle of that would see pods go.
 for ns in $(kubectl get gridplatforms -A -o jsonpath='{.items[*].metadata.namespace}'); do
 	workloads=(statefulset/dizuo-broker deployment/dizuo-auth deployment/dizuo-grid statefulset/dizuo-gateway)

@@ -34,7 +34,7 @@ type auditTrust struct{ witness, witnessKey, witnessCA, trust string }
 
 func (t *auditTrust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.witness, "witness", "", "URL of a witness, or a file with what it gave out")
-	cmd.Flags().StringVar(&t.witnessKey, "witness-key", "", "public key of the witness: a PEM file, or the base64 that the GridPlatform has")
+	cmd.Flags().StringVar(&t.witnessKey, "witness-key", "", "public key of the witness: a file, PEM or what `dizuo key public` prints, or the base64 that the GridPlatform has")
 	cmd.Flags().StringVar(&t.witnessCA, "witness-ca", "", "PEM file that the witness's certificate is checked against (default: the system's roots)")
 	cmd.Flags().StringVar(&t.trust, "trust", "", "PEM file with the keys by which the gateways sign checkpoints")
 }
@@ -69,7 +69,7 @@ func (t *auditTrust) read(ctx context.Context) (audit.Trust, error) {
 	return out, err
 }
 
-// readPublicKeys reads a PEM file, or one key as base64.
+// readPublicKeys reads a file, PEM or one key as base64, or the base64 itself.
 func readPublicKeys(text string) (audit.Keys, error) {
 	if raw, err := base64.StdEncoding.DecodeString(text); err == nil && len(raw) > 32 {
 		return audit.KeysOf(text)
@@ -80,6 +80,9 @@ func readPublicKeys(text string) (audit.Keys, error) {
 	}
 	keys, err := audit.ParseKeys(raw)
 	if err != nil {
+		if one, err := audit.KeysOf(strings.TrimSpace(string(raw))); err == nil {
+			return one, nil // as `dizuo key public` prints it
+		}
 		return nil, fmt.Errorf("%s: %w", text, err)
 	}
 	return keys, nil

@@ -66,7 +66,12 @@ func newAudited(t *testing.T) *audited {
 		return l.write(name+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 	}
 	l.auditKeys = signer("audit.pem")
-	l.witnessKeys = signer("witness.pem")
+	signer("witness.pem")
+	var public bytes.Buffer // as the CLI prints it
+	if code := Main(t.Context(), []string{"key", "public", "--key", l.path("witness.pem")}, Streams{In: &bytes.Buffer{}, Out: &public, Err: os.Stderr}); code != ExitOK {
+		t.Fatal("key public")
+	}
+	l.witnessKeys = l.write("witness.pub", public.Bytes())
 	gateway, err := readKey(l.path("audit.pem"))
 	if err != nil {
 		t.Fatal(err)

@@ -48,6 +48,9 @@ func (p platform) secrets() []Object {
 	if len(p.SourceDSNs) > 0 {
 		out = append(out, corev1ac.Secret(compile.SecretSources, p.Namespace).WithLabels(labels(p.owner, "gateway")).WithData(maps.Clone(p.SourceDSNs)))
 	}
+	if len(p.TrustPEM) == 0 {
+		return out // pods wait for it: one that mounted it empty would see the key with the kubelet's next round only, a minute later
+	}
 	return append(out, corev1ac.ConfigMap(nameTrust, p.Namespace).WithLabels(labels(p.owner, "")).WithData(map[string]string{"trust.pem": string(p.TrustPEM)}))
 }
 

@@ -33,7 +33,11 @@ func TestUpgrade(t *testing.T) {
 	}
 	command(t, ctx, former, "make", "install")
 
-	world, err := story.NewKill(ctx, env, story.Printer{Out: os.Stdout, Columns: 160})
+	// The keys that sign stay here: what an approval covers may be another after the upgrade.
+	keys, past := t.TempDir(), env
+	past.Root, past.Dizuo = former, filepath.Join(former, "bin", "dizuo")
+	command(t, ctx, former, "env", "DIZUO="+past.Dizuo, "KEYS="+keys, "config/samples/sign.sh", "henan-pilots")
+	world, err := story.NewKill(ctx, past, story.Printer{Out: os.Stdout, Columns: 160})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,13 +50,26 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := world.Raise(ctx, 0); err != nil {
+	if err := errors.Join(world.Raise(ctx, 0), world.Fill(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	answers, err := world.Watch(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	command(t, ctx, env.Root, "make", "install")
-	if err := errors.Join(world.Ready(ctx), world.Raise(ctx, 1)); err != nil {
+	world.Env = env
+	t.Logf("the reader was answered until all of it was new: %v", answers())
+	signed := time.Now()
+	if err := errors.Join(world.Sign(ctx, filepath.Join(former, "config", "samples", "henan-pilots"), keys), world.Ready(ctx), world.Raise(ctx, 1), world.Read(ctx)); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("signed again, the agreement is in force %s after", time.Since(signed).Round(time.Second))
+	v1, v2, err := world.Log(ctx)
+	if err != nil || v1+v2 == 0 || v2 == 0 {
+		t.Errorf("the decision log has %d lines of format 1 and %d of format 2: %v", v1, v2, err)
+	}
+	t.Logf("one chain goes on: %d lines of format 1, %d of format 2", v1, v2)
 	after, err := world.Credentials(ctx)
 	if err != nil {
 		t.Fatal(err)

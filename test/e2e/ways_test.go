@@ -25,18 +25,14 @@ import (
 const waysSpace = "ways"
 
 // ways is a platform with devices that do not connect to it themselves.
-type ways struct {
-	*testing.T
-	story.Env
-	dir string
-}
+type ways struct{ hand }
 
 // TestWaysIn: a gateway speaks for door sensors, a carrier's cloud posts what a detector sent through it, and a detector at an edge node is
 // heard through that. Each opens its case, once; and none of them may do more.
 func TestWaysIn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
-	w := ways{t, local(t), t.TempDir()}
+	w := ways{hand{t, local(t), t.TempDir()}}
 	file := filepath.Join(w.Root, "test", "e2e", "testdata", "ways.yaml")
 	w.kubectl(ctx, "apply", "-f", file)
 	t.Cleanup(func() {
@@ -160,42 +156,7 @@ func (w ways) device(port, fleet, device, ca, topic, payload string) []string {
 // secret writes a value of a Secret to a file.
 func (w ways) secret(ctx context.Context, name, key, file string) {
 	w.Helper()
-	out := w.kubectl(ctx, "get", "secret", "-n", waysSpace, name, "-o", fmt.Sprintf(`go-template={{index .data %q | base64decode}}`, key))
-	w.must(os.WriteFile(filepath.Join(w.dir, file), []byte(out), 0o600))
-}
-
-func (w ways) kubectl(ctx context.Context, args ...string) string {
-	w.Helper()
-	return w.run(ctx, w.Kubectl, args...)
-}
-
-func (w ways) run(ctx context.Context, name string, args ...string) string {
-	w.Helper()
-	cmd := exec.CommandContext(ctx, name, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		w.Fatalf("%s %s: %v\n%s%s", filepath.Base(name), strings.Join(args, " "), err, errs.String(), out.String())
-	}
-	return out.String()
-}
-
-func (w ways) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w ways) eventually(what string, check func() error) {
-	w.Helper()
-	var err error
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	w.Fatalf("%s: %v", what, err)
+	w.must(os.WriteFile(filepath.Join(w.dir, file), w.secretValue(ctx, waysSpace, name, key), 0o600))
 }
 
 // free gives a port of the loopback interface that nobody listens on.
