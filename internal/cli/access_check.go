@@ -197,9 +197,11 @@ func (c *accessCheck) question(w check.World, now time.Time) (check.Question, er
 	q := check.Question{Community: c.community, DecisionInput: contract.DecisionInput{
 		Dataset: c.dataset, Consumer: c.organization, Agreement: c.agreement, Fields: c.fields, Purpose: c.purpose, Now: now.Unix(),
 	}}
-	if _, ok := w.Directory.Organizations[c.organization]; !ok {
+	consumer, ok := w.Directory.Organizations[c.organization]
+	if !ok {
 		return q, usage("--as %s: there is no such Organization", c.organization)
 	}
+	q.Clearance = consumer.Clearance
 	zone, err := time.LoadLocation(either(w.Directory.Platform.TimeZone, "Asia/Shanghai"))
 	if err != nil {
 		return q, fmt.Errorf("time zone of the platform: %w", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/policies"
@@ -48,7 +49,7 @@ func world() World {
 
 func ask(change func(*Question)) Question {
 	q := Question{DecisionInput: contract.DecisionInput{
-		Dataset: "elders", Consumer: "town", Purpose: "HomeVisit", Fields: []string{"phone", "born"}, Now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).Unix(),
+		Dataset: "elders", Consumer: "town", Purpose: "HomeVisit", Clearance: "C2", Contract: contract.ContractVersion, Fields: []string{"phone", "born"}, Now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC).Unix(),
 		Person: &contract.Person{Subject: "p", Roles: []string{"GridWorker"}}, Clock: &contract.Clock{Minute: 600, WorkingDay: true},
 	}}
 	change(&q)
@@ -113,5 +114,37 @@ func golden(t *testing.T, name, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got; -update rewrites it):\n%s", path, diff)
+	}
+}
+
+// TestEverySentenceHasAChineseTitle: whatever the policy may name as what made a decision.
+func TestEverySentenceHasAChineseTitle(t *testing.T) {
+	compiler, err := policies.Compile(policies.Access())
+	if err != nil {
+		t.Fatal(err)
+	}
+	chinese, n := languages[Chinese], 0
+	for _, module := range compiler.Modules {
+		for _, rule := range module.Rules {
+			titled := slices.ContainsFunc(compiler.GetAnnotationSet().Chain(rule), func(a *ast.AnnotationsRef) bool {
+				return a.Annotations != nil && a.Annotations.Scope == "rule" && a.Annotations.Title != ""
+			})
+			key := rule.Head.Name.String()
+			if rule.Head.Key != nil {
+				code, ok := rule.Head.Key.Value.(ast.String)
+				if !ok {
+					continue
+				}
+				key = string(code)
+			} else if !sentence(rule) || !titled {
+				continue
+			}
+			if n++; chinese.title(key) == "" {
+				t.Errorf("%s has no Chinese title; write it in words.go, or that of a reason in package reason", key)
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("looked at %d rules", n)
 	}
 }
