@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // Item is an entry of the sharing list (信息共享清单).
@@ -54,7 +55,7 @@ func Catalog(s Side) []Item {
 		d := s.Datasets[name]
 		i := Item{
 			Platform: s.Platform, Name: name, Item: cmp.Or(d.Spec.DisplayName, name), Code: d.Spec.ItemCode, Provider: d.Spec.Provider.Name, Writer: d.Spec.Provider.Name,
-			Sharing: string(d.Spec.Sharing), Category: string(d.Spec.Category), Class: "C0", Fields: []ItemField{}, Consumers: append([]string{}, consumers[name]...),
+			Sharing: string(d.Spec.Sharing), Category: string(d.Spec.Category), Class: string(compile.ClassOf(d, func(string) bool { return true })), Fields: []ItemField{}, Consumers: append([]string{}, consumers[name]...),
 			Expected: d.Spec.Quality, Measured: d.Status.Quality,
 		}
 		if d.Spec.Writer != nil {
@@ -68,19 +69,8 @@ func Catalog(s Side) []Item {
 			if f.Grade.Rank() > v1alpha1.Grade(i.Grade).Rank() {
 				i.Grade = string(f.Grade)
 			}
-			i.Class = max(i.Class, personalClass[string(f.Personal)])
 		}
-		i.Class = max(i.Class, categoryClass[d.Spec.Category])
 		out = append(out, i)
 	}
 	return out
 }
-
-// personalClass is the class of a field by its mark alone, categoryClass the least that a category has. Ours.
-var (
-	personalClass = map[string]string{"None": "C0", "Ordinary": "C1", "Sensitive": "C2", "Biometric": "C3"}
-	categoryClass = map[v1alpha1.DatasetCategory]string{
-		v1alpha1.CategoryKeyPopulation: "C3", v1alpha1.CategoryBiometric: "C3", v1alpha1.CategoryVideo: "C3",
-		v1alpha1.CategoryHealth: "C2", v1alpha1.CategoryMinor: "C2", v1alpha1.CategoryFinancial: "C2", v1alpha1.CategoryLocation: "C2",
-	}
-)

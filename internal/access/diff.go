@@ -115,7 +115,7 @@ func (d *differ) compare(was, is given) {
 	d.roles(was, is)
 	d.flag(k, "caseNumberRequired", a.CaseNumberRequired, b.CaseNumberRequired)
 	d.bound(k, "caseNumber", a.CaseNumber, b.CaseNumber)
-	d.bound(k, "consent", scope(was), scope(is))
+	d.needs(k, "consent", scopes(was), scopes(is))
 	d.number(k, "notBefore", a.NotBefore, b.NotBefore, func(n int64) int64 { return -n })
 	d.number(k, "notAfter", a.NotAfter, b.NotAfter, unlimited)
 	d.number(k, "requestsPerDay", a.RequestsPerDay, b.RequestsPerDay, unlimited)
@@ -134,7 +134,10 @@ func unlimited(n int64) int64 {
 	return n
 }
 
-func scope(g given) string { return cmp.Or(g.grant.ConsentScope, g.dataset.ConsentScope) }
+// scopes lists what each subject must have consented to: all of them.
+func scopes(g given) []string {
+	return slices.DeleteFunc([]string{g.grant.ConsentScope, g.dataset.ConsentScope}, func(s string) bool { return s == "" })
+}
 
 // fields compares what is seen of each field, and where it comes from.
 func (d *differ) fields(was, is given) {
@@ -199,17 +202,20 @@ func order(was, is int64) Effect {
 	return Narrower
 }
 
-// roles matter where a person must be shown.
+// roles matter where a person must be shown, and for who breaks the glass.
 func (d *differ) roles(was, is given) {
 	a, b := was.needsPerson(), is.needsPerson()
 	d.flag(is.key, "person", a, b)
-	if a && b {
+	if a && b || was.grant.BreakGlass != nil && is.grant.BreakGlass != nil {
 		d.sets(is.key, "roles", was.grant.Roles, is.grant.Roles, false)
 	}
 }
 
-// needsPerson is the rule of policies/access.
-func (g given) needsPerson() bool { return g.grant.PersonRequired || g.dataset.Personal(g.seen()) }
+// needsPerson is the rule of policies/access: counts are of nobody.
+func (g given) needsPerson() bool {
+	counts := g.grant.Aggregates != nil && g.grant.Aggregates.Only
+	return g.grant.PersonRequired || g.grant.Rows.Roster || !counts && g.dataset.Personal(g.seen())
+}
 
 // sets compares lists of what is allowed.
 func (d *differ) sets(k key, axis string, was, is []string, people bool) {
@@ -279,7 +285,7 @@ func (d *differ) other(k key, axis string, was, is any) {
 	}
 }
 
-// requirements all hold, so one more is narrower.
+// requirements are compared as they are written.
 func (d *differ) requirements(k key, was, is []contract.Requirement) {
 	var before, after []string
 	for _, r := range was {
@@ -288,8 +294,13 @@ func (d *differ) requirements(k key, was, is []contract.Requirement) {
 	for _, r := range is {
 		after = append(after, requirementText(r))
 	}
-	opened, closed := without(before, after), without(after, before)
-	c := Change{Axis: "requirements", From: strings.Join(opened, "; "), To: strings.Join(closed, "; ")}
+	d.needs(k, "requirements", before, after)
+}
+
+// needs compares conditions that must all hold: one more is narrower.
+func (d *differ) needs(k key, axis string, was, is []string) {
+	opened, closed := without(was, is), without(is, was)
+	c := Change{Axis: axis, From: strings.Join(opened, "; "), To: strings.Join(closed, "; ")}
 	switch {
 	case len(opened) == 0 && len(closed) == 0:
 		return

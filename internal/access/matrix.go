@@ -6,16 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Cell is what one organisation sees of one field under one agreement.
 type Cell struct {
-	Platform  string `json:"platform"`
-	Dataset   string `json:"dataset"`
-	Field     string `json:"field"`
-	Grade     string `json:"grade"`
-	Personal  string `json:"personal"`
+	Platform string `json:"platform"`
+	Dataset  string `json:"dataset"`
+	Field    string `json:"field"`
+	Grade    string `json:"grade"`
+	Personal string `json:"personal"`
+	// Class of data that the field makes in its dataset.
 	Class     string `json:"class,omitempty"`
 	Consumer  string `json:"consumer"`
 	Agreement string `json:"agreement"`
@@ -32,10 +34,14 @@ func Matrix(s Side) []Cell {
 	out := []Cell{}
 	for _, g := range s.grants() {
 		reached := communities(s, g.grant.Rows)
+		d, ok := s.Datasets[g.key.dataset]
+		if !ok {
+			continue // a grant is made of a dataset that was written
+		}
 		for _, name := range g.seen() {
 			f := g.dataset.Fields[name]
 			out = append(out, Cell{
-				Platform: s.Platform, Dataset: g.key.dataset, Field: name, Grade: f.Grade, Personal: f.Personal, Class: personalClass[f.Personal], Consumer: g.key.consumer, Agreement: g.key.agreement,
+				Platform: s.Platform, Dataset: g.key.dataset, Field: name, Grade: f.Grade, Personal: f.Personal, Class: string(compile.ClassOf(d, func(field string) bool { return field == name })), Consumer: g.key.consumer, Agreement: g.key.agreement,
 				Shown: shown(g.grant, name), Communities: reached, Purposes: g.grant.Purposes, Roles: g.grant.Roles,
 			})
 		}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/access"
 	"github.com/dizuo/dizuo/internal/offline"
 )
@@ -79,6 +82,33 @@ func (a *app) sidesOf(ctx context.Context, f *accessFlags) ([]access.Side, error
 	return needPlatform(access.Sides(result))
 }
 
+// measure puts what the gateways measured of datasets into sides: what is compiled has no status.
+func measure(ctx context.Context, f *kubeFlags, sides []access.Side) error {
+	c, _, err := f.connect()
+	if err != nil {
+		return err
+	}
+	for _, s := range sides {
+		read := map[string]bool{}
+		for _, d := range s.Datasets {
+			if read[d.Namespace] {
+				continue
+			}
+			read[d.Namespace] = true
+			var list v1alpha1.DatasetList
+			if err := c.List(ctx, &list, client.InNamespace(d.Namespace)); err != nil {
+				return fmt.Errorf("datasets of namespace %s: %w", d.Namespace, err)
+			}
+			for _, found := range list.Items {
+				if known := s.Datasets[found.Name]; known != nil && known.Namespace == found.Namespace {
+					known.Status.Quality = found.Status.Quality
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func needPlatform(sides []access.Side) ([]access.Side, error) {
 	if len(sides) == 0 {
 		return nil, errors.New("there is no GridPlatform: agreements are of a platform; give its files too")
@@ -98,8 +128,13 @@ func (a *app) accessMatrixCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "matrix (-f PATH | --cluster -n NAMESPACE)",
 		Short: "Print which organisation sees which field, masked how, where",
-		Args:  noArgs,
+		Long: `Print which organisation sees which field, masked how, where. -o html writes one file without scripts, to be printed or handed on:
+  dizuo access matrix -f DIR -o html --lang zh >matrix.html`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.checkLang(); err != nil {
+				return err
+			}
 			sides, err := a.sidesOf(cmd.Context(), &f)
 			if err != nil {
 				return err
@@ -108,18 +143,21 @@ func (a *app) accessMatrixCommand() *cobra.Command {
 			for _, s := range sides {
 				cells = append(cells, access.Matrix(s)...)
 			}
-			switch by {
-			case "field":
+			switch {
+			case f.format == "html":
+				return access.WriteHTML(a.Out, cells, f.lang, a.now())
+			case by == "field":
 				return a.printCells(cells, f.format)
-			case "class":
+			case by == "class":
 				return a.printClasses(access.ByClass(cells), f.format)
 			}
 			return usage("--by %s: write field or class", by)
 		},
 	}
 	f.add(cmd)
+	f.addLang(cmd)
 	cmd.Flags().StringVar(&by, "by", "field", "a line for each field, or for each data class of a dataset: field or class")
-	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, csv, json or yaml")
+	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, csv, html, json or yaml")
 	return cmd
 }
 

@@ -34,7 +34,7 @@ func TestAccessMatrix(t *testing.T) {
 		}
 		golden(t, name, r.out)
 	}
-	for _, args := range [][]string{{"--by", "person"}, {"-o", "html"}} {
+	for _, args := range [][]string{{"--by", "person"}, {"-o", "pdf"}} {
 		if r := run(t, "", append([]string{"access", "matrix", "-f", countySample}, args...)...); r.code != ExitUsage {
 			t.Errorf("%v: exit %d", args, r.code)
 		}

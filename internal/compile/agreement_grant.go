@@ -60,9 +60,12 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 		personal = personal || f == nil || f.Personal != v1alpha1.PersonalNone
 	}
 	g.Rows = rows(c, s, at+".rows", want.Rows, consumer, d)
-	g.PersonRequired = personal || g.Rows.Roster // the roster says where a person reads
-	g.ConsentScope = consentScope(c, o, at, d, personal)
 	g.Aggregates = aggregates(o, want)
+	// Counts of groups that are large enough are of nobody (decision 0027), so a system may ask for them; access.rego says so too. A consent
+	// that the dataset asks for, or that the agreement rests on, binds whose rows are counted.
+	counts := g.Aggregates != nil && g.Aggregates.Only
+	g.PersonRequired = personal && !counts || g.Rows.Roster // the roster says where a person reads
+	g.ConsentScope = consentScope(c, o, at, d, personal)
 	return g
 }
 

@@ -30,11 +30,15 @@ type CA struct {
 	key crypto.Signer
 }
 
-// New makes a CA.
-func New(t testing.TB, name string) CA {
+// New makes a CA. change may alter what is signed.
+func New(t testing.TB, name string, change ...func(*x509.Certificate)) CA {
 	t.Helper()
-	cert := issue(t, nil, x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature})
+	template := x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	for _, f := range change {
+		f(&template)
+	}
+	cert := issue(t, nil, template)
 	return CA{Cert: cert.Leaf, PEM: string(block("CERTIFICATE", cert.Leaf.Raw)), key: cert.PrivateKey.(crypto.Signer)}
 }
 

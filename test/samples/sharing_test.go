@@ -23,35 +23,8 @@ const dir = "../../config/samples/sharing"
 // now lies within the validity of the samples' agreements.
 var now = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// waits lists what the samples say and this version refuses, since it does not serve it yet, as "object field". Take a line out when its part is served; a line that is not needed fails the test.
-var waits = []string{
-	"a02-visitors spec.hours",
-	"a03-service spec.aggregates",
-	"a04-use spec.datasets[0].rows.roster",
-	"a05-health spec.breakGlass",
-	"a05-health spec.hours",
-	"a06-elders spec.datasets[0].rows.roster",
-	"a08-alarms spec.caseCondition",
-	"a08-phones spec.caseCondition",
-	"a11-one-form spec.aggregates",
-	"facility-events spec.divisionColumn",
-	"facility-events spec.source.type",
-	"hazard-alarms spec.divisionColumn",
-	"hazard-alarms spec.source.type",
-}
-
-// waitsToDeny lists expectations of deny/ that need what is not served yet, as "file kind".
-var waitsToDeny = []string{
-	"aggregates-cut-otherwise.yaml Disabled spec.aggregates",
-	"break-glass-reviewed-by-oneself.yaml Disabled spec.breakGlass",
-	"grid-worker-of-another-grid.yaml Disabled spec.datasets[0].rows.roster",
-	"grid-worker-of-another-grid.yaml rows",
-	"purpose-mismatch.yaml decision",
-	"second-writer-item.yaml reason ItemClaimed",
-}
-
 // expectation is what a file of deny/ says of itself: `# expect: KIND WHAT on OBJECT [REQUEST]`.
-type expectation struct{ kind, what, object, request string }
+type expectation struct{ kind, what, object string }
 
 var expectLine = regexp.MustCompile(`(?m)^# expect: (finding|reason|schema|phase|decision|rows) (\S+) on (\S+)(?: (\{.*\}))?$`)
 
@@ -62,7 +35,7 @@ func expectations(t *testing.T, path string) (out []expectation) {
 		t.Fatal(err)
 	}
 	for _, m := range expectLine.FindAllStringSubmatch(string(raw), -1) {
-		out = append(out, expectation{m[1], m[2], m[3], m[4]})
+		out = append(out, expectation{m[1], m[2], m[3]})
 	}
 	if lines := strings.Count(string(raw), "# expect:"); len(out) == 0 || len(out) != lines {
 		t.Fatalf("%s: %d of %d lines `# expect: KIND WHAT on OBJECT` can be read, want all and at least one", path, len(out), lines)
@@ -101,20 +74,12 @@ func agreements(p *offline.Platform) map[string]compile.AgreementPlan {
 	return out
 }
 
-// TestAgreements: each of the twelve is there, is signed by all, breaks no guardrail and is in force, but for what waits.
+// TestAgreements: each of the twelve is there, is signed by all, breaks no guardrail and is in force. What is read under them is in
+// gateway.TestSamples.
 func TestAgreements(t *testing.T) {
 	p, found := world(t)
-	var disabled []string
 	for _, f := range found {
-		if f.Reason != v1alpha1.ReasonDisabled && !slices.Contains(waits, f.Name+" "+f.Field) {
-			t.Errorf("%s", f)
-			continue
-		}
-		disabled = append(disabled, f.Name+" "+f.Field)
-	}
-	slices.Sort(disabled)
-	if diff := cmp.Diff(waits, disabled); diff != "" {
-		t.Errorf("what waits for serving: %s", diff)
+		t.Errorf("%s", f)
 	}
 	numbers := map[string]bool{}
 	for name, plan := range agreements(p) {
@@ -122,8 +87,7 @@ func TestAgreements(t *testing.T) {
 		if len(plan.Findings) > 0 || len(plan.Pending) > 0 {
 			t.Errorf("%s: guardrails %v, pending %v; want none (config/samples/sign.sh sharing signs)", name, plan.Findings, plan.Pending)
 		}
-		waiting := slices.ContainsFunc(waits, func(w string) bool { return strings.HasPrefix(w, name+" ") })
-		if want := v1alpha1.AgreementInForce; !waiting && (plan.Phase != want || len(plan.Grants) == 0) {
+		if want := v1alpha1.AgreementInForce; plan.Phase != want || len(plan.Grants) == 0 {
 			t.Errorf("%s is %s and grants %d datasets, want %s", name, plan.Phase, len(plan.Grants), want)
 		}
 	}
@@ -139,15 +103,12 @@ func TestMustDeny(t *testing.T) {
 	if err != nil || len(files) < 12 {
 		t.Fatalf("%d files (%v)", len(files), err)
 	}
-	var waiting []string
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			p, found := world(t, file)
 			var got, want []string
 			for _, f := range offline.Brought(base, found) {
 				switch {
-				case f.Reason == v1alpha1.ReasonDisabled:
-					waiting = append(waiting, filepath.Base(file)+" Disabled "+f.Field)
 				case f.Reason == offline.ReasonSchema:
 					got = append(got, "schema "+strings.SplitN(f.Field, "[", 2)[0]+" on "+f.Name)
 				case f.Reason != v1alpha1.ReasonGuardrailViolated:
@@ -157,17 +118,14 @@ func TestMustDeny(t *testing.T) {
 			plans := agreements(p)
 			for _, e := range expectations(t, file) {
 				plan := plans[e.object]
-				switch {
-				case e.kind == "decision" || e.kind == "rows":
-					waiting = append(waiting, filepath.Base(file)+" "+e.kind)
+				switch e.kind {
+				case "decision", "rows": // gateway.TestSamplesMustDeny
 					continue
-				case e.kind == "phase":
+				case "phase":
 					if string(plan.Phase) != e.what || (len(plan.Grants) > 0) != (plan.Phase == v1alpha1.AgreementInForce) {
 						t.Errorf("%s is %s and grants %d datasets, want %s", e.object, plan.Phase, len(plan.Grants), e.what)
 					}
 					continue
-				case slices.Contains(waitsToDeny, filepath.Base(file)+" "+e.kind+" "+e.what):
-					waiting = append(waiting, filepath.Base(file)+" "+e.kind+" "+e.what)
 				default:
 					want = append(want, e.kind+" "+e.what+" on "+e.object)
 				}
@@ -193,10 +151,6 @@ func TestMustDeny(t *testing.T) {
 				t.Error(diff)
 			}
 		})
-	}
-	slices.Sort(waiting)
-	if diff := cmp.Diff(waitsToDeny, slices.Compact(waiting)); diff != "" {
-		t.Errorf("what waits for serving: %s", diff)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/policies"
@@ -113,5 +114,37 @@ func golden(t *testing.T, name, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got; -update rewrites it):\n%s", path, diff)
+	}
+}
+
+// TestEverySentenceHasAChineseTitle: whatever the policy may name as what made a decision.
+func TestEverySentenceHasAChineseTitle(t *testing.T) {
+	compiler, err := policies.Compile(policies.Access())
+	if err != nil {
+		t.Fatal(err)
+	}
+	chinese, n := languages[Chinese], 0
+	for _, module := range compiler.Modules {
+		for _, rule := range module.Rules {
+			titled := slices.ContainsFunc(compiler.GetAnnotationSet().Chain(rule), func(a *ast.AnnotationsRef) bool {
+				return a.Annotations != nil && a.Annotations.Scope == "rule" && a.Annotations.Title != ""
+			})
+			key := rule.Head.Name.String()
+			if rule.Head.Key != nil {
+				code, ok := rule.Head.Key.Value.(ast.String)
+				if !ok {
+					continue
+				}
+				key = string(code)
+			} else if !sentence(rule) || !titled {
+				continue
+			}
+			if n++; chinese.title(key) == "" {
+				t.Errorf("%s has no Chinese title; write it in words.go, or that of a reason in package reason", key)
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("looked at %d rules", n)
 	}
 }

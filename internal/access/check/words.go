@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/reason"
 )
 
 // Languages of Text.
@@ -15,12 +16,14 @@ const (
 	Chinese = "zh"
 )
 
-// words of one language. Titles translates codes of reasons and names of rules; what it lacks stays as the policy has it.
+// words of one language. Titles has what package reason does not: the reason of this package, and names of rules; an English rule has the
+// title that the policy gives it.
 type words struct {
 	allowed, denied, agreement, rules, fields, rows, keeps, why               string
 	whole, all, requirement, communities, noRow, noOnward, retain, breakGlass string
 	grids, compounds, roster                                                  string
 	masks, titles                                                             map[string]string
+	chinese                                                                   bool
 }
 
 var languages = map[string]words{
@@ -35,15 +38,55 @@ var languages = map[string]words{
 		allowed: "允许：%s 可以为 %[3]s 读取 %[2]s", denied: "拒绝：%s 不得为 %[3]s 读取 %[2]s", agreement: "协议", rules: "依据规则", fields: "字段", rows: "行范围",
 		keeps: "义务", why: "未授权的原因", whole: "原值", all: "行政区划 %s", requirement: "%s %s %s", communities: "社区 %s", noRow: "本平台没有任何社区",
 		noOnward: "不得转交第三方", retain: "%s 后删除", breakGlass: "仅限紧急情况：事后审查", grids: "网格 %s", compounds: "小区 %s", roster: "限值班表所派区域",
-		masks: map[string]string{"Pseudonym": "假名化", "KeepLast": "保留后 %d 位", "Generalise": "泛化为 %s", "Drop": "不提供", "Year": "年", "Quarter": "季", "Month": "月", "Day": "日", "Hour": "时"},
+		chinese: true,
+		masks:   map[string]string{"Pseudonym": "假名化", "KeepLast": "保留后 %d 位", "Generalise": "泛化为 %s", "Drop": "不提供", "Year": "年", "Quarter": "季", "Month": "月", "Day": "日", "Hour": "时"},
 		titles: map[string]string{
-			ReasonCommunity: "协议的行范围不含该社区", "GatewayOutdated": "网关版本低于策略", "UnknownDataset": "没有这个数据集", "SharingNone": "该数据集不予共享",
-			"NoAgreement": "没有协议", "AgreementAmbiguous": "有多份协议适用，须指明一份", "NotYetValid": "协议尚未生效", "Expired": "协议已到期", "PurposeNotAllowed": "用途不在协议内",
-			"FieldNotGranted": "请求的字段不在协议内", "NothingGranted": "没有可提供的字段", "RowScopeUnenforceable": "无法按行范围执行", "PersonRequired": "须出示经办人身份",
-			"RoleNotAllowed": "经办人的岗位不在协议内", "CaseNumberRequired": "须提供案（事）件编号", "PolicyError": "策略未给出结论",
-			"shared": "该数据集可以共享", "personal": "含个人信息", "needs_person": "须出示经办人身份", "person": "已出示经办人身份", "role_allowed": "经办人的岗位在协议内",
-			"purpose_allowed": "用途在协议内", "begun": "协议已生效", "not_ended": "协议未到期", "scope_enforceable": "行范围可以执行", "enforced": "网关能执行本策略的全部限制",
-			"case_number_satisfied": "已提供协议要求的案（事）件编号，或协议不要求",
+			ReasonCommunity:       "协议的行范围不含该社区",
+			"ambiguous":           "可能涉及多份协议",
+			"asks_for_case":       "协议要求事件编号",
+			"begun":               "协议已生效",
+			"break_glass_opens":   "应急访问成立",
+			"case_covered":        "事件的类别、级别和地点符合协议",
+			"case_found":          "平台上有该事件，或属他处事件、此处无法核对",
+			"case_named":          "已提供事件编号",
+			"case_number_right":   "事件编号符合协议，或协议不限定",
+			"case_numbered":       "已提供协议要求的事件编号，或协议不要求",
+			"case_open":           "事件尚未办结，或刚办结、仍在宽限期内",
+			"circumstances":       "情形符合协议",
+			"claimed":             "声明为应急且确有必要",
+			"class_covered":       "事件类别符合协议，或协议不限定",
+			"cleared":             "本单位可以获得该级别的数据",
+			"community_covered":   "事件所在社区在协议之内，或协议不限定",
+			"consent_enforceable": "可以核对同意，或无须同意",
+			"counts_given":        "协议提供统计结果",
+			"dimensions_given":    "统计和筛选的字段均为协议约定的维度",
+			"emergency_person":    "该人员可以使用应急访问",
+			"enforced":            "网关能执行本策略的全部限制",
+			"filter_given":        "筛选的字段均按原值提供",
+			"form_given":          "协议提供所请求的形式（明细或统计）",
+			"hours_kept":          "在约定时段之内",
+			"is_emergency":        "属应急访问",
+			"is_personal":         "含个人信息",
+			"is_shared":           "该数据集可以共享",
+			"known":               "数据集和协议均存在",
+			"measures_given":      "合计的字段均为协议约定的指标",
+			"narrowed_by":         "数据集有协议限定范围所用的列，或协议不作此限定",
+			"needs_person":        "须出示人员身份",
+			"not_ended":           "协议未到期",
+			"on_working_day":      "是工作日，或协议不作要求",
+			"ours":                "所提供的是本平台的事件",
+			"person_shown":        "已出示人员身份，或无须出示",
+			"place_covered":       "事件发生在协议的范围之内",
+			"placed":              "数据集标明各行所在的社区或行政区划",
+			"purpose_agreed":      "用途在协议之内",
+			"reason_given":        "已说明应急理由",
+			"records_given":       "协议提供明细",
+			"reviewed":            "没有逾期未复核的应急访问",
+			"role_agreed":         "人员岗位在协议之内，或无须核对",
+			"scope_enforceable":   "行范围可以执行",
+			"severity_covered":    "事件级别足够",
+			"something_leaves":    "确有数据提供",
+			"within_hours":        "在约定的起止时刻之间",
 		},
 	},
 }
@@ -81,7 +124,7 @@ func (a Answer) rules(b *strings.Builder, w words) {
 		if key == "" {
 			key = r.Rule
 		}
-		if t := w.titles[key]; t != "" {
+		if t := w.title(key); t != "" && (w.chinese || title == "") {
 			title = t
 		}
 		told[r.Code] = true
@@ -89,7 +132,7 @@ func (a Answer) rules(b *strings.Builder, w words) {
 	}
 	for _, code := range a.Reasons {
 		if !told[code] {
-			fmt.Fprintf(b, "  %s\n", strings.TrimSpace(code+"  "+w.titles[code]))
+			fmt.Fprintf(b, "  %s\n", strings.TrimSpace(code+"  "+w.title(code)))
 		}
 	}
 }
@@ -122,6 +165,18 @@ func (a Answer) opens(b *strings.Builder, w words) {
 	if len(keeps) > 0 {
 		fmt.Fprintf(b, "%s: %s\n", w.keeps, strings.Join(keeps, "; "))
 	}
+}
+
+// title gives the title of a reason or, in Chinese, of a rule.
+func (w words) title(key string) string {
+	if !reason.Known(key) {
+		return w.titles[key]
+	}
+	r := reason.Of(key)
+	if w.chinese {
+		return r.Chinese
+	}
+	return r.English
 }
 
 func (w words) mask(m contract.Mask) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dizuo/dizuo/internal/reason"
 	"github.com/dizuo/dizuo/policies"
 )
 
@@ -31,15 +32,15 @@ func policyReasons(t *testing.T) []string {
 // Every reason of the policy has a status and a title in both languages, no reason has two, and the guide has the same table.
 func TestEveryReasonIsInTheTable(t *testing.T) {
 	known := map[string]bool{}
-	for _, r := range refusals {
-		if known[r.reason] || r.en == "" || r.zh == "" || r.status < 400 || r.status > 503 {
+	for _, r := range reason.Refusals {
+		if known[r.Code] || r.English == "" || r.Chinese == "" || r.Status < 400 || r.Status > 503 {
 			t.Errorf("refusal %+v", r)
 		}
-		known[r.reason] = true
+		known[r.Code] = true
 	}
-	for _, reason := range policyReasons(t) {
-		if !known[reason] {
-			t.Errorf("reason %s of the policy is not among refusals", reason)
+	for _, code := range policyReasons(t) {
+		if !known[code] {
+			t.Errorf("reason %s of the policy is not in package reason", code)
 		}
 	}
 	raw, err := os.ReadFile("../../../docs/guides/reading.md")
@@ -47,8 +48,8 @@ func TestEveryReasonIsInTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want strings.Builder
-	for _, r := range refusals {
-		fmt.Fprintf(&want, "| `%s` | %d | %s | %s |\n", r.reason, r.status, r.en, r.zh)
+	for _, r := range reason.Refusals {
+		fmt.Fprintf(&want, "| `%s` | %d | %s | %s |\n", r.Code, r.Status, r.English, r.Chinese)
 	}
 	if !strings.Contains(string(raw), want.String()) {
 		t.Errorf("docs/guides/reading.md: the table of reasons is not this one:\n%s", want.String())

@@ -136,6 +136,7 @@ func (s *server) handler() http.Handler {
 		OperationID: "read-records", Method: http.MethodGet, Path: "/v1/datasets/{name}/records", Summary: "Records of a dataset, as far as one agreement gives them",
 		Responses: recordsResponses(api),
 	}, s.readRecords)
+	registerCatalog(api, s)
 	registerBreakGlass(api, s)
 	registerAggregate(api, s)
 	return s.measured(s.identified(mux))
