@@ -137,7 +137,7 @@ func (b *benched) publish() time.Duration {
 
 // load brings the bundle into a gateway, and gives what the gateway keeps as a ratio to the JSON of the grants.
 func (b *benched) load() float64 {
-	b.server = &server{metrics: newMetrics(prometheus.NewRegistry()), slog: slog.New(slog.DiscardHandler), now: time.Now}
+	b.server = &server{auditing: &auditing{}, metrics: newMetrics(prometheus.NewRegistry()), slog: slog.New(slog.DiscardHandler), now: time.Now}
 	b.held = map[string]intake.Grants{}
 	before := heap()
 	b.take()
