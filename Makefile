@@ -173,9 +173,9 @@ bench-reconcile: ## Writes, pace and memory of the control plane at 2,000 commun
 	$(GO) test -v -tags envtest -count=1 -timeout 60m -run TestBenchReconcile ./test/bench/reconcile
 
 .PHONY: bench-access
-bench-access: ## What agreements cost by their number: bundle, memory, decision, revocation
+bench-access: ## What agreements cost by their number (bundle, memory, decision, revocation), and reading beside a bare handler
 	@mkdir -p test/bench/out
-	DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json $(GO) test -v -count=1 -timeout 40m -run TestBenchAccess ./internal/node/gateway
+	DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json $(GO) test -v -count=1 -timeout 40m -run "TestBench(Access|Throughput)" ./internal/node/gateway
 
 .PHONY: bench-devices
 bench-devices: ## What devices cost by their number: compile, connects, publishes, idle memory, revocation

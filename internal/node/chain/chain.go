@@ -84,6 +84,17 @@ func Verify(shown []*x509.Certificate, roots *x509.CertPool, now time.Time) ([][
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 }
 
+// End gives when the first certificate of a chain ends.
+func End(chain []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
 // Parse reads the certificates of a PEM text. What cannot be read is left out of them, and the error tells of it.
 func Parse(text string) (certs []*x509.Certificate, err error) {
 	for rest := []byte(text); ; {

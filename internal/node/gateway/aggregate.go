@@ -165,7 +165,7 @@ func (s *server) tableSelection(ctx context.Context, r *reading) (tableSelection
 func (s *server) sendAggregate(hc huma.Context, r *reading, answer Aggregate) {
 	end := r.record(contract.LogEnd)
 	end.Rows = int64(len(answer.Groups))
-	s.sendJSON(hc, r, answer, end)
+	s.sendJSON(hc, r, encoded(answer), end)
 }
 
 // conditions reads dimension:In:value,value.

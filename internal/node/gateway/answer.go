@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -17,15 +19,46 @@ import (
 func (s *server) send(hc huma.Context, r *reading, answer Records) {
 	end := r.record(contract.LogEnd)
 	end.Rows = int64(len(answer.Records))
-	s.sendJSON(hc, r, answer, end)
+	s.sendJSON(hc, r, answer.body, end)
 }
 
-func (s *server) sendJSON(hc huma.Context, r *reading, answer any, end chain.Record) {
+// body gives the answer as JSON. Records are JSON already, so they are not read once more.
+func (a Records) body(w io.Writer) error {
+	const open = `{"records":[`
+	around := a
+	around.Records = []json.RawMessage{}
+	raw, err := json.Marshal(around)
+	if err != nil || !bytes.HasPrefix(raw, []byte(open)) {
+		return errors.Join(err, errors.New("records must be the first part of the answer"))
+	}
+	size := len(raw) + 1
+	for _, record := range a.Records {
+		size += len(record) + 1
+	}
+	out := append(make([]byte, 0, size), open...)
+	for i, record := range a.Records {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, record...)
+	}
+	_, err = w.Write(append(append(out, raw[len(open):]...), '\n'))
+	return err
+}
+
+// encoded writes an answer that is not made of JSON.
+func encoded(answer any) func(io.Writer) error {
+	return func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(answer)
+	}
+}
+
+func (s *server) sendJSON(hc huma.Context, r *reading, write func(io.Writer) error, end chain.Record) {
 	hc.SetHeader("Content-Type", "application/json")
 	hc.SetHeader("Cache-Control", "no-store")
-	encoder := json.NewEncoder(hc.BodyWriter())
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(answer); err != nil {
+	if err := write(hc.BodyWriter()); err != nil {
 		end.Outcome = outcomeClientGone
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(hc.Context()), logTimeout)

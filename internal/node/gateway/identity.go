@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -23,6 +24,8 @@ type callers struct {
 	byKey, byURI map[string]string
 	// byIssuer holds identities by the name of an OIDC provider.
 	byIssuer map[string][]vouched
+	// chains remembers client certificates that stand under the platform's CA. Whom they name is looked up for every request.
+	chains *memory[shown, verified[struct{}]]
 }
 
 // vouched is an identity that tokens of an issuer vouch for.
@@ -32,7 +35,7 @@ type vouched struct {
 }
 
 func newCallers(d contract.Directory) callers {
-	c := callers{byKey: map[string]string{}, byURI: map[string]string{}, byIssuer: map[string][]vouched{}}
+	c := callers{byKey: map[string]string{}, byURI: map[string]string{}, byIssuer: map[string][]vouched{}, chains: &memory[shown, verified[struct{}]]{}}
 	for name, o := range d.Organizations {
 		for _, digest := range o.KeyDigests {
 			claim(c.byKey, strings.ToLower(digest), name)
@@ -79,12 +82,12 @@ func (c callers) organization(state *tls.ConnectionState, roots *x509.CertPool, 
 }
 
 // certified gives the organisation that the URIs of a certificate under the platform's CA name, or "".
-func (c callers) certified(shown []*x509.Certificate, roots *x509.CertPool, now time.Time) string {
-	if _, err := chain.Verify(shown, roots, now); err != nil {
+func (c callers) certified(certs []*x509.Certificate, roots *x509.CertPool, now time.Time) string {
+	if !c.stands(certs, roots, now) {
 		return ""
 	}
 	found := ""
-	for _, uri := range shown[0].URIs {
+	for _, uri := range certs[0].URIs {
 		name := c.byURI[uri.String()]
 		if name == "" {
 			continue
@@ -95,6 +98,24 @@ func (c callers) certified(shown []*x509.Certificate, roots *x509.CertPool, now 
 		found = name
 	}
 	return found
+}
+
+// stands verifies a chain, or knows that it did under the same CAs and that no certificate of it has ended since.
+func (c callers) stands(certs []*x509.Certificate, roots *x509.CertPool, now time.Time) bool {
+	h := sha256.New()
+	for _, cert := range certs {
+		h.Write(cert.Raw) // DER says itself where it ends
+	}
+	key := shown{[sha256.Size]byte(h.Sum(nil)), roots}
+	if known, ok := c.chains.get(key); ok && known.holds(now) {
+		return true
+	}
+	chains, err := chain.Verify(certs, roots, now)
+	if err != nil {
+		return false
+	}
+	c.chains.put(key, verified[struct{}]{from: now, until: chain.End(chains[0])})
+	return true
 }
 
 // rootsFile keeps the platform's CA and reads it again when the file changes, looking at most once a second.

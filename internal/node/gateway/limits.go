@@ -18,16 +18,18 @@ const (
 type limits struct {
 	mu sync.Mutex
 	of map[string]*rate.Limiter
+	// each is the rate of one organisation.
+	each rate.Limit
 }
 
-func newLimits() *limits { return &limits{of: map[string]*rate.Limiter{}} }
+func newLimits() *limits { return &limits{of: map[string]*rate.Limiter{}, each: requestsPerSecond} }
 
 // take counts a request. The time to wait is 0 if it may go on. Organisations come from the directory, so the map stays small.
 func (l *limits) take(organization string, now time.Time) time.Duration {
 	l.mu.Lock()
 	limiter := l.of[organization]
 	if limiter == nil {
-		limiter = rate.NewLimiter(requestsPerSecond, requestsAtOnce)
+		limiter = rate.NewLimiter(l.each, requestsAtOnce)
 		l.of[organization] = limiter
 	}
 	l.mu.Unlock()

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
-	"github.com/open-policy-agent/opa/v1/rego"
-
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/person"
 	"github.com/dizuo/dizuo/policies"
 )
 
@@ -19,8 +19,8 @@ import (
 // it was in the revision before is taken over from before, which may be nil: Rego that did not change is not compiled again, and of
 // the grants only the shards that changed are read. An error means that the bundle cannot be enforced; the caller keeps the one
 // before.
-func newPolicy(ctx context.Context, b *intake.Bundle, before *policy) (*policy, error) {
-	p := &policy{bundle: b, callers: newCallers(b.Directory)}
+func newPolicy(_ context.Context, b *intake.Bundle, before *policy) (*policy, error) {
+	p := &policy{bundle: b, callers: newCallers(b.Directory), persons: &memory[shown, verified[person.Identity]]{}}
 	var err error
 	var former *grants
 	if before != nil {
@@ -34,8 +34,11 @@ func newPolicy(ctx context.Context, b *intake.Bundle, before *policy) (*policy, 
 	}
 	if before != nil && before.modules == p.modules {
 		p.query = before.query
-	} else if p.query, err = compiled(ctx, b.Modules); err != nil {
+	} else if p.query, err = compiled(b.Modules); err != nil {
 		return nil, fmt.Errorf("access shard: %w", err)
+	}
+	if maps.Equal(b.Modules, policies.Access()) {
+		p.decisions = &memory[string, decided]{}
 	}
 	if p.zone, err = time.LoadLocation(b.Directory.Platform.TimeZone); err != nil {
 		return nil, fmt.Errorf("directory shard: platform.timeZone %q: %w", b.Directory.Platform.TimeZone, err)
@@ -44,7 +47,7 @@ func newPolicy(ctx context.Context, b *intake.Bundle, before *policy) (*policy, 
 }
 
 // compiled gives the query that decides, over whatever grants a request brings.
-func compiled(ctx context.Context, files map[string]string) (rego.PreparedEvalQuery, error) {
+func compiled(files map[string]string) (*evaluator, error) {
 	modules := map[string]string{}
 	for path, text := range files {
 		if strings.HasSuffix(path, ".rego") {
@@ -52,13 +55,13 @@ func compiled(ctx context.Context, files map[string]string) (rego.PreparedEvalQu
 		}
 	}
 	if len(modules) == 0 {
-		return rego.PreparedEvalQuery{}, errors.New("the access shard of the bundle holds no policy")
+		return nil, errors.New("the access shard of the bundle holds no policy")
 	}
 	compiler, err := policies.Compile(modules)
 	if err != nil {
-		return rego.PreparedEvalQuery{}, err
+		return nil, err
 	}
-	return rego.New(rego.Query(policies.AccessEntrypoint), rego.Compiler(compiler), rego.Store(grantStore{})).PrepareForEval(ctx)
+	return newEvaluator(compiler)
 }
 
 func digestOf(files map[string]string) (string, error) {
@@ -68,5 +71,5 @@ func digestOf(files map[string]string) (string, error) {
 
 // renewed gives the same policy under a renewed lease of the same revision.
 func (p *policy) renewed(b *intake.Bundle) *policy {
-	return &policy{bundle: b, query: p.query, modules: p.modules, grants: p.grants, callers: p.callers, zone: p.zone}
+	return &policy{bundle: b, query: p.query, modules: p.modules, decisions: p.decisions, persons: p.persons, grants: p.grants, callers: p.callers, zone: p.zone}
 }

@@ -12,19 +12,23 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/person"
 )
 
 // policy is a bundle made ready to decide: the compiled Rego of its access shard, its grants, and who may call. It never
 // changes; a new revision makes a new one.
 type policy struct {
 	bundle *intake.Bundle
-	query  rego.PreparedEvalQuery
+	query  *evaluator
 	// modules is the digest of what query was compiled from.
 	modules string
+	// decisions remembers answers; nil where the policy is not the text of which decided.bounded knows how it reads the time.
+	decisions *memory[string, decided]
+	// persons remembers tokens of persons that verified under the directory of this revision.
+	persons *memory[shown, verified[person.Identity]]
 	grants  *grants
 	callers
 	zone *time.Location
@@ -32,9 +36,33 @@ type policy struct {
 	codes sync.Map
 }
 
-// decide asks OPA. The grant is the one that the decision names, if it is there. An error means that there is no decision:
-// the request must be refused.
+// decide asks OPA, or gives what it answered to the same question under the same bundle, where the time makes no difference. The grant
+// is the one that the decision names, if it is there. Nobody may change what is in either. An error means that there is no decision: the
+// request must be refused.
 func (p *policy) decide(ctx context.Context, in contract.DecisionInput) (contract.Decision, contract.Grant, error) {
+	key, ok := rememberedKey(in)
+	if !ok || p.decisions == nil {
+		return p.fresh(ctx, in)
+	}
+	if found, ok := p.decisions.get(key); ok && found.holds(in.Now) {
+		return found.decision, found.grant, nil
+	}
+	d, grant, err := p.fresh(ctx, in)
+	if err != nil {
+		return d, grant, err
+	}
+	found := decided{decision: d, grant: grant}
+	if found.bounded(grant, in.Now); in.Agreement == "" { // then each of them had its say
+		for _, other := range p.grants.between(in.Dataset, in.Consumer) {
+			found.bounded(other, in.Now)
+		}
+	}
+	p.decisions.put(key, found)
+	return d, grant, nil
+}
+
+// fresh asks OPA.
+func (p *policy) fresh(ctx context.Context, in contract.DecisionInput) (contract.Decision, contract.Grant, error) {
 	d, err := p.answer(ctx, in)
 	if err != nil {
 		return contract.Decision{}, contract.Grant{}, fmt.Errorf("access policy: %w", err)
@@ -64,14 +92,11 @@ func (p *policy) answer(ctx context.Context, in contract.DecisionInput) (contrac
 	if err != nil {
 		return contract.Decision{}, fmt.Errorf("input: %w", err)
 	}
-	results, err := p.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalTransaction(p.grants), rego.EvalSortSets(false))
+	answer, err := p.query.ask(ctx, p.grants, input)
 	if err != nil {
 		return contract.Decision{}, err
 	}
-	if len(results) != 1 || len(results[0].Expressions) != 1 {
-		return contract.Decision{}, errors.New("no answer")
-	}
-	return decisionOf(results[0].Expressions[0].Value)
+	return decisionOf(answer)
 }
 
 // within holds an answer of the policy against the grant it names, so that no policy text can give more than was agreed.
@@ -121,11 +146,11 @@ func inputValue(in contract.DecisionInput) (ast.Value, error) {
 		object.Insert(ast.InternedTerm("fields"), textsTerm(in.Fields))
 	}
 	if p := in.Person; p != nil {
-		person := ast.NewObject(pairOf("subject", p.Subject), [2]*ast.Term{ast.InternedTerm("roles"), textsTerm(p.Roles)})
+		who := ast.NewObject(pairOf("subject", p.Subject), [2]*ast.Term{ast.InternedTerm("roles"), textsTerm(p.Roles)})
 		if p.Issuer != "" {
-			person.Insert(ast.InternedTerm("issuer"), ast.StringTerm(p.Issuer))
+			who.Insert(ast.InternedTerm("issuer"), ast.StringTerm(p.Issuer))
 		}
-		object.Insert(ast.InternedTerm("person"), ast.NewTerm(person))
+		object.Insert(ast.InternedTerm("person"), ast.NewTerm(who))
 	}
 	if c := in.Clock; c != nil {
 		object.Insert(ast.InternedTerm("clock"), ast.ObjectTerm([2]*ast.Term{ast.InternedTerm("minute"), ast.InternedTerm(c.Minute)},

@@ -154,7 +154,7 @@ func BenchmarkDecide(b *testing.B) {
 			p := policyOf(b, manyAgreements(n))
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if d, _, err := p.decide(b.Context(), manyInput(i*7919%n)); err != nil || !d.Allow {
+				if d, _, err := p.fresh(b.Context(), manyInput(i*7919%n)); err != nil || !d.Allow {
 					b.Fatal(d, err)
 				}
 			}

@@ -40,40 +40,51 @@ type Identity struct {
 //
 // The error says which of these failed and never repeats the token.
 func Verify(token string, dir contract.Directory, caPool *x509.CertPool, audience string, now time.Time) (Identity, error) {
+	who, _, err := VerifyUntil(token, dir, caPool, audience, now)
+	return who, err
+}
+
+// VerifyUntil is Verify and also says until when the answer stays the same under the same directory and CAs: until the token ends or a
+// certificate that it rests on.
+func VerifyUntil(token string, dir contract.Directory, caPool *x509.CertPool, audience string, now time.Time) (who Identity, until time.Time, err error) {
 	if len(token) > maxToken {
-		return Identity{}, fmt.Errorf("token is %d bytes long, want at most %d", len(token), maxToken)
+		return Identity{}, until, fmt.Errorf("token is %d bytes long, want at most %d", len(token), maxToken)
 	}
 	parsed, err := jwt.ParseSigned(token, algorithms)
 	if err != nil {
-		return Identity{}, fmt.Errorf("token is no JWT signed with ES256 or EdDSA: %w", err)
+		return Identity{}, until, fmt.Errorf("token is no JWT signed with ES256 or EdDSA: %w", err)
 	}
 	var said claims
 	if err := parsed.UnsafeClaimsWithoutVerification(&said); err != nil {
-		return Identity{}, fmt.Errorf("token claims: %w", err)
+		return Identity{}, until, fmt.Errorf("token claims: %w", err)
 	}
 	org, ok := dir.Organizations[said.Issuer]
 	if !ok {
-		return Identity{}, fmt.Errorf("token iss %q: no such organisation", said.Issuer)
+		return Identity{}, until, fmt.Errorf("token iss %q: no such organisation", said.Issuer)
 	}
-	key, err := boundKey(token, parsed.Headers[0], said.Issuer, org, caPool, now)
+	key, end, err := boundKey(token, parsed.Headers[0], said.Issuer, org, caPool, now)
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, until, err
 	}
 	var proven claims
 	if err := parsed.Claims(key, &proven); err != nil {
-		return Identity{}, fmt.Errorf("token of organisation %q: signature does not verify", said.Issuer)
+		return Identity{}, until, fmt.Errorf("token of organisation %q: signature does not verify", said.Issuer)
 	}
 	if err := check(proven, audience, now); err != nil {
-		return Identity{}, fmt.Errorf("token of organisation %q: %w", said.Issuer, err)
+		return Identity{}, until, fmt.Errorf("token of organisation %q: %w", said.Issuer, err)
 	}
-	return Identity{Organization: proven.Issuer, Subject: proven.Subject, Role: proven.Role}, nil
+	if until = proven.Expiry.Time(); !end.IsZero() && end.Before(until) {
+		until = end
+	}
+	return Identity{Organization: proven.Issuer, Subject: proven.Subject, Role: proven.Role}, until, nil
 }
 
-// boundKey gives the public key that the token carries, if the directory binds it to the organisation.
-func boundKey(token string, h jose.Header, name string, org contract.Organization, pool *x509.CertPool, now time.Time) (crypto.PublicKey, error) {
+// boundKey gives the public key that the token carries, if the directory binds it to the organisation, and when a certificate that this
+// rests on ends; zero if none does.
+func boundKey(token string, h jose.Header, name string, org contract.Organization, pool *x509.CertPool, now time.Time) (_ crypto.PublicKey, end time.Time, _ error) {
 	chain, err := chainOf(token)
 	if err != nil {
-		return nil, err
+		return nil, end, err
 	}
 	var key crypto.PublicKey
 	switch {
@@ -82,35 +93,37 @@ func boundKey(token string, h jose.Header, name string, org contract.Organizatio
 	case h.JSONWebKey != nil && h.JSONWebKey.Valid() && h.JSONWebKey.IsPublic():
 		key = h.JSONWebKey.Key
 	default:
-		return nil, errors.New("token carries no key: put the certificate into header x5c or the public key into header jwk")
+		return nil, end, errors.New("token carries no key: put the certificate into header x5c or the public key into header jwk")
 	}
 	spki, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("token key: %w", err)
+		return nil, end, fmt.Errorf("token key: %w", err)
 	}
 	if slices.Contains(org.KeyDigests, contract.Digest(spki)) {
-		return key, nil
+		return key, end, nil
 	}
-	if err := certified(chain, org, pool, now); err != nil {
-		return nil, fmt.Errorf("token of organisation %q: its key is not among the organisation's key digests, and %w", name, err)
+	end, err = certified(chain, org, pool, now)
+	if err != nil {
+		return nil, end, fmt.Errorf("token of organisation %q: its key is not among the organisation's key digests, and %w", name, err)
 	}
-	return key, nil
+	return key, end, nil
 }
 
 // certified says whether the chain leads to the pool and its leaf bears a URI of the organisation.
-func certified(shown []*x509.Certificate, org contract.Organization, pool *x509.CertPool, now time.Time) error {
+func certified(shown []*x509.Certificate, org contract.Organization, pool *x509.CertPool, now time.Time) (end time.Time, _ error) {
 	if len(shown) == 0 {
-		return errors.New("it carries no certificate")
+		return end, errors.New("it carries no certificate")
 	}
-	if _, err := chain.Verify(shown, pool, now); err != nil {
-		return fmt.Errorf("its certificate does not verify: %w", err)
+	chains, err := chain.Verify(shown, pool, now)
+	if err != nil {
+		return end, fmt.Errorf("its certificate does not verify: %w", err)
 	}
 	for _, u := range shown[0].URIs {
 		if slices.Contains(org.URIs, u.String()) {
-			return nil
+			return chain.End(chains[0]), nil
 		}
 	}
-	return errors.New("its certificate bears no URI of the organisation")
+	return end, errors.New("its certificate bears no URI of the organisation")
 }
 
 // check reads the claims of a token whose signature holds.

@@ -14,25 +14,46 @@ func (l *Log) write() {
 	defer close(l.done)
 	batch := make([]pending, 0, maxBatch)
 	for first := range l.queue {
-		batch = append(batch[:0], first)
-	more:
-		for len(batch) < maxBatch {
-			select {
-			case p, ok := <-l.queue:
-				if !ok {
-					break more
-				}
-				batch = append(batch, p)
-			default:
-				break more
-			}
-		}
+		batch = l.gather(append(batch[:0], first))
 		err := l.commit(batch)
 		l.note(err)
 		for _, p := range batch {
 			p.result <- err // holds one, so this never waits
 		}
 	}
+}
+
+// gather takes what else waits. While nobody waits for any of it, it looks out a little for a record that somebody does wait for, which
+// often comes: a decision and its release then share a sync.
+func (l *Log) gather(batch []pending) []pending {
+	waited := batch[0].waited
+	var over <-chan time.Time
+	for len(batch) < maxBatch {
+		var p pending
+		ok := true
+		select {
+		case p, ok = <-l.queue:
+		default:
+			if waited {
+				return batch
+			}
+			if over == nil {
+				timer := time.NewTimer(linger)
+				defer timer.Stop()
+				over = timer.C
+			}
+			select {
+			case p, ok = <-l.queue:
+			case <-over:
+				return batch
+			}
+		}
+		if !ok {
+			return batch
+		}
+		batch, waited = append(batch, p), waited || p.waited
+	}
+	return batch
 }
 
 // note keeps the state of the log for Err, and says when it changes.

@@ -29,6 +29,9 @@ const (
 	maxQueue = 4096
 )
 
+// linger is how long a record that nobody waits for yet may wait for company.
+const linger = 5 * time.Millisecond
+
 // ErrClosed is given for records after Close.
 var ErrClosed = errors.New("decision log is closed")
 
@@ -79,6 +82,8 @@ type Log struct {
 type pending struct {
 	record chain.Record
 	result chan<- error
+	// waited says that somebody waits for it from the beginning.
+	waited bool
 }
 
 // Open checks the end of the log in o.Dir, cuts a torn tail, and goes on with its chain.
@@ -100,7 +105,7 @@ func Open(o Options) (*Log, error) {
 // Append adds a record and returns once it is on disk. An error means that the caller must let nothing leave that the
 // record would cover; the record may be in the log nevertheless if ctx ended first.
 func (l *Log) Append(ctx context.Context, r chain.Record) error {
-	t, err := l.Enqueue(ctx, r)
+	t, err := l.enqueue(ctx, r, true)
 	if err != nil {
 		return err
 	}
@@ -121,10 +126,15 @@ func (t Ticket) Wait(ctx context.Context) error {
 }
 
 // Enqueue adds a record without waiting for the disk. It stands in the log before every record that is added later. Who
-// must know that it is there waits for the ticket, for a later record may be written though this one failed.
+// must know that it is there waits for the ticket, for a later record may be written though this one failed. It is on disk with the
+// next record that is appended, and after linger if there is none.
 func (l *Log) Enqueue(ctx context.Context, r chain.Record) (Ticket, error) {
+	return l.enqueue(ctx, r, false)
+}
+
+func (l *Log) enqueue(ctx context.Context, r chain.Record, waited bool) (Ticket, error) {
 	result := make(chan error, 1)
-	return Ticket{result}, l.send(ctx, pending{record: r, result: result})
+	return Ticket{result}, l.send(ctx, pending{r, result, waited})
 }
 
 // Err says why the log takes no decision now, or nil.
