@@ -39,6 +39,8 @@ const (
 	ConditionGridReady = "GridReady"
 	// ConditionGatewayReady: the gateway answers and holds a bundle within its lease.
 	ConditionGatewayReady = "GatewayReady"
+	// ConditionVaultReady: the vault answers residents and keeps what they ask for.
+	ConditionVaultReady = "VaultReady"
 	// ConditionBundlePublished: the current bundle and its lease are signed and published.
 	ConditionBundlePublished = "BundlePublished"
 	// ConditionReportsReceived: reports from the data plane reach the operator.

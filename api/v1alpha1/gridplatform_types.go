@@ -1018,7 +1018,7 @@ type MonitoringSpec struct {
 }
 
 // ComponentName is a component of the platform.
-// +kubebuilder:validation:Enum=Broker;Auth;Grid;Gateway;Ingest;Postgres;EMQX
+// +kubebuilder:validation:Enum=Broker;Auth;Grid;Gateway;Ingest;Postgres;EMQX;Vault
 type ComponentName string
 
 // Components.
@@ -1030,6 +1030,7 @@ const (
 	ComponentIngest   ComponentName = "Ingest"
 	ComponentPostgres ComponentName = "Postgres"
 	ComponentEMQX     ComponentName = "EMQX"
+	ComponentVault    ComponentName = "Vault"
 )
 
 // ComponentResources overrides replicas, requests and limits of a component.
@@ -1037,8 +1038,8 @@ type ComponentResources struct {
 	// name is the component.
 	// +required
 	Name ComponentName `json:"name"`
-	// replicas is the number of pods with profile HighAvailability. Unset: the release's number, or an autoscaler's. Broker and
-	// Postgres have numbers of their own.
+	// replicas is the number of pods with profile HighAvailability. Unset: the release's number, or an autoscaler's. Broker,
+	// Postgres and Vault have numbers of their own.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64

@@ -41,9 +41,6 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DataSharingAgreemen
 	for _, a := range o.Spec.Approvals {
 		parties = append(parties, a.Organization)
 	}
-	if b := o.Spec.BreakGlass; b != nil {
-		parties = append(parties, b.Reviewer.Name)
-	}
 	if office := s.Platform.Spec.DataOffice; office != nil {
 		parties = append(parties, office.Name)
 	}

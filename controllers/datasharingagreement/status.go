@@ -16,7 +16,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DataSharingAgreemen
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the agreement is in force"})
 	o.Status.Enforcement = enforcement
-	o.Status.Decisions = r.decisions(s, o)
+	o.Status.Decisions, o.Status.BreakGlass = r.decisions(s, o), r.breakGlass(s, o)
 	o.Status.DataClass, o.Status.Relied = plan.DataClass, plan.Relied
 	o.Status.Phase, o.Status.Digest, o.Status.PendingApprovals = plan.Phase, plan.Digest, plan.Pending
 	o.Status.Guardrails = findings(plan.Findings)
@@ -46,4 +46,20 @@ func (r *Reconciler) decisions(s *compile.Snapshot, o *v1alpha1.DataSharingAgree
 		return o.Status.Decisions
 	}
 	return &v1alpha1.DecisionCounts{Allowed: d.Allowed, Denied: d.Denied}
+}
+
+// breakGlass gives the uses in an emergency that wait for a review. Those of an agreement that has no break-glass any more still do. As
+// with decisions, what was last said stays while nobody tells.
+func (r *Reconciler) breakGlass(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement) *v1alpha1.BreakGlassCounts {
+	if s.Platform == nil {
+		return o.Status.BreakGlass
+	}
+	n, ok := r.Reports.BreakGlass(kit.PlatformKey(s.Platform), o.Name)
+	switch {
+	case !ok:
+		return o.Status.BreakGlass
+	case o.Spec.BreakGlass == nil && n.Pending == 0:
+		return nil
+	}
+	return &v1alpha1.BreakGlassCounts{Pending: n.Pending - n.Overdue, Overdue: n.Overdue}
 }

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -129,24 +130,28 @@ func (r *Reconciler) engineReady(ctx context.Context, namespace string, e v1alph
 // writers counts the pods that may write to the database. What is still ending is found by the Job itself, which waits until the
 // database sees nobody.
 func (r *Reconciler) writers(ctx context.Context, namespace string) (int32, error) {
-	grid := &appsv1.Deployment{}
-	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "dizuo-grid"}, grid); client.IgnoreNotFound(err) != nil {
-		return 0, fmt.Errorf("Deployment dizuo-grid: %w", err)
-	}
 	gateway, err := r.set(ctx, namespace, "dizuo-gateway")
 	if err != nil {
 		return 0, err
 	}
-	n := grid.Status.Replicas + gateway.Status.Replicas
-	for _, asked := range []*int32{grid.Spec.Replicas, gateway.Spec.Replicas} {
-		if asked != nil {
-			n += *asked
+	n := mayRun(gateway.Generation, gateway.Status.ObservedGeneration, gateway.Spec.Replicas, gateway.Status.Replicas)
+	for _, name := range []string{"dizuo-grid", "dizuo-vault"} {
+		d := &appsv1.Deployment{}
+		if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, d); client.IgnoreNotFound(err) != nil {
+			return 0, fmt.Errorf("Deployment %s: %w", name, err)
 		}
-	}
-	if grid.Status.ObservedGeneration < grid.Generation || gateway.Status.ObservedGeneration < gateway.Generation {
-		n++
+		n += mayRun(d.Generation, d.Status.ObservedGeneration, d.Spec.Replicas, d.Status.Replicas)
 	}
 	return n, nil
+}
+
+// mayRun counts pods of a workload: those that run, those asked for, and one where its controller has not seen the last change.
+func mayRun(generation, observed int64, asked *int32, running int32) int32 {
+	n := running + ptr.Deref(asked, 0)
+	if observed < generation {
+		n++
+	}
+	return n
 }
 
 // cluster reads how many instances of the CloudNativePG Cluster are ready, of how many.

@@ -28,6 +28,7 @@ var componentConditions = map[v1alpha1.ComponentName]string{
 	v1alpha1.ComponentPostgres: v1alpha1.ConditionDatabaseReady, v1alpha1.ComponentBroker: v1alpha1.ConditionBrokerReady, v1alpha1.ComponentAuth: v1alpha1.ConditionAuthReady,
 	v1alpha1.ComponentEMQX: v1alpha1.ConditionEMQXReady, v1alpha1.ComponentIngest: v1alpha1.ConditionIngestReady,
 	v1alpha1.ComponentGrid: v1alpha1.ConditionGridReady, v1alpha1.ComponentGateway: v1alpha1.ConditionGatewayReady,
+	v1alpha1.ComponentVault: v1alpha1.ConditionVaultReady,
 }
 
 // status says how a GridPlatform stands.

@@ -80,6 +80,7 @@ type Reports interface {
 	OpenCases(platform types.NamespacedName, community string) (int64, bool)
 	Dispatch(platform types.NamespacedName, organization string) (contract.DispatchReport, bool)
 	Decisions(platform types.NamespacedName, agreement string) (contract.DecisionReport, bool)
+	BreakGlass(platform types.NamespacedName, agreement string) (contract.BreakGlassReport, bool)
 	// Edge gives what is known of an edge node.
 	Edge(platform types.NamespacedName, edge string) EdgeNews
 }

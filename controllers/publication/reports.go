@@ -137,6 +137,8 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	was := f.reports[entry.Key()]
 	f.reports[entry.Key()] = report
 	platform := shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name}
+	agreements := changed(was.Decisions, report.Decisions)
+	maps.Copy(agreements, changed(was.BreakGlass, report.BreakGlass))
 	var counted []shelf.Key
 	fleets, communities := changed(shown(was.Fleets), shown(report.Fleets)), changed(was.OpenCases, report.OpenCases)
 	maps.Copy(communities, changed(was.Communities, report.Communities))
@@ -147,7 +149,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 		kind string
 		said map[string]bool
 	}{{"DeviceFleet", fleets}, {"Organization", changed(was.Dispatch, report.Dispatch)},
-		{"DataSharingAgreement", changed(was.Decisions, report.Decisions)}, {"Community", communities},
+		{"DataSharingAgreement", agreements}, {"Community", communities},
 		{"Dataset", changed(measuredAt(was.Datasets), measuredAt(report.Datasets))}} {
 		if len(of.said) == 0 {
 			continue
@@ -356,4 +358,17 @@ func (r *Reports) Decisions(name types.NamespacedName, agreement string) (sum co
 		}
 	}
 	return sum, ok
+}
+
+// BreakGlass gives the uses of break-glass under an agreement that no review has closed, as the gateway that counted last has them: all of
+// them count in the same table. ok is false when no fresh report counts any.
+func (r *Reports) BreakGlass(name types.NamespacedName, agreement string) (contract.BreakGlassReport, bool) {
+	reports, _ := r.Platform(name)
+	var newest contract.Report
+	for _, report := range reports {
+		if report.BreakGlass != nil && report.At.After(newest.At) {
+			newest = report
+		}
+	}
+	return newest.BreakGlass[agreement], newest.BreakGlass != nil
 }

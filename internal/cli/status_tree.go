@@ -70,7 +70,7 @@ var blockers = []string{
 	v1alpha1.ConditionGuardrailsPassed, v1alpha1.ConditionApproved, v1alpha1.ConditionInventoryAccepted, v1alpha1.ConditionApplied,
 	v1alpha1.ConditionCertificatesReady, v1alpha1.ConditionIdentitiesReady, v1alpha1.ConditionCredentialsReady,
 	v1alpha1.ConditionDatabaseReady, v1alpha1.ConditionBrokerReady, v1alpha1.ConditionAuthReady, v1alpha1.ConditionGridReady,
-	v1alpha1.ConditionGatewayReady, v1alpha1.ConditionBundlePublished, v1alpha1.ConditionReportsReceived,
+	v1alpha1.ConditionGatewayReady, v1alpha1.ConditionVaultReady, v1alpha1.ConditionBundlePublished, v1alpha1.ConditionReportsReceived,
 	v1alpha1.ConditionWorkspaceReady, v1alpha1.ConditionEnrolled, v1alpha1.ConditionSourceReachable, v1alpha1.ConditionInForce, v1alpha1.ConditionAvailable,
 }
 

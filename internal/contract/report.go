@@ -41,8 +41,8 @@ type Report struct {
 	Audit *AuditReport `json:"audit,omitempty"`
 	// Datasets by name, as last measured; from the role gateway.
 	Datasets map[string]DatasetReport `json:"datasets,omitempty"`
-	// BreakGlass by agreement; from the role gateway.
-	BreakGlass map[string]BreakGlassReport `json:"breakGlass,omitempty"`
+	// BreakGlass by agreement; from the role gateway. Nil: it could not count them now.
+	BreakGlass map[string]BreakGlassReport `json:"breakGlass,omitzero"`
 }
 
 // AuditReport says how a decision log stands.
@@ -86,6 +86,7 @@ type DatasetReport struct {
 
 // BreakGlassReport counts uses of break-glass that no review has closed.
 type BreakGlassReport struct {
+	// Pending are all of them; Overdue those of these whose time for the review is over.
 	Pending int64 `json:"pending,omitempty"`
 	Overdue int64 `json:"overdue,omitempty"`
 }

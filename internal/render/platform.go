@@ -72,7 +72,8 @@ func Components(plan compile.PlatformPlan) []Component {
 		Component{v1alpha1.ComponentBroker, "StatefulSet", "dizuo-broker", plan.Brokers.Pods},
 		Component{v1alpha1.ComponentAuth, "Deployment", "dizuo-auth", plan.Replicas[v1alpha1.ComponentAuth]},
 		Component{v1alpha1.ComponentGrid, "Deployment", "dizuo-grid", plan.Replicas[v1alpha1.ComponentGrid]},
-		Component{v1alpha1.ComponentGateway, "StatefulSet", "dizuo-gateway", plan.Replicas[v1alpha1.ComponentGateway]})
+		Component{v1alpha1.ComponentGateway, "StatefulSet", "dizuo-gateway", plan.Replicas[v1alpha1.ComponentGateway]},
+		Component{v1alpha1.ComponentVault, "Deployment", "dizuo-vault", vaults(plan)})
 }
 
 // Component is a workload of a platform.

@@ -25,7 +25,7 @@ func (p platform) vault() []Object {
 	}
 	cm, text := p.configMap(config)
 	certs := []string{"dizuo-vault-tls", secretReceipts, roleSecret(contract.UserVault)}
-	c := probed(p.container("vault", []string{"vault", "--config", configDir + "/node.yaml"}, "", "64Mi")).
+	c := probed(p.container("vault", []string{"vault", "--config", configDir + "/node.yaml"}, v1alpha1.ComponentVault, "64Mi")).
 		WithPorts(port("https", portHTTPS)).
 		WithVolumeMounts(mount("state", stateDir), mount("database", secretsDir+"/database"), mount("vault", secretsDir+"/vault"), mount("pseudonym", secretsDir+"/pseudonym")).
 		WithVolumeMounts(tlsMounts(certs...)...)
@@ -35,9 +35,12 @@ func (p platform) vault() []Object {
 	c.WithVolumeMounts(caMounts...)
 	return []Object{
 		cm, p.service("dizuo-vault", "vault", v1alpha1.ServiceClusterIP, nil, 8443, portHTTPS, "https"),
-		p.deployment("vault", min(1, p.Replicas[v1alpha1.ComponentGateway]), p.podTemplate("vault", userNode, text, nil, c, append(volumes, caVolumes...)...)),
+		p.deployment("vault", vaults(p.PlatformPlan), p.podTemplate("vault", userNode, text, nil, c, append(volumes, caVolumes...)...)),
 	}
 }
+
+// vaults gives the number of its pods: one, with both profiles, and none where the gateway stands still.
+func vaults(plan compile.PlatformPlan) int32 { return min(1, plan.Replicas[v1alpha1.ComponentGateway]) }
 
 // receiptCertificate is what receipts are signed with. Its certificate goes along, so that who has one needs the platform's CA alone.
 func (p platform) receiptCertificate() Object {

@@ -51,8 +51,11 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (int, error) {
 	ctx := context.Background()
-	var err error
-	if server, err = apiserver.Start(ctx, "../controlplane/testdata/monitoring"); err != nil {
+	certManager, err := apiserver.CertManagerCRDs()
+	if err != nil {
+		return 1, err
+	}
+	if server, err = apiserver.Start(ctx, "../controlplane/testdata/monitoring", certManager); err != nil {
 		return 1, err
 	}
 	defer func() { _ = server.Stop() }()

@@ -61,6 +61,10 @@ var values = []struct {
 	{leaf: "prometheusRule.enabled", set: "true", want: "kind: PrometheusRule"},
 	{leaf: "prometheusRule.labels", set: "{release: prometheus}", with: "prometheusRule: {enabled: true}", want: "release: prometheus"},
 	{leaf: "peopleRoles.create", set: "false", gone: "name: dizuo-county-admin"},
+	{leaf: "bundles.enabled", set: "true", want: "resources: [tokenreviews]"},
+	{leaf: "bundles.from", set: "{example.org/opa: beside}", with: "bundles: {enabled: true}", want: "example.org/opa: beside"},
+	{leaf: "admission.enabled", set: "true", want: "kind: ValidatingWebhookConfiguration"},
+	{leaf: "admission.deny", set: "true", with: "admission: {enabled: true}", want: "--admission-deny=true", gone: "--admission-deny=false"},
 	{leaf: "deletionProtection.create", set: "false", gone: "name: dizuo-deletion-protection"},
 }
 

@@ -230,6 +230,20 @@ func stackStands(t *testing.T, ns string) {
 	}
 }
 
+// vaultRuns says in the vault's Deployment how many of its pods are ready.
+func vaultRuns(t *testing.T, ns string, ready int32) {
+	t.Helper()
+	d := &appsv1.Deployment{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "dizuo-vault"}, d); err != nil {
+		t.Fatal(err)
+	}
+	before := d.DeepCopy()
+	d.Status.ReadyReplicas = ready
+	if err := c.Status().Patch(t.Context(), d, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every kind is brought to each of the four states that kstatus tells apart and that it can be in, and kstatus calls it so.
 func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 	const ns = "s-home"
@@ -294,6 +308,9 @@ func TestKstatusSeesWhatConditionsSay(t *testing.T) {
 			}
 			if e.o == object(p) {
 				stackStands(t, ns)
+				vaultRuns(t, ns, 0)
+				expect(t, p, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonComponentsNotReady, "VaultReady: Deployment dizuo-vault has 0 of 1 pods ready")
+				vaultRuns(t, ns, 1)
 				expect(t, p, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing, "BundlePublished")
 				before := p.DeepCopy()
 				p.Status.Bundle = &v1alpha1.BundleStatus{Revision: "sha256:test"}
@@ -456,6 +473,9 @@ func TestRestartWritesNothing(t *testing.T) {
 	admit(t, "vendor")
 	p := platform("home", v1alpha1.Member{Namespace: "vendor", Role: v1alpha1.MemberVendor}, v1alpha1.Member{Namespace: "typo", Role: v1alpha1.MemberVendor})
 	p.Spec.Scenarios = []v1alpha1.ScenarioSelection{{Name: "not-there"}}
+	p.Spec.DataOffice, p.Spec.Guardrails = &v1alpha1.LocalRef{Name: "office"}, []v1alpha1.LocalRef{{Name: "night"}}
+	create(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "night", Namespace: "home", Labels: map[string]string{compile.LabelGuardrails: "true"}}, Data: cityRule("shut")},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere", Namespace: "home"}, StringData: map[string]string{"dsn": "postgres://reader:pad@db.example:5432/data?sslmode=verify-full"}})
 	work := community("home", "work", "410103014006")
 	work.Spec.Workspace = &v1alpha1.Workspace{}
 	outside := community("home", "outside", "420103014006")
@@ -470,16 +490,22 @@ func TestRestartWritesNothing(t *testing.T) {
 	atEdge.Spec.Inventory = &v1alpha1.FleetInventory{Rows: []v1alpha1.InventoryRow{{Device: "d1", Community: "work"}}}
 	box, elsewhere := edgeNode("home", "box", "work"), edgeNode("home", "elsewhere", "nowhere")
 	prof, scn, set := profile("home", "prof"), scenario("home", "scn"), dataset("home", "set", "provider")
-	create(t, organization("home", "provider"))
+	office := organization("home", "office")
+	office.Spec.Type = v1alpha1.OrganizationDataOffice
+	create(t, organization("home", "provider"), office)
 	dsa, open, broken := agreement("home", "dsa", "org", "set"), agreement("home", "open", "org", "set"), agreement("home", "broken", "org", "not-there")
-	for _, o := range []object{p, work, org, f, prof, scn, set, dsa, outside, lost, open, broken, atEdge, box, elsewhere} {
+	remote, shut := dataset("home", "remote", "provider"), agreement("home", "shut", "org", "remote")
+	remote.Spec.Source = v1alpha1.DatasetSource{Type: v1alpha1.SourceTable, Table: "t", DSNSecretRef: &v1alpha1.SecretKeyRef{Name: "elsewhere", Key: "dsn"}}
+	for _, o := range []object{p, work, org, f, prof, scn, set, dsa, outside, lost, open, broken, atEdge, box, elsewhere, remote, shut} {
 		create(t, o)
 	}
 	expect(t, work, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	rival := community("home", "rival", "410103014006")
 	create(t, rival)
 	sign(t, dsa, "org", "provider")
+	sign(t, open, "provider")
 
+	expect(t, p, v1alpha1.ConditionGuardrailsCompiled, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	expect(t, p, v1alpha1.ConditionCertificatesReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	expect(t, org, v1alpha1.ConditionIdentitiesReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	expect(t, f, v1alpha1.ConditionCredentialsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
@@ -492,6 +518,7 @@ func TestRestartWritesNothing(t *testing.T) {
 	expect(t, outside, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDivisionOutsidePlatform, "")
 	expect(t, lost, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProfileNotFound, "")
 	expect(t, open, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingApproval, "")
+	expect(t, shut, v1alpha1.ConditionGuardrailsPassed, metav1.ConditionFalse, v1alpha1.ReasonGuardrailViolated, "by night")
 	expect(t, broken, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDatasetNotFound, "")
 	expect(t, box, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingEnrolment, "")
 	expect(t, box, v1alpha1.ConditionAutonomyCovered, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "lasts")
@@ -502,6 +529,12 @@ func TestRestartWritesNothing(t *testing.T) {
 	before := world(t, namespaces...)
 	if len(before) < 60 {
 		t.Fatalf("only %d objects", len(before))
+	}
+	for _, name := range []string{"ConfigMap home/" + compile.ConfigMapGuardrails, "ConfigMap home/" + compile.ApproversName("org"), "Secret home/" + compile.SecretSources,
+		"Certificate home/" + compile.SecretAudit, "Secret home/" + compile.SecretVault, "Deployment home/dizuo-vault"} {
+		if before[name] == "" {
+			t.Errorf("no %s", name)
+		}
 	}
 	looked, stop = operate(t, s)
 	passed(t, looked, "second")

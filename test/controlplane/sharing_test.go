@@ -12,11 +12,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/approval"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/policies"
+	"github.com/dizuo/dizuo/test/apiserver"
 )
 
 // stranger is a key that nobody appointed.
@@ -43,6 +47,12 @@ func phase(t *testing.T, o *v1alpha1.DataSharingAgreement, want v1alpha1.Agreeme
 		}
 		return nil
 	})
+}
+
+// cityRule gives a ConfigMap's text of a guardrail of the city that refuses the agreement of a name.
+func cityRule(name string) map[string]string {
+	return map[string]string{"rules.rego": "package " + policies.CityPackage("night") + "\n\n# METADATA\n# title: Refuses one\n# custom:\n#   rule: one\n#   origin: city\n" +
+		`deny contains {"rule": "one", "field": "spec", "message": "by night"} if startswith(input.agreement.name, "` + name + `")` + "\n"}
 }
 
 func shared(t *testing.T, ns string) (fire, health *v1alpha1.Organization, d *v1alpha1.Dataset, o *v1alpha1.DataSharingAgreement) {
@@ -190,4 +200,118 @@ func TestOneItemHasOneDataset(t *testing.T) {
 	refused(t, second, v1alpha1.ReasonItemClaimed, "41-0001 is the item of Dataset itm-home/known already")
 	patch(t, d, func() { d.Spec.ItemCode = "" })
 	expect(t, second, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+}
+
+// An agreement whose break-glass nobody reviews is not in force: the reviewer's coming and going is heard.
+func TestAReviewerComesAndGoes(t *testing.T) {
+	const ns = "rev-home"
+	_, _, _, o := shared(t, ns)
+	patch(t, o, func() {
+		o.Spec.Roles = []string{"Dispatcher"}
+		o.Spec.BreakGlass = &v1alpha1.BreakGlass{Roles: []string{"Dispatcher"}, Reviewer: v1alpha1.LocalRef{Name: "office"}}
+	})
+	sign(t, o, "health", "fire")
+	expect(t, o, v1alpha1.ConditionReferencesResolved, metav1.ConditionFalse, v1alpha1.ReasonOrganizationNotFound, "spec.breakGlass.reviewer.name")
+	office := organization(ns, "office")
+	create(t, office)
+	waits(t, o)
+	remove(t, office)
+	expect(t, o, v1alpha1.ConditionReferencesResolved, metav1.ConditionFalse, v1alpha1.ReasonOrganizationNotFound, "spec.breakGlass.reviewer.name")
+}
+
+// Uses in an emergency are shown as the gateways count them, all in one table: as the newest report has them, until it has none.
+func TestEmergenciesAreCounted(t *testing.T) {
+	const ns = "home"
+	s, err := apiserver.Start(t.Context(), certManager(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := c
+	c = s.Client
+	t.Cleanup(func() { c = was; _ = s.Stop() })
+	create(t, namespace(ns, ""))
+	admit(t, ns)
+	n := startNodes(t, ns)
+	p, o := platform(ns), agreement(ns, "o", "fire", "known")
+	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: compile.SecretBrokerTLS, Namespace: ns}, StringData: map[string]string{"ca.crt": "any"}},
+		organization(ns, "fire"), organization(ns, "health"), dataset(ns, "known", "health"), o, p)
+	operateAt(t, s, func(types.NamespacedName) string { return n.url })
+	eventually(t, "a bundle is out", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil || p.Status.Bundle == nil {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	counted := func(want *v1alpha1.BreakGlassCounts, told map[string]contract.BreakGlassReport) {
+		t.Helper()
+		n.tell(contract.Report{Role: contract.RoleGateway, BreakGlass: told}, 0)
+		eventually(t, "emergencies", func() error {
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+				return err
+			}
+			if got := o.Status.BreakGlass; (got == nil) != (want == nil) || (got != nil && *got != *want) {
+				return fmt.Errorf("%+v, want %+v", got, want)
+			}
+			return nil
+		})
+	}
+	counted(&v1alpha1.BreakGlassCounts{Pending: 2, Overdue: 1}, map[string]contract.BreakGlassReport{"o": {Pending: 3, Overdue: 1}, "other": {Pending: 9}})
+	counted(&v1alpha1.BreakGlassCounts{Pending: 2, Overdue: 1}, nil) // a gateway that cannot count says nothing
+	counted(nil, map[string]contract.BreakGlassReport{})
+}
+
+// A revocation is looked at before the agreements that a change of the city's guardrails calls, however many they are.
+func TestARevocationOvertakesAStorm(t *testing.T) {
+	const ns, many = "stm-home", 150
+	_, _, _, o := shared(t, ns)
+	sign(t, o, "health", "fire")
+	phase(t, o, v1alpha1.AgreementInForce)
+	for i := range many {
+		create(t, agreement(ns, fmt.Sprint("storm-", i), "fire", "known"))
+	}
+	list := &v1alpha1.DataSharingAgreementList{}
+	count := func(is func(*v1alpha1.DataSharingAgreement) bool) (n int) {
+		if err := c.List(t.Context(), list, client.InNamespace(ns)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			if is(&list.Items[i]) {
+				n++
+			}
+		}
+		return n
+	}
+	refused := func(o *v1alpha1.DataSharingAgreement) bool { return len(o.Status.Guardrails) > 0 }
+	eventually(t, "all are looked at", func() error {
+		if n := count(func(o *v1alpha1.DataSharingAgreement) bool { return o.Status.Phase != "" }); n <= many {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	create(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "night", Namespace: ns, Labels: map[string]string{compile.LabelGuardrails: "true"}}, Data: cityRule("storm")})
+	p := platform(ns)
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+		t.Fatal(err)
+	}
+	patch(t, p, func() { p.Spec.Guardrails = []v1alpha1.LocalRef{{Name: "night"}} })
+	eventually(t, "the storm begins", func() error {
+		if count(refused) == 0 {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	begun := time.Now()
+	patch(t, o, func() { o.Spec.Revoked = true })
+	phase(t, o, v1alpha1.AgreementRevoked)
+	took, done := time.Since(begun), count(refused)
+	if done == many {
+		t.Errorf("revoked after %s, behind all %d others", took, done)
+	}
+	eventually(t, "the storm ends", func() error {
+		if n := count(refused); n < many {
+			return fmt.Errorf("%d of %d", n, many)
+		}
+		return nil
+	})
+	t.Logf("revoked after %s, when %d of %d others were done; the storm took %s", took, done, many, time.Since(begun))
 }
