@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/decisionlog"
@@ -108,22 +109,78 @@ func (x *exporter) chain(fsys fs.FS) error {
 	return nil
 }
 
-// span gives the line before the first and the last line of a chain that go along.
+// span gives the line before the first and the last line of a chain that go along. Where there are receipts, the archive reaches from what
+// every witness had seen by the beginning to what each has seen since the end, so that whichever is asked can say so.
 func (x *exporter) span(marks []Mark, s decisionlog.Summary) (from, to int64) {
 	from, to = s.From, s.End.Sequence
+	seen, own := timesOf(marks)
+	var froms, tos []int64
+	for _, times := range seen {
+		if f, t, ended := x.within(times, s); ended { // else that witness cannot say anything of the end
+			froms, tos = append(froms, f), append(tos, t)
+		}
+	}
+	if len(froms) == 0 {
+		from, to, _ = x.within(own, s)
+		return from, to
+	}
+	return slices.Min(froms), slices.Max(tos)
+}
+
+// timed is a line, and when it was there for sure: at the latest, and not before.
+type timed struct {
+	sequence          int64
+	latest, notBefore time.Time
+}
+
+// timesOf gives what marks say, in order: by witness, and of the checkpoints alone. A time that is later than one behind it is left out: the
+// checkpoint was dated ahead.
+func timesOf(marks []Mark) (seen map[string][]timed, own []timed) {
+	seen = map[string][]timed{}
 	for _, m := range marks {
 		c, err := OpenCheckpoint(m.Checkpoint, nil)
 		if err != nil {
 			continue
 		}
-		if !c.At.After(x.excerpt.From) {
-			from = max(from, c.Sequence)
-		}
-		if !c.At.Before(x.excerpt.To) {
-			to = min(to, c.Sequence)
+		if m.Receipt == "" {
+			own = append(own, timed{c.Sequence, c.At, c.At})
+		} else if r, err := OpenReceipt(m.Receipt, m.Checkpoint, nil); err == nil {
+			at := r.ReceivedAt
+			if c.At.Before(at) {
+				at = c.At
+			}
+			seen[r.Witness] = append(seen[r.Witness], timed{c.Sequence, r.ReceivedAt, at})
 		}
 	}
-	return from, to
+	for name, times := range seen {
+		seen[name] = monotonic(times)
+	}
+	return seen, monotonic(own)
+}
+
+func monotonic(times []timed) []timed {
+	var out []timed
+	for i := len(times) - 1; i >= 0; i-- {
+		if len(out) == 0 || !times[i].notBefore.After(out[len(out)-1].notBefore) {
+			out = append(out, times[i])
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// within gives the line before the first and the last line by some times; ended says that one of them lies behind the end.
+func (x *exporter) within(times []timed, s decisionlog.Summary) (from, to int64, ended bool) {
+	from, to = s.From, s.End.Sequence
+	for _, t := range times {
+		if !t.latest.After(x.excerpt.From) {
+			from = max(from, t.sequence)
+		}
+		if !t.notBefore.Before(x.excerpt.To) {
+			to, ended = min(to, t.sequence), true
+		}
+	}
+	return from, to, ended
 }
 
 func marksOf(fsys fs.FS) ([]Mark, error) {

@@ -129,7 +129,7 @@ type chainCheck struct {
 	out     ChainReport
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
 	hashes map[int64]string
-	// begun and ended say of an excerpt that a witness saw the line before its first, and its last.
+	// begun and ended say of an excerpt that a witness saw that no line of its time lies before its first line, or behind its last.
 	begun, ended bool
 }
 
@@ -283,9 +283,9 @@ func (c *chainCheck) seen(m Mark) {
 	if !c.on(cp, "the witness", c.excerpt != nil) {
 		return
 	}
-	if e := c.excerpt; e != nil {
-		c.begun = c.begun || cp.Sequence == c.out.From && !cp.At.After(e.From)
-		c.ended = c.ended || cp.Sequence == c.out.Sequence && !cp.At.Before(e.To)
+	if e := c.excerpt; e != nil { // the clock is the witness's: the gateway may date a checkpoint as it likes
+		c.begun = c.begun || !receipt.ReceivedAt.After(e.From)
+		c.ended = c.ended || !receipt.ReceivedAt.Before(e.To) && !cp.At.Before(e.To) // an old one may be shown late
 	}
 	if cp.Sequence >= c.out.Witnessed {
 		c.out.Witnessed, c.out.WitnessedAt = cp.Sequence, receipt.ReceivedAt

@@ -60,13 +60,16 @@ func newChain(t testing.TB, instance string) *chain {
 		t.Fatal(err)
 	}
 	c := &chain{t: t, end: decisionlog.Chain{Instance: instance}, fs: fstest.MapFS{}, key: key(t)}
-	c.witness = &Witness{Name: "court", Key: witnessKey, Dir: t.TempDir(), Now: func() time.Time { return began },
+	c.witness = &Witness{Name: "court", Key: witnessKey, Dir: t.TempDir(), Now: c.now,
 		Trust: func() (Keys, error) { return keysOf(t, c.key), nil }}
 	if err := c.witness.Load(); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
+
+// now is a minute after the last line.
+func (c *chain) now() time.Time { return began.Add(time.Duration(c.end.Sequence) * time.Minute) }
 
 // lines adds n lines, a request each minute, every second under agreement uid-a.
 func (c *chain) lines(n int) {
@@ -90,14 +93,36 @@ func (c *chain) add(name string, data []byte) {
 	c.fs[name].Data = append(c.fs[name].Data, data...)
 }
 
-// checkpoint signs the end and shows it to the witness.
-func (c *chain) checkpoint() {
+// sign signs the end as of a time.
+func (c *chain) sign(platform string, at time.Time) string {
 	c.t.Helper()
-	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan",
-		Instance: c.end.Instance, Sequence: c.end.Sequence, Hash: c.end.Hash, At: began.Add(time.Duration(c.end.Sequence) * time.Minute)})
+	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: platform,
+		Instance: c.end.Instance, Sequence: c.end.Sequence, Hash: c.end.Hash, At: at})
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return jws
+}
+
+// receive gives the receipt of a witness for a checkpoint, whatever it says.
+func (c *chain) receive(key crypto.Signer, checkpoint string, at time.Time) Mark {
+	c.t.Helper()
+	cp, err := OpenCheckpoint(checkpoint, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	receipt, err := Sign(key, contract.ReceiptType, contract.Receipt{Format: contract.ReceiptFormat, Witness: "court", Checkpoint: contract.Digest([]byte(checkpoint)),
+		Platform: cp.Platform, Instance: cp.Instance, Sequence: cp.Sequence, Hash: cp.Hash, ReceivedAt: at})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return Mark{checkpoint, receipt}
+}
+
+// checkpoint signs the end and shows it to the witness.
+func (c *chain) checkpoint() {
+	c.t.Helper()
+	jws := c.sign("ns/henan", c.now())
 	c.add(MarksFile, Mark{Checkpoint: jws}.Line())
 	receipt, err := c.witness.Take(jws)
 	if err != nil {
@@ -171,7 +196,7 @@ func TestHistoryWrittenAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged.add(decisionlog.FileName(1), line)
-	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan", Instance: "gateway-0.0a", Sequence: 2, Hash: forged.end.Hash})
+	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan", Instance: "gateway-0.0a", Sequence: 2, Hash: forged.end.Hash, At: c.now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +214,7 @@ func TestHistoryWrittenAnew(t *testing.T) {
 func TestWitnessTrustsItsKeysAlone(t *testing.T) {
 	c := newChain(t, "gateway-0.0a")
 	c.lines(1)
-	jws, err := Sign(key(t), contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Instance: "x", Sequence: 9})
+	jws, err := Sign(key(t), contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Instance: "x", Sequence: 9, At: c.now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,4 +264,34 @@ func with(log fstest.MapFS, name string, data []byte) fstest.MapFS {
 	}
 	out[name] = &fstest.MapFile{Data: data}
 	return out
+}
+
+// excerptOf gives the fs of an excerpt that ends with a line.
+func (c *chain) excerptOf(last int) fstest.MapFS {
+	lines := bytes.SplitAfter(c.fs[decisionlog.FileName(1)].Data, []byte{'\n'})
+	out := with(c.fs, decisionlog.FileName(1), bytes.Join(lines[:last], nil))
+	delete(out, MarksFile)
+	return out
+}
+
+// TestPostDatedCheckpoint: the holder of a gateway's key dates a checkpoint behind the end of the time asked for, so that an archive may
+// end with it. The witness does not take it; if one did, its own clock counts; and an export does not end there.
+func TestPostDatedCheckpoint(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(4)
+	early := c.sign("ns/henan", began.Add(20*time.Minute))
+	if _, err := c.witness.Take(early); err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("the witness takes a checkpoint that is 16 minutes ahead: %v", err)
+	}
+	c.seen = append(c.seen, c.receive(c.witness.Key, early, c.now()))
+	c.add(MarksFile, Mark{Checkpoint: early}.Line())
+	c.lines(4)
+	c.checkpoint()
+	e := Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began, To: began.Add(8 * time.Minute)}
+	for last, want := range map[int]Verdict{4: ConsistentOnly, 8: Verified} {
+		r, err := Verify(c.excerptOf(last), c.trust(), &e, nil)
+		if err != nil || r.Verdict != want {
+			t.Errorf("an excerpt of lines 1 to %d: %+v, %v", last, r, err)
+		}
+	}
 }
