@@ -133,6 +133,15 @@ type timed struct {
 	latest, notBefore time.Time
 }
 
+// timedOf gives what a witness says: an old checkpoint may be shown late.
+func timedOf(c contract.Checkpoint, r contract.Receipt) timed {
+	at := r.ReceivedAt
+	if c.At.Before(at) {
+		at = c.At
+	}
+	return timed{c.Sequence, r.ReceivedAt, at}
+}
+
 // timesOf gives what marks say, in order: by witness, and of the checkpoints alone. A time that is later than one behind it is left out: the
 // checkpoint was dated ahead.
 func timesOf(marks []Mark) (seen map[string][]timed, own []timed) {
@@ -145,11 +154,7 @@ func timesOf(marks []Mark) (seen map[string][]timed, own []timed) {
 		if m.Receipt == "" {
 			own = append(own, timed{c.Sequence, c.At, c.At})
 		} else if r, err := OpenReceipt(m.Receipt, m.Checkpoint, nil); err == nil {
-			at := r.ReceivedAt
-			if c.At.Before(at) {
-				at = c.At
-			}
-			seen[r.Witness] = append(seen[r.Witness], timed{c.Sequence, r.ReceivedAt, at})
+			seen[r.Witness] = append(seen[r.Witness], timedOf(c, r))
 		}
 	}
 	for name, times := range seen {

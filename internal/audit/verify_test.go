@@ -295,3 +295,46 @@ func TestPostDatedCheckpoint(t *testing.T) {
 		}
 	}
 }
+
+// TestChainThatIsNotHere: a witness saw a chain of the platform that has no folder. Those of other platforms are nobody's business.
+func TestChainThatIsNotHere(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	other := newChain(t, "gateway-1.0b")
+	other.key, other.witness = c.key, c.witness
+	other.lines(2)
+	trust := c.trust()
+	trust.Seen = append(trust.Seen, c.receive(c.witness.Key, other.sign("ns/hubei", other.now()), other.now()))
+	if r := verify(t, c.fs, trust); r.Verdict != Verified {
+		t.Errorf("a chain of another platform is not here: %+v", r)
+	}
+	trust.Seen = append(trust.Seen, c.receive(c.witness.Key, other.sign("ns/henan", other.now()), other.now()))
+	r := verify(t, c.fs, trust)
+	if r.Verdict != ConsistentOnly || len(r.Chains) != 2 || r.Chains[1].Instance != "gateway-1.0b" {
+		t.Errorf("a chain is not here: %+v", r)
+	}
+	e := Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began, To: began.Add(3 * time.Minute)}
+	if r, err := Verify(c.excerptOf(3), trust, &e, nil); err != nil || r.Verdict != Broken {
+		t.Errorf("an archive lacks a chain: %+v, %v", r, err)
+	}
+	e.From = began.Add(150 * time.Second) // the other chain was last seen before
+	if r, err := Verify(c.excerptOf(3), trust, &e, nil); err != nil || r.Verdict != Verified {
+		t.Errorf("an archive lacks a chain that ended before: %+v, %v", r, err)
+	}
+}
+
+// TestOtherPlatformOfTheSameName: two platforms have gateways of one name; what the witness saw of the one says nothing of the other.
+func TestOtherPlatformOfTheSameName(t *testing.T) {
+	c := newChain(t, "gateway-0")
+	c.lines(3)
+	c.checkpoint()
+	other := newChain(t, "gateway-0")
+	other.key = c.key
+	other.lines(5)
+	trust := c.trust()
+	trust.Seen = append(trust.Seen, c.receive(c.witness.Key, other.sign("ns/hubei", c.now()), c.now()))
+	if r := verify(t, c.fs, trust); r.Verdict != Verified || len(r.Chains) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
