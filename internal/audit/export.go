@@ -35,18 +35,21 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 		files[name] = data
 	}
 	x := exporter{files: files, excerpt: &e}
-	for _, log := range logs {
-		folders, err := Folders(log)
-		if err != nil {
-			return nil, err
-		}
-		for _, folder := range folders {
-			sub, err := fs.Sub(log, folder)
-			if err == nil {
-				err = x.chain(sub)
-			}
+	// Twice over all logs: a request may be decided long before the time, and only decisions name the agreement.
+	for _, step := range []func(fs.FS) error{x.uids, x.chain} {
+		for _, log := range logs {
+			folders, err := Folders(log)
 			if err != nil {
 				return nil, err
+			}
+			for _, folder := range folders {
+				sub, err := fs.Sub(log, folder)
+				if err == nil {
+					err = step(sub)
+				}
+				if err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
@@ -67,6 +70,37 @@ type exporter struct {
 	excerpt *Excerpt
 }
 
+// uids collects the agreement's UIDs.
+func (x *exporter) uids(fsys fs.FS) error {
+	_, err := decisionlog.Verify(fsys, func(l decisionlog.Line) {
+		if l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement && !slices.Contains(x.excerpt.UIDs, l.UID) {
+			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("the log is broken and is not exported: %w", err)
+	}
+	return nil
+}
+
+// decided gives the line before the first one that goes along, so that the decision of every release of the agreement does.
+func (x *exporter) decided(all []decisionlog.Line, from, to int64) int64 {
+	decision, first := map[string]int64{}, from
+	for _, l := range all {
+		if !slices.Contains(x.excerpt.UIDs, l.UID) {
+			continue
+		}
+		at, known := decision[l.Request]
+		switch {
+		case l.Kind == contract.LogDecision && l.Sequence <= from:
+			decision[l.Request] = l.Sequence // the last one before the time is what its releases in the time rest on
+		case l.Kind == contract.LogRelease && known && l.Sequence > from && l.Sequence <= to:
+			first = min(first, at-1)
+		}
+	}
+	return first
+}
+
 // chain adds one chain.
 func (x *exporter) chain(fsys fs.FS) error {
 	var all []decisionlog.Line
@@ -79,12 +113,7 @@ func (x *exporter) chain(fsys fs.FS) error {
 		return err
 	}
 	from, to := x.span(marks, s)
-	for _, l := range all {
-		if l.Sequence > from && l.Sequence <= to && l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement &&
-			!slices.Contains(x.excerpt.UIDs, l.UID) {
-			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
-		}
-	}
+	from = x.decided(all, from, to)
 	folder := path.Join(LogDir, s.End.Instance)
 	var lines bytes.Buffer
 	for _, l := range all {

@@ -3,7 +3,9 @@ package audit
 import (
 	"bytes"
 	"io/fs"
+	"slices"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -45,6 +47,32 @@ func (c *chain) line(kind, request string) {
 	c.add(decisionlog.FileName(1), raw)
 }
 
+// TestReleaseBehindItsDecision: a stream was decided before the time asked for, and released within it; on another gateway there was
+// nothing but releases.
+func TestReleaseBehindItsDecision(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(1)
+	c.line(contract.LogDecision, "stream") // line 2
+	c.lines(2)
+	c.checkpoint() // over line 4
+	c.line(contract.LogRelease, "stream")
+	c.lines(1)
+	c.checkpoint() // over line 6
+	c.lines(1)
+	files, err := Export([]fs.FS{c.fs}, Excerpt{Agreement: "a", From: began.Add(4 * time.Minute), To: began.Add(6 * time.Minute)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, said := exported(t, files, c.end.Instance)
+	if !slices.Equal(all, []int64{2, 3, 4, 5, 6}) || !slices.Contains(said, 2) || !slices.Contains(said, 5) {
+		t.Errorf("lines %d, with a record %d", all, said)
+	}
+	e := Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began.Add(4 * time.Minute), To: began.Add(6 * time.Minute)}
+	if r := archived(t, files, e, c.trust()); r.Verdict != Verified {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestExportIgnoresPostDatedMarks: a checkpoint that is dated behind the one after it does not end an archive.
 func TestExportIgnoresPostDatedMarks(t *testing.T) {
 	c := newChain(t, "gateway-0.0a")
@@ -60,4 +88,18 @@ func TestExportIgnoresPostDatedMarks(t *testing.T) {
 	if all, _ := exported(t, files, c.end.Instance); len(all) != 6 {
 		t.Errorf("lines %d", all)
 	}
+}
+
+// archived verifies the files of an archive.
+func archived(t *testing.T, files map[string][]byte, e Excerpt, trust Trust) Report {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	for name, raw := range files {
+		fsys[name] = &fstest.MapFile{Data: raw}
+	}
+	r, err := Verify(fsys, trust, &e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
