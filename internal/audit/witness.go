@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/json"
 	"errors"
@@ -67,7 +68,17 @@ func (w *Witness) Load() error {
 	return nil
 }
 
+// load reads a file. Half a line at its end is what a power cut leaves: nobody got a receipt for it, and it is cut.
 func (w *Witness) load(name string) error {
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if whole := bytes.LastIndexByte(raw, '\n') + 1; whole < len(raw) {
+		if err := os.Truncate(name, int64(whole)); err != nil {
+			return err
+		}
+	}
 	marks, err := readMarksFile(name)
 	if err != nil || len(marks) == 0 {
 		return err
