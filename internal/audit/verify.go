@@ -172,6 +172,8 @@ type chainCheck struct {
 	trust   Trust
 	excerpt *Excerpt
 	out     ChainReport
+	// strangers counts receipts beside the log by keys that were not given.
+	strangers int
 	// platform of the chain, as its checkpoints say.
 	platform string
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
@@ -189,6 +191,9 @@ func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	}
 	for _, m := range marks {
 		c.own(m)
+	}
+	if c.strangers > 0 {
+		c.note("%d receipts beside the log are by other keys than the witness's that was given: they count for nothing here", c.strangers)
 	}
 	c.known(marks)
 	for _, m := range c.trust.Seen {
@@ -311,7 +316,12 @@ func (c *chainCheck) own(m Mark) {
 		return
 	}
 	if m.Receipt != "" {
-		if _, err := OpenReceipt(m.Receipt, m.Checkpoint, c.trust.Witness); err != nil {
+		keys := c.trust.Witness
+		if _, ok := keys[signer(m.Receipt)]; keys != nil && !ok { // of another witness than the one that was asked
+			keys = nil
+			c.strangers++
+		}
+		if _, err := OpenReceipt(m.Receipt, m.Checkpoint, keys); err != nil {
 			c.problem("%s: receipt of line %d: %v", MarksFile, cp.Sequence, err)
 		}
 	}

@@ -340,6 +340,18 @@ func TestOtherPlatformOfTheSameName(t *testing.T) {
 	}
 }
 
+// TestTwoWitnesses: beside the log lie receipts of two witnesses; the auditor asks one of them.
+func TestTwoWitnesses(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	second := c.receive(key(t), c.sign("ns/henan", c.now()), c.now())
+	c.add(MarksFile, append(Mark{Checkpoint: second.Checkpoint}.Line(), second.Line()...))
+	if r := verify(t, c.fs, c.trust()); r.Verdict != Verified || len(r.Chains[0].Notes) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestTornWitness: a power cut left half a line in the witness's file.
 func TestTornWitness(t *testing.T) {
 	c := newChain(t, "gateway-0.0a")
