@@ -376,6 +376,9 @@ func (c *chainCheck) on(cp contract.Checkpoint, who string, excerpt bool) bool {
 	return false
 }
 
+// maxUnwitnessed is how many lines a busy gateway may write between two receipts.
+const maxUnwitnessed = 200_000
+
 func (c *chainCheck) verdict() Verdict {
 	switch o := &c.out; {
 	case len(o.Problems) > 0:
@@ -386,6 +389,8 @@ func (c *chainCheck) verdict() Verdict {
 		c.note("the witness knows nothing of this chain")
 	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
 		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
+	case o.Witnessed < o.Sequence && (o.Last.Sub(o.WitnessedAt) > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed):
+		c.note("lines %d to %d, up to %s, no witness saw: the last receipt is of %s", o.Witnessed+1, o.Sequence, o.Last.Format(time.RFC3339), o.WitnessedAt.Format(time.RFC3339))
 	default:
 		if o.Witnessed < o.Sequence {
 			c.note("lines %d to %d are younger than what the witness saw last", o.Witnessed+1, o.Sequence)

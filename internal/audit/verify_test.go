@@ -340,6 +340,21 @@ func TestOtherPlatformOfTheSameName(t *testing.T) {
 	}
 }
 
+// TestOldReceipt: lines that no witness saw for long prove nothing.
+func TestOldReceipt(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	c.lines(9)
+	if r := verify(t, c.fs, c.trust()); r.Verdict != Verified {
+		t.Errorf("the last line 8 minutes behind the receipt: %+v", r)
+	}
+	c.lines(6)
+	if r := verify(t, c.fs, c.trust()); r.Verdict != ConsistentOnly || len(r.Chains[0].Notes) != 1 {
+		t.Errorf("the last line 14 minutes behind the receipt: %+v", r)
+	}
+}
+
 // TestTwoWitnesses: beside the log lie receipts of two witnesses; the auditor asks one of them.
 func TestTwoWitnesses(t *testing.T) {
 	c := newChain(t, "gateway-0.0a")
