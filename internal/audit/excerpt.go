@@ -27,3 +27,29 @@ type Erased struct {
 func (e *Excerpt) erased(instance string, sequence int64) bool {
 	return slices.ContainsFunc(e.Erased, func(x Erased) bool { return x.Instance == instance && x.Sequence == sequence })
 }
+
+// grew says of a chain that is not here whether it may have lines of the time. It has none if it was last seen before, first seen well
+// behind, or had the same end at the beginning and at the end.
+func (e *Excerpt) grew(times []timed) bool {
+	var before, last int64
+	behind, first, latest := int64(-1), times[0].latest, times[0].latest
+	for _, t := range times {
+		if !t.latest.After(e.From) {
+			before = max(before, t.sequence)
+		}
+		if !t.notBefore.Before(e.To) && (behind < 0 || t.sequence < behind) {
+			behind = t.sequence
+		}
+		last = max(last, t.sequence)
+		if t.latest.Before(first) {
+			first = t.latest
+		}
+		if t.latest.After(latest) {
+			latest = t.latest
+		}
+	}
+	return latest.After(e.From) && !first.After(e.To.Add(witnessLag)) && (behind < 0 && before < last || behind > before)
+}
+
+// witnessLag is how long a witness may be behind a log that grows: a checkpoint is signed each minute.
+const witnessLag = 10 * time.Minute

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/decisionlog"
@@ -34,18 +35,21 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 		files[name] = data
 	}
 	x := exporter{files: files, excerpt: &e}
-	for _, log := range logs {
-		folders, err := Folders(log)
-		if err != nil {
-			return nil, err
-		}
-		for _, folder := range folders {
-			sub, err := fs.Sub(log, folder)
-			if err == nil {
-				err = x.chain(sub)
-			}
+	// Twice over all logs: a request may be decided long before the time, and only decisions name the agreement.
+	for _, step := range []func(fs.FS) error{x.uids, x.chain} {
+		for _, log := range logs {
+			folders, err := Folders(log)
 			if err != nil {
 				return nil, err
+			}
+			for _, folder := range folders {
+				sub, err := fs.Sub(log, folder)
+				if err == nil {
+					err = step(sub)
+				}
+				if err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
@@ -66,6 +70,37 @@ type exporter struct {
 	excerpt *Excerpt
 }
 
+// uids collects the agreement's UIDs.
+func (x *exporter) uids(fsys fs.FS) error {
+	_, err := decisionlog.Verify(fsys, func(l decisionlog.Line) {
+		if l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement && !slices.Contains(x.excerpt.UIDs, l.UID) {
+			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("the log is broken and is not exported: %w", err)
+	}
+	return nil
+}
+
+// decided gives the line before the first one that goes along, so that the decision of every release of the agreement does.
+func (x *exporter) decided(all []decisionlog.Line, from, to int64) int64 {
+	decision, first := map[string]int64{}, from
+	for _, l := range all {
+		if !slices.Contains(x.excerpt.UIDs, l.UID) {
+			continue
+		}
+		at, known := decision[l.Request]
+		switch {
+		case l.Kind == contract.LogDecision && l.Sequence <= from:
+			decision[l.Request] = l.Sequence // the last one before the time is what its releases in the time rest on
+		case l.Kind == contract.LogRelease && known && l.Sequence > from && l.Sequence <= to:
+			first = min(first, at-1)
+		}
+	}
+	return first
+}
+
 // chain adds one chain.
 func (x *exporter) chain(fsys fs.FS) error {
 	var all []decisionlog.Line
@@ -78,12 +113,7 @@ func (x *exporter) chain(fsys fs.FS) error {
 		return err
 	}
 	from, to := x.span(marks, s)
-	for _, l := range all {
-		if l.Sequence > from && l.Sequence <= to && l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement &&
-			!slices.Contains(x.excerpt.UIDs, l.UID) {
-			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
-		}
-	}
+	from = x.decided(all, from, to)
 	folder := path.Join(LogDir, s.End.Instance)
 	var lines bytes.Buffer
 	for _, l := range all {
@@ -108,22 +138,83 @@ func (x *exporter) chain(fsys fs.FS) error {
 	return nil
 }
 
-// span gives the line before the first and the last line of a chain that go along.
+// span gives the line before the first and the last line of a chain that go along. Where there are receipts, the archive reaches from what
+// every witness had seen by the beginning to what each has seen since the end, so that whichever is asked can say so.
 func (x *exporter) span(marks []Mark, s decisionlog.Summary) (from, to int64) {
 	from, to = s.From, s.End.Sequence
+	seen, own := timesOf(marks)
+	var froms, tos []int64
+	for _, times := range seen {
+		if f, t, ended := x.within(times, s); ended { // else that witness cannot say anything of the end
+			froms, tos = append(froms, f), append(tos, t)
+		}
+	}
+	if len(froms) == 0 {
+		from, to, _ = x.within(own, s)
+		return from, to
+	}
+	return slices.Min(froms), slices.Max(tos)
+}
+
+// timed is a line, and when it was there for sure: at the latest, and not before.
+type timed struct {
+	sequence          int64
+	latest, notBefore time.Time
+}
+
+// timedOf gives what a witness says: an old checkpoint may be shown late.
+func timedOf(c contract.Checkpoint, r contract.Receipt) timed {
+	at := r.ReceivedAt
+	if c.At.Before(at) {
+		at = c.At
+	}
+	return timed{c.Sequence, r.ReceivedAt, at}
+}
+
+// timesOf gives what marks say, in order: by witness, and of the checkpoints alone. A time that is later than one behind it is left out: the
+// checkpoint was dated ahead.
+func timesOf(marks []Mark) (seen map[string][]timed, own []timed) {
+	seen = map[string][]timed{}
 	for _, m := range marks {
 		c, err := OpenCheckpoint(m.Checkpoint, nil)
 		if err != nil {
 			continue
 		}
-		if !c.At.After(x.excerpt.From) {
-			from = max(from, c.Sequence)
-		}
-		if !c.At.Before(x.excerpt.To) {
-			to = min(to, c.Sequence)
+		if m.Receipt == "" {
+			own = append(own, timed{c.Sequence, c.At, c.At})
+		} else if r, err := OpenReceipt(m.Receipt, m.Checkpoint, nil); err == nil {
+			seen[r.Witness] = append(seen[r.Witness], timedOf(c, r))
 		}
 	}
-	return from, to
+	for name, times := range seen {
+		seen[name] = monotonic(times)
+	}
+	return seen, monotonic(own)
+}
+
+func monotonic(times []timed) []timed {
+	var out []timed
+	for i := len(times) - 1; i >= 0; i-- {
+		if len(out) == 0 || !times[i].notBefore.After(out[len(out)-1].notBefore) {
+			out = append(out, times[i])
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// within gives the line before the first and the last line by some times; ended says that one of them lies behind the end.
+func (x *exporter) within(times []timed, s decisionlog.Summary) (from, to int64, ended bool) {
+	from, to = s.From, s.End.Sequence
+	for _, t := range times {
+		if !t.latest.After(x.excerpt.From) {
+			from = max(from, t.sequence)
+		}
+		if !t.notBefore.Before(x.excerpt.To) {
+			to, ended = min(to, t.sequence), true
+		}
+	}
+	return from, to, ended
 }
 
 func marksOf(fsys fs.FS) ([]Mark, error) {

@@ -149,6 +149,15 @@ func open(compact, typ string, keys Keys, out any) error {
 	return nil
 }
 
+// signer gives the id of the key by which a compact JWS says that it was signed; empty if it is none.
+func signer(compact string) string {
+	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA})
+	if err != nil {
+		return ""
+	}
+	return jws.Signatures[0].Protected.KeyID
+}
+
 // OpenCheckpoint reads a checkpoint; nil keys check no signature.
 func OpenCheckpoint(compact string, keys Keys) (contract.Checkpoint, error) {
 	var c contract.Checkpoint

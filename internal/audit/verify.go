@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -103,6 +104,7 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 		return Report{}, err
 	}
 	out := Report{Verdict: Verified}
+	platforms, here := map[string]bool{}, map[string]bool{}
 	for _, folder := range folders {
 		sub, err := fs.Sub(fsys, folder)
 		if err != nil {
@@ -115,10 +117,53 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 				visit(folder, l)
 			}
 		})
+		platforms[c.platform], here[c.platform+"\x00"+c.out.Instance] = true, true
 		out.Chains = append(out.Chains, c.out)
-		out.Verdict = worse(out.Verdict, c.out.Verdict)
+	}
+	for _, m := range missing(trust, excerpt, platforms, here) {
+		out.Chains = append(out.Chains, m)
+	}
+	for _, c := range out.Chains {
+		out.Verdict = worse(out.Verdict, c.Verdict)
 	}
 	return out, nil
+}
+
+// missing reports the chains of the platforms whose logs are here that a witness saw and that have no folder. A folder may be meant to be
+// that of one gateway; an archive must hold every chain that grew in its time.
+func missing(trust Trust, excerpt *Excerpt, platforms, here map[string]bool) []ChainReport {
+	times := map[string][]timed{}
+	last := map[string]contract.Receipt{}
+	for _, m := range trust.Seen {
+		c, err := OpenCheckpoint(m.Checkpoint, trust.Audit)
+		if err != nil || !platforms[c.Platform] || here[chainKey(c)] {
+			continue
+		}
+		r, err := OpenReceipt(m.Receipt, m.Checkpoint, trust.Witness)
+		if err != nil {
+			continue
+		}
+		times[chainKey(c)] = append(times[chainKey(c)], timedOf(c, r))
+		if r.ReceivedAt.After(last[chainKey(c)].ReceivedAt) {
+			last[chainKey(c)] = r
+		}
+	}
+	var out []ChainReport
+	for _, chain := range slices.Sorted(maps.Keys(times)) {
+		if excerpt != nil && !excerpt.grew(times[chain]) {
+			continue
+		}
+		r := last[chain]
+		report := ChainReport{Instance: r.Instance, Witnessed: r.Sequence, WitnessedAt: r.ReceivedAt, Verdict: ConsistentOnly}
+		text := fmt.Sprintf("MISSING: the witness saw line %d of this chain at %s, and no line of it is here", r.Sequence, r.ReceivedAt.Format(time.RFC3339))
+		if excerpt != nil {
+			report.Verdict, report.Problems = Broken, []string{text}
+		} else {
+			report.Notes = []string{text}
+		}
+		out = append(out, report)
+	}
+	return out
 }
 
 // chainCheck checks one chain in three steps: its lines, its own checkpoints, and what witnesses say.
@@ -127,9 +172,13 @@ type chainCheck struct {
 	trust   Trust
 	excerpt *Excerpt
 	out     ChainReport
+	// strangers counts receipts beside the log by keys that were not given.
+	strangers int
+	// platform of the chain, as its checkpoints say.
+	platform string
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
 	hashes map[int64]string
-	// begun and ended say of an excerpt that a witness saw the line before its first, and its last.
+	// begun and ended say of an excerpt that a witness saw that no line of its time lies before its first line, or behind its last.
 	begun, ended bool
 }
 
@@ -143,6 +192,10 @@ func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	for _, m := range marks {
 		c.own(m)
 	}
+	if c.strangers > 0 {
+		c.note("%d receipts beside the log are by other keys than the witness's that was given: they count for nothing here", c.strangers)
+	}
+	c.known(marks)
 	for _, m := range c.trust.Seen {
 		c.seen(m)
 	}
@@ -240,6 +293,17 @@ func (c *chainCheck) complete(l decisionlog.Line) {
 	c.problem("line %d is of the agreement and its record is missing", l.Sequence)
 }
 
+// known finds out of which platform the chain is: by its own checkpoints, or by one that a witness saw of just this chain.
+func (c *chainCheck) known(marks []Mark) {
+	for _, m := range slices.Concat(marks, c.trust.Seen) {
+		cp, err := OpenCheckpoint(m.Checkpoint, nil)
+		if err == nil && cp.Instance == c.out.Instance && c.hashes[cp.Sequence] == cp.Hash {
+			c.platform = cp.Platform
+			return
+		}
+	}
+}
+
 // own checks a checkpoint that lies beside the lines.
 func (c *chainCheck) own(m Mark) {
 	cp, err := OpenCheckpoint(m.Checkpoint, c.trust.Audit)
@@ -252,7 +316,12 @@ func (c *chainCheck) own(m Mark) {
 		return
 	}
 	if m.Receipt != "" {
-		if _, err := OpenReceipt(m.Receipt, m.Checkpoint, c.trust.Witness); err != nil {
+		keys := c.trust.Witness
+		if _, ok := keys[signer(m.Receipt)]; keys != nil && !ok { // of another witness than the one that was asked
+			keys = nil
+			c.strangers++
+		}
+		if _, err := OpenReceipt(m.Receipt, m.Checkpoint, keys); err != nil {
 			c.problem("%s: receipt of line %d: %v", MarksFile, cp.Sequence, err)
 		}
 	}
@@ -265,7 +334,7 @@ func (c *chainCheck) own(m Mark) {
 // seen checks what a witness gave out. It speaks of many chains.
 func (c *chainCheck) seen(m Mark) {
 	cp, err := OpenCheckpoint(m.Checkpoint, nil)
-	if err == nil && cp.Instance != c.out.Instance {
+	if err == nil && (cp.Instance != c.out.Instance || c.platform != "" && cp.Platform != c.platform) {
 		return
 	}
 	if err == nil {
@@ -283,9 +352,9 @@ func (c *chainCheck) seen(m Mark) {
 	if !c.on(cp, "the witness", c.excerpt != nil) {
 		return
 	}
-	if e := c.excerpt; e != nil {
-		c.begun = c.begun || cp.Sequence == c.out.From && !cp.At.After(e.From)
-		c.ended = c.ended || cp.Sequence == c.out.Sequence && !cp.At.Before(e.To)
+	if e := c.excerpt; e != nil { // the clock is the witness's: the gateway may date a checkpoint as it likes
+		c.begun = c.begun || !receipt.ReceivedAt.After(e.From)
+		c.ended = c.ended || !receipt.ReceivedAt.Before(e.To) && !cp.At.Before(e.To) // an old one may be shown late
 	}
 	if cp.Sequence >= c.out.Witnessed {
 		c.out.Witnessed, c.out.WitnessedAt = cp.Sequence, receipt.ReceivedAt
@@ -307,6 +376,9 @@ func (c *chainCheck) on(cp contract.Checkpoint, who string, excerpt bool) bool {
 	return false
 }
 
+// maxUnwitnessed is how many lines a busy gateway may write between two receipts.
+const maxUnwitnessed = 200_000
+
 func (c *chainCheck) verdict() Verdict {
 	switch o := &c.out; {
 	case len(o.Problems) > 0:
@@ -317,6 +389,8 @@ func (c *chainCheck) verdict() Verdict {
 		c.note("the witness knows nothing of this chain")
 	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
 		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
+	case o.Witnessed < o.Sequence && (o.Last.Sub(o.WitnessedAt) > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed):
+		c.note("lines %d to %d, up to %s, no witness saw: the last receipt is of %s", o.Witnessed+1, o.Sequence, o.Last.Format(time.RFC3339), o.WitnessedAt.Format(time.RFC3339))
 	default:
 		if o.Witnessed < o.Sequence {
 			c.note("lines %d to %d are younger than what the witness saw last", o.Witnessed+1, o.Sequence)

@@ -60,13 +60,16 @@ func newChain(t testing.TB, instance string) *chain {
 		t.Fatal(err)
 	}
 	c := &chain{t: t, end: decisionlog.Chain{Instance: instance}, fs: fstest.MapFS{}, key: key(t)}
-	c.witness = &Witness{Name: "court", Key: witnessKey, Dir: t.TempDir(), Now: func() time.Time { return began },
+	c.witness = &Witness{Name: "court", Key: witnessKey, Dir: t.TempDir(), Now: c.now,
 		Trust: func() (Keys, error) { return keysOf(t, c.key), nil }}
 	if err := c.witness.Load(); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
+
+// now is a minute after the last line.
+func (c *chain) now() time.Time { return began.Add(time.Duration(c.end.Sequence) * time.Minute) }
 
 // lines adds n lines, a request each minute, every second under agreement uid-a.
 func (c *chain) lines(n int) {
@@ -90,14 +93,36 @@ func (c *chain) add(name string, data []byte) {
 	c.fs[name].Data = append(c.fs[name].Data, data...)
 }
 
-// checkpoint signs the end and shows it to the witness.
-func (c *chain) checkpoint() {
+// sign signs the end as of a time.
+func (c *chain) sign(platform string, at time.Time) string {
 	c.t.Helper()
-	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan",
-		Instance: c.end.Instance, Sequence: c.end.Sequence, Hash: c.end.Hash, At: began.Add(time.Duration(c.end.Sequence) * time.Minute)})
+	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: platform,
+		Instance: c.end.Instance, Sequence: c.end.Sequence, Hash: c.end.Hash, At: at})
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return jws
+}
+
+// receive gives the receipt of a witness for a checkpoint, whatever it says.
+func (c *chain) receive(key crypto.Signer, checkpoint string, at time.Time) Mark {
+	c.t.Helper()
+	cp, err := OpenCheckpoint(checkpoint, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	receipt, err := Sign(key, contract.ReceiptType, contract.Receipt{Format: contract.ReceiptFormat, Witness: "court", Checkpoint: contract.Digest([]byte(checkpoint)),
+		Platform: cp.Platform, Instance: cp.Instance, Sequence: cp.Sequence, Hash: cp.Hash, ReceivedAt: at})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return Mark{checkpoint, receipt}
+}
+
+// checkpoint signs the end and shows it to the witness.
+func (c *chain) checkpoint() {
+	c.t.Helper()
+	jws := c.sign("ns/henan", c.now())
 	c.add(MarksFile, Mark{Checkpoint: jws}.Line())
 	receipt, err := c.witness.Take(jws)
 	if err != nil {
@@ -171,7 +196,7 @@ func TestHistoryWrittenAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged.add(decisionlog.FileName(1), line)
-	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan", Instance: "gateway-0.0a", Sequence: 2, Hash: forged.end.Hash})
+	jws, err := Sign(c.key, contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Platform: "ns/henan", Instance: "gateway-0.0a", Sequence: 2, Hash: forged.end.Hash, At: c.now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +214,7 @@ func TestHistoryWrittenAnew(t *testing.T) {
 func TestWitnessTrustsItsKeysAlone(t *testing.T) {
 	c := newChain(t, "gateway-0.0a")
 	c.lines(1)
-	jws, err := Sign(key(t), contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Instance: "x", Sequence: 9})
+	jws, err := Sign(key(t), contract.CheckpointType, contract.Checkpoint{Format: contract.CheckpointFormat, Instance: "x", Sequence: 9, At: c.now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +248,8 @@ func TestEveryByteIsCovered(t *testing.T) {
 				"doubled": append(append(bytes.Clone(file.Data[:at+1]), b), file.Data[at+1:]...),
 			} {
 				n++
-				if r := verify(t, with(c.fs, name, changed), trust); r.Verdict != Broken {
+				r := verify(t, with(c.fs, name, changed), trust)
+				if stranger := strings.Contains(strings.Join(r.Chains[0].Notes, " "), "by other keys"); r.Verdict != Broken && !(stranger && name == MarksFile) {
 					t.Fatalf("%s: byte %d %s: %+v", name, at, what, r)
 				}
 			}
@@ -239,4 +265,124 @@ func with(log fstest.MapFS, name string, data []byte) fstest.MapFS {
 	}
 	out[name] = &fstest.MapFile{Data: data}
 	return out
+}
+
+// excerptOf gives the fs of an excerpt that ends with a line.
+func (c *chain) excerptOf(last int) fstest.MapFS {
+	lines := bytes.SplitAfter(c.fs[decisionlog.FileName(1)].Data, []byte{'\n'})
+	out := with(c.fs, decisionlog.FileName(1), bytes.Join(lines[:last], nil))
+	delete(out, MarksFile)
+	return out
+}
+
+// TestPostDatedCheckpoint: the holder of a gateway's key dates a checkpoint behind the end of the time asked for, so that an archive may
+// end with it. The witness does not take it; if one did, its own clock counts; and an export does not end there.
+func TestPostDatedCheckpoint(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(4)
+	early := c.sign("ns/henan", began.Add(20*time.Minute))
+	if _, err := c.witness.Take(early); err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("the witness takes a checkpoint that is 16 minutes ahead: %v", err)
+	}
+	c.seen = append(c.seen, c.receive(c.witness.Key, early, c.now()))
+	c.add(MarksFile, Mark{Checkpoint: early}.Line())
+	c.lines(4)
+	c.checkpoint()
+	e := Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began, To: began.Add(8 * time.Minute)}
+	for last, want := range map[int]Verdict{4: ConsistentOnly, 8: Verified} {
+		r, err := Verify(c.excerptOf(last), c.trust(), &e, nil)
+		if err != nil || r.Verdict != want {
+			t.Errorf("an excerpt of lines 1 to %d: %+v, %v", last, r, err)
+		}
+	}
+}
+
+// TestChainThatIsNotHere: a witness saw a chain of the platform that has no folder. Those of other platforms are nobody's business.
+func TestChainThatIsNotHere(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	other := newChain(t, "gateway-1.0b")
+	other.key, other.witness = c.key, c.witness
+	other.lines(2)
+	trust := c.trust()
+	trust.Seen = append(trust.Seen, c.receive(c.witness.Key, other.sign("ns/hubei", other.now()), other.now()))
+	if r := verify(t, c.fs, trust); r.Verdict != Verified {
+		t.Errorf("a chain of another platform is not here: %+v", r)
+	}
+	trust.Seen = append(trust.Seen, c.receive(c.witness.Key, other.sign("ns/henan", other.now()), other.now()))
+	r := verify(t, c.fs, trust)
+	if r.Verdict != ConsistentOnly || len(r.Chains) != 2 || r.Chains[1].Instance != "gateway-1.0b" {
+		t.Errorf("a chain is not here: %+v", r)
+	}
+	e := Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began, To: began.Add(3 * time.Minute)}
+	if r, err := Verify(c.excerptOf(3), trust, &e, nil); err != nil || r.Verdict != Broken {
+		t.Errorf("an archive lacks a chain: %+v, %v", r, err)
+	}
+	e.From = began.Add(150 * time.Second) // the other chain was last seen before
+	if r, err := Verify(c.excerptOf(3), trust, &e, nil); err != nil || r.Verdict != Verified {
+		t.Errorf("an archive lacks a chain that ended before: %+v, %v", r, err)
+	}
+}
+
+// TestOtherPlatformOfTheSameName: two platforms have gateways of one name; what the witness saw of the one says nothing of the other.
+func TestOtherPlatformOfTheSameName(t *testing.T) {
+	c := newChain(t, "gateway-0")
+	c.lines(3)
+	c.checkpoint()
+	other := newChain(t, "gateway-0")
+	other.key = c.key
+	other.lines(5)
+	trust := c.trust()
+	trust.Seen = append(trust.Seen, c.receive(c.witness.Key, other.sign("ns/hubei", c.now()), c.now()))
+	if r := verify(t, c.fs, trust); r.Verdict != Verified || len(r.Chains) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestOldReceipt: lines that no witness saw for long prove nothing.
+func TestOldReceipt(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	c.lines(9)
+	if r := verify(t, c.fs, c.trust()); r.Verdict != Verified {
+		t.Errorf("the last line 8 minutes behind the receipt: %+v", r)
+	}
+	c.lines(6)
+	if r := verify(t, c.fs, c.trust()); r.Verdict != ConsistentOnly || len(r.Chains[0].Notes) != 1 {
+		t.Errorf("the last line 14 minutes behind the receipt: %+v", r)
+	}
+}
+
+// TestTwoWitnesses: beside the log lie receipts of two witnesses; the auditor asks one of them.
+func TestTwoWitnesses(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	second := c.receive(key(t), c.sign("ns/henan", c.now()), c.now())
+	c.add(MarksFile, append(Mark{Checkpoint: second.Checkpoint}.Line(), second.Line()...))
+	if r := verify(t, c.fs, c.trust()); r.Verdict != Verified || len(r.Chains[0].Notes) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestTornWitness: a power cut left half a line in the witness's file.
+func TestTornWitness(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(1)
+	c.checkpoint()
+	name := c.witness.file(contract.Checkpoint{Platform: "ns/henan", Instance: "gateway-0.0a"})
+	if err := Append(name, []byte(`{"checkpoint":"ey`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.witness.Load(); err != nil {
+		t.Fatalf("the witness does not start: %v", err)
+	}
+	c.lines(1)
+	c.checkpoint()
+	marks, err := readMarksFile(name)
+	if err != nil || len(marks) != 2 {
+		t.Errorf("%d marks, %v", len(marks), err)
+	}
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ import (
 // Witness keeps checkpoints of decision logs and gives receipts. It gives none for a checkpoint that does not go on from what
 // it knows: an earlier line, or another hash for the same line. It holds no personal data, only hashes.
 //
-//	POST /   a checkpoint (compact JWS) -> 200 a receipt (compact JWS), 409 a Fork, 403 not signed by a trusted key
+//	POST /   a checkpoint (compact JWS) -> 200 a receipt (compact JWS), 409 a Fork, 403 not signed by a trusted key, 422 dated ahead
 //	GET  /?instance=&from=   Marks, one a line, from line `from` of the chain on; without instance of every chain
 type Witness struct {
 	// Name as in the GridPlatform's auditWitnesses.
@@ -43,6 +44,10 @@ type Fork struct {
 	Hash     string `json:"hash"`
 }
 
+// maxAhead is how far a checkpoint's time may lie ahead of the witness's clock. One that comes late is taken: what counts for the end of a
+// time is the later of both clocks, and a witness that was away must not lose evidence.
+const maxAhead = 5 * time.Minute
+
 const marksSuffix = ".marks.jsonl"
 
 // Load reads what is kept in Dir, which is made if it is not there.
@@ -63,7 +68,17 @@ func (w *Witness) Load() error {
 	return nil
 }
 
+// load reads a file. Half a line at its end is what a power cut leaves: nobody got a receipt for it, and it is cut.
 func (w *Witness) load(name string) error {
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if whole := bytes.LastIndexByte(raw, '\n') + 1; whole < len(raw) {
+		if err := os.Truncate(name, int64(whole)); err != nil {
+			return err
+		}
+	}
 	marks, err := readMarksFile(name)
 	if err != nil || len(marks) == 0 {
 		return err
@@ -98,6 +113,10 @@ func (w *Witness) Take(compact string) (string, error) {
 	if err != nil {
 		return "", notTrusted{err}
 	}
+	now := w.Now().UTC()
+	if ahead := c.At.Sub(now); ahead > maxAhead {
+		return "", dated{fmt.Errorf("the checkpoint is dated %s, which is %s ahead of the witness's clock: set the clocks right", c.At.Format(time.RFC3339), ahead.Round(time.Second))}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known, ok := w.known[chainKey(c)]
@@ -109,7 +128,7 @@ func (w *Witness) Take(compact string) (string, error) {
 	}
 	receipt, err := Sign(w.Key, contract.ReceiptType, contract.Receipt{
 		Format: contract.ReceiptFormat, Witness: w.Name, Checkpoint: contract.Digest([]byte(compact)), Platform: c.Platform,
-		Instance: c.Instance, Sequence: c.Sequence, Hash: c.Hash, ReceivedAt: w.Now().UTC(),
+		Instance: c.Instance, Sequence: c.Sequence, Hash: c.Hash, ReceivedAt: now,
 	})
 	if err != nil {
 		return "", err
@@ -130,6 +149,9 @@ func (e *ForkError) Error() string {
 }
 
 type notTrusted struct{ error }
+
+// dated says that a checkpoint's time lies ahead.
+type dated struct{ error }
 
 // Append adds lines to a file and syncs it. A failure cuts the file back, so that half a line never stays.
 func Append(path string, lines []byte) error {
@@ -176,6 +198,8 @@ func (w *Witness) post(out http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(out).Encode(fork.Fork)
 	case errors.As(err, &notTrusted{}):
 		http.Error(out, err.Error(), http.StatusForbidden)
+	case errors.As(err, &dated{}):
+		http.Error(out, err.Error(), http.StatusUnprocessableEntity)
 	case err != nil:
 		http.Error(out, "the checkpoint cannot be kept now", http.StatusInternalServerError)
 	default:

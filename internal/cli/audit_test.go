@@ -80,7 +80,7 @@ func newAudited(t *testing.T) *audited {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &audit.Witness{Name: "court", Key: witnessKey, Dir: l.path("witness"), Now: time.Now, Trust: func() (audit.Keys, error) { return readPublicKeys(l.auditKeys) }}
+	w := &audit.Witness{Name: "court", Key: witnessKey, Dir: l.path("witness"), Now: func() time.Time { return l.at }, Trust: func() (audit.Keys, error) { return readPublicKeys(l.auditKeys) }}
 	if err := w.Load(); err != nil {
 		t.Fatal(err)
 	}
