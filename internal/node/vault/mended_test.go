@@ -1,0 +1,36 @@
+package vault
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// TestWhoReadThoughTheStreamWasCut: what left before a stream was cut is told by the decision before it, and not by the one that cut it.
+func TestWhoReadThoughTheStreamWasCut(t *testing.T) {
+	w := newWorld(t)
+	father := w.person("410702194105060012")
+	at := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
+	decided := func(agreement string, allow bool, fields map[string]contract.Mask) contract.LogBody {
+		return contract.LogBody{Input: &contract.DecisionInput{Dataset: "elder-visits", Consumer: "health", Purpose: "HomeVisits"},
+			Decision: &contract.Decision{Allow: allow, Agreement: agreement, Fields: fields}}
+	}
+	w.line(1, "decision", "r1", at, decided("a4", true, map[string]contract.Mask{"phone": {}, "name": {}}))
+	w.line(2, "release", "r1", at, contract.LogBody{Rows: 1}, w.logName(father))
+	w.line(3, "decision", "r1", at.Add(time.Second), decided("a4", true, map[string]contract.Mask{"name": {}}))
+	w.line(4, "release", "r1", at.Add(time.Second), contract.LogBody{Rows: 1}, w.logName(father))
+	w.line(5, "decision", "r1", at.Add(2*time.Second), decided("a4", false, nil))
+	var got Access
+	w.call("committee/PrivacyOfficer", http.MethodGet, "/v1/subjects/"+father+"/access?reason=SubjectRequest", nil, 200, &got)
+	fields := map[string]int{}
+	for _, r := range got.Reads {
+		if r.Act == "" {
+			fields[r.Log] = len(r.Fields)
+		}
+	}
+	if len(fields) != 2 || fields["gateway-0/2"] != 2 || fields["gateway-0/4"] != 1 {
+		t.Errorf("number of fields by line: %v, want 2 of line 2 and 1 of line 4", fields)
+	}
+}
