@@ -34,3 +34,48 @@ func TestWhoReadThoughTheStreamWasCut(t *testing.T) {
 		t.Errorf("number of fields by line: %v, want 2 of line 2 and 1 of line 4", fields)
 	}
 }
+
+// TestRegisterTellsNothing: whether a number is in the vault does not show in how a registration is refused, each refusal is a line that
+// the person finds, and an organisation cannot go through a list.
+func TestRegisterTellsNothing(t *testing.T) {
+	w := newWorld(t)
+	at := time.Now()
+	w.s.now = func() time.Time { return at }
+	first, _ := w.person("n"), w.person("m")
+	lines := func() (n int) {
+		if err := w.sql("", "SELECT count(*) FROM audit.line_subjects WHERE subject = $1", []any{w.logName(first)}, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	try := func(want int, division string, numbers ...string) {
+		t.Helper()
+		var identities []Identity
+		for _, n := range numbers {
+			identities = append(identities, Identity{"resident-id", n})
+		}
+		w.call("east/PrivacyOfficer", http.MethodPost, "/v1/subjects", map[string]any{"division": division, "identities": identities}, want, nil)
+	}
+	try(403, jinghu, "n") // a division of others: the vault is not asked
+	try(403, jinghu, "unknown")
+	before := lines()
+	try(409, "", "n")
+	try(409, "", "unknown")
+	try(409, "", "n", "m")
+	try(409, east, "n")
+	try(409, east, "n", "m")
+	if got := lines() - before; got != 4 {
+		t.Errorf("%d lines about the person of 4 refusals", got)
+	}
+	var left int
+	if err := w.sql("", "SELECT count(*) FROM vault.subjects", nil, &left); err != nil || left != 2 {
+		t.Errorf("%d subjects, want 2: %v", left, err)
+	}
+	for range lookupsAtOnce - 7 {
+		try(403, jinghu, "x")
+	}
+	try(429, jinghu, "n")
+	at = at.Add(time.Second)
+	try(403, jinghu, "n")
+	w.verifyChain()
+}
