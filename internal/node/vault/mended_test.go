@@ -79,3 +79,42 @@ func TestRegisterTellsNothing(t *testing.T) {
 	try(403, jinghu, "n")
 	w.verifyChain()
 }
+
+// TestRetentionOfEmergencies: who broke the glass and why goes with the bodies of the log, also where nobody reviewed it.
+func TestRetentionOfEmergencies(t *testing.T) {
+	w := newWorld(t)
+	w.exec(`INSERT INTO audit.break_glass (request, uid, reviewer, at, review_due, person, reason)
+		SELECT n::text, 'u', 'office', now() - n * interval '1 day', now(), 'p', 'fire' FROM unnest(ARRAY[1, 179, 200]) n`)
+	for range 2 {
+		if _, err := w.s.forget(t.Context(), contract.Retention{DecisionLogSeconds: 3600}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var left string
+	if err := w.sql("", "SELECT string_agg(request, ' ' ORDER BY request) FROM audit.break_glass WHERE person <> '' AND reason <> ''", nil, &left); err != nil || left != "1 179" {
+		t.Errorf("persons and reasons are left of %q, %v", left, err)
+	}
+	for _, statement := range []string{"SELECT audit.forget_emergencies(now())", "SELECT audit.forget_emergencies(NULL)"} {
+		if w.sql(contract.DatabaseUserVault, statement, nil) == nil {
+			t.Errorf("%s: person and reason go before 180 days", statement)
+		}
+	}
+}
+
+// TestErasureIsBounded: a call erases no more lines than it can in its time, and the next ones the rest; what one kind fails at does not undo
+// another.
+func TestErasureIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.exec(`INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) SELECT 'gateway-0', n, now() - interval '400 days', 'release', 'r', '{"v":2}', '{}' FROM generate_series(1, 450) n`)
+	w.exec("INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ($1, 'gone', now() - interval '9 years', now() - interval '1096 days')", w.person("n"))
+	w.exec("REVOKE EXECUTE ON FUNCTION grid.forget_consents(timestamptz) FROM dizuo_vault")
+	for _, want := range []int{250, 50, 0} {
+		if _, err := w.s.forget(t.Context(), contract.Retention{DecisionLogSeconds: 3600}); err == nil {
+			t.Error("consents that cannot be forgotten are not told")
+		}
+		var left int
+		if err := w.sql("", "SELECT count(*) FROM audit.lines WHERE instance = 'gateway-0' AND body IS NOT NULL", nil, &left); err != nil || left != want {
+			t.Fatalf("%d bodies left, want %d: %v", left, want, err)
+		}
+	}
+}
