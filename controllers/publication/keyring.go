@@ -38,23 +38,33 @@ func (k keyring) turn(issued *seal.Signer, held, known bool, life time.Duration,
 		return k, false, due, err
 	}
 	next = keyring{slices.Clone(k.keys), k.signing}
+	over := &metav1.Time{Time: now.Add(life).UTC().Truncate(time.Second)}
 	at := slices.IndexFunc(next.keys, func(key v1alpha1.BundleKey) bool { return key.ID == issued.KeyID })
 	if at < 0 {
 		next.keys = append(next.keys, v1alpha1.BundleKey{ID: issued.KeyID, PublicKey: string(public), Since: metav1.NewTime(now.UTC().Truncate(time.Second))})
 		at, changed, known = len(next.keys)-1, true, false
+	}
+	for i := range next.keys {
+		key := &next.keys[i]
+		switch {
+		case key.ID == issued.KeyID && key.NotAfter != nil: // it came back
+			key.NotAfter, changed = nil, true
+		case key.ID != issued.KeyID && key.ID != next.signing && key.NotAfter == nil: // the one before was put back
+			key.NotAfter, changed = over, true
+		}
 	}
 	if next.signing != issued.KeyID {
 		wait := next.keys[at].Since.Add(trustWait)
 		if held && !known && now.Before(wait) {
 			return next, changed, now.Add(trustLook), nil
 		}
-		next.retire(life, now)
+		next.retire(over)
 		next.signing, next.keys[at].NotAfter, changed = issued.KeyID, nil, true
 	}
 	next.keys = slices.DeleteFunc(next.keys, func(key v1alpha1.BundleKey) bool {
-		over := key.ID != next.signing && key.NotAfter != nil && !now.Before(key.NotAfter.Time)
-		changed = changed || over
-		return over
+		gone := key.ID != next.signing && key.NotAfter != nil && !now.Before(key.NotAfter.Time)
+		changed = changed || gone
+		return gone
 	})
 	for _, key := range next.keys {
 		if key.NotAfter != nil && (due.IsZero() || key.NotAfter.Time.Before(due)) {
@@ -65,10 +75,10 @@ func (k keyring) turn(issued *seal.Signer, held, known bool, life time.Duration,
 }
 
 // retire lets every key but the one that is to sign end when no lease can be alive that it signed.
-func (k keyring) retire(life time.Duration, now time.Time) {
+func (k keyring) retire(over *metav1.Time) {
 	for i := range k.keys {
 		if k.keys[i].NotAfter == nil {
-			k.keys[i].NotAfter = &metav1.Time{Time: now.Add(life).UTC().Truncate(time.Second)}
+			k.keys[i].NotAfter = over
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract/seal"
 	"github.com/dizuo/dizuo/test/pki"
 )
 
@@ -79,5 +81,36 @@ func TestKeyringDoesNotWaitForEver(t *testing.T) {
 	}
 	if lost, _, _, _ := begun.turn(issued, false, false, time.Hour, now); lost.signing != issued.KeyID || len(lost.keys) != 2 {
 		t.Errorf("without the former key: %+v", lost)
+	}
+}
+
+// A key that was put back before it signed, or while another one waits, is trusted for one more lease and not for ever; one that comes again
+// is not taken away while it is the issued one.
+func TestKeyringForgetsAKeyThatWasPutBack(t *testing.T) {
+	old, leaked := pki.Signer(t), pki.Signer(t)
+	now := time.Date(2026, 6, 1, 8, 0, 0, 0, time.UTC)
+	const life = 4 * time.Hour
+	var ring keyring
+	turn := func(s *seal.Signer, known bool, after time.Duration) (due time.Time) {
+		t.Helper()
+		var err error
+		if ring, _, due, err = ring.turn(s, true, known, life, now.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		return due
+	}
+	turn(old, true, 0)
+	turn(leaked, true, time.Minute)
+	if due := turn(old, true, 2*time.Minute); ring.signing != old.KeyID || !due.Equal(now.Add(2*time.Minute+life)) {
+		t.Errorf("after it was put back: due %s, %+v", due, ring)
+	}
+	turn(leaked, false, 3*time.Minute)
+	if i := slices.IndexFunc(ring.keys, func(k v1alpha1.BundleKey) bool { return k.ID == leaked.KeyID }); i < 0 || ring.keys[i].NotAfter != nil {
+		t.Errorf("it is issued again and its end stands: %+v", ring)
+	}
+	turn(old, true, 4*time.Minute)
+	turn(old, true, 4*time.Minute+life)
+	if len(ring.keys) != 1 || ring.keys[0].ID != old.KeyID {
+		t.Errorf("keys %+v, want the one that signs", ring.keys)
 	}
 }

@@ -58,6 +58,8 @@ const (
 	LogEnd      = "end"
 	// LogRefused is a refusal before a decision: an unknown certificate, a bundle behind its lease.
 	LogRefused = "refused"
+	// LogReview is a look at uses of break-glass that wait for a review, or the review of one.
+	LogReview = "review"
 	// LogVault is a call of the vault, LogConsent a consent given or withdrawn.
 	LogVault   = "vault"
 	LogConsent = "consent"
@@ -113,7 +115,7 @@ type LogBody struct {
 	Outcome string `json:"outcome,omitempty"`
 	// LatencyMicros is the time from the request's beginning, in microseconds.
 	LatencyMicros int64 `json:"latencyMicros,omitempty"`
-	// Reason of a "refused" line, as a stable code; of "vault" and "consent" lines, what was done. Count says how many refusals
+	// Reason of a "refused" line, as a stable code; of "vault", "consent" and "review" lines, what was done. Count says how many refusals
 	// the line stands for.
 	Reason string `json:"reason,omitempty"`
 	Count  int64  `json:"count,omitempty"`

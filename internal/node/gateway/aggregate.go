@@ -83,9 +83,9 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 	if !r.decision.Allow {
 		return nil, s.refuseDecided(ctx, r)
 	}
-	decided, err := s.log.Enqueue(ctx, r.record(contract.LogDecision))
+	decided, err := s.decided(ctx, r)
 	if err != nil {
-		return nil, s.logged(err)
+		return nil, err
 	}
 	answer, err := s.aggregate(ctx, r)
 	s.quota.giveBack(r.grant.UID, r.at, int64(r.limit-len(answer.Groups)))
@@ -94,11 +94,8 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 	}
 	release := r.record(contract.LogRelease)
 	release.Rows = int64(len(answer.Groups))
-	if err := s.append(ctx, release); err != nil {
+	if err := s.released(ctx, decided, release); err != nil {
 		return nil, err
-	}
-	if err := decided.Wait(ctx); err != nil {
-		return nil, s.logged(err)
 	}
 	s.metrics.records.Add(float64(len(answer.Groups)))
 	return &huma.StreamResponse{Body: func(hc huma.Context) { s.sendAggregate(hc, r, answer) }}, nil

@@ -41,12 +41,13 @@ func openAuditing(ctx context.Context, c contract.GatewayConfig, log *decisionlo
 		checkpointed = a.anchor.checkpointed
 	}
 	a.ship = &shipper{pool: pool, log: log, dir: c.LogDir, max: c.MaxUnshippedBytes, checkpointed: checkpointed, now: time.Now, out: out, shipped: map[string]bool{}}
+	a.ship.recall(log.End().Instance)
 	return a, nil
 }
 
 // keep tells where bundles come from, whose parts are kept.
-func (a *auditing) keep(in *intake.Intake, dir string) {
-	a.parts = &parts{dir: filepath.Join(dir, audit.PolicyDir), in: in}
+func (a *auditing) keep(in *intake.Intake, dir string, out *slog.Logger) {
+	a.parts = &parts{dir: filepath.Join(dir, audit.PolicyDir), in: in, log: out}
 	if a.ship != nil {
 		a.parts.settled = a.ship.settled
 	}

@@ -177,6 +177,9 @@ func (s *server) listBreakGlass(ctx context.Context, _ *struct{}) (*usesOutput, 
 	if err != nil {
 		return nil, s.reviewProblem(err)
 	}
+	if err := s.logReview(ctx, requestID(), breakGlassListed, "", contract.Person{}); err != nil {
+		return nil, err
+	}
 	out := &usesOutput{}
 	if out.Body.Uses = uses; uses == nil {
 		out.Body.Uses = []BreakGlassUse{}
@@ -191,9 +194,15 @@ func (s *server) reviewBreakGlass(ctx context.Context, in *reviewInput) (*struct
 		s.slog.Info("review of break-glass refused", "organization", c.organization, "err", err)
 		return nil, denied([]string{reasonPersonInvalid}, "")
 	}
+	if err := s.logged(s.log.Err()); err != nil {
+		return nil, err
+	}
 	err = s.emergencies.review(ctx, in.Request, c.organization, c.organization+"/"+who.Subject, in.Body.Verdict, in.Body.NoteReference, c.at)
 	if err != nil {
 		return nil, s.reviewProblem(err)
+	}
+	if err := s.logReview(ctx, in.Request, breakGlassReviewed, in.Body.Verdict, contract.Person{Subject: who.Subject, Roles: who.Roles}); err != nil {
+		return nil, err
 	}
 	s.slog.Info("break-glass reviewed", "request", in.Request, "organization", c.organization, "verdict", in.Body.Verdict)
 	return nil, nil

@@ -23,7 +23,7 @@ var auditSchema sync.Once
 func withEmergencies(t *testing.T) *world {
 	return newWorld(t, func(w *world) {
 		auditSchema.Do(func() {
-			w.exec(`CREATE ROLE dizuo_audit LOGIN PASSWORD '` + postgres.Password + `'; CREATE SCHEMA audit; GRANT USAGE ON SCHEMA audit TO dizuo_audit;
+			w.exec(`DO $$ BEGIN CREATE ROLE dizuo_audit LOGIN PASSWORD '` + postgres.Password + `'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; CREATE SCHEMA audit; GRANT USAGE ON SCHEMA audit TO dizuo_audit;
 				CREATE TABLE audit.break_glass (request text PRIMARY KEY, uid text NOT NULL, reviewer text NOT NULL, at timestamptz NOT NULL, review_due timestamptz NOT NULL,
 					alerted_at timestamptz, reviewed_at timestamptz, reviewed_by text, verdict text,
 					agreement text NOT NULL DEFAULT '', dataset text NOT NULL DEFAULT '', consumer text NOT NULL DEFAULT '', person text NOT NULL DEFAULT '',

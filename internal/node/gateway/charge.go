@@ -4,11 +4,17 @@ import (
 	"context"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
+	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
 )
 
 // charge takes the request from the agreement's quota, and lowers the page to what is left of it. An emergency is written down for its
-// review here, after the last reason to refuse and before anything is read.
+// review here, after the last reason to refuse and before anything is read. What cannot be logged now takes nothing.
 func (s *server) charge(r *reading) {
+	if err := s.log.Err(); err != nil {
+		r.decision = contract.Decision{Reasons: []string{reasonLogUnavailable}, Agreement: r.decision.Agreement}
+		return
+	}
 	records, ok := s.quota.take(r.grant.UID, r.grant, r.policy.dayStart(r.at), r.at, int64(r.limit))
 	if !ok {
 		r.decision = contract.Decision{Reasons: []string{reasonQuotaExceeded}, Agreement: r.decision.Agreement}
@@ -23,6 +29,25 @@ func (s *server) charge(r *reading) {
 		}
 	}
 	r.limit = int(records)
+}
+
+// decided queues the line of a decision that is charged; where that fails the charge is undone.
+func (s *server) decided(ctx context.Context, r *reading) (decisionlog.Ticket, error) {
+	t, err := s.log.Enqueue(ctx, r.record(contract.LogDecision))
+	if err != nil {
+		s.quota.undo(r.grant.UID, r.at, int64(r.limit))
+		return t, s.logged(err)
+	}
+	return t, nil
+}
+
+// released writes the line of a release and looks whether that of its decision, before it, is written too. It does so for a client that is
+// gone as well, so that the request has its end.
+func (s *server) released(ctx context.Context, decided decisionlog.Ticket, release chain.Record) error {
+	if err := s.append(ctx, release); err != nil {
+		return err
+	}
+	return s.logged(decided.Wait(context.WithoutCancel(ctx))) // it does not wait: the release is written behind it
 }
 
 // breakGlass writes an emergency down and alerts.

@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s.auditing.keep(in, cfg.Gateway.LogDir)
+	s.auditing.keep(in, cfg.Gateway.LogDir, log)
 	health := &process.Health{}
 	health.Set("bundle", errors.New("no policy yet"))
 
@@ -97,6 +97,9 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		return nil, err
 	}
 	m, q := newMetrics(reg), newQuota()
+	if err := q.load(c.LogDir); err != nil {
+		return nil, err
+	}
 	l, err := decisionlog.Open(decisionlog.Options{
 		Dir: c.LogDir, Instance: instance, Since: time.Now().Add(-quotaMemory), Replay: q.replay, Synced: m.synced, Log: log,
 	})

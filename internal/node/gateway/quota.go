@@ -20,17 +20,29 @@ const quotaMemory = 25 * time.Hour
 type quota struct {
 	mu   sync.Mutex
 	used map[string]map[int64]use
+
+	// The rest is for replaying: the last line that is counted, of which chain, and the requests that have begun and not ended.
+	instance string
+	through  int64
+	open     map[string]bool
 }
 
 type use struct{ requests, records int64 }
 
-func newQuota() *quota { return &quota{used: map[string]map[int64]use{}} }
+func newQuota() *quota { return &quota{used: map[string]map[int64]use{}, open: map[string]bool{}} }
 
-// replay counts a line of the decision log.
+// replay counts a line of the decision log, once. A request is decided again for each revision that it lives through, and counts once.
 func (q *quota) replay(l chain.Line) {
+	if l.Instance == q.instance && l.Sequence <= q.through {
+		return
+	}
+	q.instance, q.through = l.Instance, l.Sequence
 	switch {
+	case l.Kind == contract.LogEnd:
+		delete(q.open, l.Request)
 	case l.UID == "" || l.Said == nil:
-	case l.Kind == contract.LogDecision && l.Said.Decision.Allow:
+	case l.Kind == contract.LogDecision && l.Said.Decision != nil && l.Said.Decision.Allow && !q.open[l.Request]:
+		q.open[l.Request] = true
 		q.add(l.UID, l.At, use{requests: 1})
 	case l.Kind == contract.LogRelease:
 		q.add(l.UID, l.At, use{records: l.Said.Rows})
@@ -53,6 +65,11 @@ func (q *quota) take(uid string, g contract.Grant, dayStart, now time.Time, want
 	}
 	q.put(uid, now, use{requests: 1, records: want})
 	return want, true
+}
+
+// undo returns a request that was taken and could not be logged, with its records.
+func (q *quota) undo(uid string, at time.Time, records int64) {
+	q.add(uid, at, use{requests: -1, records: -records})
 }
 
 // giveBack returns records that were reserved at a time and not read.

@@ -86,9 +86,9 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 	if !r.decision.Allow {
 		return nil, s.refuseDecided(ctx, r)
 	}
-	decided, err := s.log.Enqueue(ctx, r.record(contract.LogDecision))
+	decided, err := s.decided(ctx, r)
 	if err != nil {
-		return nil, s.logged(err)
+		return nil, err
 	}
 	answer, read, err := s.fetch(ctx, r, in.Cursor)
 	s.quota.giveBack(r.grant.UID, r.at, int64(r.limit-len(read.records)))
@@ -97,11 +97,8 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 	}
 	release := r.record(contract.LogRelease)
 	release.Rows, release.Subjects = int64(len(read.records)), read.subjects
-	if err := s.append(ctx, release); err != nil {
+	if err := s.released(ctx, decided, release); err != nil {
 		return nil, err
-	}
-	if err := decided.Wait(ctx); err != nil {
-		return nil, s.logged(err)
 	}
 	s.metrics.records.Add(float64(len(read.records)))
 	if wantsStream(in.Accept) {

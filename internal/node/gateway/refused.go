@@ -11,8 +11,9 @@ import (
 	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 )
 
-// refusedPerSecond bounds the lines about requests that were refused before a decision: anybody could fill the disk with them.
-const refusedPerSecond = 10
+// refusedAtOnce bounds the lines at once about requests that were refused before a decision: anybody could fill the disk with them. After that
+// there is one each refusedEvery, and one of each reason for what was not written.
+const refusedAtOnce = 10
 
 // refusedCounts counts what was refused before a decision and is not in the log yet.
 type refusedCounts struct {
@@ -23,7 +24,7 @@ type refusedCounts struct {
 }
 
 func newRefusedCounts() *refusedCounts {
-	return &refusedCounts{limit: rate.NewLimiter(refusedPerSecond, refusedPerSecond), count: map[string]int64{}}
+	return &refusedCounts{limit: rate.NewLimiter(rate.Every(refusedEvery), refusedAtOnce), count: map[string]int64{}}
 }
 
 // add counts one more of a reason, and gives how many a line is to be written for: 0 for none now.

@@ -15,7 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dizuo/dizuo/internal/audit"
@@ -30,9 +32,15 @@ const (
 	shipEvery = time.Second
 )
 
-// keepFiles is how long a file stays after its last line though it is shipped and a checkpoint covers it: the quota of a day is read
-// from it at a start.
-const keepFiles = 48 * time.Hour
+// keepFiles is how long a file stays at most after its last line once it is shipped and a checkpoint covers it. Together such files take no
+// more than one keepShare of what may wait to be shipped: the older ones go earlier.
+const (
+	keepFiles = 48 * time.Hour
+	keepShare = 4
+)
+
+// shippedFile says, beside the log, how far it is shipped: so long as the store does not answer after a start.
+const shippedFile = "shipped.json"
 
 var errNotShipped = errors.New("the decision log is too far ahead of the platform's store")
 
@@ -49,7 +57,7 @@ type shipper struct {
 	now          func() time.Time
 	out          *slog.Logger
 
-	// cursor is the last line in the store, and at where the next one is; found says that both are known.
+	// cursor is the last line in the store, and at where the next one is; found says that the store has said so.
 	cursor    int64
 	at        place
 	found     bool
@@ -126,6 +134,37 @@ func (s *shipper) lines(ctx context.Context) error {
 			return err
 		}
 		s.cursor, s.at = batch[len(batch)-1].Sequence, next
+		if err := s.remember(); err != nil {
+			return err
+		}
+	}
+}
+
+// remembered is what shippedFile holds.
+type remembered struct {
+	Instance string `json:"instance"`
+	File     string `json:"file"`
+	Offset   int64  `json:"offset"`
+}
+
+func (s *shipper) remember() error {
+	raw, err := json.Marshal(remembered{s.log.End().Instance, s.at.name, s.at.offset})
+	if err != nil {
+		return err
+	}
+	return writeWhole(filepath.Join(s.dir, shippedFile), raw)
+}
+
+// recall takes from shippedFile what does not wait any more. Without it, or with one of another chain, all lines wait until the store says
+// what it has.
+func (s *shipper) recall(instance string) {
+	raw, err := os.ReadFile(filepath.Join(s.dir, shippedFile))
+	if err != nil {
+		return
+	}
+	var r remembered
+	if err := json.Unmarshal(raw, &r); err == nil && r.Instance == instance && chain.IsFile(r.File) {
+		s.at = place{name: r.File, offset: r.Offset}
 	}
 }
 
@@ -225,18 +264,23 @@ func readFile(dir string, at place, last int64, limit int) ([]chain.Line, place,
 	return out, at, nil
 }
 
-// send puts lines into the store, in one transaction with what they refer to. A line that is there stays as it is.
+// send puts lines into the store, in one transaction with what they refer to. A line that is there stays as it is; one that is there and says
+// something else was not ours, and stops the shipping.
 func (s *shipper) send(ctx context.Context, batch []chain.Line) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		b := &pgx.Batch{}
+		var known []chain.Line
 		for _, l := range batch {
-			if err := s.queue(b, l); err != nil {
+			if err := s.queue(b, l, &known); err != nil {
 				return err
 			}
 		}
-		return tx.SendBatch(ctx, b).Close()
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		return s.same(ctx, tx, known)
 	})
 	if err != nil {
 		clear(s.shipped) // what was noted may not have arrived
@@ -244,17 +288,43 @@ func (s *shipper) send(ctx context.Context, batch []chain.Line) error {
 	return err
 }
 
-func (s *shipper) queue(b *pgx.Batch, l chain.Line) error {
+// same compares lines that were in the store before with those of the log.
+func (s *shipper) same(ctx context.Context, tx pgx.Tx, known []chain.Line) error {
+	for _, l := range known {
+		var same bool
+		err := tx.QueryRow(ctx, `SELECT header = $3 AND at = $4 AND kind = $5 AND request = $6 AND uid = $7 AND (erased_at IS NOT NULL OR body IS NOT DISTINCT FROM $8)
+			FROM audit.lines WHERE instance = $1 AND seq = $2`, l.Instance, l.Sequence, string(l.Header), l.At, l.Kind, l.Request, l.UID, bodyOf(l)).Scan(&same)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return fmt.Errorf("the store has another line %d of chain %s than the log: somebody else wrote it", l.Sequence, l.Instance)
+		}
+	}
+	return nil
+}
+
+// bodyOf gives the bytes that the header has the digest of; none of a line of format 1.
+func bodyOf(l chain.Line) []byte {
+	if l.V != contract.LogFormat {
+		return nil
+	}
+	return l.Record
+}
+
+// queue queues a line, and notes it in known if it turns out to be there already.
+func (s *shipper) queue(b *pgx.Batch, l chain.Line, known *[]chain.Line) error {
 	subjects, err := s.refersTo(b, l)
 	if err != nil {
 		return err
 	}
-	var body []byte
-	if l.V == contract.LogFormat {
-		body = l.Record
-	}
 	b.Queue(`INSERT INTO audit.lines (instance, seq, at, kind, request, uid, header, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-		l.Instance, l.Sequence, l.At, l.Kind, l.Request, l.UID, string(l.Header), body)
+		l.Instance, l.Sequence, l.At, l.Kind, l.Request, l.UID, string(l.Header), bodyOf(l)).Exec(func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() == 0 {
+			*known = append(*known, l)
+		}
+		return nil
+	})
 	if len(subjects) > 0 {
 		b.Queue(`INSERT INTO audit.line_subjects (subject, instance, seq) SELECT DISTINCT s, $2, $3::bigint FROM unnest($1::text[]) s ON CONFLICT DO NOTHING`,
 			subjects, l.Instance, l.Sequence)
@@ -304,21 +374,39 @@ func (s *shipper) policy(b *pgx.Batch, ref contract.PolicyRef) error {
 	if s.shipped[ref.Revision] {
 		return nil
 	}
-	raw, err := os.ReadFile(filepath.Join(folder, audit.RevisionName(ref.Revision)))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	revision, err := readRevision(filepath.Join(folder, audit.RevisionName(ref.Revision)))
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) {
+			s.out.Warn("parts of a bundle are not in the store", "err", err) // the next start keeps those of the bundle in force anew
+		}
+		return nil //nolint:nilerr // lines do not wait for it
 	}
-	var revision audit.Revision
-	if err == nil {
-		err = json.Unmarshal(raw, &revision)
+	raw, err := json.Marshal(revision)
+	if err != nil {
+		return err
 	}
+	sequence, err := sequenceOf(revision.Lease)
 	if err != nil {
 		return err
 	}
 	b.Queue(insert, ref.Revision, "revision", raw, s.now())
-	b.Queue(`INSERT INTO audit.leases (sequence, jws) VALUES ($1, $2) ON CONFLICT DO NOTHING`, ref.Sequence, revision.Lease)
+	b.Queue(`INSERT INTO audit.leases (sequence, jws) VALUES ($1, $2) ON CONFLICT DO NOTHING`, sequence, revision.Lease)
 	s.shipped[ref.Revision] = true
 	return nil
+}
+
+// sequenceOf gives the sequence that a signed lease says: the decision may have been made under a later one of the same revision. The lease was
+// verified when it came.
+func sequenceOf(lease string) (int64, error) {
+	jws, err := jose.ParseSignedCompact(lease, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return 0, fmt.Errorf("lease: %w", err)
+	}
+	var l contract.Lease
+	if err := json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &l); err != nil {
+		return 0, fmt.Errorf("lease: %w", err)
+	}
+	return l.Sequence, nil
 }
 
 // checkpoints puts new checkpoints and receipts into the store.
@@ -379,7 +467,7 @@ func (s *shipper) waiting() (int64, error) {
 	}
 	var sum int64
 	for _, name := range names {
-		if s.found && name < s.at.name {
+		if name < s.at.name { // of no name while nothing is known
 			continue
 		}
 		info, err := os.Stat(filepath.Join(s.dir, name))
@@ -387,34 +475,42 @@ func (s *shipper) waiting() (int64, error) {
 			return 0, err
 		}
 		sum += info.Size()
-		if s.found && name == s.at.name {
-			sum -= s.at.offset
+		if name == s.at.name {
+			sum -= min(s.at.offset, info.Size())
 		}
 	}
 	return sum, nil
 }
 
-// prune removes files whose lines are all in the store, covered by a checkpoint, and old; never the last one. With them go the parts
-// of old policies and lists of subjects, which are in the store too.
+// prune removes files whose lines are all in the store and covered by a checkpoint, and which are old or take too much; never the last one.
+// What they say of quotas is put aside. With them go the lists of subjects, which are in the store too.
 func (s *shipper) prune() error {
 	names, err := chain.Files(os.DirFS(s.dir))
 	if err != nil {
 		return err
 	}
-	covered := min(s.cursor, s.checkpointed())
+	infos := make([]os.FileInfo, len(names))
+	var sum int64
 	for i, name := range names {
-		path := filepath.Join(s.dir, name)
-		info, err := os.Stat(path)
-		if err != nil {
+		if infos[i], err = os.Stat(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
-		if i == len(names)-1 || names[i+1] > chain.FileName(covered+1) || s.now().Sub(info.ModTime()) < keepFiles {
+		sum += infos[i].Size()
+	}
+	covered := min(s.cursor, s.checkpointed())
+	for i, info := range infos {
+		old, much := s.now().Sub(info.ModTime()) >= keepFiles, s.max > 0 && sum > s.max/keepShare
+		if i == len(names)-1 || names[i+1] > chain.FileName(covered+1) || !old && !much {
 			return nil
 		}
-		if err := os.Remove(path); err != nil {
+		if err := putAside(s.dir, names[i], s.now()); err != nil {
 			return err
 		}
-		s.out.Info("decision log: removed a file that is in the store", "file", name)
+		if err := os.Remove(filepath.Join(s.dir, names[i])); err != nil {
+			return err
+		}
+		sum -= info.Size()
+		s.out.Info("decision log: removed a file that is in the store", "file", names[i])
 		if err := s.pruneLists(info.ModTime()); err != nil {
 			return err
 		}

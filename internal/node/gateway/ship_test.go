@@ -358,7 +358,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 			sum += n
 		}
 	}
-	if rest := r.rest()["UnknownOrganization"]; lines != refusedPerSecond || sum+rest != 500 {
+	if rest := r.rest()["UnknownOrganization"]; lines != refusedAtOnce || sum+rest != 500 {
 		t.Errorf("%d lines for %d refusals, %d left", lines, sum, rest)
 	}
 }

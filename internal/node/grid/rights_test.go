@@ -61,6 +61,7 @@ var rights = map[string]string{
 		audit.use insert select update(records) update(requests)`,
 	contract.DatabaseUserVault: `
 		audit.erase_bodies execute
+		audit.forget_emergencies execute
 		audit.reads_of execute
 		audit.shipped execute
 		audit.vault_append execute

@@ -19,10 +19,11 @@ func (b *Bundle) Digest(shard string) string {
 // Index lists the shards of the bundle.
 func (b *Bundle) Index() contract.Index { return b.index }
 
-// Signed gives the signed lease of the bundle in force, and the folder with its shards as they were sent: see SealedName.
-func (i *Intake) Signed() (lease, dir string, err error) {
+// Signed gives the signed lease of the newest bundle with the index that it names, and the folder with its shards as they were sent: see
+// SealedName. It may be a later one than a caller has been given.
+func (i *Intake) Signed() (lease string, index contract.Index, dir string, err error) {
 	k, err := i.disk.read()
-	return k.Lease, i.disk.dir, err
+	return k.Lease, k.Index, i.disk.dir, err
 }
 
 // SealedName gives the name of the file of a shard as it was sent.

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,7 +37,7 @@ func (s *service) retain(ctx context.Context) error {
 				if err != nil && ctx.Err() == nil {
 					s.log.Warn("what is kept no more", "err", err)
 				}
-				more = err == nil && n > 0
+				more = n > 0
 			}
 		}
 		select {
@@ -47,34 +48,43 @@ func (s *service) retain(ctx context.Context) error {
 	}
 }
 
-// forget makes one bounded batch and gives how much went; 0 while another replica works, or when there is no more.
-func (s *service) forget(ctx context.Context, r contract.Retention) (n int64, err error) {
+// forget makes one bounded batch of each kind and gives how much went; 0 while another replica works, or when there is no more. Each kind has
+// a transaction of its own, so that one that fails does not undo another.
+func (s *service) forget(ctx context.Context, r contract.Retention) (int64, error) {
 	now := s.now().UTC()
+	type kind struct {
+		statement string
+		args      []any
+	}
+	kinds := []kind{
+		{"WITH gone AS (DELETE FROM vault.tasks WHERE id = ANY (ARRAY(SELECT id FROM vault.tasks WHERE done_at <= $1 ORDER BY done_at LIMIT $2)) RETURNING 1) SELECT count(*) FROM gone",
+			[]any{now.Add(-proof), atOnce}},
+		{"SELECT grid.forget_consents($1)", []any{now.Add(-proof - margin)}},
+	}
+	if r.DecisionLogSeconds > 0 { // an older bundle does not say
+		before := now.Add(-max(logLeast+margin, time.Duration(r.DecisionLogSeconds)*time.Second))
+		kinds = append(kinds, kind{"SELECT audit.erase_bodies($1)", []any{before}}, kind{"SELECT audit.forget_emergencies($1)", []any{before}})
+	}
+	var sum int64
+	var failed error
+	for _, k := range kinds {
+		n, err := s.forgetKind(ctx, k.statement, k.args)
+		sum, failed = sum+n, errors.Join(failed, err)
+	}
+	return sum, failed
+}
+
+// forgetKind runs one statement that gives how much went.
+func (s *service) forgetKind(ctx context.Context, statement string, args []any) (n int64, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		var mine bool
 		if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", retainLock).Scan(&mine); err != nil || !mine {
 			return err
 		}
-		tag, err := tx.Exec(ctx, "DELETE FROM vault.tasks WHERE id = ANY (ARRAY(SELECT id FROM vault.tasks WHERE done_at <= $1 ORDER BY done_at LIMIT $2))", now.Add(-proof), atOnce)
-		if err != nil {
-			return err
-		}
-		n = tag.RowsAffected()
-		calls := map[string]time.Duration{"SELECT grid.forget_consents($1)": proof + margin}
-		if r.DecisionLogSeconds > 0 { // an older bundle does not say
-			calls["SELECT audit.erase_bodies($1)"] = max(logLeast+margin, time.Duration(r.DecisionLogSeconds)*time.Second)
-		}
-		for statement, keep := range calls {
-			var gone int64
-			if err := tx.QueryRow(ctx, statement, now.Add(-keep)).Scan(&gone); err != nil {
-				return err
-			}
-			n += gone
-		}
-		return nil
+		return tx.QueryRow(ctx, statement, args...).Scan(&n)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("retention: %w", err)
+		return 0, fmt.Errorf("retention: %s: %w", statement, err)
 	}
 	return n, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
@@ -40,73 +42,125 @@ type Subject struct {
 
 type subjectOutput struct{ Body Subject }
 
-// register gives a person a subject. Whoever is known by one of the identities keeps the subject, and the rest is added.
+// register gives a person a subject. Whoever is known by one of the identities keeps the subject, and the rest is added. It is as good as a
+// lookup, so it is bounded like one; whatever the vault knows is refused in the same words, and a refusal is a line.
 func (s *service) register(ctx context.Context, in *registerInput) (*subjectOutput, error) {
 	b, out := in.Body, &subjectOutput{}
-	return out, s.do(ctx, actRegister, func(tx pgx.Tx, c caller, _ string) (said, error) {
-		subject, err := s.known(ctx, tx, b.Identities)
+	c := callerOf(ctx)
+	if !s.mayLookUp(c.who.Organization, c.at) {
+		return nil, errTooFast()
+	}
+	if b.Division != "" && !answersFor(c.organization, b.Division) {
+		return nil, huma.Error403Forbidden(fmt.Sprintf("organisation %s does not answer for division %q", c.who.Organization, b.Division))
+	}
+	var refused error
+	err := s.do(ctx, actRegister, func(tx pgx.Tx, c caller, _ string) (said, error) {
+		known, err := s.known(ctx, tx, b.Identities)
 		if err != nil {
 			return said{}, err
 		}
-		switch {
-		case subject != "" && b.Subject != "" && subject != b.Subject:
-			return said{}, errTwo()
-		case subject == "":
-			if subject, err = s.create(ctx, tx, c, b.Subject, b.Division); err != nil {
-				return said{}, err
+		w := said{subjects: known}
+		err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { // what is refused is undone, and its line is not
+			out.Body.Subject, err = s.enter(ctx, tx, c, known, b.Subject, b.Division)
+			if err != nil {
+				return err
 			}
-		}
-		w := said{subjects: []string{subject}}
-		if err := subjectOf(ctx, tx, c, subject); err != nil {
-			return w, err
-		}
-		if err := s.addIdentities(ctx, tx, subject, b.Identities); err != nil {
-			return w, err
-		}
-		for _, g := range b.Guardians {
-			if err := subjectOf(ctx, tx, c, g.Subject); err != nil {
-				return w, err
+			w.subjects = []string{out.Body.Subject}
+			if err := s.addIdentities(ctx, tx, out.Body.Subject, b.Identities); err != nil {
+				return err
 			}
-			if _, err := tx.Exec(ctx, "INSERT INTO vault.relations (subject, guardian, kind, since) VALUES ($1, $2, $3, now()) ON CONFLICT DO NOTHING", subject, g.Subject, g.Kind); err != nil {
-				return w, err
-			}
+			return addGuardians(ctx, tx, c, out.Body.Subject, b.Guardians)
+		})
+		var status huma.StatusError
+		if errors.As(err, &status) {
+			refused, w.purpose = status, purposeRefused
+			return w, nil
 		}
-		out.Body.Subject = subject
-		return w, nil
+		return w, err
 	})
+	if err == nil && refused != nil {
+		return nil, refused
+	}
+	return out, err
 }
 
-func errTwo() error {
-	return huma.Error409Conflict("the identities belong to two subjects; name those of one person")
+// purposeRefused is in the line of a registration that was refused.
+const purposeRefused = "Refused"
+
+// errNotEntered is the same whatever the vault knows of the identities.
+func errNotEntered() error {
+	return huma.Error409Conflict("these identities cannot be registered so: name those of one person who lives where this organisation answers for, guardians who do, and, if the person is new, their division")
 }
 
-// known gives the one subject that has any of the identities, or "".
-func (s *service) known(ctx context.Context, tx pgx.Tx, identities []Identity) (string, error) {
-	subject := ""
+func errTooFast() error {
+	return huma.ErrorWithHeaders(huma.Error429TooManyRequests("this organisation looks people up too fast; wait a second"), http.Header{"Retry-After": {"1"}})
+}
+
+// enter gives the subject that is meant, or makes one, and holds that the caller may ask about it.
+func (s *service) enter(ctx context.Context, tx pgx.Tx, c caller, known []string, wanted, division string) (string, error) {
+	var subject string
+	switch {
+	case len(known) > 1 || len(known) == 1 && wanted != "" && known[0] != wanted:
+		return "", errNotEntered()
+	case len(known) == 1:
+		subject = known[0]
+	case !answersFor(c.organization, division):
+		return "", errNotEntered()
+	default:
+		var err error
+		if subject, err = s.create(ctx, tx, wanted, division); err != nil {
+			return "", err
+		}
+	}
+	if err := subjectOf(ctx, tx, c, subject); err != nil {
+		return "", notEntered(err)
+	}
+	return subject, nil
+}
+
+// notEntered puts one refusal in the place of another.
+func notEntered(err error) error {
+	var status huma.StatusError
+	if errors.As(err, &status) {
+		return errNotEntered()
+	}
+	return err
+}
+
+func addGuardians(ctx context.Context, tx pgx.Tx, c caller, subject string, guardians []Guardian) error {
+	for _, g := range guardians {
+		if err := subjectOf(ctx, tx, c, g.Subject); err != nil {
+			return notEntered(err)
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO vault.relations (subject, guardian, kind, since) VALUES ($1, $2, $3, now()) ON CONFLICT DO NOTHING", subject, g.Subject, g.Kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// known gives the subjects that have any of the identities.
+func (s *service) known(ctx context.Context, tx pgx.Tx, identities []Identity) ([]string, error) {
+	var out []string
 	for _, i := range identities {
 		var found string
 		err := tx.QueryRow(ctx, "SELECT subject FROM vault.identities WHERE source = $1 AND key = $2", i.Source, s.keys.lookup(i.Source, i.Key)).Scan(&found)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 		case err != nil:
-			return "", err
-		case subject != "" && found != subject:
-			return "", errTwo()
-		default:
-			subject = found
+			return nil, err
+		case !slices.Contains(out, found):
+			out = append(out, found)
 		}
 	}
-	return subject, nil
+	return out, nil
 }
 
 // create makes a subject with its key, if it is not there. One that was erased is not made again.
-func (s *service) create(ctx context.Context, tx pgx.Tx, c caller, wanted, division string) (string, error) {
+func (s *service) create(ctx context.Context, tx pgx.Tx, wanted, division string) (string, error) {
 	subject := wanted
 	if subject == "" {
 		subject = newSubject()
-	}
-	if !answersFor(c.organization, division) {
-		return "", huma.Error403Forbidden(fmt.Sprintf("organisation %s does not answer for division %q", c.who.Organization, division))
 	}
 	tag, err := tx.Exec(ctx, "INSERT INTO vault.subjects (subject, created_at, division) VALUES ($1, now(), $2) ON CONFLICT DO NOTHING", subject, division)
 	if err != nil || tag.RowsAffected() == 0 {
@@ -145,7 +199,7 @@ func (s *service) addIdentities(ctx context.Context, tx pgx.Tx, subject string, 
 			return err
 		}
 		if owner != subject { // somebody else registered it at the same moment
-			return errTwo()
+			return errNotEntered()
 		}
 	}
 	return nil
@@ -161,16 +215,17 @@ type lookupInput struct {
 // lookup finds a subject by an identity, with those whom they speak for. That nobody was found is a line, too.
 func (s *service) lookup(ctx context.Context, in *lookupInput) (*subjectOutput, error) {
 	if c := callerOf(ctx); !s.mayLookUp(c.who.Organization, c.at) {
-		return nil, huma.ErrorWithHeaders(huma.Error429TooManyRequests("this organisation looks people up too fast; wait a second"), http.Header{"Retry-After": {"1"}})
+		return nil, errTooFast()
 	}
 	out := &subjectOutput{}
 	found := true
 	err := s.do(ctx, actLookup, func(tx pgx.Tx, c caller, _ string) (said, error) {
 		w := said{purpose: in.Body.Reason}
-		subject, err := s.known(ctx, tx, []Identity{in.Body.Identity})
+		known, err := s.known(ctx, tx, []Identity{in.Body.Identity})
 		if err != nil {
 			return w, err
 		}
+		subject := strings.Join(known, "") // one identity, at most one
 		if err := subjectOf(ctx, tx, c, subject); err != nil {
 			found = false
 			if subject != "" {

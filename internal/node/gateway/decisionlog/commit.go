@@ -87,7 +87,8 @@ func (l *Log) commit(batch []pending) error {
 		}
 		l.buffer = append(l.buffer, line...)
 	}
-	if l.size > 0 && l.size+int64(len(l.buffer)) > l.o.MaxBytes {
+	day := batch[0].record.At.UTC().Truncate(24 * time.Hour)
+	if l.size > 0 && (l.size+int64(len(l.buffer)) > l.o.MaxBytes || day.After(l.day)) {
 		if err := l.rotate(); err != nil {
 			return err
 		}
@@ -97,6 +98,9 @@ func (l *Log) commit(batch []pending) error {
 	}
 	if err := l.file.Sync(); err != nil {
 		return fmt.Errorf("decision log: %w", err)
+	}
+	if l.size == 0 {
+		l.day = day
 	}
 	l.end, l.size = end, l.size+int64(len(l.buffer))
 	l.state.Lock()

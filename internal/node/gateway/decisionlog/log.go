@@ -75,6 +75,8 @@ type Log struct {
 	end  chain.Chain
 	file *os.File
 	size int64
+	// day is that of the first line of file: each begins a file, so that a file is kept for no longer than its lines are.
+	day time.Time
 	// buffer is reused from commit to commit.
 	buffer []byte
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +138,31 @@ func TestReplayLeavesOldFilesOut(t *testing.T) {
 	if want := "2 3 4 5"; strings.Join(got, " ") != want {
 		t.Errorf("replayed %v, want %s", got, want)
 	}
+}
+
+// TestEachDayBeginsAFile: also after a restart, and not for a line that comes late from the day before.
+func TestEachDayBeginsAFile(t *testing.T) {
+	dir := t.TempDir()
+	midnight := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for i, after := range []time.Duration{-time.Hour, -time.Minute, 0, -time.Second, time.Hour, 24 * time.Hour} {
+		l, err := try(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := record(fmt.Sprint(i))
+		r.At = midnight.Add(after)
+		if err := l.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := chain.Files(os.DirFS(dir))
+	if want := []string{chain.FileName(1), chain.FileName(3), chain.FileName(6)}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("files %v, want %v, %v", names, want, err)
+	}
+	verify(t, dir)
 }
 
 func last(t *testing.T, dir string) string {

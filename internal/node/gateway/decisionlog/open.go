@@ -79,7 +79,13 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
-	l.size = info.Size()
+	if l.size = info.Size(); l.size > 0 {
+		first, err := firstTime(path)
+		if err != nil {
+			return err
+		}
+		l.day = first.UTC().Truncate(24 * time.Hour)
+	}
 	return syncDir(l.o.Dir)
 }
 

@@ -33,7 +33,7 @@ CREATE INDEX subject_lists_subjects ON audit.subject_lists USING gin (subjects);
 CREATE INDEX lines_decision_of_request ON audit.lines (request) WHERE kind = 'decision';
 
 -- reads_of gives what the decision log says of the reading of one subject, and nothing of anybody else's: of the released lines their times, and the
--- decisions behind them; lines of the vault and of consents themselves. The latest come first.
+-- decision that each rests on: the last before it, since a stream is decided again and again; lines of the vault and of consents themselves. The latest come first.
 -- +goose StatementBegin
 CREATE FUNCTION audit.reads_of(pseudonyms text[], since timestamptz, until timestamptz, most integer)
     RETURNS TABLE (chain text, seq bigint, at timestamptz, kind text, request text, header text, body bytea)
@@ -45,7 +45,7 @@ CREATE FUNCTION audit.reads_of(pseudonyms text[], since timestamptz, until times
     )
     SELECT l.instance, l.seq, l.at, l.kind, l.request, coalesce(d.header, own.header), coalesce(d.body, own.body)
     FROM hit JOIN audit.lines l USING (instance, seq)
-    LEFT JOIN LATERAL (SELECT x.header, x.body FROM audit.lines x WHERE x.request = l.request AND x.kind = 'decision' AND x.instance = l.instance
+    LEFT JOIN LATERAL (SELECT x.header, x.body FROM audit.lines x WHERE x.request = l.request AND x.kind = 'decision' AND x.instance = l.instance AND x.seq < l.seq
         ORDER BY x.seq DESC LIMIT 1) d ON l.kind NOT IN ('vault', 'consent')
     LEFT JOIN LATERAL (SELECT l.header, l.body WHERE l.kind IN ('vault', 'consent')) own ON true
     WHERE l.at >= since AND l.at < until
