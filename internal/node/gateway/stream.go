@@ -134,8 +134,13 @@ func (s *server) nextChunk(request *http.Request, r *reading, in *recordsInput, 
 }
 
 // decideAgain puts r under the policy of now. A decision under another revision is logged as one of its own: the chunks behind it rest on
-// it.
+// it. An emergency is claimed at the beginning, where it is written down for its review, or not at all: a stream that began without one
+// ends where only an emergency would let it go on.
 func (s *server) decideAgain(request *http.Request, r *reading, in *recordsInput) *Problem {
+	if !r.decision.BreakGlass {
+		calm := *in
+		calm.BreakGlass, in = "", &calm
+	}
 	now, refusal := s.identify(request, s.now())
 	switch {
 	case refusal != nil:
