@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -260,7 +261,11 @@ func collect(rows pgx.Rows, s selection, st statement) (out []row, more bool, er
 			}
 		}
 		last = r.at
-		r.record = object(st, values, s.maskKey)
+		record, err := object(s, st, values)
+		if err != nil {
+			return nil, false, err
+		}
+		r.record = record
 		size += len(r.record)
 		out = append(out, r)
 	}
@@ -285,8 +290,9 @@ func pageOf(rows []row, more bool) page {
 	return out
 }
 
-// object joins field names and their values, which are JSON already but for those that become pseudonyms here.
-func object(st statement, values []*string, maskKey []byte) json.RawMessage {
+// object joins field names and their values, which are JSON already but for those that become pseudonyms here. It is one line: PostgreSQL
+// keeps the blanks of type json. What a database of somebody else's calls JSON must be one value, or it could add fields and lines.
+func object(s selection, st statement, values []*string) (json.RawMessage, error) {
 	size := 2
 	for i, name := range st.names {
 		size += len(name) + 5
@@ -304,10 +310,16 @@ func object(st statement, values []*string, maskKey []byte) json.RawMessage {
 		case v == nil:
 			out = append(out, "null"...)
 		case st.hashed[i]:
-			out = append(append(append(out, '"'), pseudonym(maskKey, *v)...), '"')
+			out = append(append(append(out, '"'), pseudonym(s.maskKey, *v)...), '"')
+		case s.foreign || strings.ContainsAny(*v, "\n\r"):
+			line := bytes.NewBuffer(out)
+			if json.Compact(line, []byte(*v)) != nil {
+				return nil, fmt.Errorf("the value of field %s is not one of JSON", strings.TrimSuffix(name, ":"))
+			}
+			out = line.Bytes()
 		default:
 			out = append(out, *v...)
 		}
 	}
-	return append(out, '}')
+	return append(out, '}'), nil
 }
