@@ -48,6 +48,10 @@ func (s *server) identify(r *http.Request, now time.Time) (caller, *Problem) {
 	if err != nil {
 		refusal := denied([]string{reasonUnknownOrganization}, "")
 		refusal.Detail = err.Error()
+		if errors.As(err, new(issuerError)) {
+			s.strangers.Do(func() { s.slog.Info("token not verified", "err", err) })
+			refusal.Detail = "the token could not be verified; the gateway's log says why"
+		}
 		return caller{}, refusal
 	}
 	return caller{organization, p, now}, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
@@ -28,6 +29,8 @@ type server struct {
 	quota    *quota
 	limits   *limits
 	issuers  *issuers
+	// strangers bounds what callers whom nobody knows can have us log.
+	strangers rate.Sometimes
 	// emergencies is nil where there is no database for them.
 	emergencies *emergencies
 	// auditing is never nil.
