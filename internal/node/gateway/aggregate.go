@@ -118,7 +118,14 @@ func (s *server) aggregate(ctx context.Context, r *reading) (Aggregate, error) {
 	if sel.dataset.ConsentScope != "" || r.grant.ConsentScope != "" {
 		key.purpose = r.in.Purpose // a consent covers purposes
 	}
-	t, err := s.tables.get(ctx, key, rule, r.at, func(ctx context.Context) (*table, error) { return s.db.tabulate(ctx, sel, s.now()) })
+	t, err := s.tables.get(ctx, key, rule, r.at, func(ctx context.Context) (*table, error) {
+		leave, err := s.crowds.read(ctx, r.organization, "")
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		return s.db.tabulate(ctx, sel, s.now())
+	})
 	if err != nil {
 		return Aggregate{}, err
 	}

@@ -128,7 +128,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 	}
 	return &server{
 		auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg),
-		metrics: m, slog: log, now: time.Now, limits: newLimits(), issuers: newIssuers(), strangers: rate.Sometimes{Interval: time.Second / refusedPerSecond}, emergencies: glass,
+		metrics: m, slog: log, now: time.Now, limits: newLimits(), crowds: newCrowds(), issuers: newIssuers(), strangers: rate.Sometimes{Interval: time.Second / refusedPerSecond}, emergencies: glass,
 	}, nil
 }
 

@@ -34,6 +34,14 @@ func (s *server) identified(next http.Handler) http.Handler {
 			s.refuse(w, r, refusal)
 			return
 		}
+		if wantsStream(r.Header.Get("Accept")) {
+			leave, err := s.crowds.stream(c.organization)
+			if err != nil {
+				s.refuse(w, r, crowded())
+				return
+			}
+			defer leave()
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }

@@ -28,6 +28,7 @@ type server struct {
 	keys     keys
 	quota    *quota
 	limits   *limits
+	crowds   *crowds
 	issuers  *issuers
 	// strangers bounds what callers whom nobody knows can have us log.
 	strangers rate.Sometimes
