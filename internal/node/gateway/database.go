@@ -57,6 +57,18 @@ type row struct {
 	at      position
 }
 
+// size is what a row takes, in bytes.
+func (r row) size() int {
+	n := len(r.record)
+	if r.subject != nil {
+		n += len(*r.subject)
+	}
+	for _, k := range r.at.Key {
+		n += len(k)
+	}
+	return n
+}
+
 // openDatabase prepares a pool; connections are made when they are needed. Password and CA are read again for each.
 func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, error) {
 	cfg, err := pgxpool.ParseConfig("sslmode=disable") // TLS is set below, always; the environment is overridden field by field
@@ -159,20 +171,8 @@ func (d *database) table(ctx context.Context, s contract.Source, now time.Time) 
 	if err != nil {
 		return tableInfo{}, fmt.Errorf("describe %s.%s: %w", s.Schema, s.Table, err)
 	}
-	defer rows.Close()
-	info := tableInfo{types: map[string]string{}}
-	for rows.Next() {
-		var name, columnType string
-		var place int
-		if err := rows.Scan(&name, &columnType, &place); err != nil {
-			return tableInfo{}, fmt.Errorf("describe %s.%s: %w", s.Schema, s.Table, err)
-		}
-		info.types[name] = columnType
-		if place >= 0 {
-			info.key = append(info.key, name)
-		}
-	}
-	if err := rows.Err(); err != nil {
+	info, err := tableOf(rows)
+	if err != nil {
 		return tableInfo{}, fmt.Errorf("describe %s.%s: %w", s.Schema, s.Table, err)
 	}
 	if len(info.types) == 0 {
@@ -185,6 +185,34 @@ func (d *database) table(ctx context.Context, s contract.Source, now time.Time) 
 	d.tables[s] = knownTable{info, now}
 	d.mu.Unlock()
 	return info, nil
+}
+
+// maxColumns is how many columns a table of PostgreSQL has at most, maxColumnName how long the name of one, or of a type with its schema,
+// is taken. A server that is not what it says to be could go on.
+const (
+	maxColumns    = 1600
+	maxColumnName = 512
+)
+
+// tableOf reads the answer of describe.
+func tableOf(rows pgx.Rows) (tableInfo, error) {
+	defer rows.Close()
+	info := tableInfo{types: map[string]string{}}
+	for n := 1; rows.Next(); n++ {
+		var name, columnType string
+		var place int
+		if err := rows.Scan(&name, &columnType, &place); err != nil {
+			return tableInfo{}, err
+		}
+		if n > maxColumns || len(name) > maxColumnName || len(columnType) > maxColumnName {
+			return tableInfo{}, errors.New("the answer describes no table that PostgreSQL can have")
+		}
+		info.types[name] = columnType
+		if place >= 0 {
+			info.key = append(info.key, name)
+		}
+	}
+	return info, rows.Err()
 }
 
 // forget drops what is known of a table, after a query failed that was built on it.
@@ -266,7 +294,7 @@ func collect(rows pgx.Rows, s selection, st statement) (out []row, more bool, er
 			return nil, false, err
 		}
 		r.record = record
-		size += len(r.record)
+		size += r.size()
 		out = append(out, r)
 	}
 	rows.Close()

@@ -2,7 +2,11 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -56,6 +60,58 @@ func TestForeignValueIsOneOfJSON(t *testing.T) {
 		got, err := object(s, st, []*string{&value})
 		if string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %s, %v; want %s", value, got, err, want)
+		}
+	}
+}
+
+// endless is the answer of a server that never ends; it gives up after a million rows.
+type endless struct {
+	pgx.Rows
+	n    int
+	fill func(n int, target []any)
+}
+
+func (e *endless) Next() bool { e.n++; return e.n <= 1_000_000 }
+func (e *endless) Scan(target ...any) error {
+	e.fill(e.n, target)
+	return nil
+}
+func (*endless) Close()     {}
+func (*endless) Err() error { return nil }
+
+// Whatever a provider's server answers, what is kept of it is bounded.
+func TestHostileServerFillsNoMemory(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	columns := &endless{fill: func(n int, target []any) {
+		*target[0].(*string), *target[1].(*string), *target[2].(*int) = fmt.Sprint("c", n), "text", -1
+	}}
+	if _, err := tableOf(columns); err == nil || columns.n > maxColumns+1 {
+		t.Errorf("%d columns were read: %v", columns.n, err)
+	}
+	names := &endless{fill: func(_ int, target []any) { *target[0].(*string), *target[1].(*string) = long, "text" }}
+	if _, err := tableOf(names); err == nil || names.n > 1 {
+		t.Errorf("%d endless names were read: %v", names.n, err)
+	}
+	s := testSelection()
+	s.foreign, s.limit = true, maxPage
+	st, err := build(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, column := range map[string]int{"record": 0, "subject": 1, "key": 2} {
+		short, value := "1", long
+		if column == 0 {
+			value = `"` + long + `"`
+		}
+		rows := &endless{fill: func(_ int, target []any) {
+			for i := range target {
+				*target[i].(**string) = &short
+			}
+			*target[column].(**string) = &value
+		}}
+		got, more, err := collect(rows, s, st)
+		if err != nil || !more || len(got) > maxPageBytes>>20+1 {
+			t.Errorf("%s: %d rows of 1 MiB were kept, more %t: %v", name, len(got), more, err)
 		}
 	}
 }
