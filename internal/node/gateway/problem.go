@@ -31,6 +31,7 @@ const (
 	reasonBreakGlassInvalid     = "BreakGlassInvalid"
 	reasonBreakGlassUnavailable = "BreakGlassUnavailable"
 	reasonBreakGlassUnknown     = "BreakGlassUnknown"
+	reasonRoleNotAllowed        = "RoleNotAllowed"
 )
 
 // refusal is a reason with the status and the title of its problem document.
@@ -79,7 +80,7 @@ var refusals = []refusal{
 	{"RowScopeUnenforceable", 403, "the dataset does not say where a row belongs, so the agreement's scope cannot be kept", "数据集没有可用于限定范围的列，无法执行协议的范围"},
 	{"ConsentUnenforceable", 403, "the dataset does not say about whom a row is, so consent cannot be looked up", "数据集没有标明数据主体的列，无法核对同意"},
 	{"PersonRequired", 403, "a person must be shown: send header Dizuo-Person", "须出示人员身份，请发送 Dizuo-Person"},
-	{"RoleNotAllowed", 403, "the person's role is not in the agreement", "人员岗位不在协议约定之内"},
+	{reasonRoleNotAllowed, 403, "the person's role is not in the agreement", "人员岗位不在协议约定之内"},
 	{"OutsideHours", 403, "it is outside the agreed hours", "不在协议约定的时段之内"},
 	{"CaseNumberRequired", 403, "a case number must be given", "须提供事件编号"},
 	{"CaseNumberMismatch", 403, "the agreement is for another case", "协议针对的是另一事件"},
