@@ -21,7 +21,7 @@ func (s *server) fetch(ctx context.Context, r *reading, cursor string) (Records,
 	}
 	answer := Records{
 		Records: read.records, Agreement: r.decision.Agreement, Masked: masked(r.decision.Fields),
-		Revision: r.policy.bundle.Lease.Revision, Request: r.id,
+		Revision: r.policy.bundle.Lease.Revision, Request: r.id, Obligations: obligations(r.grant),
 	}
 	if read.next != nil {
 		answer.Next, err = s.keys.seal(*read.next, r.bound()...)

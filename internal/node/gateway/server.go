@@ -201,6 +201,8 @@ type AgreementEntry struct {
 	NotBefore          int64 `json:"notBefore"`
 	NotAfter           int64 `json:"notAfter"`
 	CaseNumberRequired bool  `json:"caseNumberRequired,omitempty"`
+	// Obligations of whoever reads.
+	Obligations Obligations `json:"obligations,omitzero"`
 }
 
 // FieldEntry is a field that an agreement gives.
@@ -236,7 +238,7 @@ func (s *server) listDatasets(ctx context.Context, _ *struct{}) (*datasetsOutput
 func agreementEntry(d contract.Dataset, g contract.Grant) AgreementEntry {
 	e := AgreementEntry{
 		Fields: map[string]FieldEntry{}, Purposes: notNil(g.Purposes), Roles: g.Roles,
-		NotBefore: g.NotBefore, NotAfter: g.NotAfter, CaseNumberRequired: g.CaseNumberRequired,
+		NotBefore: g.NotBefore, NotAfter: g.NotAfter, CaseNumberRequired: g.CaseNumberRequired, Obligations: obligations(g),
 	}
 	for name, mask := range g.Fields {
 		if f, ok := d.Fields[name]; ok {
