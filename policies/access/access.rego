@@ -447,7 +447,7 @@ case_open(_) if not ours
 
 case_open(_) if input.case.open == true
 
-case_open(agreed) if input.now < input.case.closedAt + agreed.case.graceSeconds
+case_open(agreed) if input.now < input.case.closedAt + object.get(agreed.case, "graceSeconds", 0)
 
 # METADATA
 # title: A case of the platform is named
