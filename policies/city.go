@@ -43,7 +43,7 @@ func CityPackage(configMap string) string {
 func CityCapabilities() *ast.Capabilities {
 	c := Capabilities()
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
-		return slices.ContainsFunc([]string{"crypto.", "io.jwt.", "graphql.", "providers.", "bits.", "numbers.range", "rego.parse_module", "json.match_schema", "json.verify_schema", "trace"},
+		return slices.ContainsFunc([]string{"crypto.", "io.jwt.", "graphql.", "providers.", "bits.", "numbers.range", "net.cidr_expand", "rego.parse_module", "json.match_schema", "json.verify_schema", "trace"},
 			func(prefix string) bool { return strings.HasPrefix(b.Name, prefix) })
 	})
 	return c

@@ -69,6 +69,7 @@ func TestBadCityRulesAreRefused(t *testing.T) {
 		"clock":                 {map[string]string{"a.rego": withHead(metadata + "deny contains " + finding + " if time.now_ns() > 0\n")}, "undefined function time.now_ns"},
 		"runtime":               {map[string]string{"a.rego": withHead(metadata + "deny contains " + finding + " if opa.runtime().env.HOME\n")}, "undefined function opa.runtime"},
 		"net":                   {map[string]string{"a.rego": withHead(metadata + "deny contains " + finding + ` if net.lookup_ip_addr("example.com")` + "\n")}, "undefined function net.lookup_ip_addr"},
+		"addresses":             {map[string]string{"a.rego": withHead(metadata + "deny contains " + finding + ` if count(net.cidr_expand("10.0.0.0/8")) > 0` + "\n")}, "undefined function net.cidr_expand"},
 		"cryptography":          {map[string]string{"a.rego": withHead(metadata + "deny contains " + finding + ` if crypto.md5("a") == "b"` + "\n")}, "undefined function crypto.md5"},
 		"package":               {map[string]string{"a.rego": strings.Replace(cityRule, "dizuo.city.night_rules", "dizuo.guardrails", 1)}, "write package dizuo.city.night_rules"},
 		"below":                 {map[string]string{"a.rego": strings.Replace(cityRule, "dizuo.city.night_rules", "dizuo.city.night_rules.more", 1)}, "write package dizuo.city.night_rules"},

@@ -447,7 +447,7 @@ case_open(_) if not ours
 
 case_open(_) if input.case.open == true
 
-case_open(agreed) if input.now < input.case.closedAt + agreed.case.graceSeconds
+case_open(agreed) if input.now < input.case.closedAt + object.get(agreed.case, "graceSeconds", 0)
 
 # METADATA
 # title: A case of the platform is named
@@ -483,7 +483,9 @@ severities := {"Low": 0, "Medium": 1, "High": 2, "Critical": 3}
 
 # METADATA
 # title: The case happened where the agreement reaches
-# description: A fire in one community opens no records of another.
+# description: |
+#   A case elsewhere opens nothing. One within reach opens all that the agreement reaches, also of other communities: an agreement
+#   that is to open no more than the place of a case names that community alone.
 place_covered(agreed) if {
 	some division in agreed.rows.divisions
 	startswith(input.case.division, division)

@@ -48,6 +48,8 @@ type Aggregate struct {
 	Revision string `json:"revision"`
 	// Request is the number under which the decision log holds the request.
 	Request string `json:"request"`
+	// Obligations of the agreement.
+	Obligations Obligations `json:"obligations,omitzero"`
 }
 
 func registerAggregate(api huma.API, s *server) {
@@ -115,14 +117,21 @@ func (s *server) aggregate(ctx context.Context, r *reading) (Aggregate, error) {
 	if sel.dataset.ConsentScope != "" || r.grant.ConsentScope != "" {
 		key.purpose = r.in.Purpose // a consent covers purposes
 	}
-	t, err := s.tables.get(ctx, key, rule, r.at, func(ctx context.Context) (*table, error) { return s.db.tabulate(ctx, sel, s.now()) })
+	t, err := s.tables.get(ctx, key, rule, r.at, func(ctx context.Context) (*table, error) {
+		leave, err := s.crowds.read(ctx, r.organization, "")
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		return s.db.tabulate(ctx, sel, s.now())
+	})
 	if err != nil {
 		return Aggregate{}, err
 	}
 	out := Aggregate{
 		Groups:    t.answer(r.in.Aggregate.By, r.in.Aggregate.Sum, r.in.Filter),
 		SmallCell: sel.smallest, AsOf: t.at.UTC().Truncate(time.Second), Agreement: r.decision.Agreement, Masked: masked(r.decision.Fields),
-		Revision: r.policy.bundle.Lease.Revision, Request: r.id,
+		Revision: r.policy.bundle.Lease.Revision, Request: r.id, Obligations: obligations(r.grant),
 	}
 	if len(out.Groups) > r.limit {
 		return Aggregate{}, fmt.Errorf("%w: the answer has more groups than are left of the agreement's quota for today", errQuota)

@@ -102,7 +102,7 @@ func size(t *table) int { return len(t.cells) + 1 }
 // ruleOf gives the digest of what a table follows from beside the data.
 func ruleOf(s tableSelection, g contract.Grant, day time.Time) (string, error) {
 	raw, err := json.Marshal([]any{
-		s.dataset, s.fields, s.rows, s.codes, s.zone, s.dimensions, s.measures, s.smallest, g.Generation, g.Digest, g.ConsentScope, day.Format(time.DateOnly),
+		s.dataset, s.fields, s.rows, s.codes, s.places.names, s.places.codes, s.places.of, s.zone, s.dimensions, s.measures, s.smallest, g.Generation, g.Digest, g.ConsentScope, day.Format(time.DateOnly),
 	})
 	return contract.Digest(raw), err
 }

@@ -230,6 +230,46 @@ func TestAggregateFollowsConsentAndRows(t *testing.T) {
 	}
 }
 
+// Two communities that change places carry the same codes: the day's table is made anew all the same.
+func TestAggregateFollowsCommunities(t *testing.T) {
+	w := newCensus(t, func(w *world) {
+		d := w.bundle.Access.Datasets["elders"]
+		d.Source.DivisionColumn, d.Source.CommunityColumn = "", "community"
+		w.bundle.Access.Datasets["elders"] = d
+		w.bundle.Directory.Communities = map[string]contract.Community{"jinghu": {Division: jinghu}, "east": {Division: east}}
+	})
+	w.people(20, "jinghu", "good", 1)
+	w.people(40, "east", "good", 1)
+	if r := w.aggregate("town", "purpose=Statistics"); r.status != 200 || r.lines()[0] != `{"by":{},"count":20}` {
+		t.Fatalf("%d %s", r.status, r.raw)
+	}
+	w.bundle.Directory.Communities = map[string]contract.Community{"jinghu": {Division: east}, "east": {Division: jinghu}}
+	w.next()
+	if r := w.aggregate("town", "purpose=Statistics"); r.status != 200 || r.lines()[0] != `{"by":{},"count":40}` {
+		t.Errorf("after the change: %d %s", r.status, r.raw)
+	}
+}
+
+// A dimension that is masked is picked by as it is told: whoever may group by it sees the same groups.
+func TestAggregatePicksByMaskedDimensions(t *testing.T) {
+	w := newCensus(t, func(w *world) {
+		g := census()
+		g.Aggregates.Dimensions = []string{"born"}
+		w.bundle.Access.Grants["elders"]["town"]["census"] = g
+	})
+	w.people(30, jinghu, "good", 1)
+	w.exec(`UPDATE ` + w.table() + ` SET born = CASE WHEN id % 3 = 0 THEN date '1941-05-06' ELSE date '1942-07-08' END`)
+	for where, want := range map[string][]string{
+		"born:In:1942":       {`{"by":{},"count":20}`},
+		"born:In:1941,1942":  {`{"by":{},"count":30}`},
+		"born:In:1942-07-08": {},
+	} {
+		if r := w.aggregate("town", "purpose=Statistics&where="+where); r.status != 200 || cmp.Diff(want, r.lines()) != "" {
+			t.Errorf("%s: %d %s, want %s", where, r.status, r.raw, want)
+		}
+	}
+}
+
 // Two persons with many records are two persons; one who makes up a figure makes it go.
 func TestAggregateCountsPersons(t *testing.T) {
 	w := newCensus(t)

@@ -108,6 +108,8 @@ func requestProblem(err error) *Problem {
 		return problem(http.StatusBadRequest, reasonInvalidCursor, err.Error())
 	case errors.As(err, &wrong):
 		return problem(http.StatusBadRequest, reasonInvalidFilter, wrong.Error())
+	case errors.Is(err, errCrowded):
+		return crowded()
 	case errors.Is(err, errBusy):
 		p := problem(http.StatusServiceUnavailable, reasonSourceBusy, err.Error())
 		p.retryAfter = 5 * time.Second

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,6 +20,10 @@ import (
 
 // maxBreakGlassReason bounds the reason of an emergency, in characters.
 const maxBreakGlassReason = 500
+
+// roleReviewer is the role in which a person of the reviewer reviews emergencies: looking back is an auditor's work, and whoever reads
+// in an emergency has another role.
+const roleReviewer = "Auditor"
 
 // breakGlassOf reads header Dizuo-Break-Glass: the reason, percent-encoded, because a header holds ASCII and reasons are Chinese.
 func breakGlassOf(header string) (*contract.BreakGlassRequest, error) {
@@ -68,14 +73,15 @@ func (e *emergencies) add(ctx context.Context, r *reading) error {
 	})
 }
 
-// review closes a use. The reviewer is the one that the agreement named when the glass was broken.
-func (e *emergencies) review(ctx context.Context, request, reviewer, by, verdict, note string, now time.Time) error {
+// review closes a use. The reviewer is the one that the agreement named when the glass was broken, and the person another than who broke it.
+func (e *emergencies) review(ctx context.Context, request, reviewer, person, verdict, note string, now time.Time) error {
 	if e == nil {
 		return errNoEmergencies
 	}
 	return e.write(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE audit.break_glass SET reviewed_at = $1, reviewed_by = $2, verdict = $3, note_reference = $4
-			WHERE request = $5 AND reviewer = $6 AND reviewed_at IS NULL`, now, by, verdict, note, request, reviewer)
+			WHERE request = $5 AND reviewer = $6 AND reviewed_at IS NULL AND (consumer, person) <> ($6, $7)`,
+			now, reviewer+"/"+person, verdict, note, request, reviewer, person)
 		if err == nil && tag.RowsAffected() == 0 {
 			return errNotReviewable
 		}
@@ -153,7 +159,7 @@ type usesOutput struct {
 
 type reviewInput struct {
 	Request string `path:"request" maxLength:"64" doc:"Number of the request, as the answer, the log and the list of uses have it."`
-	Person  string `header:"Dizuo-Person" maxLength:"16384" doc:"Token of the person who reviews."`
+	Person  string `header:"Dizuo-Person" maxLength:"16384" doc:"Token of the person who reviews, in the role Auditor. Nobody reviews what they did themselves."`
 	Body    struct {
 		Verdict       string `json:"verdict" enum:"Justified,Unjustified" doc:"Whether it was an emergency."`
 		NoteReference string `json:"noteReference,omitempty" maxLength:"256" doc:"Where the note about it is kept, never the note itself."`
@@ -196,6 +202,12 @@ func (s *server) reviewBreakGlass(ctx context.Context, in *reviewInput) (*struct
 	}
 	if err := s.logged(s.log.Err()); err != nil {
 		return nil, err
+	}
+	if !slices.Contains(who.Roles, roleReviewer) {
+		s.slog.Info("review of break-glass refused", "organization", c.organization, "roles", who.Roles)
+		p := denied([]string{reasonRoleNotAllowed}, "")
+		p.Detail = "emergencies are reviewed in the role " + roleReviewer
+		return nil, p
 	}
 	err = s.emergencies.review(ctx, in.Request, c.organization, c.organization+"/"+who.Subject, in.Body.Verdict, in.Body.NoteReference, c.at)
 	if err != nil {

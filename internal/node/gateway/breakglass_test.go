@@ -104,12 +104,15 @@ func TestBreakGlassIsReviewedOrCloses(t *testing.T) {
 	// Only the reviewer reviews, by a person, and once.
 	reviewer := w.token("health", "Auditor")
 	for name, r := range map[string]reply{
-		"reader": w.review("town", first.Request, w.token("town", "GridWorker"), "Justified"), "another": w.review("property", first.Request, w.token("property", "X"), "Justified"),
+		"reader": w.review("town", first.Request, w.token("town", "Auditor"), "Justified"), "another": w.review("property", first.Request, w.token("property", "Auditor"), "Justified"),
 		"unknown": w.review("health", "nothing", reviewer, "Justified"),
 	} {
 		if r.status != http.StatusNotFound || r.problem.Reasons[0] != reasonBreakGlassUnknown {
 			t.Errorf("%s: %d %s", name, r.status, r.raw)
 		}
+	}
+	if r := w.review("health", first.Request, w.token("health", "GridWorker"), "Justified"); r.status != http.StatusForbidden || r.problem.Reasons[0] != reasonRoleNotAllowed {
+		t.Errorf("in another role: %d %s", r.status, r.raw)
 	}
 	if r := w.review("health", first.Request, "", "Justified"); r.status != http.StatusUnauthorized {
 		t.Errorf("nobody: %d %s", r.status, r.raw)
@@ -137,6 +140,24 @@ func TestBreakGlassIsReviewedOrCloses(t *testing.T) {
 	}
 	if r := emergency("again"); r.status != http.StatusOK {
 		t.Errorf("after the review: %d %s", r.status, r.raw)
+	}
+}
+
+// Where an organisation reviews its own emergencies, whoever broke the glass does not.
+func TestNobodyReviewsThemselves(t *testing.T) {
+	w := withEmergencies(t)
+	w.regrant(func(g *contract.Grant) {
+		g.BreakGlass = &contract.BreakGlass{Roles: []string{"GridWorker"}, Reviewer: "town", ReviewSeconds: 300}
+	})
+	r := w.ask("town", "purpose=HomeVisits&fields=community,phone", map[string]string{"Dizuo-Person": w.token("town", "GridWorker"), "Dizuo-Break-Glass": "x"})
+	if r.status != http.StatusOK {
+		t.Fatalf("%d %s", r.status, r.raw)
+	}
+	if got := w.review("town", r.Request, w.token("town", "Auditor"), "Justified"); got.status != http.StatusNotFound {
+		t.Errorf("the same person in another role: %d %s", got.status, got.raw)
+	}
+	if err := w.server.emergencies.review(t.Context(), r.Request, "town", "p-2", "Justified", "", time.Now()); err != nil {
+		t.Errorf("a colleague: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -54,6 +55,18 @@ type row struct {
 	// subject is the pseudonym of the person that it is about, or in a foreign source the provider's key; nil where it is about nobody.
 	subject *string
 	at      position
+}
+
+// size is what a row takes, in bytes.
+func (r row) size() int {
+	n := len(r.record)
+	if r.subject != nil {
+		n += len(*r.subject)
+	}
+	for _, k := range r.at.Key {
+		n += len(k)
+	}
+	return n
 }
 
 // openDatabase prepares a pool; connections are made when they are needed. Password and CA are read again for each.
@@ -158,20 +171,8 @@ func (d *database) table(ctx context.Context, s contract.Source, now time.Time) 
 	if err != nil {
 		return tableInfo{}, fmt.Errorf("describe %s.%s: %w", s.Schema, s.Table, err)
 	}
-	defer rows.Close()
-	info := tableInfo{types: map[string]string{}}
-	for rows.Next() {
-		var name, columnType string
-		var place int
-		if err := rows.Scan(&name, &columnType, &place); err != nil {
-			return tableInfo{}, fmt.Errorf("describe %s.%s: %w", s.Schema, s.Table, err)
-		}
-		info.types[name] = columnType
-		if place >= 0 {
-			info.key = append(info.key, name)
-		}
-	}
-	if err := rows.Err(); err != nil {
+	info, err := tableOf(rows)
+	if err != nil {
 		return tableInfo{}, fmt.Errorf("describe %s.%s: %w", s.Schema, s.Table, err)
 	}
 	if len(info.types) == 0 {
@@ -184,6 +185,34 @@ func (d *database) table(ctx context.Context, s contract.Source, now time.Time) 
 	d.tables[s] = knownTable{info, now}
 	d.mu.Unlock()
 	return info, nil
+}
+
+// maxColumns is how many columns a table of PostgreSQL has at most, maxColumnName how long the name of one, or of a type with its schema,
+// is taken. A server that is not what it says to be could go on.
+const (
+	maxColumns    = 1600
+	maxColumnName = 512
+)
+
+// tableOf reads the answer of describe.
+func tableOf(rows pgx.Rows) (tableInfo, error) {
+	defer rows.Close()
+	info := tableInfo{types: map[string]string{}}
+	for n := 1; rows.Next(); n++ {
+		var name, columnType string
+		var place int
+		if err := rows.Scan(&name, &columnType, &place); err != nil {
+			return tableInfo{}, err
+		}
+		if n > maxColumns || len(name) > maxColumnName || len(columnType) > maxColumnName {
+			return tableInfo{}, errors.New("the answer describes no table that PostgreSQL can have")
+		}
+		info.types[name] = columnType
+		if place >= 0 {
+			info.key = append(info.key, name)
+		}
+	}
+	return info, rows.Err()
 }
 
 // forget drops what is known of a table, after a query failed that was built on it.
@@ -260,8 +289,12 @@ func collect(rows pgx.Rows, s selection, st statement) (out []row, more bool, er
 			}
 		}
 		last = r.at
-		r.record = object(st, values, s.maskKey)
-		size += len(r.record)
+		record, err := object(s, st, values)
+		if err != nil {
+			return nil, false, err
+		}
+		r.record = record
+		size += r.size()
 		out = append(out, r)
 	}
 	rows.Close()
@@ -285,8 +318,9 @@ func pageOf(rows []row, more bool) page {
 	return out
 }
 
-// object joins field names and their values, which are JSON already but for those that become pseudonyms here.
-func object(st statement, values []*string, maskKey []byte) json.RawMessage {
+// object joins field names and their values, which are JSON already but for those that become pseudonyms here. It is one line: PostgreSQL
+// keeps the blanks of type json. What a database of somebody else's calls JSON must be one value, or it could add fields and lines.
+func object(s selection, st statement, values []*string) (json.RawMessage, error) {
 	size := 2
 	for i, name := range st.names {
 		size += len(name) + 5
@@ -304,10 +338,16 @@ func object(st statement, values []*string, maskKey []byte) json.RawMessage {
 		case v == nil:
 			out = append(out, "null"...)
 		case st.hashed[i]:
-			out = append(append(append(out, '"'), pseudonym(maskKey, *v)...), '"')
+			out = append(append(append(out, '"'), pseudonym(s.maskKey, *v)...), '"')
+		case s.foreign || strings.ContainsAny(*v, "\n\r"):
+			line := bytes.NewBuffer(out)
+			if json.Compact(line, []byte(*v)) != nil {
+				return nil, fmt.Errorf("the value of field %s is not one of JSON", strings.TrimSuffix(name, ":"))
+			}
+			out = line.Bytes()
 		default:
 			out = append(out, *v...)
 		}
 	}
-	return append(out, '}')
+	return append(out, '}'), nil
 }

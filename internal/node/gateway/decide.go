@@ -41,7 +41,7 @@ func (s *server) ask(ctx context.Context, r *reading) {
 		s.slog.Error("no decision", "request", r.id, "err", err)
 		r.decision = contract.Decision{Reasons: []string{reasonPolicyError}}
 	}
-	if r.decision.Allow && !filterGranted(r.decision, r.in.Filter) {
+	if r.decision.Allow && r.in.Aggregate == nil && !filterGranted(r.decision, r.in.Filter) {
 		r.decision = contract.Decision{Reasons: []string{reasonFilterNotGranted}, Agreement: r.decision.Agreement}
 	}
 }

@@ -21,7 +21,7 @@ func (s *server) fetch(ctx context.Context, r *reading, cursor string) (Records,
 	}
 	answer := Records{
 		Records: read.records, Agreement: r.decision.Agreement, Masked: masked(r.decision.Fields),
-		Revision: r.policy.bundle.Lease.Revision, Request: r.id,
+		Revision: r.policy.bundle.Lease.Revision, Request: r.id, Obligations: obligations(r.grant),
 	}
 	if read.next != nil {
 		answer.Next, err = s.keys.seal(*read.next, r.bound()...)
@@ -42,6 +42,11 @@ func (r *reading) bound() []string {
 
 // readPage reads up to r.limit rows behind a position, wherever the dataset is.
 func (s *server) readPage(ctx context.Context, r *reading, after *position) (page, error) {
+	leave, err := s.crowds.read(ctx, r.organization, r.policy.bundle.Access.Datasets[r.in.Dataset].Source.DSN)
+	if err != nil {
+		return page{}, err
+	}
+	defer leave()
 	sel, err := s.selection(ctx, r)
 	if err != nil {
 		return page{}, err

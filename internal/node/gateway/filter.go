@@ -92,7 +92,8 @@ func splitValues(text string) []string {
 }
 
 // filterGranted says whether every field of a filter leaves unmasked under the decision: a filter on a masked field would tell its
-// value by halves. The access policy says the same; this holds whatever its text.
+// value by halves. The access policy says the same; this holds whatever its text. Counts and sums are picked from groups that are told
+// anyhow, by masked values: aggregateWithin holds those.
 func filterGranted(d contract.Decision, filter []contract.Requirement) bool {
 	return !slices.ContainsFunc(filter, func(r contract.Requirement) bool {
 		mask, given := d.Fields[r.Field]

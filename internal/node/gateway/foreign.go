@@ -208,7 +208,7 @@ func (s *server) fill(ctx context.Context, from *source, dataset string, sel sel
 			return page{}, err
 		}
 		for _, r := range rows {
-			size += len(r.record)
+			size += r.size()
 		}
 		kept = append(kept, rows...)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -130,15 +131,34 @@ func TestForeignSourceThatHangs(t *testing.T) {
 			done <- r.problem.Reasons[0]
 		}()
 	}
-	for range 24 { // those beyond what may wait are sent away at once, and others are served meanwhile
-		if got := <-done; got != reasonSourceBusy {
-			t.Errorf("%s, want %s", got, reasonSourceBusy)
+	for range 36 { // those beyond what one organisation may read at once are sent away, and others are served meanwhile
+		if got := <-done; got != reasonRateLimited {
+			t.Errorf("%s, want %s", got, reasonRateLimited)
 		}
+	}
+	// Many organisations together are sent away at once, beyond what may wait.
+	hangs, err := w.server.sources.get(t.Context(), "hangs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leaves []func()
+	for range foreignWaiting - readsAtOnce {
+		_, leave, err := hangs.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, leave)
+	}
+	if _, _, err := hangs.enter(t.Context()); !errors.Is(err, errBusy) {
+		t.Errorf("one too many: %v", err)
+	}
+	for _, leave := range leaves {
+		leave()
 	}
 	if r := w.get("town", token, "elders", "purpose=HomeVisits"); r.status != 200 {
 		t.Errorf("another source: %d %.300s", r.status, r.raw)
 	}
-	for range 16 {
+	for range readsAtOnce {
 		if got := <-done; got != reasonSourceUnavailable {
 			t.Errorf("%s, want %s", got, reasonSourceUnavailable)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
@@ -130,7 +131,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 	}
 	return &server{
 		auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg),
-		metrics: m, slog: log, now: time.Now, limits: newLimits(), issuers: newIssuers(), emergencies: glass,
+		metrics: m, slog: log, now: time.Now, limits: newLimits(), crowds: newCrowds(), issuers: newIssuers(), strangers: rate.Sometimes{First: refusedAtOnce, Interval: refusedEvery}, emergencies: glass,
 	}, nil
 }
 

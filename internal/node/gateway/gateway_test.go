@@ -537,3 +537,37 @@ func TestTamperedLogStopsTheGateway(t *testing.T) {
 		t.Error("the gateway goes on with a log that was changed")
 	}
 }
+
+// Whoever reads is told what it has agreed to keep to.
+func TestAnswersTellObligations(t *testing.T) {
+	w := newWorld(t, func(w *world) {
+		g := w.bundle.Access.Grants["elders"]["town"]["a6"]
+		g.NoOnward, g.RetentionSeconds = true, 2592000
+		w.bundle.Access.Grants["elders"]["town"]["a6"] = g
+		c := census()
+		c.NoOnward = true
+		w.bundle.Access.Grants["elders"]["town"]["census"] = c
+	})
+	const want = `"obligations":{"noOnward":true,"retentionSeconds":2592000}`
+	if r := w.ask("town", plain+"&agreement=a6", nil); r.status != http.StatusOK || !strings.Contains(r.raw, want) {
+		t.Errorf("records: %d %s", r.status, r.raw)
+	}
+	if r := w.aggregate("town", "purpose=Statistics"); r.status != http.StatusOK || !strings.Contains(r.raw, `"obligations":{"noOnward":true}`) {
+		t.Errorf("aggregate: %d %s", r.status, r.raw)
+	}
+	o := w.open1("fields=phone&agreement=a6")
+	last := ""
+	for o.Scan() {
+		last = o.Text()
+	}
+	if !strings.Contains(last, want) {
+		t.Errorf("stream: %s", last)
+	}
+	req, err := http.NewRequest(http.MethodGet, w.http.URL+"/v1/datasets", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := send(w.client("town"), req); err != nil || !strings.Contains(list.raw, want) {
+		t.Errorf("list: %s, %v", list.raw, err)
+	}
+}

@@ -35,6 +35,14 @@ func (s *server) identified(next http.Handler) http.Handler {
 			s.refuse(w, r, refusal)
 			return
 		}
+		if wantsStream(r.Header.Get("Accept")) {
+			leave, err := s.crowds.stream(c.organization)
+			if err != nil {
+				s.refuse(w, r, crowded())
+				return
+			}
+			defer leave()
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }
@@ -49,6 +57,10 @@ func (s *server) identify(r *http.Request, now time.Time) (caller, *Problem) {
 	if err != nil {
 		refusal := denied([]string{reasonUnknownOrganization}, "")
 		refusal.Detail = err.Error()
+		if errors.As(err, new(issuerError)) {
+			s.strangers.Do(func() { s.slog.Info("token not verified", "err", err) })
+			refusal.Detail = "the token could not be verified; the gateway's log says why"
+		}
 		return caller{}, refusal
 	}
 	return caller{organization, p, now}, nil

@@ -153,6 +153,9 @@ func (i *issuers) verify(ctx context.Context, list []contract.OIDCProvider, toke
 	return contract.OIDCProvider{}, nil, err
 }
 
+// issuerError is what an issuer said, or the way to it: for the log, and not for a caller whom nobody knows yet.
+type issuerError struct{ error }
+
 func (i *issuers) verifyOf(ctx context.Context, p contract.OIDCProvider, token string, now time.Time) (map[string]any, error) {
 	made, err := i.of(p)
 	if err != nil {
@@ -160,11 +163,15 @@ func (i *issuers) verifyOf(ctx context.Context, p contract.OIDCProvider, token s
 	}
 	verifier, err := made.verifier(ctx, now)
 	if err != nil {
-		return nil, err
+		return nil, issuerError{err}
 	}
 	proven, err := verifier.Verify(ctx, token)
-	if err != nil {
+	var expired *oidc.TokenExpiredError
+	if errors.As(err, &expired) {
 		return nil, fmt.Errorf("token of issuer %s: %w", p.Name, err)
+	}
+	if err != nil {
+		return nil, issuerError{fmt.Errorf("token of issuer %s: %w", p.Name, err)}
 	}
 	switch {
 	case !slices.ContainsFunc(proven.Audience, func(a string) bool { return slices.Contains(p.Audiences, a) }):

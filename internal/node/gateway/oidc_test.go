@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -147,9 +149,9 @@ func TestOrganizationByToken(t *testing.T) {
 		"lives too long":           {"", i.token("k1", map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()}), "lives"},
 		"no iat":                   {"", i.token("k1", map[string]any{"iat": nil}), "iat"},
 		"from the future":          {"", i.token("k1", map[string]any{"iat": time.Now().Add(5 * time.Minute).Unix()}), "future"},
-		"unknown key":              {"", i.token("k7", nil), "verify"},
+		"unknown key":              {"", i.token("k7", nil), "could not be verified"},
 		"another issuer":           {"", other.token("k1", nil), "no issuer"},
-		"posing as issuer":         {"", other.token("k1", map[string]any{"iss": i.server.URL}), "verify"},
+		"posing as issuer":         {"", other.token("k1", map[string]any{"iss": i.server.URL}), "could not be verified"},
 		"no organisation":          {"", i.token("k1", map[string]any{"sub": "stranger"}), "no organisation"},
 		"two organisations":        {"town", good, "two organisations"},
 		"bad beside a certificate": {"town", "x", "no issuer"},
@@ -185,6 +187,8 @@ func TestIssuerRotatesItsKeysAndGoesAway(t *testing.T) {
 	if got := read(i.token("k2", nil)); got != http.StatusOK {
 		t.Errorf("new key: %d", got)
 	}
+	var said bytes.Buffer // written before the answer leaves
+	w.server.slog = slog.New(slog.NewTextHandler(&said, nil))
 	i.change(func() { i.away, i.keys["k3"] = true, newKey(t) })
 	if got := read(i.token("k2", nil)); got != http.StatusOK {
 		t.Errorf("known key while the issuer is away: %d", got)
@@ -193,6 +197,10 @@ func TestIssuerRotatesItsKeysAndGoesAway(t *testing.T) {
 		t.Errorf("unknown key while the issuer is away: %d", got)
 	}
 	i.change(func() { i.asked = 0 })
+	r := w.ask("", plain, map[string]string{"Authorization": "Bearer " + i.token("k3", nil)})
+	if r.problem.Detail != "the token could not be verified; the gateway's log says why" || strings.Contains(r.raw, "503 Service") || !strings.Contains(said.String(), "503 Service") {
+		t.Errorf("a stranger is told %s, the log says %s", r.raw, said.String())
+	}
 	for range 40 {
 		if got := read(i.token("k9", nil)); got != http.StatusUnauthorized {
 			t.Fatalf("unknown key: %d", got)

@@ -33,6 +33,7 @@ const (
 	reasonBreakGlassInvalid     = "BreakGlassInvalid"
 	reasonBreakGlassUnavailable = "BreakGlassUnavailable"
 	reasonBreakGlassUnknown     = "BreakGlassUnknown"
+	reasonRoleNotAllowed        = "RoleNotAllowed"
 )
 
 // Problem is an answer after RFC 9457.

@@ -44,9 +44,21 @@ type Records struct {
 	Revision string `json:"revision"`
 	// Request is the number under which the decision log holds the request.
 	Request string `json:"request"`
+	// Obligations of the agreement.
+	Obligations Obligations `json:"obligations,omitzero"`
 	// Next is the cursor of the next page; empty at the end.
 	Next string `json:"next,omitempty"`
 }
+
+// Obligations are what whoever receives the data has agreed to keep to.
+type Obligations struct {
+	// NoOnward forbids passing it on.
+	NoOnward bool `json:"noOnward,omitempty"`
+	// RetentionSeconds is how long it may be kept; 0 says nothing of it.
+	RetentionSeconds int64 `json:"retentionSeconds,omitempty"`
+}
+
+func obligations(g contract.Grant) Obligations { return Obligations{g.NoOnward, g.RetentionSeconds} }
 
 func recordsResponses(api huma.API) map[string]*huma.Response {
 	out := problemResponses(api)

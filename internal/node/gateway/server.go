@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
@@ -27,7 +28,10 @@ type server struct {
 	keys     keys
 	quota    *quota
 	limits   *limits
+	crowds   *crowds
 	issuers  *issuers
+	// strangers bounds what callers whom nobody knows can have us log.
+	strangers rate.Sometimes
 	// emergencies is nil where there is no database for them.
 	emergencies *emergencies
 	// auditing is never nil.
@@ -198,6 +202,8 @@ type AgreementEntry struct {
 	NotBefore          int64 `json:"notBefore"`
 	NotAfter           int64 `json:"notAfter"`
 	CaseNumberRequired bool  `json:"caseNumberRequired,omitempty"`
+	// Obligations of whoever reads.
+	Obligations Obligations `json:"obligations,omitzero"`
 }
 
 // FieldEntry is a field that an agreement gives.
@@ -233,7 +239,7 @@ func (s *server) listDatasets(ctx context.Context, _ *struct{}) (*datasetsOutput
 func agreementEntry(d contract.Dataset, g contract.Grant) AgreementEntry {
 	e := AgreementEntry{
 		Fields: map[string]FieldEntry{}, Purposes: notNil(g.Purposes), Roles: g.Roles,
-		NotBefore: g.NotBefore, NotAfter: g.NotAfter, CaseNumberRequired: g.CaseNumberRequired,
+		NotBefore: g.NotBefore, NotAfter: g.NotAfter, CaseNumberRequired: g.CaseNumberRequired, Obligations: obligations(g),
 	}
 	for name, mask := range g.Fields {
 		if f, ok := d.Fields[name]; ok {

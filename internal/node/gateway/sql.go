@@ -107,7 +107,10 @@ func build(s selection) (statement, error) {
 	if err != nil {
 		return statement{}, err
 	}
-	keys, types := b.order()
+	keys, types, err := b.order()
+	if err != nil {
+		return statement{}, err
+	}
 	out.keys = len(keys)
 	columns = append(columns, subject)
 	for _, k := range keys {
@@ -222,20 +225,43 @@ const rowHash = `encode(sha256(convert_to(t::text, 'UTF8')), 'hex') COLLATE "C"`
 
 // order gives the expressions that pages are ordered by, and their types: the primary key of a table; else the dataset's keyColumn, where
 // there is one, and a hash of the whole row. By the hash alone every page sorts all rows in scope. A row that changes between two pages
-// may then be missed or come twice: give the table a primary key.
-func (b selectBuilder) order() (expressions, types []string) {
+// may then be missed or come twice: give the table a primary key. A key that the answer must not tell is ordered by its HMAC: else the rank
+// of a record would tell about where its value lies.
+func (b selectBuilder) order() (expressions, types []string, err error) {
 	names := b.s.table.key
 	if len(names) == 0 && b.s.table.types[b.s.dataset.Source.KeyColumn] != "" {
 		names = []string{b.s.dataset.Source.KeyColumn}
 	}
 	for _, name := range names {
+		if b.hidden(name) {
+			if b.s.foreign {
+				return nil, nil, fmt.Errorf("the records are ordered by column %q, whose field is personal and not given as it is: their order would tell it", name)
+			}
+			expressions, types = append(expressions, b.hmac("t."+quote(name)+"::text", b.s.maskKey)+` COLLATE "C"`), append(types, "text")
+			continue
+		}
 		expressions = append(expressions, "t."+quote(name))
 		types = append(types, sqlbuilder.Escape(b.s.table.types[name]))
 	}
 	if len(b.s.table.key) == 0 {
 		expressions, types = append(expressions, rowHash), append(types, "text")
 	}
-	return expressions, types
+	return expressions, types, nil
+}
+
+// hidden says whether a column is that of a personal field, and of none that is given as it is.
+func (b selectBuilder) hidden(column string) bool {
+	personal := false
+	for name, f := range b.s.dataset.Fields {
+		if f.Column != column {
+			continue
+		}
+		if mask, given := b.s.fields[name]; given && mask.Method == maskNone {
+			return false
+		}
+		personal = personal || f.Personal != "None"
+	}
+	return personal
 }
 
 // page adds order, beginning and size. One row more than the limit is read, to know whether there is a next page.

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,52 @@ func TestBuildRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 	if _, err := build(testSelection()); err != nil {
 		t.Errorf("the selection itself does not build: %v", err)
+	}
+}
+
+// The order of records does not tell what a mask hides, and pages lose none of them.
+func TestOrderTellsNoMaskedKey(t *testing.T) {
+	w := newWorld(t, func(w *world) {
+		d := w.bundle.Access.Datasets["elders"]
+		d.Source.Table += "_by_phone"
+		w.exec(`CREATE TABLE datasets.` + d.Source.Table + ` (phone text PRIMARY KEY, community char(12), subject text, level int)`)
+		w.exec(`INSERT INTO datasets.`+d.Source.Table+` SELECT lpad(i::text, 11, '0'), $1, 's' || i, i FROM generate_series(1, 20) i`, jinghu)
+		w.bundle.Access.Datasets["elders"] = d
+		g := w.bundle.Access.Grants["elders"]["town"]["a6"]
+		g.Fields = map[string]contract.Mask{"level": {}, "phone": {Method: maskKeepLast}}
+		w.bundle.Access.Grants["elders"]["town"]["a6"] = g
+	})
+	read := func(fields string) (levels []int) {
+		for cursor := ""; ; {
+			r := w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits&limit=3&fields="+fields+"&cursor="+cursor)
+			if r.status != 200 {
+				t.Fatalf("%d %s", r.status, r.raw)
+			}
+			for _, record := range r.Records {
+				levels = append(levels, int(record["level"].(float64)))
+			}
+			if cursor = r.Next; cursor == "" {
+				return levels
+			}
+		}
+	}
+	for _, fields := range []string{"level,phone", "level"} { // masked, and not asked for
+		if levels := read(fields); slices.IsSorted(levels) || len(levels) != 20 || len(slices.Compact(slices.Sorted(slices.Values(levels)))) != 20 {
+			t.Errorf("%s: levels in the order of the answer: %v", fields, levels)
+		}
+	}
+	w.regrant(func(g *contract.Grant) { g.Fields = map[string]contract.Mask{"level": {}, "phone": {}} })
+	if levels := read("level,phone"); !slices.IsSorted(levels) || len(levels) != 20 {
+		t.Errorf("given as it is: %v", levels)
+	}
+}
+
+// A provider's database gets no key of ours, so its order cannot be hidden.
+func TestForeignOrderOfMaskedKeyIsRefused(t *testing.T) {
+	s := testSelection()
+	s.foreign, s.table.key, s.fields["phone"] = true, []string{"phone"}, contract.Mask{Method: maskPseudonym}
+	if st, err := build(s); err == nil {
+		t.Errorf("built %s", st.sql)
 	}
 }
 

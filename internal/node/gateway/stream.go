@@ -35,6 +35,8 @@ type streamEnd struct {
 	Masked    map[string]string `json:"masked"`
 	Revision  string            `json:"revision"`
 	Request   string            `json:"request"`
+	// Obligations of the agreement.
+	Obligations Obligations `json:"obligations,omitzero"`
 	// Next is the cursor to go on from where a stream was cut; it holds good while the agreement does.
 	Next string `json:"next,omitempty"`
 }
@@ -83,6 +85,7 @@ func (s *server) stream(hc huma.Context, r *reading, in *recordsInput, chunk pag
 		}
 	}
 	end.Agreement, end.Masked, end.Revision, end.Request = r.decision.Agreement, masked(r.decision.Fields), r.policy.bundle.Lease.Revision, r.id
+	end.Obligations = obligations(r.grant)
 	if end.Outcome != outcomeClientGone {
 		if line, err := json.Marshal(map[string]streamEnd{"dizuo:end": end}); err == nil && writeWithin(control, w, append(line, '\n')) != nil {
 			end.Outcome = outcomeClientGone
@@ -134,8 +137,13 @@ func (s *server) nextChunk(request *http.Request, r *reading, in *recordsInput, 
 }
 
 // decideAgain puts r under the policy of now. A decision under another revision is logged as one of its own: the chunks behind it rest on
-// it.
+// it. An emergency is claimed at the beginning, where it is written down for its review, or not at all: a stream that began without one
+// ends where only an emergency would let it go on.
 func (s *server) decideAgain(request *http.Request, r *reading, in *recordsInput) *Problem {
+	if !r.decision.BreakGlass {
+		calm := *in
+		calm.BreakGlass, in = "", &calm
+	}
 	now, refusal := s.identify(request, s.now())
 	switch {
 	case refusal != nil:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,10 @@ type opened struct {
 	response *http.Response
 }
 
-func (w *world) open1(query string) opened {
+func (w *world) open1(query string) opened { return w.openAs(query, "") }
+
+// openAs starts a stream that claims an emergency, if a reason is given.
+func (w *world) openAs(query, emergency string) opened {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.http.URL+"/v1/datasets/elders/records?purpose=HomeVisits&"+query, nil)
 	if err != nil {
@@ -28,6 +32,9 @@ func (w *world) open1(query string) opened {
 	}
 	req.Header.Set("Accept", ndjson)
 	req.Header.Set("Dizuo-Person", w.token("town", "GridWorker"))
+	if emergency != "" {
+		req.Header.Set("Dizuo-Break-Glass", emergency)
+	}
 	resp, err := w.client("town").Do(req)
 	if err != nil {
 		w.t.Fatal(err)
@@ -145,6 +152,41 @@ func TestStreamIsCut(t *testing.T) {
 			}
 			if released < int64(got+1) {
 				t.Errorf("%d records arrived, %d are in the log", got+1, released)
+			}
+		})
+	}
+}
+
+// A stream that began within the hours does not turn into an emergency that nobody wrote down; one that began as an emergency is written
+// down once, and goes on.
+func TestStreamDoesNotBecomeAnEmergency(t *testing.T) {
+	const n = 30_000
+	day := func(g *contract.Grant) { g.Hours = &contract.Hours{From: 0, To: 0} } // the whole day
+	for name, c := range map[string]struct {
+		begin func(*contract.Grant)
+		uses  int
+	}{"within hours": {day, 0}, "as an emergency": {func(*contract.Grant) {}, 1}} {
+		t.Run(name, func(t *testing.T) {
+			w := withEmergencies(t)
+			unmasked(w)
+			closed := w.bundle.Access.Grants["elders"]["town"]["a6"].Hours
+			w.regrant(c.begin)
+			w.many(n, 1500)
+			o := w.openAs("fields=phone", "fire")
+			if !o.Scan() {
+				t.Fatal(o.Err())
+			}
+			w.regrant(func(g *contract.Grant) { g.Hours = closed })
+			got, end := o.rest(t)
+			if c.uses == 0 && (got >= n || end.Outcome != outcomeRevoked || !slices.Equal(end.Reasons, []string{"OutsideHours"})) ||
+				c.uses == 1 && (got < n || end.Outcome != outcomeSent) {
+				t.Errorf("%d records, end %+v", got, end)
+			}
+			uid := w.bundle.Access.Grants["elders"]["town"]["a6"].UID
+			defer w.exec("DELETE FROM audit.break_glass WHERE uid = $1", uid) // else other tests count it
+			var uses int
+			if err := w.server.emergencies.pool.QueryRow(t.Context(), "SELECT count(*) FROM audit.break_glass WHERE uid = $1", uid).Scan(&uses); err != nil || uses != c.uses {
+				t.Errorf("%d uses are written down, want %d: %v", uses, c.uses, err)
 			}
 		})
 	}
