@@ -180,15 +180,12 @@ func internalSchema(schema string) bool {
 	return own || schema == "information_schema" || strings.HasPrefix(schema, "pg_")
 }
 
-// schemasOf gives the schemas whose tables a member namespace may offer.
+// schemasOf gives the schemas whose tables a member namespace may offer: those that the platform names, for a county too. Whoever offers
+// a table says which column scopes its rows.
 func schemasOf(p *v1alpha1.GridPlatform, namespace string) []string {
 	for _, m := range p.Spec.Members {
-		switch {
-		case m.Namespace != namespace:
-		case len(m.Schemas) > 0:
+		if m.Namespace == namespace {
 			return m.Schemas
-		case m.Role == v1alpha1.MemberCounty:
-			return []string{contract.DatabaseSchemaDatasets}
 		}
 	}
 	return nil

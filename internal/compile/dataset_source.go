@@ -36,8 +36,8 @@ func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contra
 	}
 	if columns := ownSources[spec.Source.Type]; columns != nil {
 		source.Type, source.Schema, source.Table = string(spec.Source.Type), "", ""
-		source.CommunityColumn, source.GridColumn = cmp.Or(source.CommunityColumn, "community"), cmp.Or(source.GridColumn, "grid")
 		checkOwnColumns(c, o, source, columns)
+		source.CommunityColumn, source.DivisionColumn, source.GridColumn, source.CompoundColumn = "community", "", "grid", ""
 		if !mayOfferOwn(s, o.Namespace) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.source.type",
 				string(spec.Source.Type)+" is the platform's own data, which a namespace of role Provider cannot offer; county IT writes such a Dataset")
@@ -71,11 +71,18 @@ func checkOwnColumns(c *problems, o *v1alpha1.Dataset, source contract.Source, c
 	for i, f := range o.Spec.Fields {
 		known(fmt.Sprintf("spec.fields[%d].column", i), cmp.Or(f.Column, f.Name))
 	}
-	known("spec.communityColumn", source.CommunityColumn)
-	known("spec.gridColumn", source.GridColumn)
-	known("spec.divisionColumn", source.DivisionColumn)
-	known("spec.compoundColumn", source.CompoundColumn)
 	known("spec.subjectColumn", source.SubjectColumn)
+	// A column of another meaning would scope by what anybody can name a Community, a grid or a compound.
+	fixed := func(field, column, own string) {
+		if column != "" && column != own {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+				fmt.Sprintf("rows of source type %s are scoped by the view's own columns community and grid; take it out", o.Spec.Source.Type))
+		}
+	}
+	fixed("spec.communityColumn", o.Spec.CommunityColumn, "community")
+	fixed("spec.gridColumn", o.Spec.GridColumn, "grid")
+	fixed("spec.divisionColumn", o.Spec.DivisionColumn, "")
+	fixed("spec.compoundColumn", o.Spec.CompoundColumn, "")
 }
 
 // sourceDSN gives the connection string, with the CA of key ca.crt in lines behind it where the Secret has one. What is wrong with it the
