@@ -27,6 +27,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !o.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, r.Finalize(ctx, kind, o, nil)
 	}
+	if o.Spec.Revoked || o.Spec.Suspended {
+		r.Shelf.Drop(kit.Key(kind, o)) // stops whatever else fails below
+	}
 	before := o.DeepCopy()
 	s, problems, err := r.gather(ctx, o)
 	if err != nil {
