@@ -3,6 +3,8 @@ package compile
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
@@ -45,11 +47,20 @@ func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contra
 		return source, nil
 	}
 	if ref := spec.Source.DSNSecretRef; ref != nil {
-		source.DSN = o.Name
+		source.DSN = sourceName(o)
 		return source, sourceDSN(c, s, o.Namespace, *ref)
 	}
 	checkSchema(c, s, o, source.Schema)
 	return source, nil
+}
+
+// sourceName names the file with a dataset's connection string at the gateway. It changes with the Secret that the string comes from and
+// with whose dataset it is: until the new file has come there is none, and the former one is not read for the new table. It is not made of
+// the string itself, which holds a password that somebody could guess and hold against it.
+func sourceName(o *v1alpha1.Dataset) string {
+	ref := o.Spec.Source.DSNSecretRef
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(o.UID), o.Namespace, ref.Name, ref.Key}, "\n")))
+	return o.Name + "." + hex.EncodeToString(sum[:6])
 }
 
 // mayOfferOwn says whether datasets of a namespace may read what is the platform's own: those of the platform and of counties. Else whoever
