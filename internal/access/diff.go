@@ -134,7 +134,9 @@ func unlimited(n int64) int64 {
 	return n
 }
 
-func scope(g given) string { return strings.TrimSpace(g.dataset.ConsentScope + " " + g.grant.ConsentScope) }
+func scope(g given) string {
+	return strings.TrimSpace(g.dataset.ConsentScope + " " + g.grant.ConsentScope)
+}
 
 // fields compares what is seen of each field, and where it comes from.
 func (d *differ) fields(was, is given) {

@@ -80,12 +80,18 @@ func consentScope(c *problems, o *v1alpha1.DataSharingAgreement, at string, d *v
 		}
 		return ""
 	}
+	if d.Spec.Source.DSNSecretRef != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, at+".name", fmt.Sprintf(
+			"the legal basis is %s, and consents are not looked up for Dataset %s in a database of the provider's own by this version; share it from the platform's database", b.Kind, d.Name))
+	}
 	return AgreementScope(o)
 }
 
 // AgreementScope gives the scope of a consent to an agreement. No dataset's scope has a dot, and an agreement that is made anew under the
 // name is another one. Files without a cluster have no uid.
-func AgreementScope(o *v1alpha1.DataSharingAgreement) string { return "agreement." + cmp.Or(string(o.UID), o.Name) }
+func AgreementScope(o *v1alpha1.DataSharingAgreement) string {
+	return "agreement." + cmp.Or(string(o.UID), o.Name)
+}
 
 // ConsentScope gives the scope that a dataset asks consent for, whatever the agreement; empty where it asks for none.
 func ConsentScope(d *v1alpha1.Dataset) string {
