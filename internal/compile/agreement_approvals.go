@@ -18,9 +18,10 @@ func approvals(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, consu
 	}
 	if office := s.Platform.Spec.DataOffice; office != nil {
 		parties[office.Name] = true
-		if org, ok := s.Organizations.Get(office.Name); ok && org.Spec.Type != v1alpha1.OrganizationDataOffice {
+		if org, ok := s.Organizations.Get(office.Name); ok && (org.Spec.Type != v1alpha1.OrganizationDataOffice || org.Namespace != s.Platform.Namespace) {
 			c.waiting(v1alpha1.ConditionApproved, v1alpha1.ReasonOrganizationTypeNotAllowed, "spec.approvals", fmt.Sprintf(
-				"Organization %s, which GridPlatform %s names as its data office, is of type %s; only one of type %s approves as such", org.Name, s.Platform.Name, org.Spec.Type, v1alpha1.OrganizationDataOffice))
+				"Organization %s, which GridPlatform %s names as its data office, is of type %s in namespace %s; only one of type %s in namespace %s approves as such",
+				org.Name, s.Platform.Name, org.Spec.Type, org.Namespace, v1alpha1.OrganizationDataOffice, s.Platform.Namespace))
 		}
 	}
 	signed := map[string]bool{}

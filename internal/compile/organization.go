@@ -50,6 +50,7 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 		Clearance: string(o.Spec.EffectiveClearance()),
 	}}
 	checkJurisdiction(&c, s, o)
+	selfDeclared(s, o, func(field, reason, message string) { c.invalid(v1alpha1.ConditionAccepted, reason, field, message) })
 	identities(&c, s, o, &plan)
 	for i, k := range o.Spec.PersonTokenKeys {
 		if d := keyDigest(&c, fmt.Sprintf("spec.personTokenKeys[%d].publicKey", i), k.PublicKey); d != "" {

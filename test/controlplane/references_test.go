@@ -92,7 +92,19 @@ func digestOf(t *testing.T, o *v1alpha1.DataSharingAgreement) string {
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: o.Namespace, Name: o.Spec.Consumer.Name}, consumer); err != nil {
 		t.Fatal(err)
 	}
-	relied, err := approval.RelyOn(o, datasets, consumer)
+	namespaces := map[string]string{}
+	for _, d := range datasets {
+		var list v1alpha1.OrganizationList
+		if err := c.List(t.Context(), &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list.Items {
+			if p.Name == d.Spec.Provider.Name && (p.Namespace == d.Namespace || strings.HasPrefix(p.Namespace, mine+"-")) {
+				namespaces[p.Name] = p.Namespace
+			}
+		}
+	}
+	relied, err := approval.RelyOn(o, datasets, consumer, namespaces)
 	if err != nil {
 		t.Fatal(err)
 	}
