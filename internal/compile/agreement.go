@@ -22,6 +22,8 @@ type AgreementPlan struct {
 	Phase  v1alpha1.AgreementPhase
 	// Pending names the organisations whose approval is missing, sorted.
 	Pending []string
+	// Record of the approvals, to be kept before anything rests on them; nil where it stays as it is.
+	Record *ApprovalsRecord `json:",omitempty"`
 	// Findings of the guardrails.
 	Findings []policies.Violation
 	// DataClass is the highest class of the data given.
@@ -40,6 +42,8 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	var c problems
 	claimName(&c, o, s.Agreements)
 	plan := AgreementPlan{Phase: v1alpha1.AgreementDraft}
+	record := recordOf(s, o)
+	keepRecord(s, o, record, &plan)
 	consumer := organization(&c, s, "spec.consumer.name", o.Spec.Consumer.Name)
 	datasets := agreementDatasets(&c, s, o)
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
@@ -54,7 +58,8 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	guardrails(ctx, &c, s, guard, o, consumer, datasets, &plan)
 	granted := grants(&c, s, o, consumer, datasets)
 	sound := !c.list.Fatal()
-	begun := approvals(&c, s, o, consumer, datasets, &plan)
+	begun := approvals(&c, s, o, consumer, datasets, &record, &plan)
+	keepRecord(s, o, record, &plan)
 	if phase(&c, s.Now, o, sound, begun, &plan) {
 		for name, g := range granted {
 			g.Digest, g.Relied = plan.Digest, plan.Relied
