@@ -972,8 +972,8 @@ type Member struct {
 	// +kubebuilder:validation:items:MaxLength=12
 	// +kubebuilder:validation:items:Pattern=`^[1-9][0-9]([0-9]{2}){0,2}([0-9]{3}){0,2}$`
 	Divisions []string `json:"divisions,omitempty"`
-	// schemas are the schemas of the platform's database whose tables Datasets of this namespace may offer. Unset: `datasets` for
-	// a `County`, none for a `Provider`, which offers tables of a PostgreSQL of its own.
+	// schemas are the schemas of the platform's database whose tables Datasets of this namespace may offer. Unset: none,
+	// and they offer tables of a PostgreSQL of their own.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16

@@ -32,7 +32,7 @@ put_key() {
 }
 
 # sign AGREEMENT ORGANISATION APPROVER FILES...: adds the approval to the agreement, or replaces it. FILES, files or folders, hold its
-# Datasets and its consumer too: an approval covers what the agreement relies on of them.
+# Datasets and its parties too: an approval covers what the agreement relies on of them.
 sign() {
 	agreement=$1 organisation=$2 approver=$3
 	shift 3

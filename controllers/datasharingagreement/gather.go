@@ -44,7 +44,7 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.DataSharingAgreemen
 	if office := s.Platform.Spec.DataOffice; office != nil {
 		parties = append(parties, office.Name)
 	}
-	if err := r.Gather.Approvers(ctx, s, parties...); err != nil {
+	if err := errors.Join(r.Gather.Approvers(ctx, s, parties...), r.Gather.Approvals(ctx, s, client.ObjectKeyFromObject(o))); err != nil {
 		return nil, nil, err
 	}
 	if err := gather.ByName(ctx, r.Gather, s, "Organization", s.Organizations, parties...); err != nil {

@@ -4,8 +4,12 @@ package datasharingagreement
 
 import (
 	"context"
+	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
@@ -30,13 +34,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	before := o.DeepCopy()
 	s, problems, err := r.gather(ctx, o)
 	if err != nil {
-		return ctrl.Result{}, err
+		return r.stopped(o, err)
 	}
 	var plan compile.AgreementPlan
 	if s.Platform != nil {
 		var found compile.Problems
 		plan, found = compile.Agreement(ctx, s, r.Guard, o)
 		problems = append(problems, found...)
+	}
+	if err := r.record(ctx, s, o, plan); apierrors.IsForbidden(err) {
+		problems = append(problems, compile.Problem{Condition: v1alpha1.ConditionApproved, Reason: v1alpha1.ReasonForbidden, Message: err.Error(), Waiting: true})
+	} else if err != nil {
+		return r.stopped(o, err)
 	}
 	r.contribute(s, o, plan, problems)
 	r.status(s, o, plan, problems)
@@ -47,6 +56,29 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{RequeueAfter: plan.WakeAt.Sub(s.Now)}, nil
 	}
 	return ctrl.Result{}, nil
+}
+
+// stopped gives up this pass for an error. What is revoked or suspended grants nothing from now on all the same: that needs nothing but the
+// agreement itself.
+func (r *Reconciler) stopped(o *v1alpha1.DataSharingAgreement, err error) (ctrl.Result, error) {
+	if o.Spec.Revoked || o.Spec.Suspended {
+		r.Shelf.Drop(kit.Key(kind, o))
+	}
+	return ctrl.Result{}, err
+}
+
+// record keeps what was approved and revoked in a ConfigMap of the platform's namespace, which outlives the agreement: one that is made anew
+// does not come back with the signatures that it once had.
+func (r *Reconciler) record(ctx context.Context, s *compile.Snapshot, o *v1alpha1.DataSharingAgreement, plan compile.AgreementPlan) error {
+	if plan.Record == nil {
+		return nil
+	}
+	key := client.ObjectKeyFromObject(o)
+	name := types.NamespacedName{Namespace: s.Platform.Namespace, Name: compile.ApprovalsName(key)}
+	if err := r.Record(ctx, name, compile.ApprovalsKey, plan.Record); err != nil {
+		return fmt.Errorf("record of the approvals of DataSharingAgreement %s: %w", key, err)
+	}
+	return nil
 }
 
 // contribute puts the grants on the shelf. An agreement with any problem grants nothing: what was approved before is not

@@ -1,12 +1,14 @@
 package datasharingagreement
 
 import (
+	"context"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/gather"
@@ -21,6 +23,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.GridPlatform{}, kit.Behind(r.ToAll(agreements, nil)), kit.SpecChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToNaming(agreements, gather.IndexOrganization, client.Object.GetName), kit.SpecChanged()).
 		Watches(&corev1.ConfigMap{}, r.ToNaming(agreements, gather.IndexOrganization, recordOf), kit.Ours()).
+		Watches(&corev1.ConfigMap{}, kit.Mapped(recorded), kit.Ours()).
 		Watches(&v1alpha1.Dataset{}, r.ToNaming(agreements, gather.IndexDataset, client.Object.GetName), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, kit.Behind(r.ToAll(agreements, selects)), kit.SpecChanged()).
 		Watches(&v1alpha1.DataSharingAgreement{}, r.Rivals(&v1alpha1.DataSharingAgreement{}), kit.SpecChanged()).
@@ -38,6 +41,15 @@ func recordOf(o client.Object) string {
 		return ""
 	}
 	return name
+}
+
+// recorded gives the agreement whose approvals a ConfigMap records.
+func recorded(_ context.Context, o client.Object) []reconcile.Request {
+	key, ok := compile.AgreementOfRecord(o.GetName())
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
 }
 
 // selects reports whether an agreement selects communities by label.

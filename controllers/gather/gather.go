@@ -59,6 +59,7 @@ func (r *Reader) Start(ctx context.Context, kind, namespace string) (*compile.Sn
 		Communities: compile.Named[*v1alpha1.Community]{}, Organizations: compile.Named[*v1alpha1.Organization]{},
 		Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Fleets: compile.Named[*v1alpha1.DeviceFleet]{},
 		Inventories: map[types.NamespacedName]*compile.Source{}, Approvers: map[string]compile.ApproversRecord{},
+		Approvals: map[types.NamespacedName]compile.ApprovalsRecord{},
 		Scenarios: compile.Named[*v1alpha1.Scenario]{}, Datasets: compile.Named[*v1alpha1.Dataset]{},
 		Agreements: compile.Named[*v1alpha1.DataSharingAgreement]{}, Edges: compile.Named[*v1alpha1.EdgeNode]{}, Secrets: map[types.NamespacedName]map[string][]byte{},
 	}

@@ -30,7 +30,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 		o.Status.Approvers = plan.Approvers.Approvers
 		named = append([]status.Named{accepted(plan)}, named...) // a person must mend it, whatever else waits
 	}
-	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, ReadyMessage: "the organisation is known to every enforcer"})
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, Claims: compile.OrganizationClaims(&plan), ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
 	if s.Platform == nil {
 		return

@@ -424,7 +424,7 @@ func (d *differ) identities() {
 }
 
 func identitiesOf(o contract.Organization) []string {
-	out := slices.Concat(o.KeyDigests, o.URIs)
+	out := slices.Concat(o.KeyDigests, o.PersonKeyDigests, o.URIs)
 	for _, i := range o.OIDC {
 		out = append(out, text(i))
 	}

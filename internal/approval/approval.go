@@ -5,6 +5,7 @@
 package approval
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -13,17 +14,22 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
 )
 
 const typ = "dizuo-approval"
 
 var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
 
-// Sign gives an approval's signature over a digest. The key is ECDSA on P-256 or Ed25519.
-func Sign(key crypto.Signer, organization, approver, digest string) (string, error) {
-	return sign(key, typ, organization+"/"+approver, []byte(digest), nil)
+// Sign gives an approval's signature over a digest. The time, in whole seconds, is signed too: an approval that was left behind does not
+// count again. The key is ECDSA on P-256 or Ed25519.
+func Sign(key crypto.Signer, organization, approver, digest string, now time.Time) (string, error) {
+	return sign(key, typ, organization+"/"+approver, []byte(digest), map[string]any{"iat": now.Unix()})
 }
 
 func algorithm(key crypto.Signer) (jose.SignatureAlgorithm, error) {
@@ -40,10 +46,22 @@ func algorithm(key crypto.Signer) (jose.SignatureAlgorithm, error) {
 }
 
 // Verify checks an approval's signature over a digest with the approver's public key (base64 of its SPKI, as in
-// Organization.spec.approvers).
-func Verify(publicKey, organization, approver, digest, signature string) error {
-	_, err := verify(publicKey, typ, organization+"/"+approver, []byte(digest), signature, "text of the agreement")
-	return err
+// Organization.spec.approvers), and gives the time that was signed.
+func Verify(publicKey, organization, approver, digest, signature string) (time.Time, error) {
+	header, err := verify(publicKey, typ, organization+"/"+approver, []byte(digest), signature, "text of the agreement")
+	if err != nil {
+		return time.Time{}, err
+	}
+	return issuedAt(header)
+}
+
+// HasKey reports whether a public key stands in a list, under whatever name and however its base64 is written.
+func HasKey(list []v1alpha1.NamedKey, publicKey string) bool {
+	key, err := base64.StdEncoding.DecodeString(publicKey)
+	return err == nil && slices.ContainsFunc(list, func(k v1alpha1.NamedKey) bool {
+		other, err := base64.StdEncoding.DecodeString(k.PublicKey)
+		return err == nil && bytes.Equal(key, other)
+	})
 }
 
 // ParsePublicKey reads the base64 SPKI of an ECDSA P-256 or Ed25519 key.

@@ -11,11 +11,14 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/dizuo/dizuo/internal/approval"
 )
+
+var at = time.Unix(1780000000, 0)
 
 func keys(t *testing.T) map[string]crypto.Signer {
 	t.Helper()
@@ -43,7 +46,7 @@ func TestSignAndVerify(t *testing.T) {
 	const d = "sha256:37bafe5799ea915814cf3c8e1946e8114deece2add95dfb823acc8db48c858e3"
 	for name, key := range keys(t) {
 		stranger := keys(t)[name]
-		good, err := approval.Sign(key, "civil", "office", d)
+		good, err := approval.Sign(key, "civil", "office", d, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,8 +66,8 @@ func TestSignAndVerify(t *testing.T) {
 			"a key that is none":      {"AAAA", "civil", "office", d, good, false},
 			"a key that is no base64": {"-", "civil", "office", d, good, false},
 		} {
-			if err := approval.Verify(c.key, c.organization, c.approver, c.digest, c.signature); (err == nil) != c.ok {
-				t.Errorf("%s: %s: %v", name, what, err)
+			if got, err := approval.Verify(c.key, c.organization, c.approver, c.digest, c.signature); (err == nil) != c.ok || (c.ok && !got.Equal(at)) {
+				t.Errorf("%s: %s: %v, signed at %v", name, what, err, got)
 			}
 		}
 	}
@@ -74,10 +77,13 @@ func TestSignAndVerify(t *testing.T) {
 func TestOnlyApprovalsAreTaken(t *testing.T) {
 	key := keys(t)["ECDSA"]
 	const d = "sha256:37bafe5799ea915814cf3c8e1946e8114deece2add95dfb823acc8db48c858e3"
-	for typ, ok := range map[string]bool{"dizuo-approval": true, "dizuo-lease": false, "JWT": false, "": false} {
+	for typ, ok := range map[string]bool{"dizuo-approval": true, "dizuo-approval without a time": false, "dizuo-lease": false, "JWT": false, "": false} {
 		options := (&jose.SignerOptions{}).WithHeader("kid", "civil/office")
+		if typ != "dizuo-approval without a time" {
+			options = options.WithHeader("iat", at.Unix())
+		}
 		if typ != "" {
-			options = options.WithType(jose.ContentType(typ))
+			options = options.WithType(jose.ContentType(strings.TrimSuffix(typ, " without a time")))
 		}
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options)
 		if err != nil {
@@ -91,7 +97,7 @@ func TestOnlyApprovalsAreTaken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := approval.Verify(public(t, key), "civil", "office", d, compact); (err == nil) != ok {
+		if _, err := approval.Verify(public(t, key), "civil", "office", d, compact); (err == nil) != ok {
 			t.Errorf("typ %q: %v", typ, err)
 		}
 	}
@@ -107,7 +113,7 @@ func TestWeakKeysAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, key := range map[string]crypto.Signer{"P-384": p384, "RSA": small} {
-		if _, err := approval.Sign(key, "o", "a", "d"); err == nil {
+		if _, err := approval.Sign(key, "o", "a", "d", at); err == nil {
 			t.Errorf("%s: signs", name)
 		}
 		if _, err := approval.ParsePublicKey(public(t, key)); err == nil {

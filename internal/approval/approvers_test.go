@@ -2,7 +2,6 @@ package approval_test
 
 import (
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -11,7 +10,6 @@ import (
 )
 
 func TestSignAndVerifyApprovers(t *testing.T) {
-	at := time.Unix(1780000000, 0)
 	for name, key := range keys(t) {
 		o := &v1alpha1.Organization{ObjectMeta: metav1.ObjectMeta{Namespace: "henan", Name: "fire"}}
 		o.Spec.Approvers = []v1alpha1.NamedKey{{Name: "office", PublicKey: "a"}, {Name: "deputy", PublicKey: "b"}}
@@ -44,7 +42,7 @@ func TestSignAndVerifyApprovers(t *testing.T) {
 			}
 		}
 		// An approval is no signature over a list, and a list none over an agreement.
-		approved, err := approval.Sign(key, "fire", "office", "sha256:00")
+		approved, err := approval.Sign(key, "fire", "office", "sha256:00", at)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,25 +14,26 @@ import (
 )
 
 // agreementFormat names what an approval is over. A change of what is covered, or how, is another format.
-const agreementFormat = "dizuo-agreement/2"
+const agreementFormat = "dizuo-agreement/3"
 
 // Relied is what an agreement relies on beside its own text: that `phone` is the column phone and sensitive stands in the Dataset,
 // and an approver who agreed to it did not agree to another column under that name.
 type Relied struct {
 	// Datasets in the order of the agreement.
 	Datasets []ReliedDataset `json:"datasets"`
-	// Consumer where it bounds the rows; nil where the agreement names the divisions itself.
-	Consumer *ReliedConsumer `json:"consumer,omitempty"`
+	Consumer ReliedConsumer  `json:"consumer"`
 }
 
 // ReliedDataset is what an agreement relies on of a Dataset, with defaults written out.
 type ReliedDataset struct {
-	Namespace     string `json:"namespace"`
-	Name          string `json:"name"`
-	Provider      string `json:"provider"`
-	Sharing       string `json:"sharing"`
-	Category      string `json:"category"`
-	SchemaVersion int32  `json:"schemaVersion"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Provider  string `json:"provider"`
+	// ProviderNamespace is where the provider's Organization stands: another of its name is another.
+	ProviderNamespace string `json:"providerNamespace"`
+	Sharing           string `json:"sharing"`
+	Category          string `json:"category"`
+	SchemaVersion     int32  `json:"schemaVersion"`
 	// Source has type, schema, table, dsnSecret and dsnKey; what is not set is left out. So are Columns: key, community, division,
 	// grid, compound and subject.
 	Source       map[string]string `json:"source"`
@@ -56,14 +57,18 @@ type ReliedField struct {
 
 // ReliedConsumer is what an agreement relies on of its consumer; both lists are sorted.
 type ReliedConsumer struct {
-	Type         string   `json:"type"`
-	Jurisdiction []string `json:"jurisdiction"`
-	// Compounds as "<community>/<compound>".
-	Compounds []string `json:"compounds,omitempty"`
+	Namespace string `json:"namespace"`
+	Type      string `json:"type"`
+	// Clearance is the effective one, the type's where the Organization names none.
+	Clearance string `json:"clearance"`
+	// Jurisdiction, and Compounds as "<community>/<compound>", are left out where the agreement names the divisions itself.
+	Jurisdiction []string `json:"jurisdiction,omitempty"`
+	Compounds    []string `json:"compounds,omitempty"`
 }
 
 // RelyOn gives what an agreement relies on. datasets are those that it names, in its order; specs carry the defaults of the schema.
-func RelyOn(a *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, consumer *v1alpha1.Organization) (Relied, error) {
+// namespaces has the namespace of each provider's Organization by name.
+func RelyOn(a *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, consumer *v1alpha1.Organization, namespaces map[string]string) (Relied, error) {
 	if len(datasets) != len(a.Spec.Datasets) {
 		return Relied{}, fmt.Errorf("DataSharingAgreement/%s: %d datasets for %d that it names", a.Name, len(datasets), len(a.Spec.Datasets))
 	}
@@ -78,12 +83,13 @@ func RelyOn(a *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, cons
 		if err != nil {
 			return Relied{}, fmt.Errorf("DataSharingAgreement/%s: %w", a.Name, err)
 		}
+		if relied.ProviderNamespace = namespaces[relied.Provider]; relied.ProviderNamespace == "" {
+			return Relied{}, fmt.Errorf("DataSharingAgreement/%s: Organization/%s, the provider of Dataset/%s, is not there", a.Name, relied.Provider, d.Name)
+		}
 		out.Datasets = append(out.Datasets, relied)
 		bounded = bounded || want.Rows == nil || len(want.Rows.Divisions) == 0
 	}
-	if bounded {
-		out.Consumer = relyOnConsumer(consumer)
-	}
+	out.Consumer = relyOnConsumer(consumer, bounded)
 	return out, nil
 }
 
@@ -148,8 +154,12 @@ func set(m map[string]string) map[string]string {
 	return m
 }
 
-func relyOnConsumer(o *v1alpha1.Organization) *ReliedConsumer {
-	out := &ReliedConsumer{Type: string(o.Spec.Type), Jurisdiction: slices.Sorted(slices.Values(o.Spec.Jurisdiction))}
+func relyOnConsumer(o *v1alpha1.Organization, bounded bool) ReliedConsumer {
+	out := ReliedConsumer{Namespace: o.Namespace, Type: string(o.Spec.Type), Clearance: string(o.Spec.EffectiveClearance())}
+	if !bounded {
+		return out
+	}
+	out.Jurisdiction = slices.Sorted(slices.Values(o.Spec.Jurisdiction))
 	for _, c := range o.Spec.Compounds {
 		out.Compounds = append(out.Compounds, c.Community+"/"+c.Compound)
 	}

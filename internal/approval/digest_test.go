@@ -17,6 +17,7 @@ type signedThing struct {
 	agreement *v1alpha1.DataSharingAgreement
 	dataset   *v1alpha1.Dataset
 	consumer  *v1alpha1.Organization
+	providers map[string]string
 }
 
 func thing() signedThing {
@@ -45,12 +46,13 @@ func thing() signedThing {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "henan", Name: "civil"},
 			Spec:       v1alpha1.OrganizationSpec{Type: v1alpha1.OrganizationDepartment, Jurisdiction: []string{"4101"}},
 		},
+		providers: map[string]string{"health": "henan", "civil": "henan"},
 	}
 }
 
 func (s signedThing) digest(t *testing.T) string {
 	t.Helper()
-	r, err := approval.RelyOn(s.agreement, []*v1alpha1.Dataset{s.dataset}, s.consumer)
+	r, err := approval.RelyOn(s.agreement, []*v1alpha1.Dataset{s.dataset}, s.consumer, s.providers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func (s signedThing) digest(t *testing.T) string {
 
 // The digest is what an approver signed: it may change with the code only by intent, since it voids every approval given.
 func TestDigestIsStable(t *testing.T) {
-	const want = "sha256:da19e6a929d8849dd58ff477fcea610c595293ea5acb833a6c897c213abcfa9d"
+	const want = "sha256:c4e6459687b95b979625d153171e8f8e29b40950e8e7abf8241c4a6b9245b857"
 	if got := thing().digest(t); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -189,7 +191,7 @@ func TestDigestFollowsTheSubstance(t *testing.T) {
 	}
 }
 
-// Where an agreement names its divisions, the consumer's jurisdiction can only narrow: nothing is relied on. A property company is bound
+// Where an agreement names its divisions, the consumer's jurisdiction can only narrow: it is not relied on. A property company is bound
 // by its compounds all the same.
 func TestTheConsumerIsReliedOnWhereItBoundsRows(t *testing.T) {
 	for _, tc := range []struct {
@@ -205,8 +207,8 @@ func TestTheConsumerIsReliedOnWhereItBoundsRows(t *testing.T) {
 		s := thing()
 		s.agreement.Spec.Datasets[0].Rows = &v1alpha1.RowSelector{Divisions: tc.divisions}
 		s.consumer.Spec.Type = tc.kind
-		r, err := approval.RelyOn(s.agreement, []*v1alpha1.Dataset{s.dataset}, s.consumer)
-		if err != nil || (r.Consumer != nil) != tc.want {
+		r, err := approval.RelyOn(s.agreement, []*v1alpha1.Dataset{s.dataset}, s.consumer, s.providers)
+		if err != nil || (r.Consumer.Jurisdiction != nil) != tc.want || r.Consumer.Type != string(tc.kind) || r.Consumer.Clearance == "" {
 			t.Errorf("%s: consumer %v, %v", tc.name, r.Consumer, err)
 		}
 	}
@@ -225,8 +227,29 @@ func TestNothingReliedOnIsMissing(t *testing.T) {
 	} {
 		s := thing()
 		change(&s)
-		if _, err := approval.RelyOn(s.agreement, []*v1alpha1.Dataset{s.dataset}, s.consumer); err == nil {
+		if _, err := approval.RelyOn(s.agreement, []*v1alpha1.Dataset{s.dataset}, s.consumer, s.providers); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// Who the parties are, and how much the consumer may be given, is signed whatever bounds the rows.
+func TestThePartiesAreReliedOn(t *testing.T) {
+	base := func() signedThing {
+		s := thing()
+		s.agreement.Spec.Datasets[0].Rows = &v1alpha1.RowSelector{Divisions: []string{"410103"}}
+		return s
+	}
+	for name, change := range map[string]func(*signedThing){
+		"the consumer's type":      func(s *signedThing) { s.consumer.Spec.Type = v1alpha1.OrganizationPolice },
+		"the consumer's clearance": func(s *signedThing) { s.consumer.Spec.Clearance = v1alpha1.DataClassC3 },
+		"a consumer of that name":  func(s *signedThing) { s.consumer.Namespace = "county" },
+		"a provider of that name":  func(s *signedThing) { s.providers["health"] = "county" },
+	} {
+		s := base()
+		change(&s)
+		if s.digest(t) == base().digest(t) {
+			t.Errorf("%s: the digest stays", name)
 		}
 	}
 }

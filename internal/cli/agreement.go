@@ -122,9 +122,10 @@ func (a *app) approveCommand() *cobra.Command {
 		Short: "Sign an agreement for an organisation",
 		Long: `Sign the digest of an agreement with an approver's key, and print the entry for spec.approvals, or with -w write it into the
 file, which otherwise stays as it is, comments included. The digest covers everything but the approvals, suspended and
-revoked, and what the agreement relies on: of its Datasets the source, the columns and the fields that it names, and of the
-consumer the jurisdiction and compounds where they bound the rows. Any other text, there too, voids every approval, so the
-files must hold the Datasets and the consumer.`,
+revoked, and what the agreement relies on: of its Datasets the source, the columns and the fields that it names, of the
+consumer its type and clearance, and its jurisdiction and compounds where they bound the rows, and the namespaces of both
+parties. Any other text, there too, voids every approval, so the files must hold the Datasets and the parties. The time is
+signed too: the cluster takes none from before a revocation, nor one for a text that the party has replaced since.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, set, err := a.agreements(cmd.Context(), &f)
@@ -136,7 +137,7 @@ files must hold the Datasets and the consumer.`,
 				return err
 			}
 			for _, s := range list {
-				signature, err := approval.Sign(k, organization, approver, s.digest)
+				signature, err := approval.Sign(k, organization, approver, s.digest, a.now())
 				if err != nil {
 					return err
 				}
@@ -181,7 +182,7 @@ func checkApproval(org *v1alpha1.Organization, entry v1alpha1.Approval, digest s
 	if i < 0 {
 		return entry.Approver + " is not among spec.approvers of Organization " + org.Name
 	}
-	if err := approval.Verify(org.Spec.Approvers[i].PublicKey, entry.Organization, entry.Approver, digest, entry.Signature); err != nil {
+	if _, err := approval.Verify(org.Spec.Approvers[i].PublicKey, entry.Organization, entry.Approver, digest, entry.Signature); err != nil {
 		return err.Error()
 	}
 	return ""

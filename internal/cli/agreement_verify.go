@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/approval"
 	"github.com/dizuo/dizuo/internal/offline"
 )
 
@@ -94,6 +95,11 @@ func verify(set *offline.Set, s signed) []Verdict {
 			wrong = "Organization is not in the files; name the file that holds it too"
 		default:
 			wrong = checkApproval(org, entry, s.digest)
+			for name := range needed {
+				if other := organizations[name]; wrong == "" && other != nil && name != org.Name && approval.HasKey(other.Spec.Approvers, keyOf(org, entry)) {
+					wrong = "the key stands among the approvers of " + name + " too, and two parties do not sign with one key; sign with another"
+				}
+			}
 		}
 		approved[entry.Organization] = approved[entry.Organization] || wrong == ""
 		say(entry.Organization, entry.Approver, either(wrong, "valid"), wrong == "")
@@ -104,6 +110,16 @@ func verify(set *offline.Set, s signed) []Verdict {
 		}
 	}
 	return out
+}
+
+// keyOf gives the key by which an approval was signed.
+func keyOf(org *v1alpha1.Organization, entry v1alpha1.Approval) string {
+	for _, k := range org.Spec.Approvers {
+		if k.Name == entry.Approver {
+			return k.PublicKey
+		}
+	}
+	return ""
 }
 
 // parties gives organisations and datasets by name, and the data offices of the platforms that may apply. Files of several

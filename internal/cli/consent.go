@@ -71,7 +71,7 @@ func (a *app) consentGiveCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&scope, "scope", "", "scope of the dataset's consent, or name of the agreement whose legal basis is the consent")
+	flags.StringVar(&scope, "scope", "", "scope of the dataset's consent, or agreement. and the uid of the agreement whose legal basis is the consent")
 	flags.StringSliceVar(&purposes, "purpose", nil, "purposes that it covers, and no other")
 	flags.StringVar(&evidence, "evidence", "", "where what proves it lies, such as the number of a form")
 	flags.StringVar(&guardian, "guardian", "", "subject of the guardian who gave it")

@@ -22,6 +22,8 @@ type AgreementPlan struct {
 	Phase  v1alpha1.AgreementPhase
 	// Pending names the organisations whose approval is missing, sorted.
 	Pending []string
+	// Record of the approvals, to be kept before anything rests on them; nil where it stays as it is.
+	Record *ApprovalsRecord `json:",omitempty"`
 	// Findings of the guardrails.
 	Findings []policies.Violation
 	// DataClass is the highest class of the data given.
@@ -40,18 +42,24 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	var c problems
 	claimName(&c, o, s.Agreements)
 	plan := AgreementPlan{Phase: v1alpha1.AgreementDraft}
+	record := recordOf(s, o)
+	keepRecord(s, o, record, &plan)
 	consumer := organization(&c, s, "spec.consumer.name", o.Spec.Consumer.Name)
 	datasets := agreementDatasets(&c, s, o)
 	if consumer == nil || len(datasets) != len(o.Spec.Datasets) {
 		return plan, c.list
 	}
-	digests(&c, o, datasets, consumer, &plan)
+	selfDeclared(s, consumer, func(_, reason, message string) {
+		c.waiting(v1alpha1.ConditionAccepted, reason, "spec.consumer.name", message)
+	})
+	digests(&c, s, o, datasets, consumer, &plan)
 	checkParties(&c, o, datasets)
 	plan.DataClass = checkClearance(&c, o, consumer, datasets)
 	guardrails(ctx, &c, s, guard, o, consumer, datasets, &plan)
 	granted := grants(&c, s, o, consumer, datasets)
 	sound := !c.list.Fatal()
-	begun := approvals(&c, s, o, consumer, datasets, &plan)
+	begun := approvals(&c, s, o, consumer, datasets, &record, &plan)
+	keepRecord(s, o, record, &plan)
 	if phase(&c, s.Now, o, sound, begun, &plan) {
 		for name, g := range granted {
 			g.Digest, g.Relied = plan.Digest, plan.Relied
@@ -64,8 +72,14 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 
 // digests puts the digest of what the agreement relies on, and that of the whole, into the plan. Where something relied on is not
 // there nothing can be approved, and the problem was told already.
-func digests(c *problems, o *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, consumer *v1alpha1.Organization, plan *AgreementPlan) {
-	r, err := approval.RelyOn(o, datasets, consumer)
+func digests(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, datasets []*v1alpha1.Dataset, consumer *v1alpha1.Organization, plan *AgreementPlan) {
+	namespaces := map[string]string{}
+	for _, d := range datasets {
+		if provider := organization(c, s, "spec.datasets", d.Spec.Provider.Name); provider != nil {
+			namespaces[provider.Name] = provider.Namespace
+		}
+	}
+	r, err := approval.RelyOn(o, datasets, consumer, namespaces)
 	if err != nil {
 		if !c.list.Fatal() {
 			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonFieldNotFound, "spec.datasets", err.Error())

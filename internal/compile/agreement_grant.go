@@ -69,12 +69,9 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 	return g
 }
 
-// consentScope gives the scope that subjects must have consented to: that of the dataset, else the agreement's own where its legal basis is
-// a consent.
+// consentScope gives the scope of the agreement that subjects must have consented to, where its legal basis is a consent. The gateway asks
+// for that of the dataset beside it: who agreed to care in general has not agreed to this sharing.
 func consentScope(c *problems, o *v1alpha1.DataSharingAgreement, at string, d *v1alpha1.Dataset, personal bool) string {
-	if scope := ConsentScope(d); scope != "" {
-		return scope
-	}
 	b := o.Spec.LegalBasis
 	if b == nil || (b.Kind != v1alpha1.LegalBasisConsent && b.Kind != v1alpha1.LegalBasisSeparateConsent) {
 		return ""
@@ -86,7 +83,17 @@ func consentScope(c *problems, o *v1alpha1.DataSharingAgreement, at string, d *v
 		}
 		return ""
 	}
-	return o.Name
+	if d.Spec.Source.DSNSecretRef != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, at+".name", fmt.Sprintf(
+			"the legal basis is %s, and consents are not looked up for Dataset %s in a database of the provider's own by this version; share it from the platform's database", b.Kind, d.Name))
+	}
+	return AgreementScope(o)
+}
+
+// AgreementScope gives the scope of a consent to an agreement. No dataset's scope has a dot, and an agreement that is made anew under the
+// name is another one. Files without a cluster have no uid.
+func AgreementScope(o *v1alpha1.DataSharingAgreement) string {
+	return "agreement." + cmp.Or(string(o.UID), o.Name)
 }
 
 // ConsentScope gives the scope that a dataset asks consent for, whatever the agreement; empty where it asks for none.

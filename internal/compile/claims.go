@@ -18,6 +18,8 @@ const (
 	ClaimNamespace = "Namespace"
 	// ClaimCommunity is a community that an edge node serves.
 	ClaimCommunity = "Community"
+	// ClaimKey is a public key, by its digest, that speaks for an organisation.
+	ClaimKey = "Key"
 )
 
 // holder is an object whose status records what it won.

@@ -62,6 +62,25 @@ func leaves(want *v1alpha1.AgreementDataset) func(field string) bool {
 	}
 }
 
+// selfDeclared tells what an Organization says of itself that only the platform's namespace may say of it: a type that opens more than
+// others, and a clearance above its type's. Whoever writes the others would else raise what they themselves are given.
+func selfDeclared(s *Snapshot, o *v1alpha1.Organization, tell func(field, reason, message string)) {
+	if o.Namespace == s.Platform.Namespace {
+		return
+	}
+	if o.Spec.Type == v1alpha1.OrganizationPolice || o.Spec.Type == v1alpha1.OrganizationDataOffice {
+		tell("spec.type", v1alpha1.ReasonOrganizationTypeNotAllowed, fmt.Sprintf(
+			"Organization %s/%s is of type %s, which only one in namespace %s of GridPlatform %s may be; whoever runs the platform writes it there", o.Namespace, o.Name, o.Spec.Type, s.Platform.Namespace, s.Platform.Name))
+		return
+	}
+	ofType := (&v1alpha1.OrganizationSpec{Type: o.Spec.Type}).EffectiveClearance()
+	if o.Spec.Clearance.Rank() > ofType.Rank() {
+		tell("spec.clearance", v1alpha1.ReasonClearanceTooLow, fmt.Sprintf(
+			"Organization %s/%s writes clearance %s, above %s of its type %s; only one in namespace %s of GridPlatform %s may have that: whoever runs the platform writes it there",
+			o.Namespace, o.Name, o.Spec.Clearance, ofType, o.Spec.Type, s.Platform.Namespace, s.Platform.Name))
+	}
+}
+
 // checkClearance gives the class of the data that an agreement gives, and refuses what is above the consumer's clearance.
 func checkClearance(c *problems, o *v1alpha1.DataSharingAgreement, consumer *v1alpha1.Organization, datasets []*v1alpha1.Dataset) v1alpha1.DataClass {
 	out, clearance := v1alpha1.DataClassC0, consumer.Spec.EffectiveClearance()

@@ -180,15 +180,12 @@ func internalSchema(schema string) bool {
 	return own || schema == "information_schema" || strings.HasPrefix(schema, "pg_")
 }
 
-// schemasOf gives the schemas whose tables a member namespace may offer.
+// schemasOf gives the schemas whose tables a member namespace may offer: those that the platform names, for a county too. Whoever offers
+// a table says which column scopes its rows.
 func schemasOf(p *v1alpha1.GridPlatform, namespace string) []string {
 	for _, m := range p.Spec.Members {
-		switch {
-		case m.Namespace != namespace:
-		case len(m.Schemas) > 0:
+		if m.Namespace == namespace {
 			return m.Schemas
-		case m.Role == v1alpha1.MemberCounty:
-			return []string{contract.DatabaseSchemaDatasets}
 		}
 	}
 	return nil
@@ -199,6 +196,10 @@ func checkColumns(c *problems, o *v1alpha1.Dataset) {
 	if ownSources[o.Spec.Source.Type] == nil && o.Spec.DivisionColumn == "" && o.Spec.CommunityColumn == "" {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn",
 			"is empty; name the column that holds the 12-digit division code, or in communityColumn the one with the Community's name, by which rows are scoped")
+	}
+	if ConsentScope(o) != "" && o.Spec.Source.DSNSecretRef != nil {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.consent",
+			"consents are not looked up for a database of the provider's own by this version; leave it out, or offer a table of the platform's database")
 	}
 	if ConsentScope(o) != "" && o.Spec.SubjectColumn == "" {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.subjectColumn", "is empty; consent is asked of a subject, so name the column that holds it")

@@ -3,6 +3,8 @@ package compile
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
@@ -36,8 +38,8 @@ func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contra
 	}
 	if columns := ownSources[spec.Source.Type]; columns != nil {
 		source.Type, source.Schema, source.Table = string(spec.Source.Type), "", ""
-		source.CommunityColumn, source.GridColumn = cmp.Or(source.CommunityColumn, "community"), cmp.Or(source.GridColumn, "grid")
 		checkOwnColumns(c, o, source, columns)
+		source.CommunityColumn, source.DivisionColumn, source.GridColumn, source.CompoundColumn = "community", "", "grid", ""
 		if !mayOfferOwn(s, o.Namespace) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.source.type",
 				string(spec.Source.Type)+" is the platform's own data, which a namespace of role Provider cannot offer; county IT writes such a Dataset")
@@ -45,11 +47,20 @@ func datasetSource(c *problems, s *Snapshot, o *v1alpha1.Dataset) (source contra
 		return source, nil
 	}
 	if ref := spec.Source.DSNSecretRef; ref != nil {
-		source.DSN = o.Name
+		source.DSN = sourceName(o)
 		return source, sourceDSN(c, s, o.Namespace, *ref)
 	}
 	checkSchema(c, s, o, source.Schema)
 	return source, nil
+}
+
+// sourceName names the file with a dataset's connection string at the gateway. It changes with the Secret that the string comes from and
+// with whose dataset it is: until the new file has come there is none, and the former one is not read for the new table. It is not made of
+// the string itself, which holds a password that somebody could guess and hold against it.
+func sourceName(o *v1alpha1.Dataset) string {
+	ref := o.Spec.Source.DSNSecretRef
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(o.UID), o.Namespace, ref.Name, ref.Key}, "\n")))
+	return o.Name + "." + hex.EncodeToString(sum[:6])
 }
 
 // mayOfferOwn says whether datasets of a namespace may read what is the platform's own: those of the platform and of counties. Else whoever
@@ -71,11 +82,18 @@ func checkOwnColumns(c *problems, o *v1alpha1.Dataset, source contract.Source, c
 	for i, f := range o.Spec.Fields {
 		known(fmt.Sprintf("spec.fields[%d].column", i), cmp.Or(f.Column, f.Name))
 	}
-	known("spec.communityColumn", source.CommunityColumn)
-	known("spec.gridColumn", source.GridColumn)
-	known("spec.divisionColumn", source.DivisionColumn)
-	known("spec.compoundColumn", source.CompoundColumn)
 	known("spec.subjectColumn", source.SubjectColumn)
+	// A column of another meaning would scope by what anybody can name a Community, a grid or a compound.
+	fixed := func(field, column, own string) {
+		if column != "" && column != own {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
+				fmt.Sprintf("rows of source type %s are scoped by the view's own columns community and grid; take it out", o.Spec.Source.Type))
+		}
+	}
+	fixed("spec.communityColumn", o.Spec.CommunityColumn, "community")
+	fixed("spec.gridColumn", o.Spec.GridColumn, "grid")
+	fixed("spec.divisionColumn", o.Spec.DivisionColumn, "")
+	fixed("spec.compoundColumn", o.Spec.CompoundColumn, "")
 }
 
 // sourceDSN gives the connection string, with the CA of key ca.crt in lines behind it where the Secret has one. What is wrong with it the

@@ -45,6 +45,7 @@ import (
 //	${key NAME}                              the public key (SPKI) of a test key of that name
 //	${sign ORGANIZATION/APPROVER}            an approval of the agreement in the same document, by the key of that name
 //	${sign ORGANIZATION/APPROVER over NAME}  the same, over the text of another agreement: what a changed text looks like
+//	${sign ... at UNIX}                      the same, at that time; 1770000000 where none is named
 //	${list ORGANIZATION/APPROVER at UNIX}    a signature over the approvers of the Organization in the same document, by the key of that name
 //	${gzip TEXT}                             base64 of the gzipped text, with \n for line ends
 //
@@ -56,6 +57,7 @@ import (
 //	test/artifact: TEXT                      of a fleet: what its artefact holds, with \n for line ends
 //	test/artifact-problem: TEXT              of a fleet: why it could not be fetched; Mismatch=TEXT for another digest
 //	test/approvers: "{...}"                  of an Organization: the record of its approvers, as JSON
+//	test/approvals: "{...}"                  of a DataSharingAgreement: the record of its approvals, as JSON
 //	test/secrets: refused                    of a Namespace whose owner has not admitted Dizuo
 //	test/missing-apis: cert-manager.io       of a Namespace with a platform: API groups that the cluster does not serve
 var update = flag.Bool("update", false, "write the golden files")
@@ -359,6 +361,13 @@ func snapshotOf(t *testing.T, set *offline.Set, now time.Time) *compile.Snapshot
 			s.Platforms = append(s.Platforms, typed)
 		case *v1alpha1.Organization:
 			recorded(t, s, typed)
+		case *v1alpha1.DataSharingAgreement:
+			if text, ok := typed.Annotations["test/approvals"]; ok {
+				if s.Approvals == nil {
+					s.Approvals = map[types.NamespacedName]compile.ApprovalsRecord{}
+				}
+				s.Approvals[client.ObjectKeyFromObject(typed)], _ = compile.ParseApprovals(text)
+			}
 		case *v1alpha1.DeviceFleet:
 			s.Artifacts[client.ObjectKeyFromObject(typed)] = artifactOf(typed)
 		}
@@ -456,7 +465,7 @@ func publicKey(t *testing.T, name string) string {
 
 var (
 	markKey  = regexp.MustCompile(`\$\{key ([^ }]+)\}`)
-	markSign = regexp.MustCompile(`\$\{sign ([^ /}]+)/([^ }]+)(?: over ([^ }]+))?\}`)
+	markSign = regexp.MustCompile(`\$\{sign ([^ /}]+)/([^ }]+)(?: over ([^ }]+))?(?: at ([0-9]+))?\}`)
 	markList = regexp.MustCompile(`\$\{list ([^ /}]+)/([^ }]+) at ([0-9]+)\}`)
 	markEdge = regexp.MustCompile(`\$\{edgekey ([^ }]+)\}`)
 	markGzip = regexp.MustCompile(`\$\{gzip ([^}]*)\}`)
@@ -497,7 +506,11 @@ func signed(t *testing.T, text string) string {
 			if digest == "" {
 				t.Fatalf("%s: no such agreement", m)
 			}
-			signature, err := approval.Sign(testKey(part[1]+"/"+part[2]), part[1], part[2], digest)
+			signedAt := time.Unix(1770000000, 0)
+			if at, err := strconv.ParseInt(part[4], 10, 64); err == nil {
+				signedAt = time.Unix(at, 0)
+			}
+			signature, err := approval.Sign(testKey(part[1]+"/"+part[2]), part[1], part[2], digest, signedAt)
 			if err != nil {
 				t.Fatal(err)
 			}

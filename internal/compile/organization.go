@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strings"
@@ -50,10 +49,11 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 		Clearance: string(o.Spec.EffectiveClearance()),
 	}}
 	checkJurisdiction(&c, s, o)
+	selfDeclared(s, o, func(field, reason, message string) { c.invalid(v1alpha1.ConditionAccepted, reason, field, message) })
 	identities(&c, s, o, &plan)
 	for i, k := range o.Spec.PersonTokenKeys {
-		if d := keyDigest(&c, fmt.Sprintf("spec.personTokenKeys[%d].publicKey", i), k.PublicKey); d != "" {
-			plan.Document.KeyDigests = append(plan.Document.KeyDigests, d)
+		if d := heldKey(&c, s, o, fmt.Sprintf("spec.personTokenKeys[%d].publicKey", i), k.PublicKey); d != "" {
+			plan.Document.PersonKeyDigests = append(plan.Document.PersonKeyDigests, d)
 		}
 	}
 	checkApprovers(&c, s, o, &plan)
@@ -90,7 +90,7 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 		at := fmt.Sprintf("spec.identities[%d]", i)
 		switch id.Type {
 		case v1alpha1.IdentityPublicKey:
-			if d := keyDigest(c, at+".publicKey", id.PublicKey); d != "" {
+			if d := heldKey(c, s, o, at+".publicKey", id.PublicKey); d != "" {
 				plan.Document.KeyDigests = append(plan.Document.KeyDigests, d)
 			}
 		case v1alpha1.IdentityOIDC:
@@ -128,11 +128,7 @@ func keyDigest(c *problems, field, text string) string {
 			err.Error()+"; write the base64 of the key's SPKI, as `dizuo key public` prints it")
 		return ""
 	}
-	der, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return ""
-	}
-	return contract.Digest(der)
+	return digestOfKey(text)
 }
 
 // checkWebhookURL asks for https, except inside the cluster, where the name ends in .svc.

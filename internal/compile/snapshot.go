@@ -40,6 +40,8 @@ type Snapshot struct {
 
 	// Approvers are the records of organisations' approvers, by the Organization's name; nil outside a cluster, where none are kept.
 	Approvers map[string]ApproversRecord
+	// Approvals are the records of agreements' approvals, by namespace and name; nil outside a cluster, where none are kept.
+	Approvals map[types.NamespacedName]ApprovalsRecord
 
 	// GridsThere are names of grids that some Community of the platform has, of those that the rows of a fleet name; Communities that are
 	// in the Snapshot need not be told of here.

@@ -142,8 +142,11 @@ type Organization struct {
 	Jurisdiction []string `json:"jurisdiction,omitempty"`
 	// Duties that dispatch looks for, such as "fire".
 	Duties []string `json:"duties,omitempty"`
-	// KeyDigests are SHA-256 digests of the public keys (SPKI, DER) that speak for the organisation.
+	// KeyDigests are SHA-256 digests of the public keys (SPKI, DER) of the organisation's systems.
 	KeyDigests []string `json:"keyDigests,omitempty"`
+	// PersonKeyDigests are those of the keys that sign tokens for its people, and nothing else. Where there are any, no key and no
+	// certificate of a system signs such tokens.
+	PersonKeyDigests []string `json:"personKeyDigests,omitempty"`
 	// URIs are certificate URIs, under the platform's own CA, that speak for the organisation.
 	URIs []string `json:"uris,omitempty"`
 	// OIDC says which tokens speak for the organisation.

@@ -19,21 +19,27 @@ func (s *Set) Digest(a *v1alpha1.DataSharingAgreement) (string, error) {
 	return approval.Digest(a, relied)
 }
 
-// RelyOn gives what an agreement relies on, from the Datasets and the consumer in the files.
+// RelyOn gives what an agreement relies on, from the Datasets and the Organizations in the files.
 func (s *Set) RelyOn(a *v1alpha1.DataSharingAgreement) (approval.Relied, error) {
 	consumer, err := named[*v1alpha1.Organization](s, a, "Organization", a.Spec.Consumer.Name)
 	if err != nil {
 		return approval.Relied{}, err
 	}
 	var datasets []*v1alpha1.Dataset
+	namespaces := map[string]string{}
 	for _, d := range a.Spec.Datasets {
 		o, err := named[*v1alpha1.Dataset](s, a, "Dataset", d.Name)
 		if err != nil {
 			return approval.Relied{}, err
 		}
 		datasets = append(datasets, o)
+		provider, err := named[*v1alpha1.Organization](s, a, "Organization", o.Spec.Provider.Name)
+		if err != nil {
+			return approval.Relied{}, err
+		}
+		namespaces[provider.Name] = provider.Namespace
 	}
-	return approval.RelyOn(a, datasets, consumer)
+	return approval.RelyOn(a, datasets, consumer, namespaces)
 }
 
 // named gives the object of a name: that in the agreement's own namespace, else the one there is. Files may hold several platforms; where

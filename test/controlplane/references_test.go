@@ -4,12 +4,15 @@ package controlplane
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,11 +26,26 @@ import (
 	"github.com/dizuo/dizuo/internal/compile"
 )
 
-// approver signs for every organisation of these tests.
-var approver = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+// approverOf signs for an organisation of these tests.
+func approverOf(organization string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(organization))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+var lastSigned atomic.Int64
+
+// signedAt gives a time that no signature had yet: of two in one second neither is newer.
+func signedAt() time.Time {
+	for {
+		last := lastSigned.Load()
+		if next := max(time.Now().Unix(), last+1); lastSigned.CompareAndSwap(last, next) {
+			return time.Unix(next, 0)
+		}
+	}
+}
 
 func organization(ns, name string) *v1alpha1.Organization {
-	public, err := x509.MarshalPKIXPublicKey(approver.Public())
+	public, err := x509.MarshalPKIXPublicKey(approverOf(name).Public())
 	if err != nil {
 		panic(err) // the key is fixed
 	}
@@ -62,7 +80,7 @@ func sign(t *testing.T, o *v1alpha1.DataSharingAgreement, organizations ...strin
 	patch(t, o, func() {
 		digest := digestOf(t, o)
 		for _, name := range organizations {
-			signature, err := approval.Sign(approver, name, "office", digest)
+			signature, err := approval.Sign(approverOf(name), name, "office", digest, signedAt())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +110,19 @@ func digestOf(t *testing.T, o *v1alpha1.DataSharingAgreement) string {
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: o.Namespace, Name: o.Spec.Consumer.Name}, consumer); err != nil {
 		t.Fatal(err)
 	}
-	relied, err := approval.RelyOn(o, datasets, consumer)
+	namespaces := map[string]string{}
+	for _, d := range datasets {
+		var list v1alpha1.OrganizationList
+		if err := c.List(t.Context(), &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list.Items {
+			if p.Name == d.Spec.Provider.Name && (p.Namespace == d.Namespace || strings.HasPrefix(p.Namespace, mine+"-")) {
+				namespaces[p.Name] = p.Namespace
+			}
+		}
+	}
+	relied, err := approval.RelyOn(o, datasets, consumer, namespaces)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func TestApproversFollowFromThoseBefore(t *testing.T) {
 	create(t, other)
 	sign(t, other, "health")
 	patch(t, other, func() {
-		signature, err := approval.Sign(stranger, "fire", "office", digestOf(t, other))
+		signature, err := approval.Sign(stranger, "fire", "office", digestOf(t, other), signedAt())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestApproversFollowFromThoseBefore(t *testing.T) {
 
 	// One who stood before signs, and goes: the new one's signature counts from then on, and not the former's.
 	patch(t, fire, func() {
-		signature, err := approval.SignApprovers(approver, fire, "office", time.Now())
+		signature, err := approval.SignApprovers(approverOf("fire"), fire, "office", time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,6 +169,19 @@ func TestPhasesOfAnAgreement(t *testing.T) {
 	phase(t, o, v1alpha1.AgreementInForce)
 	patch(t, o, func() { o.Spec.Revoked = true })
 	phase(t, o, v1alpha1.AgreementRevoked)
+
+	// Made anew it does not come back with the signatures that it had.
+	again := agreement(ns, "o", "fire", "known")
+	again.Spec.Approvals = o.Spec.Approvals
+	remove(t, o)
+	gone(t, o)
+	create(t, again)
+	phase(t, again, v1alpha1.AgreementAwaitingApproval)
+	expect(t, again, v1alpha1.ConditionApproved, metav1.ConditionFalse, v1alpha1.ReasonApprovalVoid, "revoked after that")
+	patch(t, again, func() { again.Spec.Approvals = nil })
+	lastSigned.Store(time.Now().Unix() + 1)
+	sign(t, again, "health", "fire")
+	phase(t, again, v1alpha1.AgreementInForce)
 
 	// Time alone opens and closes.
 	soon := metav1.NewTime(time.Now().Add(3 * time.Second).Truncate(time.Second))

@@ -131,6 +131,7 @@ func TestVerifyRefuses(t *testing.T) {
 	ca, foreign := newAuthority(t), newAuthority(t)
 	key, other := p256(t), p256(t)
 	dir := contract.Directory{Organizations: map[string]contract.Organization{
+		"parted": {PersonKeyDigests: []string{digest(t, other.Public())}, KeyDigests: []string{digest(t, key.Public())}, URIs: []string{uri}},
 		"fire":   {KeyDigests: []string{digest(t, key.Public())}, URIs: []string{uri}},
 		"health": {KeyDigests: []string{digest(t, other.Public())}},
 	}}
@@ -173,6 +174,8 @@ func TestVerifyRefuses(t *testing.T) {
 		"unknown organisation":    {sign(key, "nobody"), now, "no such organisation"},
 		"key of another":          {sign(other, "fire"), now, "not among"},
 		"another in our name":     {sign(key, "health"), now, "not among"},
+		"a system's key":          {sign(key, "parted"), now, "personTokenKeys"},
+		"a system's certificate":  {sign(key, "parted", ca.leaf(t, key.Public(), uri, x509.ExtKeyUsageClientAuth)), now, "personTokenKeys"},
 		"foreign authority":       {sign(other, "fire", foreign.leaf(t, other.Public(), uri, x509.ExtKeyUsageClientAuth)), now, "does not verify"},
 		"URI of another":          {sign(other, "fire", ca.leaf(t, other.Public(), contract.OrganizationURI("henan", "health", "id"), x509.ExtKeyUsageClientAuth)), now, "no URI"},
 		"server certificate":      {sign(other, "fire", ca.leaf(t, other.Public(), uri, x509.ExtKeyUsageServerAuth)), now, "does not verify"},

@@ -31,8 +31,8 @@ type Identity struct {
 // Verify reads a token and says who it speaks for. It takes the token only if all of this holds:
 //
 //   - iss is an organisation of dir;
-//   - it is signed (ES256 or EdDSA) by a key that dir binds to that organisation: its digest is in KeyDigests, or its
-//     certificate chains to caPool for client authentication and bears one of the organisation's URIs (a nil pool admits
+//   - it is signed (ES256 or EdDSA) by a key that dir binds to that organisation: its digest is in PersonKeyDigests; where
+//     those are empty, it is in KeyDigests, or its certificate chains to caPool for client authentication and bears one of the organisation's URIs (a nil pool admits
 //     none);
 //   - aud holds audience; see contract.PersonAudience;
 //   - iat, exp and, if present, nbf enclose now, and exp is at most contract.MaxPersonTokenLife after iat;
@@ -98,6 +98,12 @@ func boundKey(token string, h jose.Header, name string, org contract.Organizatio
 	spki, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
 		return nil, end, fmt.Errorf("token key: %w", err)
+	}
+	if len(org.PersonKeyDigests) > 0 { // a system's key then makes no people
+		if slices.Contains(org.PersonKeyDigests, contract.Digest(spki)) {
+			return key, end, nil
+		}
+		return nil, end, fmt.Errorf("token of organisation %q: its key is none of the organisation's keys for tokens (personTokenKeys)", name)
 	}
 	if slices.Contains(org.KeyDigests, contract.Digest(spki)) {
 		return key, end, nil

@@ -17,7 +17,7 @@ import (
 type Consent struct {
 	ID       uuid.UUID `json:"id"`
 	Subject  string    `json:"subject"`
-	Scope    string    `json:"scope" doc:"The scope of a dataset's consent, or the name of an agreement whose legal basis is a consent."`
+	Scope    string    `json:"scope" doc:"The scope of a dataset's consent, or agreement. and the uid of an agreement whose legal basis is a consent."`
 	Purposes []string  `json:"purposes"`
 	GivenAt  time.Time `json:"givenAt"`
 	// WithdrawnAt is when it was withdrawn, ExpiresAt when it ends by itself; nil: not.
