@@ -275,6 +275,9 @@ func (w *sharing) consent(ctx context.Context) {
 		w.must(err)
 		return got.rows
 	}
+	// The legal basis is a consent, so the agreement itself is asked for too, by its UID.
+	uid := strings.TrimSpace(w.run(ctx, w.Kubectl, "get", "datasharingagreement", "-n", sharingSpace, "a05-services", "-o", "jsonpath={.metadata.uid}"))
+	dizuo("consent", "give", "syn-e-1", "--scope", "agreement."+uid, "--purpose", "HealthCare", "--evidence", "form 2")
 	var given struct{ ID string }
 	if err := json.Unmarshal([]byte(dizuo("consent", "give", "syn-e-1", "--scope", "combined-care", "--purpose", "HealthCare", "--evidence", "form 1", "-o", "json")), &given); err != nil || given.ID == "" {
 		var list []struct{ ID string }

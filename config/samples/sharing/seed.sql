@@ -105,14 +105,18 @@ INSERT INTO grid.roster VALUES
 -- Who consented to what. Children consent by a guardian.
 INSERT INTO grid.consents (subject, scope, purposes, given_at, withdrawn_at, expires_at, guardian)
     SELECT subject, scope, purposes, now() - interval '9 days', now() - withdrawn::interval, now() - over::interval, guardian FROM (VALUES
-        ('s-21', 'a02-visitors', ARRAY['CoManagement'], NULL, NULL, ''),
+        ('s-21', 'agreement.a02-visitors', ARRAY['CoManagement'], NULL, NULL, ''),
         ('s-22', 'another-scope', ARRAY['CoManagement'], NULL, NULL, ''),
-        ('s-23', 'a02-visitors', ARRAY['CoManagement'], '1 hour', NULL, ''),
-        ('s-24', 'a02-visitors', ARRAY['CoManagement'], NULL, NULL, 's-21'),
-        ('s-26', 'a02-visitors', ARRAY['PublicService'], NULL, NULL, ''),
-        ('s-27', 'a02-visitors', ARRAY['CoManagement'], NULL, '1 hour', ''),
+        ('s-23', 'agreement.a02-visitors', ARRAY['CoManagement'], '1 hour', NULL, ''),
+        ('s-24', 'agreement.a02-visitors', ARRAY['CoManagement'], NULL, NULL, 's-21'),
+        ('s-26', 'agreement.a02-visitors', ARRAY['PublicService'], NULL, NULL, ''),
+        ('s-27', 'agreement.a02-visitors', ARRAY['CoManagement'], NULL, '1 hour', ''),
         ('s-41', 'sole-elder-safety', ARRAY['SafetyAlert'], NULL, NULL, ''),
         ('s-43', 'sole-elder-safety', ARRAY['SafetyAlert'], '1 hour', NULL, ''),
         ('s-44', 'sole-elder-safety', ARRAY['SafetyAlert'], NULL, NULL, ''),
         ('s-51', 'combined-care', ARRAY['ElderCare', 'HealthCare'], NULL, NULL, ''),
         ('s-53', 'combined-care', ARRAY['ElderCare', 'HealthCare'], '1 hour', NULL, '')) AS c (subject, scope, purposes, withdrawn, over, guardian);
+-- Where the legal basis is a consent, the agreement itself is asked for beside its dataset. On a cluster the scope ends in the agreement's UID.
+INSERT INTO grid.consents (subject, scope, purposes, given_at, withdrawn_at, expires_at, guardian)
+    SELECT subject, agreement, purposes, given_at, withdrawn_at, expires_at, guardian FROM grid.consents JOIN (VALUES
+        ('sole-elder-safety', 'agreement.a04-use'), ('combined-care', 'agreement.a05-health'), ('combined-care', 'agreement.a05-services')) AS a (scope, agreement) USING (scope);

@@ -209,7 +209,7 @@ func (s *server) reviewBreakGlass(ctx context.Context, in *reviewInput) (*struct
 		p.Detail = "emergencies are reviewed in the role " + roleReviewer
 		return nil, p
 	}
-	err = s.emergencies.review(ctx, in.Request, c.organization, c.organization+"/"+who.Subject, in.Body.Verdict, in.Body.NoteReference, c.at)
+	err = s.emergencies.review(ctx, in.Request, c.organization, who.Subject, in.Body.Verdict, in.Body.NoteReference, c.at)
 	if err != nil {
 		return nil, s.reviewProblem(err)
 	}

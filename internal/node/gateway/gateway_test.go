@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
@@ -370,6 +371,7 @@ func TestSourceErrorsCarryNoValues(t *testing.T) {
 
 func TestConcurrentRequestsWhileBundlesChange(t *testing.T) {
 	w := newWorld(t)
+	w.server.limits.each = rate.Inf
 	token := w.token("town", "GridWorker")
 	client := w.client("town")
 	var wg sync.WaitGroup

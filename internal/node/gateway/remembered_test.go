@@ -94,7 +94,7 @@ func TestPolicyReadsTimeAsRemembered(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"gte(input.now, agreed.notBefore)", "gte(input.now, candidate.notBefore)", "gte(input.now, grant.notBefore)",
-		"lt(input.now, agreed.notAfter)", "lt(input.now, plus(input.case.closedAt, agreed.case.graceSeconds))",
+		"lt(input.now, agreed.notAfter)", "lt(input.now, plus(input.case.closedAt, object.get(agreed.case, \"graceSeconds\", 0)))",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || places != len(want) {
 		t.Errorf("%d places read input.now: %s", places, diff)

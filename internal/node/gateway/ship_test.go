@@ -333,6 +333,7 @@ func TestWitnessedGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.now = func() time.Time { return time.Now().Add(2 * checkpointAnyway) }
+	witness.Now = a.now
 	if err := a.step(t.Context(), w.bundle.Directory.Platform); err != nil {
 		t.Fatal(err)
 	}
