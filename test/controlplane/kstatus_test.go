@@ -502,7 +502,7 @@ func TestRestartWritesNothing(t *testing.T) {
 	expect(t, work, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	rival := community("home", "rival", "410103014006")
 	create(t, rival)
-	sign(t, dsa, "org", "provider")
+	sign(t, dsa, "org", "provider", "office")
 	sign(t, open, "provider")
 
 	expect(t, p, v1alpha1.ConditionGuardrailsCompiled, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")

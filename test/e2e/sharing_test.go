@@ -111,7 +111,8 @@ func (w *sharing) bringUp(ctx context.Context) {
 	w.sql(ctx, `INSERT INTO grid.roster VALUES ('committee', 'worker-1', 'GridWorker', 'pingan', 'grid-1'), ('committee', 'worker-2', 'GridWorker', 'pingan', 'grid-2'),
 		('committee', 'office-1', 'CommunityWorker', 'pingan', ''), ('town', 'worker-1', 'GridWorker', 'pingan', 'grid-1') ON CONFLICT DO NOTHING;
 		INSERT INTO grid.cases (id, number, community, grid, class, severity, title, state, source, started_at, last_signal_at, opened_at, updated_at)
-		VALUES (gen_random_uuid(), '20261101-000001', 'pingan', 'grid-1', 'fire-alarm', 'Critical', 'SYNTHETIC', 'Dispatched', 'System', now(), now(), now(), now()) ON CONFLICT DO NOTHING`)
+		VALUES (gen_random_uuid(), '20261101-000001', 'pingan', 'grid-1', 'fire-alarm', 'Critical', 'SYNTHETIC', 'Dispatched', 'System', now(), now(), now(), now()),
+			(gen_random_uuid(), '20261101-000002', 'pingan', 'grid-1', 'manhole', 'Low', 'SYNTHETIC', 'Dispatched', 'System', now(), now(), now(), now()) ON CONFLICT DO NOTHING`)
 	w.gateway, err = story.OpenForward(ctx, w.Kubectl, sharingSpace, "dizuo-gateway", "8443")
 	w.must(err)
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -119,9 +120,9 @@ func (w ways) edge(ctx context.Context) {
 	w.secret(ctx, "box-enrolment", "token", "token")
 	w.secret(ctx, "box-enrolment", "ca.crt", "hub-ca.crt")
 	w.secret(ctx, "at-edge-connection", "ca.crt", "edge-ca.crt")
-	port := free(w.T)
+	port, health := free(w.T), fmt.Sprintf("127.0.0.1:%d", free(w.T))
 	config, err := json.Marshal(contract.EdgeConfig{Platform: waysSpace + "/" + waysSpace, Edge: "box", Hub: "wss://localhost:" + hub.Port, HubCAFile: filepath.Join(w.dir, "hub-ca.crt"),
-		TokenFile: filepath.Join(w.dir, "token"), StateDir: filepath.Join(w.dir, "state"), StorageBytes: 64 << 20, Host: "127.0.0.1", MQTTPort: port, Hostnames: []string{"127.0.0.1"}})
+		TokenFile: filepath.Join(w.dir, "token"), StateDir: filepath.Join(w.dir, "state"), StorageBytes: 64 << 20, Host: "127.0.0.1", MQTTPort: port, Hostnames: []string{"127.0.0.1"}, HealthAddress: health})
 	w.must(err)
 	w.must(os.WriteFile(filepath.Join(w.dir, "edge.yaml"), config, 0o600))
 	binary := filepath.Join(w.Root, "bin", "edge")
@@ -139,6 +140,17 @@ func (w ways) edge(ctx context.Context) {
 	})
 	w.kubectl(ctx, "patch", "edgenode", "-n", waysSpace, "box", "--type", "merge", "-p", `{"spec":{"keyFingerprint":"`+key+`"}}`)
 	w.kubectl(ctx, "wait", "--timeout=90s", "--for=condition=Connected", "-n", waysSpace, "edgenode/box")
+	w.eventually("the node to have its bundle", func() error {
+		resp, err := http.Get("http://" + health + "/readyz") //nolint:noctx // a test
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close() //nolint:errcheck // a test
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
 	w.run(ctx, "mosquitto_pub", w.device(fmt.Sprint(port), "at-edge", "e-1", "edge-ca.crt", contract.DeviceTopic("at-edge", "e-1", contract.ChannelSignal), `{"smoke":true}`)...)
 }
 
