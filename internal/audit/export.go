@@ -141,7 +141,6 @@ func (x *exporter) chain(fsys fs.FS) error {
 // span gives the line before the first and the last line of a chain that go along. Where there are receipts, the archive reaches from what
 // every witness had seen by the beginning to what each has seen since the end, so that whichever is asked can say so.
 func (x *exporter) span(marks []Mark, s decisionlog.Summary) (from, to int64) {
-	from, to = s.From, s.End.Sequence
 	seen, own := timesOf(marks)
 	var froms, tos []int64
 	for _, times := range seen {
@@ -205,7 +204,6 @@ func monotonic(times []timed) []timed {
 
 // within gives the line before the first and the last line by some times; ended says that one of them lies behind the end.
 func (x *exporter) within(times []timed, s decisionlog.Summary) (from, to int64, ended bool) {
-	from, to = s.From, s.End.Sequence
 	for _, t := range times {
 		if !t.latest.After(x.excerpt.From) {
 			from = max(from, t.sequence)

@@ -120,9 +120,7 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 		platforms[c.platform], here[c.platform+"\x00"+c.out.Instance] = true, true
 		out.Chains = append(out.Chains, c.out)
 	}
-	for _, m := range missing(trust, excerpt, platforms, here) {
-		out.Chains = append(out.Chains, m)
-	}
+	out.Chains = append(out.Chains, missing(trust, excerpt, platforms, here)...)
 	for _, c := range out.Chains {
 		out.Verdict = worse(out.Verdict, c.Verdict)
 	}

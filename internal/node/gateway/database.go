@@ -324,8 +324,8 @@ func object(s selection, st statement, values []*string) (json.RawMessage, error
 	size := 2
 	for i, name := range st.names {
 		size += len(name) + 5
-		if values[i] != nil {
-			size += len(*values[i])
+		if v := values[i]; v != nil { //nolint:gosec // a value for each name
+			size += len(*v)
 		}
 	}
 	out := append(make([]byte, 0, size), '{')
@@ -334,7 +334,7 @@ func object(s selection, st statement, values []*string) (json.RawMessage, error
 			out = append(out, ',')
 		}
 		out = append(out, name...)
-		switch v := values[i]; {
+		switch v := values[i]; { //nolint:gosec // likewise
 		case v == nil:
 			out = append(out, "null"...)
 		case st.hashed[i]:

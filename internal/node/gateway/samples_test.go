@@ -19,8 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dizuo/dizuo/api/v1alpha1"
-	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/api/v1alpha1"     //nolint:depguard // the samples are compiled, as the operator does
+	"github.com/dizuo/dizuo/internal/compile" //nolint:depguard // likewise
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/grid"
 	"github.com/dizuo/dizuo/internal/node/intake"
