@@ -204,6 +204,7 @@ func monotonic(times []timed) []timed {
 
 // within gives the line before the first and the last line by some times; ended says that one of them lies behind the end.
 func (x *exporter) within(times []timed, s decisionlog.Summary) (from, to int64, ended bool) {
+	from, to = s.From, s.End.Sequence
 	for _, t := range times {
 		if !t.latest.After(x.excerpt.From) {
 			from = max(from, t.sequence)
