@@ -3,11 +3,9 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dizuo/dizuo/internal/contract"
-	"github.com/dizuo/dizuo/internal/node/process"
+	"github.com/dizuo/dizuo/internal/node/pgpool"
 )
 
 // statementTimeout ends a query that takes too long: a reader must not hold the database of the grid service.
@@ -71,28 +69,11 @@ func (r row) size() int {
 
 // openDatabase prepares a pool; connections are made when they are needed. Password and CA are read again for each.
 func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*database, error) {
-	cfg, err := pgxpool.ParseConfig("sslmode=disable") // TLS is set below, always; the environment is overridden field by field
+	cfg, err := pgpool.Config(c, readOnlySession("dizuo-gateway"))
 	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
+		return nil, err
 	}
-	cc := cfg.ConnConfig
-	cc.Host, cc.Port, cc.Database, cc.User, cc.Fallbacks = c.Host, uint16(c.Port), c.Name, c.User, nil
-	cc.ConnectTimeout = 5 * time.Second
-	cc.RuntimeParams = readOnlySession("dizuo-gateway")
 	cfg.MaxConns, cfg.MaxConnIdleTime, cfg.MaxConnLifetime = 8, 5*time.Minute, time.Hour
-	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
-		password, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return fmt.Errorf("database password: %w", err)
-		}
-		roots, err := process.Roots(c.CAFile)
-		if err != nil {
-			return fmt.Errorf("database: %w", err)
-		}
-		cc.Password = strings.TrimRight(string(password), "\r\n")
-		cc.TLSConfig = &tls.Config{RootCAs: roots, ServerName: c.Host, MinVersion: tls.VersionTLS12}
-		return nil
-	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
