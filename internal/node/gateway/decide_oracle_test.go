@@ -3,6 +3,8 @@ package gateway
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -175,9 +177,13 @@ func fitting(r *rand.Rand, a contract.Access, in contract.DecisionInput) contrac
 func TestDecisionsAgainstOracle(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 1))
-	pairs, perWorld := 1_000_000, 500
-	if testing.Short() {
-		pairs = 30_000
+	pairs, perWorld := 30_000, 500
+	if given := os.Getenv("DIZUO_PAIRS"); given != "" {
+		n, err := strconv.Atoi(given)
+		if err != nil || n < perWorld {
+			t.Fatalf("DIZUO_PAIRS is %q; write a number of pairs, at least %d", given, perWorld)
+		}
+		pairs = n
 	}
 	allowed, emergencies, reasons := 0, 0, map[string]int{}
 	for range pairs / perWorld {
