@@ -31,12 +31,13 @@ func TestGuide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, file := range map[string]string{"committee": "committee.pem", "civil-affairs": "civil-affairs.pem", "office": "office.pem"} {
+	for _, name := range []string{"committee", "civil-affairs", "office"} {
 		key, err := x509.MarshalPKCS8PrivateKey(w.certs[name].PrivateKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(file, "PRIVATE KEY", key)
+		write(name+".pem", "PRIVATE KEY", key)
+		write(name+".crt", "CERTIFICATE", w.certs[name].Certificate[0])
 		o := w.bundle.Directory.Organizations[name]
 		o.KeyDigests = []string{contract.Digest(w.certs[name].Leaf.RawSubjectPublicKeyInfo)}
 		w.bundle.Directory.Organizations[name] = o
@@ -51,7 +52,7 @@ func TestGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	environment := append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "S=--server "+server.URL+" --ca ca.crt --platform dizuo-henan/henan",
-		"ME=--organization jinghu-committee --subject p-17 --role PrivacyOfficer --key committee.pem")
+		"ME=--organization jinghu-committee --subject p-17 --role PrivacyOfficer --cert committee.crt --key committee.pem")
 	one := func(query string) string {
 		var id uuid.UUID
 		if err := w.sql("", query, nil, &id); err != nil {
