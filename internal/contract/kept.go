@@ -36,7 +36,7 @@ func Kepts() []Kept {
 		{"audit.checkpoints", "for good; they name nobody", ours, "nothing"}, {"audit.policy_objects", "for good: to decide again", ours, "nothing"}, {"audit.leases", "for good: to decide again", ours, "nothing"},
 		{"audit.break_glass", "who and why: as long as the bodies; the rest for good", csl, vault}, {"audit.use", "for good; it counts", ours, "nothing"},
 		{"vault.subjects", "the random id: for good", ours, "nothing"}, {"vault.keys", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.identities", "until erasure", "PIPL 47", "dizuo subject erase"},
-		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.households", "until erasure of the last member", ours, "nothing yet"}, {"vault.members", "until erasure", "PIPL 47", "dizuo subject erase"},
+		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"},
 		{"vault.receipts", "for good: they prove the erasure", ours, "nothing"}, {"vault.tasks", "3 years after it is done; its text until then", proof, vault},
 
 		{IngestStream, "spec.broker.ingest.maxAge", ours, "the broker"},

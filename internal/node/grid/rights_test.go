@@ -67,16 +67,14 @@ var rights = map[string]string{
 		audit.vault_append execute
 		audit.vault_end execute
 		audit.vault_lines execute
-		grid.consents insert select update(withdrawal_evidence) update(withdrawn_at)
+		grid.consents insert select update(expires_at) update(withdrawal_evidence) update(withdrawn_at)
 		grid.dispatch_outbox insert(created_at) insert(id) insert(next_attempt_at) insert(organization) insert(payload)
 		grid.forget_consents execute
 		vault.erase_rows execute
-		vault.households delete insert select update
 		vault.identities delete insert select update
 		vault.keys delete insert select
-		vault.members delete insert select
 		vault.receipts insert select
-		vault.relations delete insert select
+		vault.relations delete insert select update(kind) update(until)
 		vault.subjects insert select update(erased_at)
 		vault.tasks delete insert select update(done_at) update(outcome) update(sealed)`,
 }

@@ -62,7 +62,16 @@ func (s *service) access(ctx context.Context, in *accessInput) (*accessOutput, e
 	out := &accessOutput{Body: Access{Subject: in.Subject, Reads: []Read{}, Through: map[string]time.Time{}}}
 	return out, s.do(ctx, actAccess, func(tx pgx.Tx, c caller, _ string) (said, error) {
 		w := said{purpose: in.Reason, subjects: []string{in.Subject}}
-		if err := subjectOf(ctx, tx, c, in.Subject); err != nil {
+		err := subjectOf(ctx, tx, c, in.Subject)
+		if err != nil {
+			return w, err
+		}
+		if c.who.Role == RoleResident {
+			w.purpose, err = reasonOf(ctx, tx, c, in.Subject)
+		} else {
+			err = onBehalf(ctx, tx, c, in.Subject, in.Reason)
+		}
+		if err != nil {
 			return w, err
 		}
 		names, err := s.logged(ctx, tx, in.Subject)

@@ -42,10 +42,9 @@ type Erasure struct {
 
 // Destroyed counts what is gone.
 type Destroyed struct {
-	Keys        int64 `json:"keys"`
-	Identities  int64 `json:"identities"`
-	Relations   int64 `json:"relations"`
-	Memberships int64 `json:"memberships"`
+	Keys       int64 `json:"keys"`
+	Identities int64 `json:"identities"`
+	Relations  int64 `json:"relations"`
 	// Rows by dataset of the platform's own.
 	Rows map[string]int64 `json:"rows,omitempty"`
 }

@@ -15,6 +15,9 @@ const (
 	RoleRights = "PrivacyOfficer"
 	// RoleAuditor checks the vault's chain, for the data office.
 	RoleAuditor = "Auditor"
+	// RoleResident is a resident: the subject of the token is their subject in the vault. They read who read of them, and of those whom
+	// they speak for, and no more.
+	RoleResident = "Resident"
 	// RoleSteward keeps a dataset and does the tasks about it.
 	RoleSteward = "DataSteward"
 )
@@ -47,7 +50,9 @@ func may(who person.Identity, o contract.Organization, a act) bool {
 		return who.Role == RoleAuditor && o.Type == "DataOffice"
 	case actGive, actWithdraw, actConsents:
 		return (who.Role == RoleConsents || who.Role == RoleRights) && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
-	case actRegister, actLookup, actAccess, actCorrect, actErase:
+	case actAccess:
+		return (who.Role == RoleResident || who.Role == RoleRights) && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
+	case actRegister, actLookup, actCorrect, actErase:
 		return who.Role == RoleRights && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
 	}
 	return false
