@@ -1,4 +1,4 @@
-//go:build envtest || e2e
+//go:build envtest
 
 // Package access measures what many agreements cost on a real API server, and how fast one of them is revoked among them:
 // scale_test.go with an operator in this process, cluster_test.go on the cluster of make up, to the first refusal of its gateway.
