@@ -1,7 +1,7 @@
 //go:build envtest
 
-// Package access measures what many agreements cost on a real API server, and how fast one of them is revoked among them:
-// scale_test.go with an operator in this process, cluster_test.go on the cluster of make up, to the first refusal of its gateway.
+// Package access measures what many agreements cost on a real API server with an operator in this process, and how long it takes from the
+// revocation of one of them to the lease in the broker. No gateway and no pods run here.
 package access
 
 import (
