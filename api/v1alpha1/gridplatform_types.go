@@ -1233,6 +1233,13 @@ type BundleStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=8
 	Keys []BundleKey `json:"keys,omitempty"`
+	// successions say, each signed by the former key, which key followed which. By them an edge node that was away learns the key that
+	// signs now. The oldest are dropped.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=2048
+	Successions []string `json:"successions,omitempty"`
 }
 
 // BundleKey is a public key by which nodes verify bundles and leases.

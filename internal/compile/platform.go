@@ -51,6 +51,8 @@ type PlatformPlan struct {
 	SourceDSNs map[string][]byte
 	// TrustPEM are the public keys whose bundles nodes take; empty until cert-manager has issued the signing key.
 	TrustPEM []byte
+	// Successions say which key followed which, signed: for edge nodes.
+	Successions []string
 }
 
 // Ingests says that messages come in other ways than over NATS, which the role ingest takes.
@@ -83,10 +85,12 @@ const (
 	SecretCallout   = "dizuo-auth-callout"
 	SecretPseudonym = "dizuo-pseudonym"
 	// SecretVault holds the key under which the keys of subjects lie.
-	SecretVault     = "dizuo-vault"
-	SecretWebhooks  = "dizuo-webhooks"
-	SecretSources   = "dizuo-sources"
-	SecretSigning   = "dizuo-bundle-signing"
+	SecretVault    = "dizuo-vault"
+	SecretWebhooks = "dizuo-webhooks"
+	SecretSources  = "dizuo-sources"
+	SecretSigning  = "dizuo-bundle-signing"
+	// SecretHeld is the operator's copy of the key that signs now, from which the next one takes over.
+	SecretHeld      = "dizuo-bundle-signing-held"
 	SecretAudit     = "dizuo-audit-signing"
 	SecretOperator  = "dizuo-operator-tls"
 	SecretBrokerTLS = "dizuo-broker-tls"
@@ -183,6 +187,9 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	webhookSecrets(s, &plan)
 	plan.SourceDSNs = sourceDSNs(s)
 	plan.TrustPEM = trust(&c, s)
+	if b := s.Platform.Status.Bundle; b != nil {
+		plan.Successions = b.Successions
+	}
 	audited(s, &plan)
 	return plan, c.list
 }
