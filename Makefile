@@ -129,6 +129,7 @@ test-change: install ## Under load, on the local cluster (root): from one profil
 .PHONY: test-fault
 test-fault: ## Crash tests and random oracles at length: of the parts, and of the operator after every single write
 	DIZUO_KILLS=20 $(GO) test -race -count=$(FAULT_COUNT) -timeout 30m -run '$(FAULT_RUN)' $(FAULT_PACKAGES)
+	DIZUO_PAIRS=1000000 $(GO) test -v -count=1 -timeout 60m -run '^TestDecisionsAgainstOracle$$' ./internal/node/gateway
 	@$(KIT) build envtest helm cert-manager
 	eval "$$($(KIT) env)"; env -u KUBECONFIG $(GO) test -tags envtest -count=$(FAULT_COUNT) -timeout 40m -parallel 6 -run '$(FAULT_CRASH)' ./test/crash
 
