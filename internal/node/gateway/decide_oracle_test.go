@@ -170,6 +170,9 @@ func fitting(r *rand.Rand, a contract.Access, in contract.DecisionInput) contrac
 		if g.CaseNumber != "" {
 			in.Case.Number = g.CaseNumber
 		}
+		if g.Case != nil && r.IntN(4) == 0 { // closed about as long ago as reading goes on
+			in.Case.Open, in.Case.ClosedAt = false, in.Now-g.Case.GraceSeconds+pick[int64](r, -1, 0, 1)
+		}
 	}
 	return in
 }

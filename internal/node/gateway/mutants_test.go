@@ -70,7 +70,7 @@ func TestOracleFindsMutants(t *testing.T) {
 func pairsUntilFound(t *testing.T, modules map[string]string) int {
 	t.Helper()
 	r := rand.New(rand.NewPCG(7, 8))
-	for n := 0; n < 300_000; {
+	for n := 0; n < 60_000; {
 		a := randomAccess(r, "x")
 		limitsOf(r, a)
 		b := sealed(t, intake.Bundle{Directory: testDirectory(), Modules: modules, Access: a})
