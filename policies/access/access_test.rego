@@ -546,3 +546,23 @@ test_consent_unenforceable if {
 		with data.dizuo.grants as with_grant({"consentScope": "a6"})
 	got == {"allow": false, "reasons": ["ConsentUnenforceable"], "agreement": "a6"}
 }
+
+category(name, clearance) := decision if {
+	decision := access.decision with input as object.union(ask, {"clearance": clearance, "fields": ["community"]})
+		with data.dizuo.datasets as object.union(datasets, {"elders": {"category": name}})
+		with data.dizuo.grants as grants
+}
+
+test_category_needs_its_clearance if {
+	not category("Video", "C2").allow
+	category("Video", "C3").allow
+	not category("Health", "C1").allow
+	category("Health", "C2").allow
+	category("Ordinary", "C0").allow
+	not category("Ordinary", "C9").allow
+}
+
+test_role_is_told_where_nobody_needs_to_be_shown if {
+	decide(object.union(ask, {"fields": ["community"], "person": {"subject": "", "roles": ["GridWorker"]}}), grants).role == "GridWorker"
+	decide(object.remove(object.union(ask, {"fields": ["community"]}), ["person"]), grants).role == ""
+}
