@@ -245,7 +245,7 @@ ranks := {"C0": 0, "C1": 1, "C2": 2, "C3": 3}
 # title: The data class of what leaves, as a rank
 # description: |
 #   Ours, after the platform's grading (分类分级): by what a field says of a person, and by the category of the dataset. What is not
-#   marked counts as the highest. Pseudonyms and coarser values keep the class: only what does not leave has none.
+#   marked, or of a category that nobody knows, counts as the highest. Pseudonyms and coarser values keep the class: only what does not leave has none.
 class_of(about, leaving) := max({rank |
 	some name in leaving
 	rank := object.get(
@@ -254,9 +254,9 @@ class_of(about, leaving) := max({rank |
 		3,
 	)
 } | {object.get(
-	{"KeyPopulation": 3, "Biometric": 3, "Video": 3, "Health": 2, "Minor": 2, "Financial": 2, "Location": 2},
+	{"Ordinary": 0, "Health": 2, "Minor": 2, "Financial": 2, "Location": 2, "KeyPopulation": 3, "Biometric": 3, "Video": 3},
 	about.category,
-	0,
+	3,
 )})
 
 # METADATA
