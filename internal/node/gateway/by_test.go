@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -71,5 +72,28 @@ func TestWhoCutAStream(t *testing.T) {
 		if n := testutil.CollectAndCount(w.server.metrics.request); n != 1 {
 			t.Errorf("%d kinds of answers were measured, want %d alone", n, http.StatusOK)
 		}
+	}
+}
+
+// TestHowLongItTook: each line of a request says how long it took since the request began, and the later line no less.
+func TestHowLongItTook(t *testing.T) {
+	w := newWorld(t)
+	began := time.Now()
+	if r := w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits"); r.status != http.StatusOK {
+		t.Fatal(r.raw)
+	}
+	w.close()
+	whole := time.Since(began).Microseconds()
+	var before int64
+	lines := w.lines()
+	for _, l := range lines {
+		took := l.Said.LatencyMicros
+		if took <= 0 || took < before || took > whole {
+			t.Errorf("%s: %d us after one of %d us, the whole took %d us", l.Kind, took, before, whole)
+		}
+		before = took
+	}
+	if len(lines) != 3 {
+		t.Errorf("%d lines", len(lines))
 	}
 }
