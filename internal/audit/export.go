@@ -70,9 +70,18 @@ type exporter struct {
 	excerpt *Excerpt
 }
 
+// wholeLines verifies a log. Half a line at its end does not count: the log may have been copied while it grew.
+func wholeLines(fsys fs.FS, visit func(decisionlog.Line)) (decisionlog.Summary, error) {
+	s, err := decisionlog.Verify(fsys, visit)
+	if torn := (*decisionlog.Error)(nil); errors.As(err, &torn) && torn.Torn {
+		err = nil
+	}
+	return s, err
+}
+
 // uids collects the agreement's UIDs.
 func (x *exporter) uids(fsys fs.FS) error {
-	_, err := decisionlog.Verify(fsys, func(l decisionlog.Line) {
+	_, err := wholeLines(fsys, func(l decisionlog.Line) {
 		if l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement && !slices.Contains(x.excerpt.UIDs, l.UID) {
 			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
 		}
@@ -104,7 +113,7 @@ func (x *exporter) decided(all []decisionlog.Line, from, to int64) int64 {
 // chain adds one chain.
 func (x *exporter) chain(fsys fs.FS) error {
 	var all []decisionlog.Line
-	s, err := decisionlog.Verify(fsys, func(l decisionlog.Line) { all = append(all, l) })
+	s, err := wholeLines(fsys, func(l decisionlog.Line) { all = append(all, l) })
 	if err != nil {
 		return fmt.Errorf("the log is broken and is not exported: %w", err)
 	}
@@ -115,11 +124,16 @@ func (x *exporter) chain(fsys fs.FS) error {
 	from, to := x.span(marks, s)
 	from = x.decided(all, from, to)
 	folder := path.Join(LogDir, s.End.Instance)
+	gone, err := readErased(fsys)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ErasedFile, err)
+	}
 	var lines bytes.Buffer
 	for _, l := range all {
 		if l.Sequence <= from || l.Sequence > to {
 			continue
 		}
+		x.erased(l, gone)
 		if err := x.line(fsys, folder, l, &lines); err != nil {
 			return err
 		}
@@ -136,6 +150,20 @@ func (x *exporter) chain(fsys fs.FS) error {
 	}
 	x.files[path.Join(folder, MarksFile)] = kept.Bytes()
 	return nil
+}
+
+// erased says of a line of the agreement whose record the log does not have that it was erased, with the receipt if there is one.
+func (x *exporter) erased(l decisionlog.Line, gone []Erased) {
+	if l.Said != nil || !slices.Contains(x.excerpt.UIDs, l.UID) {
+		return
+	}
+	e := Erased{Instance: l.Instance, Sequence: l.Sequence}
+	for _, known := range gone {
+		if known.Instance == l.Instance && known.Sequence == l.Sequence {
+			e = known
+		}
+	}
+	x.excerpt.Erased = append(x.excerpt.Erased, e)
 }
 
 // span gives the line before the first and the last line of a chain that go along. Where there are receipts, the archive reaches from what
@@ -224,7 +252,11 @@ func marksOf(fsys fs.FS) ([]Mark, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ReadMarks(bytes.NewReader(raw))
+	marks, err := ReadMarks(bytes.NewReader(raw))
+	if errors.Is(err, errNoEnd) { // copied while it was written
+		err = nil
+	}
+	return marks, err
 }
 
 // line adds a line, and what it refers to if it is of the agreement.

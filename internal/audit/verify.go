@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +39,14 @@ type Trust struct {
 	// end was not cut off.
 	Witness Keys
 	Seen    []Mark
+	// Now is the auditor's clock, and Retention how long the platform keeps records: what is younger must be here, or have a receipt of its
+	// erasure. Without Now nothing counts as old; a Retention below LeastRetention is that.
+	Now       time.Time
+	Retention time.Duration
+	// Receipts are the roots of certificates that sign receipts of erasures; nil takes no receipt.
+	Receipts *x509.CertPool
+	// UIDs that the agreement of an archive has, as the auditor knows them; none takes those that the archive says.
+	UIDs []string
 }
 
 // ChainReport says how one chain stands.
@@ -51,8 +60,14 @@ type ChainReport struct {
 	First    time.Time `json:"first,omitzero"`
 	Last     time.Time `json:"last,omitzero"`
 	Lines    int       `json:"lines"`
-	// Absent counts records that are not here.
+	// Platform is namespace and name of the platform, as the checkpoints say; empty where there is none.
+	Platform string `json:"platform,omitempty"`
+	// Absent counts records that are not here. Of an excerpt most are of other agreements: Ours counts the lines of its own.
 	Absent int `json:"absent,omitempty"`
+	Ours   int `json:"ours,omitempty"`
+	// Withheld counts the absent records that should be here, Erased those that are old, or have a receipt of their erasure.
+	Withheld int `json:"withheld,omitempty"`
+	Erased   int `json:"erased,omitempty"`
 	// Checkpoints counts those that lie on the chain, Checkpointed is the last line of them.
 	Checkpoints  int   `json:"checkpoints"`
 	Checkpointed int64 `json:"checkpointed,omitempty"`
@@ -104,20 +119,26 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 		return Report{}, err
 	}
 	out := Report{Verdict: Verified}
+	var checks []*chainCheck
 	platforms, here := map[string]bool{}, map[string]bool{}
 	for _, folder := range folders {
 		sub, err := fs.Sub(fsys, folder)
 		if err != nil {
 			return out, err
 		}
-		c := chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}}
+		c := &chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}}
 		c.out.Folder = folder
 		c.run(func(l decisionlog.Line) {
 			if visit != nil {
 				visit(folder, l)
 			}
 		})
-		platforms[c.platform], here[c.platform+"\x00"+c.out.Instance] = true, true
+		platforms[c.out.Platform], here[c.out.Platform+"\x00"+c.out.Instance] = true, true
+		checks = append(checks, c)
+	}
+	for _, c := range checks {
+		c.succeeded(checks)
+		c.out.Verdict = c.verdict()
 		out.Chains = append(out.Chains, c.out)
 	}
 	out.Chains = append(out.Chains, missing(trust, excerpt, platforms, here)...)
@@ -172,19 +193,23 @@ type chainCheck struct {
 	out     ChainReport
 	// strangers counts receipts beside the log by keys that were not given.
 	strangers int
-	// platform of the chain, as its checkpoints say.
-	platform string
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
 	hashes map[int64]string
 	// begun and ended say of an excerpt that a witness saw that no line of its time lies before its first line, or behind its last.
 	begun, ended bool
+	// told is what the witness saw of this chain, in the order in which it was asked; last the last line of it, here or not.
+	told []timed
+	last int64
+	// absent are the lines without a record that should have one, unproven says that some of them may have been erased.
+	absent   []absence
+	unproven bool
 }
 
 func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	marks := c.marks()
 	c.wanted(marks)
+	c.claims()
 	if !c.lines(visit) {
-		c.out.Verdict = Broken
 		return
 	}
 	for _, m := range marks {
@@ -197,7 +222,7 @@ func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	for _, m := range c.trust.Seen {
 		c.seen(m)
 	}
-	c.out.Verdict = c.verdict()
+	c.absences()
 }
 
 func (c *chainCheck) problem(format string, args ...any) {
@@ -217,7 +242,12 @@ func (c *chainCheck) marks() []Mark {
 	if err == nil {
 		defer func() { _ = f.Close() }()
 		var marks []Mark
-		if marks, err = ReadMarks(f); err == nil {
+		marks, err = ReadMarks(f)
+		if c.excerpt == nil && errors.Is(err, errNoEnd) { // what a crash leaves; the gateway cuts it at its next start
+			c.note("%s: the last line is half-written", MarksFile)
+			err = nil
+		}
+		if err == nil {
 			return marks
 		}
 	}
@@ -248,13 +278,17 @@ func (c *chainCheck) lines(visit func(decisionlog.Line)) bool {
 			c.hashes[l.Sequence] = l.Hash
 		}
 		c.list(l)
-		c.complete(l)
+		c.record(l)
 		visit(l)
 	})
 	o := &c.out
 	o.Instance, o.From, o.Sequence, o.Hash = s.End.Instance, s.From, s.End.Sequence, s.End.Hash
 	o.First, o.Last, o.Lines, o.Absent = s.First, s.Last, s.Records, s.Absent
-	if err != nil {
+	var torn *decisionlog.Error
+	switch {
+	case c.excerpt == nil && errors.As(err, &torn) && torn.Torn: // whether more was cut off, the witness says
+		c.note("%s:%d is half-written, as when the machine dies or the copy was made meanwhile. No answer waited for it; the gateway cuts it at its next start", torn.File, torn.Line)
+	case err != nil:
 		c.problem("%v", err)
 		return false
 	}
@@ -279,24 +313,12 @@ func (c *chainCheck) list(l decisionlog.Line) {
 	}
 }
 
-// complete asks, in an excerpt, for the record of every line of the agreement.
-func (c *chainCheck) complete(l decisionlog.Line) {
-	if c.excerpt == nil || l.Said != nil || l.UID == "" || !slices.Contains(c.excerpt.UIDs, l.UID) {
-		return
-	}
-	if c.excerpt.erased(l.Instance, l.Sequence) {
-		c.note("line %d: its record was erased, as the platform says", l.Sequence)
-		return
-	}
-	c.problem("line %d is of the agreement and its record is missing", l.Sequence)
-}
-
 // known finds out of which platform the chain is: by its own checkpoints, or by one that a witness saw of just this chain.
 func (c *chainCheck) known(marks []Mark) {
 	for _, m := range slices.Concat(marks, c.trust.Seen) {
 		cp, err := OpenCheckpoint(m.Checkpoint, nil)
 		if err == nil && cp.Instance == c.out.Instance && c.hashes[cp.Sequence] == cp.Hash {
-			c.platform = cp.Platform
+			c.out.Platform = cp.Platform
 			return
 		}
 	}
@@ -332,7 +354,7 @@ func (c *chainCheck) own(m Mark) {
 // seen checks what a witness gave out. It speaks of many chains.
 func (c *chainCheck) seen(m Mark) {
 	cp, err := OpenCheckpoint(m.Checkpoint, nil)
-	if err == nil && (cp.Instance != c.out.Instance || c.platform != "" && cp.Platform != c.platform) {
+	if err == nil && (cp.Instance != c.out.Instance || c.out.Platform != "" && cp.Platform != c.out.Platform) {
 		return
 	}
 	if err == nil {
@@ -347,9 +369,11 @@ func (c *chainCheck) seen(m Mark) {
 		c.problem("witness: line %d: %v", cp.Sequence, err)
 		return
 	}
+	c.last = max(c.last, cp.Sequence)
 	if !c.on(cp, "the witness", c.excerpt != nil) {
 		return
 	}
+	c.told = append(c.told, timedOf(cp, receipt))
 	if e := c.excerpt; e != nil { // the clock is the witness's: the gateway may date a checkpoint as it likes
 		c.begun = c.begun || !receipt.ReceivedAt.After(e.From)
 		c.ended = c.ended || !receipt.ReceivedAt.Before(e.To) && !cp.At.Before(e.To) // an old one may be shown late
@@ -385,6 +409,7 @@ func (c *chainCheck) verdict() Verdict {
 		c.note("no witness was asked: that the end was not cut off is not proven")
 	case o.Witnessed == 0:
 		c.note("the witness knows nothing of this chain")
+	case c.unproven: // the note is there
 	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
 		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
 	case o.Witnessed < o.Sequence && (o.Last.Sub(o.WitnessedAt) > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed):

@@ -44,5 +44,5 @@ func vaults(plan compile.PlatformPlan) int32 { return min(1, plan.Replicas[v1alp
 
 // receiptCertificate is what receipts are signed with. Its certificate goes along, so that who has one needs the platform's CA alone.
 func (p platform) receiptCertificate() Object {
-	return p.certificate(secretReceipts, leaf(secretReceipts, issuerPlatform, year).WithCommonName("Dizuo receipts of "+p.Name).WithUsages(cmv1.UsageDigitalSignature))
+	return p.certificate(secretReceipts, leaf(secretReceipts, issuerPlatform, year).WithCommonName(contract.ErasureSigner(p.Name)).WithUsages(cmv1.UsageDigitalSignature))
 }

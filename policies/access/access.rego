@@ -231,15 +231,14 @@ cleared(about, leaving) if {
 
 # METADATA
 # title: The clearance covers the category of the dataset
-# description: Key populations, biometrics and video are class C3 whatever the fields; health, minors, finance and locations C2.
+# description: |
+#   Health, minors, finance and locations are class C2 whatever the fields. Key populations, biometrics, video and a category that
+#   nobody knows are C3.
 category_cleared(_, "C3")
 
-category_cleared(category, "C2") if not category in {"KeyPopulation", "Biometric", "Video"}
+category_cleared(category, "C2") if category in {"Ordinary", "Health", "Minor", "Financial", "Location"}
 
-category_cleared(category, clearance) if {
-	clearance in {"C0", "C1"}
-	not category in {"KeyPopulation", "Biometric", "Video", "Health", "Minor", "Financial", "Location"}
-}
+category_cleared("Ordinary", clearance) if clearance in {"C0", "C1"}
 
 # METADATA
 # title: The clearance covers each field that leaves

@@ -310,6 +310,19 @@ test_sensitive_field_needs_a_higher_clearance if {
 	decide(object.union(ask, {"fields": ["health"], "clearance": "C2"}), table).allow
 }
 
+test_category_that_nobody_knows_is_the_highest if {
+	unheard := {"elders": object.union(datasets.elders, {"category": "Unheard"})}
+	request := object.union(ask, {"fields": ["community"]})
+	refused := access.decision with input as object.union(request, {"clearance": "C2"})
+		with data.dizuo.datasets as unheard
+		with data.dizuo.grants as grants
+	refused == {"allow": false, "reasons": ["ClearanceTooLow"], "agreement": "a6"}
+	police := access.decision with input as object.union(request, {"clearance": "C3"})
+		with data.dizuo.datasets as unheard
+		with data.dizuo.grants as grants
+	police.allow
+}
+
 test_category_needs_a_clearance_whatever_the_field if {
 	watched := {"elders": object.union(datasets.elders, {"category": "KeyPopulation"})}
 	request := object.union(ask, {"fields": ["community"]})

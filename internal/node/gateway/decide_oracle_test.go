@@ -18,7 +18,7 @@ import (
 // limitsOf adds to the grants of a world, here and there, what limits who reads and when.
 func limitsOf(r *rand.Rand, a contract.Access) {
 	for name, d := range a.Datasets {
-		d.Category = pick(r, "Ordinary", "Ordinary", "Ordinary", "Ordinary", "Health", "KeyPopulation")
+		d.Category = pick(r, "Ordinary", "Ordinary", "Ordinary", "Ordinary", "Health", "KeyPopulation", "Unheard")
 		d.ConsentScope = pick(r, "", "", "", "visits")
 		d.Source.GridColumn = pick(r, "", "grid", "grid")
 		d.Source.CompoundColumn = pick(r, "", "compound", "compound")

@@ -22,7 +22,7 @@ var mutants = [][2]string{
 	{`not mask.method == "Drop"}`, `not mask.method == "KeepLast"}`},
 	{"object.keys(fields) == wanted", "count(fields) >= 0"},
 	{`"C2": {"None", "Ordinary", "Sensitive"}`, `"C2": {"None", "Ordinary"}`},
-	{`if not category in {"KeyPopulation", `, `if not category in {`},
+	{`"Financial", "Location"}`, `"Financial", "Location", "KeyPopulation"}`},
 	{"\tscope_enforceable(agreed, about, leaving)\n", ""},
 	{"else := consent_scope(agreed, about) if {\n\tabout.source.subjectColumn != \"\"\n}", "else := consent_scope(agreed, about)"},
 	{"\tleaving != set()\n", "\tleaving >= set()\n"},

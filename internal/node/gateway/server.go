@@ -157,8 +157,10 @@ func (s *server) measured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		defer func() { // a stream that is cut ends by a panic
+			s.metrics.request.WithLabelValues(strconv.Itoa(seen.status)).Observe(time.Since(began).Seconds())
+		}()
 		next.ServeHTTP(seen, r)
-		s.metrics.request.WithLabelValues(strconv.Itoa(seen.status)).Observe(time.Since(began).Seconds())
 	})
 }
 

@@ -55,7 +55,7 @@ func (s *service) erase(ctx context.Context, in *eraseInput) (*receiptOutput, er
 		}
 		p := c.bundle.Directory.Platform
 		e := Erasure{
-			Format: erasureFormat, ID: id, Platform: p.Namespace + "/" + p.Name, Subject: in.Subject, At: c.at.UTC(),
+			Format: contract.ErasureFormat, ID: id, Platform: p.Namespace + "/" + p.Name, Subject: in.Subject, At: c.at.UTC(),
 			Organization: c.who.Organization, Person: c.who.Subject, Reason: in.Body.Reason, Kept: kept(), Asked: []Asked{},
 		}
 		if err := onBehalf(ctx, tx, c, in.Subject, in.Body.Reason); err != nil {
