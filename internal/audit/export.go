@@ -45,6 +45,7 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 			for _, folder := range folders {
 				sub, err := fs.Sub(log, folder)
 				if err == nil {
+					x.root = log
 					err = step(sub)
 				}
 				if err != nil {
@@ -68,6 +69,10 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 type exporter struct {
 	files   map[string][]byte
 	excerpt *Excerpt
+	// root is the folder above the chain: where it was fetched from the platform's store, the policy lies there.
+	root fs.FS
+	// fetched says of which lines the store erased the record by a receipt; nil where a gateway wrote the chain.
+	fetched *Fetched
 }
 
 // uids collects the agreement's UIDs.
@@ -110,6 +115,9 @@ func (x *exporter) chain(fsys fs.FS) error {
 	}
 	marks, err := marksOf(fsys)
 	if err != nil {
+		return err
+	}
+	if x.fetched, err = ReadFetched(fsys); err != nil {
 		return err
 	}
 	from, to := x.span(marks, s)
@@ -235,6 +243,9 @@ func (x *exporter) line(fsys fs.FS, folder string, l decisionlog.Line, out *byte
 		body = l.Record
 	}
 	out.Write(append(decisionlog.Join(l.Header, body), '\n'))
+	if ours && l.Said == nil {
+		x.excerpt.Erased = append(x.excerpt.Erased, Erased{Instance: l.Instance, Sequence: l.Sequence, At: l.At, Receipt: x.fetched.receipt(l.Sequence)})
+	}
 	if !ours || l.Said == nil {
 		return nil
 	}
@@ -278,6 +289,9 @@ func (x *exporter) take(fsys fs.FS, name, as string) error {
 		return nil
 	}
 	raw, err := fs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		raw, err = fs.ReadFile(x.root, name)
+	}
 	if err == nil {
 		x.files[as] = raw
 	}

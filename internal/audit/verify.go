@@ -59,9 +59,11 @@ type ChainReport struct {
 	// Witnessed is the last line that a witness saw, at WitnessedAt by its clock.
 	Witnessed   int64     `json:"witnessed,omitempty"`
 	WitnessedAt time.Time `json:"witnessedAt,omitzero"`
-	Verdict     Verdict   `json:"verdict"`
-	Problems    []string  `json:"problems,omitempty"`
-	Notes       []string  `json:"notes,omitempty"`
+	// AsOf is set of a chain that was fetched from the platform's store: what a witness saw of lines written later is not missing.
+	AsOf     time.Time `json:"asOf,omitzero"`
+	Verdict  Verdict   `json:"verdict"`
+	Problems []string  `json:"problems,omitempty"`
+	Notes    []string  `json:"notes,omitempty"`
 }
 
 // Report says how all chains of a folder or archive stand.
@@ -176,12 +178,19 @@ type chainCheck struct {
 	platform string
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
 	hashes map[int64]string
+	// later is the last line that a witness saw and that was written behind AsOf.
+	later int64
 	// begun and ended say of an excerpt that a witness saw that no line of its time lies before its first line, or behind its last.
 	begun, ended bool
 }
 
 func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	marks := c.marks()
+	if fetched, err := ReadFetched(c.fsys); err != nil {
+		c.problem("%v", err)
+	} else if fetched != nil {
+		c.out.AsOf = fetched.AsOf
+	}
 	c.wanted(marks)
 	if !c.lines(visit) {
 		c.out.Verdict = Broken
@@ -196,6 +205,9 @@ func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	c.known(marks)
 	for _, m := range c.trust.Seen {
 		c.seen(m)
+	}
+	if c.later > 0 {
+		c.note("lines %d to %d, which the witness saw, were written after what is here", c.out.Sequence+1, c.later)
 	}
 	c.out.Verdict = c.verdict()
 }
@@ -345,6 +357,10 @@ func (c *chainCheck) seen(m Mark) {
 	receipt, err := OpenReceipt(m.Receipt, m.Checkpoint, c.trust.Witness)
 	if err != nil {
 		c.problem("witness: line %d: %v", cp.Sequence, err)
+		return
+	}
+	if cp.Sequence > c.out.Sequence && timedOf(cp, receipt).notBefore.After(c.out.AsOf) && !c.out.AsOf.IsZero() {
+		c.later = max(c.later, cp.Sequence)
 		return
 	}
 	if !c.on(cp, "the witness", c.excerpt != nil) {

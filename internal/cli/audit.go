@@ -24,8 +24,8 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Check decision logs, take what they say about an agreement, decide again, be a witness"}
-	cmd.AddCommand(a.auditVerify(), a.auditExport(), a.auditReplay(), a.auditWitness())
+	cmd := &cobra.Command{Use: "audit", Short: "Fetch and check decision logs, take what they say about an agreement, decide again, be a witness"}
+	cmd.AddCommand(a.auditFetch(), a.auditVerify(), a.auditExport(), a.auditReplay(), a.auditWitness())
 	return cmd
 }
 
@@ -208,6 +208,9 @@ func (a *app) printAudit(r audit.Report, e *audit.Excerpt, trust audit.Trust) {
 		fmt.Fprintf(a.Out, "\n  checkpoints: %d, the last over line %d", c.Checkpoints, c.Checkpointed)
 		if trust.Audit == nil {
 			fmt.Fprint(a.Out, " (signatures not checked: no --trust)")
+		}
+		if !c.AsOf.IsZero() {
+			fmt.Fprintf(a.Out, "\n  from the platform's store, as of %s", c.AsOf.Format(time.RFC3339))
 		}
 		if c.Witnessed > 0 {
 			fmt.Fprintf(a.Out, "\n  a witness saw line %d at %s", c.Witnessed, c.WitnessedAt.Format(time.RFC3339))
