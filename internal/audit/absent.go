@@ -1,11 +1,8 @@
 package audit
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -17,9 +14,6 @@ import (
 // LeastRetention is how long records are kept at least: the six months for which the Cybersecurity Law has network logs kept. The platform's
 // store erases none that is younger by its age alone.
 const LeastRetention = 180 * 24 * time.Hour
-
-// ErasedFile is the file beside the lines of a log that says which records were erased, one Erased a line. A gateway's own log has none.
-const ErasedFile = "erased.jsonl"
 
 // absence is a line whose record should be here and is not.
 type absence struct {
@@ -73,10 +67,7 @@ func (c *chainCheck) absences() {
 	if len(c.absent) == 0 {
 		return
 	}
-	given, err := c.erased()
-	if err != nil {
-		c.problem("%s: %v", ErasedFile, err)
-	}
+	given := c.erased()
 	retention := max(c.trust.Retention, LeastRetention)
 	before := c.trust.Now.Add(-retention)
 	var missing, unproven []int64
@@ -122,13 +113,12 @@ func (c *chainCheck) seenBy(sequence int64, at time.Time) bool {
 }
 
 // erased gives what is said to be erased, by line.
-func (c *chainCheck) erased() (map[int64]Erased, error) {
+func (c *chainCheck) erased() map[int64]Erased {
 	var list []Erased
-	var err error
 	if c.excerpt != nil {
 		list = c.excerpt.Erased
-	} else {
-		list, err = readErased(c.fsys)
+	} else if c.fetched != nil {
+		list = c.fetched.Erased
 	}
 	out := map[int64]Erased{}
 	for _, x := range list {
@@ -136,27 +126,7 @@ func (c *chainCheck) erased() (map[int64]Erased, error) {
 			out[x.Sequence] = x
 		}
 	}
-	return out, err
-}
-
-// readErased reads ErasedFile, which need not be there.
-func readErased(fsys fs.FS) ([]Erased, error) {
-	raw, err := fs.ReadFile(fsys, ErasedFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var out []Erased
-	for line := range bytes.Lines(raw) {
-		var x Erased
-		if err := json.Unmarshal(line, &x); err != nil {
-			return out, fmt.Errorf("line %d: %w", len(out)+1, err)
-		}
-		out = append(out, x)
-	}
-	return out, nil
+	return out
 }
 
 // maxNamed is how many lines a sentence names.

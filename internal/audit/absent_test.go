@@ -155,11 +155,11 @@ func TestReceiptOfAnErasure(t *testing.T) {
 		"another platform": {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Platform = "other/henan" })), roots, "is of platform"},
 		"no receipt":       {"x", roots, "its receipt:"},
 	} {
-		raw, err := json.Marshal(Erased{Instance: "gateway-0.0a", Sequence: 1, At: at, Receipt: x.receipt})
+		raw, err := json.Marshal(Fetched{AsOf: at, Erased: []Erased{{Instance: "gateway-0.0a", Sequence: 1, At: at, Receipt: x.receipt}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		log := with(strip(t, c.fs, 1), ErasedFile, append(raw, '\n'))
+		log := with(strip(t, c.fs, 1), FetchedFile, raw)
 		trust := c.trust()
 		trust.Now, trust.Receipts = began.Add(time.Hour), x.roots
 		want := ConsistentOnly

@@ -45,6 +45,7 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 			for _, folder := range folders {
 				sub, err := fs.Sub(log, folder)
 				if err == nil {
+					x.root = log
 					err = step(sub)
 				}
 				if err != nil {
@@ -68,6 +69,8 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 type exporter struct {
 	files   map[string][]byte
 	excerpt *Excerpt
+	// root is the folder above the chain: where it was fetched from the platform's store, the policy lies there.
+	root fs.FS
 }
 
 // wholeLines verifies a log. Half a line at its end does not count: the log may have been copied while it grew.
@@ -121,19 +124,19 @@ func (x *exporter) chain(fsys fs.FS) error {
 	if err != nil {
 		return err
 	}
+	fetched, err := ReadFetched(fsys)
+	if err != nil {
+		return err
+	}
 	from, to := x.span(marks, s)
 	from = x.decided(all, from, to)
 	folder := path.Join(LogDir, s.End.Instance)
-	gone, err := readErased(fsys)
-	if err != nil {
-		return fmt.Errorf("%s: %w", ErasedFile, err)
-	}
 	var lines bytes.Buffer
 	for _, l := range all {
 		if l.Sequence <= from || l.Sequence > to {
 			continue
 		}
-		x.erased(l, gone)
+		x.erased(l, fetched)
 		if err := x.line(fsys, folder, l, &lines); err != nil {
 			return err
 		}
@@ -153,14 +156,16 @@ func (x *exporter) chain(fsys fs.FS) error {
 }
 
 // erased says of a line of the agreement whose record the log does not have that it was erased, with the receipt if there is one.
-func (x *exporter) erased(l decisionlog.Line, gone []Erased) {
+func (x *exporter) erased(l decisionlog.Line, fetched *Fetched) {
 	if l.Said != nil || !slices.Contains(x.excerpt.UIDs, l.UID) {
 		return
 	}
 	e := Erased{Instance: l.Instance, Sequence: l.Sequence}
-	for _, known := range gone {
-		if known.Instance == l.Instance && known.Sequence == l.Sequence {
-			e = known
+	if fetched != nil {
+		for _, known := range fetched.Erased {
+			if known.Instance == l.Instance && known.Sequence == l.Sequence {
+				e = known
+			}
 		}
 	}
 	x.excerpt.Erased = append(x.excerpt.Erased, e)
@@ -310,6 +315,9 @@ func (x *exporter) take(fsys fs.FS, name, as string) error {
 		return nil
 	}
 	raw, err := fs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		raw, err = fs.ReadFile(x.root, name)
+	}
 	if err == nil {
 		x.files[as] = raw
 	}

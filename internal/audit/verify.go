@@ -45,6 +45,9 @@ type Trust struct {
 	Retention time.Duration
 	// Receipts are the roots of certificates that sign receipts of erasures; nil takes no receipt.
 	Receipts *x509.CertPool
+	// AsOf is the time up to which every line is to be here: what a witness saw written after it is not missing. Zero asks for all that the
+	// witness saw. It is the auditor's word: that of the folder, which whoever cut the log off can write, never makes a chain Verified.
+	AsOf time.Time
 	// UIDs that the agreement of an archive has, as the auditor knows them; none takes those that the archive says.
 	UIDs []string
 }
@@ -74,9 +77,11 @@ type ChainReport struct {
 	// Witnessed is the last line that a witness saw, at WitnessedAt by its clock.
 	Witnessed   int64     `json:"witnessed,omitempty"`
 	WitnessedAt time.Time `json:"witnessedAt,omitzero"`
-	Verdict     Verdict   `json:"verdict"`
-	Problems    []string  `json:"problems,omitempty"`
-	Notes       []string  `json:"notes,omitempty"`
+	// AsOf is the time up to which a chain that was fetched from the platform's store has every line, as its folder says.
+	AsOf     time.Time `json:"asOf,omitzero"`
+	Verdict  Verdict   `json:"verdict"`
+	Problems []string  `json:"problems,omitempty"`
+	Notes    []string  `json:"notes,omitempty"`
 }
 
 // Report says how all chains of a folder or archive stand.
@@ -159,7 +164,7 @@ func missing(trust Trust, excerpt *Excerpt, platforms, here map[string]bool) []C
 			continue
 		}
 		r, err := OpenReceipt(m.Receipt, m.Checkpoint, trust.Witness)
-		if err != nil {
+		if err != nil || !trust.AsOf.IsZero() && timedOf(c, r).notBefore.After(trust.AsOf) {
 			continue
 		}
 		times[chainKey(c)] = append(times[chainKey(c)], timedOf(c, r))
@@ -195,6 +200,10 @@ type chainCheck struct {
 	strangers int
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
 	hashes map[int64]string
+	// fetched is what lies beside a chain that was taken out of the platform's store, else nil.
+	fetched *Fetched
+	// later is the last line that a witness saw and that was written after the time that is meant to be here.
+	later int64
 	// begun and ended say of an excerpt that a witness saw that no line of its time lies before its first line, or behind its last.
 	begun, ended bool
 	// told is what the witness saw of this chain, in the order in which it was asked; last the last line of it, here or not.
@@ -208,6 +217,7 @@ type chainCheck struct {
 func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	marks := c.marks()
 	c.wanted(marks)
+	c.fetch()
 	c.claims()
 	if !c.lines(visit) {
 		return
@@ -223,6 +233,26 @@ func (c *chainCheck) run(visit func(decisionlog.Line)) {
 		c.seen(m)
 	}
 	c.absences()
+}
+
+// fetch reads what lies beside a chain that was fetched.
+func (c *chainCheck) fetch() {
+	var err error
+	if c.fetched, err = ReadFetched(c.fsys); err != nil {
+		c.problem("%v", err)
+	}
+	if c.fetched != nil {
+		c.out.AsOf = c.fetched.AsOf
+	}
+}
+
+// after says whether a time is behind the one up to which every line is to be here.
+func (c *chainCheck) after(at time.Time) bool {
+	limit := c.trust.AsOf
+	if limit.IsZero() {
+		limit = c.out.AsOf
+	}
+	return !limit.IsZero() && at.After(limit)
 }
 
 func (c *chainCheck) problem(format string, args ...any) {
@@ -370,6 +400,10 @@ func (c *chainCheck) seen(m Mark) {
 		return
 	}
 	c.last = max(c.last, cp.Sequence)
+	if from := timedOf(cp, receipt).notBefore; cp.Sequence > c.out.Sequence && c.after(from) {
+		c.later = max(c.later, cp.Sequence)
+		return
+	}
 	if !c.on(cp, "the witness", c.excerpt != nil) {
 		return
 	}
@@ -410,11 +444,17 @@ func (c *chainCheck) verdict() Verdict {
 	case o.Witnessed == 0:
 		c.note("the witness knows nothing of this chain")
 	case c.unproven: // the note is there
+	case c.later > 0 && c.trust.AsOf.IsZero():
+		c.note("lines %d to %d, which the witness saw, are not here; the folder says that it ends before, at %s: say that time yourself, with --as-of, if it is the one that you asked for",
+			o.Sequence+1, c.later, o.AsOf.Format(time.RFC3339))
 	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
 		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
 	case o.Witnessed < o.Sequence && (o.Last.Sub(o.WitnessedAt) > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed):
 		c.note("lines %d to %d, up to %s, no witness saw: the last receipt is of %s", o.Witnessed+1, o.Sequence, o.Last.Format(time.RFC3339), o.WitnessedAt.Format(time.RFC3339))
 	default:
+		if c.later > 0 {
+			c.note("lines %d to %d, which the witness saw, were written after %s", o.Sequence+1, c.later, c.trust.AsOf.Format(time.RFC3339))
+		}
 		if o.Witnessed < o.Sequence {
 			c.note("lines %d to %d are younger than what the witness saw last", o.Witnessed+1, o.Sequence)
 		}

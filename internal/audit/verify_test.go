@@ -387,3 +387,37 @@ func TestTornWitness(t *testing.T) {
 		t.Errorf("%d marks, %v", len(marks), err)
 	}
 }
+
+// TestAsOf: what was written after the time that the auditor asked for is not missing; a time that only the folder says, which whoever cut the
+// log off can write, verifies nothing.
+func TestAsOf(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	cut := fstest.MapFS{}
+	for name, f := range c.fs {
+		cut[name] = &fstest.MapFile{Data: bytes.Clone(f.Data)}
+	}
+	early := c.now()
+	c.lines(3)
+	c.checkpoint()
+	folder := with(cut, FetchedFile, []byte(`{"asOf":"`+early.Format(time.RFC3339)+`"}`))
+	for name, x := range map[string]struct {
+		log  fstest.MapFS
+		asOf time.Time
+		want Verdict
+		says string
+	}{
+		"nobody says a time":        {cut, time.Time{}, Broken, "CUT"},
+		"the folder says it":        {folder, time.Time{}, ConsistentOnly, "lines 4 to 6"},
+		"the auditor says it":       {folder, early, Verified, "were written after"},
+		"the auditor says a later":  {folder, early.Add(time.Hour), Broken, "CUT"},
+		"of a folder that is whole": {c.fs, time.Time{}, Verified, ""},
+	} {
+		trust := c.trust()
+		trust.AsOf = x.asOf
+		if r := verify(t, x.log, trust); r.Verdict != x.want || !strings.Contains(said(r), x.says) {
+			t.Errorf("%s: want %s and %q: %s: %s", name, x.want, x.says, r.Verdict, said(r))
+		}
+	}
+}

@@ -24,16 +24,16 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Check decision logs, take what they say about an agreement, decide again, be a witness"}
-	cmd.AddCommand(a.auditVerify(), a.auditExport(), a.auditReplay(), a.auditWitness())
+	cmd := &cobra.Command{Use: "audit", Short: "Fetch and check decision logs, take what they say about an agreement, decide again, be a witness"}
+	cmd.AddCommand(a.auditFetch(), a.auditVerify(), a.auditExport(), a.auditReplay(), a.auditWitness())
 	return cmd
 }
 
 // auditTrust are the flags by which an auditor says whom to trust.
 type auditTrust struct {
-	witness, witnessKey, witnessCA, trust, receiptCA string
-	retention                                        time.Duration
-	uids                                             []string
+	witness, witnessKey, witnessCA, trust, receiptCA, asOf string
+	retention                                              time.Duration
+	uids                                                   []string
 }
 
 func (t *auditTrust) flags(cmd *cobra.Command) {
@@ -42,6 +42,7 @@ func (t *auditTrust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.witnessCA, "witness-ca", "", "PEM file that the witness's certificate is checked against (default: the system's roots)")
 	cmd.Flags().StringVar(&t.trust, "trust", "", "PEM file with the keys by which the gateways sign checkpoints")
 	cmd.Flags().DurationVar(&t.retention, "retention", audit.LeastRetention, "how long the platform keeps records, as spec.retention.decisionLog of the GridPlatform says; a younger one must be here")
+	cmd.Flags().StringVar(&t.asOf, "as-of", "", "time (RFC 3339) up to which every line must be here: the --to of \"dizuo audit fetch\"; default: all that the witness saw")
 	cmd.Flags().StringVar(&t.receiptCA, "receipt-ca", "", "PEM file with the platform's CA, for receipts that records were erased before their time")
 	cmd.Flags().StringArrayVar(&t.uids, "uid", nil, "UID of the agreement (metadata.uid) that an archive must be of; repeat it for each that the agreement has had")
 }
@@ -55,6 +56,9 @@ func (t *auditTrust) read(ctx context.Context) (audit.Trust, error) {
 		return out, usage("--witness and --witness-key go together: whoever answers for the witness could else write what it likes")
 	}
 	var err error
+	if out.AsOf, err = optionalTime("--as-of", t.asOf); err != nil {
+		return out, err
+	}
 	if t.trust != "" {
 		if out.Audit, err = readPublicKeys(t.trust); err != nil {
 			return out, err
@@ -238,6 +242,9 @@ func (a *app) printAudit(r audit.Report, e *audit.Excerpt, trust audit.Trust) {
 		fmt.Fprintf(a.Out, "\n  checkpoints: %d, the last over line %d", c.Checkpoints, c.Checkpointed)
 		if trust.Audit == nil {
 			fmt.Fprint(a.Out, " (signatures not checked: no --trust)")
+		}
+		if !c.AsOf.IsZero() {
+			fmt.Fprintf(a.Out, "\n  from the platform's store, as of %s", c.AsOf.Format(time.RFC3339))
 		}
 		if c.Witnessed > 0 {
 			fmt.Fprintf(a.Out, "\n  a witness saw line %d at %s", c.Witnessed, c.WitnessedAt.Format(time.RFC3339))

@@ -223,12 +223,14 @@ type DatabaseConfig struct {
 
 // Database users. The owner runs migrations and nothing else. The gateway has two: DatabaseUserGateway reads datasets and writes
 // nothing, DatabaseUserAudit writes the decision log and cannot change it. DatabaseUserVault is the role vault's: it maps residents and reads no dataset.
+// DatabaseUserAuditor is for `dizuo audit fetch`: it reads the decision log and nothing else, and no service connects as it.
 const (
 	DatabaseName        = "dizuo"
 	DatabaseOwner       = "dizuo"
 	DatabaseUserGrid    = "dizuo_grid"
 	DatabaseUserGateway = "dizuo_gateway"
 	DatabaseUserAudit   = "dizuo_audit"
+	DatabaseUserAuditor = "dizuo_auditor"
 	DatabaseUserVault   = "dizuo_vault"
 	// DatabaseSchemaGrid holds cases; DatabaseSchemaDatasets holds tables that datasets are read from; DatabaseSchemaAudit holds
 	// decision logs; DatabaseSchemaVault says who a subject is; DatabaseSchemaPlatform has views of what the platform itself may share.
@@ -241,7 +243,7 @@ const (
 
 // DatabaseUsers lists the users beside the owner.
 func DatabaseUsers() []string {
-	return []string{DatabaseUserAudit, DatabaseUserGateway, DatabaseUserGrid, DatabaseUserVault}
+	return []string{DatabaseUserAudit, DatabaseUserAuditor, DatabaseUserGateway, DatabaseUserGrid, DatabaseUserVault}
 }
 
 // DatabaseSchemas lists the schemas that migrations make.

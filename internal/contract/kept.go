@@ -34,6 +34,7 @@ func Kepts() []Kept {
 		{"grid.consents", "3 years after its end", proof, vault},
 		{"audit.lines", decisions + "; " + chain, csl, vault}, {"audit.line_subjects", "with the body", csl, "the body"}, {"audit.subject_lists", "with the last body that names it", csl, "the body"},
 		{"audit.checkpoints", "for good; they name nobody", ours, "nothing"}, {"audit.policy_objects", "for good: to decide again", ours, "nothing"}, {"audit.leases", "for good: to decide again", ours, "nothing"},
+		{"audit.public_keys", "for good: to check what they signed", ours, "nothing"},
 		{"audit.break_glass", "who and why: as long as the bodies; the rest for good", csl, vault}, {"audit.use", "for good; it counts", ours, "nothing"},
 		{"vault.subjects", "the random id: for good", ours, "nothing"}, {"vault.keys", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.identities", "until erasure", "PIPL 47", "dizuo subject erase"},
 		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"},

@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s.auditing.keep(in, cfg.Gateway.LogDir, log)
+	s.auditing.keep(in, cfg.Gateway.LogDir, cfg.TrustFile, log)
 	health := &process.Health{}
 	health.Set("bundle", errors.New("no policy yet"))
 

@@ -57,8 +57,15 @@ var rights = map[string]string{
 		audit.line_subjects insert select
 		audit.lines insert select
 		audit.policy_objects insert select
+		audit.public_keys insert select update(last_seen)
 		audit.subject_lists insert select
 		audit.use insert select update(records) update(requests)`,
+	contract.DatabaseUserAuditor: `
+		audit.checkpoints select
+		audit.gateway_lines select
+		audit.policy_objects select
+		audit.public_keys select
+		audit.subject_lists select`,
 	contract.DatabaseUserVault: `
 		audit.erase_bodies execute
 		audit.forget_emergencies execute
