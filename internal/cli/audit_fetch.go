@@ -154,6 +154,6 @@ func (a *app) printFetched(sum fetch.Summary, dir, output string) error {
 	if n := len(sum.MissingParts); n > 0 {
 		fmt.Fprintf(a.Err, "%d parts of the policy are not in the store: decisions by them cannot be made again\n", n)
 	}
-	_, err := fmt.Fprintf(a.Out, "%s: %d lists of subjects, %d parts of the policy; whole as of %s\n", dir, sum.SubjectLists, sum.PolicyParts, sum.AsOf.Format(time.RFC3339))
+	_, err := fmt.Fprintf(a.Out, "%[1]s: %[2]d lists of subjects, %[3]d parts of the policy; whole as of %[4]s (for verify: --as-of %[4]s)\n", dir, sum.SubjectLists, sum.PolicyParts, sum.AsOf.Format(time.RFC3339))
 	return err
 }

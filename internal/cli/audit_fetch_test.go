@@ -172,14 +172,18 @@ func TestFetchVerifyExportReplay(t *testing.T) {
 // TestFetchWhileTheLogGrows: what the witness sees after the fetch is not cut off; what it saw before, and the store does not have, is.
 func TestFetchWhileTheLogGrows(t *testing.T) {
 	s := store(t, busy(t))
-	dir := s.fetch("fetched", "--to", s.at.Format(time.RFC3339))
+	to := s.at.Format(time.RFC3339)
+	dir := s.fetch("fetched", "--to", to)
 	if err := os.MkdirAll(s.log, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	s.decide("a6", "Billing", contract.Decision{Reasons: []string{"PurposeNotAllowed"}})
 	s.checkpoint()
-	if code, out := s.verify(dir); code != ExitOK || !strings.Contains(out, "lines 5 to 5") {
+	if code, out := s.verify(dir, "--as-of", to); code != ExitOK || !strings.Contains(out, "lines 5 to 5") {
 		t.Errorf("a log that grew: %d\n%s", code, out)
+	}
+	if code, out := s.verify(dir); code != ExitConsistentOnly || !strings.Contains(out, "lines 5 to 5") {
+		t.Errorf("a log that grew, and nobody but the folder says when it ends: %d\n%s", code, out)
 	}
 	late := s.fetch("late")
 	if code, out := s.verify(late); code != ExitFailed || !strings.Contains(out, "CUT") {

@@ -94,7 +94,7 @@ func (p platform) servers() []server {
 		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
 	}
-	out = append(out, server{"dizuo-vault-tls", p.hosts("dizuo-vault"), quarter})
+	out = append(out, server{"dizuo-vault-tls", append(p.hosts("dizuo-vault"), p.host(serviceMap)), quarter})
 	if p.EMQX != nil {
 		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter})
 	}

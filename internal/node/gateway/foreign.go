@@ -39,13 +39,6 @@ const (
 
 var errBusy = errors.New("the provider's database has as many readers as it may")
 
-// subjectMap finds the subjects of a provider's keys of persons: the vault.
-type subjectMap interface {
-	// consenting gives the subject of each key that the vault knows and whose subject has given a consent to every scope, for the
-	// purpose, that is neither withdrawn nor over. Without scopes it gives every one that it knows.
-	consenting(ctx context.Context, dataset string, keys, scopes []string, purpose string) (map[string]string, error)
-}
-
 // source is a database of a provider.
 type source struct {
 	*database
@@ -120,44 +113,54 @@ func foreignConfig(text string) (*pgxpool.Config, error) {
 }
 
 // enter takes a place among those who read a source, and bounds the time; leave gives both back.
-func (f *source) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+func (f *source) enter(ctx context.Context, within time.Duration) (_ context.Context, leave func(), err error) {
 	if !f.slots.TryAcquire(1) {
 		return nil, nil, errBusy
 	}
-	ctx, cancel := context.WithTimeout(ctx, foreignTimeout)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	return ctx, func() { cancel(); f.slots.Release(1) }, nil
+}
+
+// foreignTable takes a place at the source of a selection, and looks at its table; leave gives the place back.
+func (s *server) foreignTable(ctx context.Context, sel *selection, within time.Duration, at time.Time) (_ context.Context, from *source, leave func(), err error) {
+	if from, err = s.sources.get(ctx, sel.dataset.Source.DSN); err != nil {
+		return nil, nil, nil, err
+	}
+	if ctx, leave, err = from.enter(ctx, within); err != nil {
+		return nil, nil, nil, err
+	}
+	if sel.table, err = from.table(ctx, sel.dataset.Source, at); err != nil {
+		leave()
+		return nil, nil, nil, err
+	}
+	return ctx, from, leave, nil
 }
 
 // readForeign reads a page from the database of a provider.
 func (s *server) readForeign(ctx context.Context, r *reading, sel selection) (page, error) {
-	from, err := s.sources.get(ctx, sel.dataset.Source.DSN)
-	if err != nil {
-		return page{}, err
-	}
-	ctx, leave, err := from.enter(ctx)
-	if err != nil {
-		return page{}, err
-	}
-	defer leave()
+	var err error
 	if sel.rows.Roster {
 		if sel.roster, err = s.db.posts(ctx, sel.reader); err != nil {
 			return page{}, err
 		}
 	}
-	if sel.table, err = from.table(ctx, sel.dataset.Source, r.at); err != nil {
+	ctx, from, leave, err := s.foreignTable(ctx, &sel, foreignTimeout, r.at)
+	if err != nil {
 		return page{}, err
 	}
+	defer leave()
 	return s.fill(ctx, from, r.in.Dataset, sel)
 }
 
-// fill reads until the page is full. Rows without consent are left out and more are read in their place; after some rounds a short page
-// is given with a cursor.
+// fill reads until there is one row more than the page holds, as the platform's own database is read: whether there is a next page then
+// says nothing of rows that are left out for want of consent. After some rounds a short page is given with a cursor.
 func (s *server) fill(ctx context.Context, from *source, dataset string, sel selection) (page, error) {
 	var kept []row
-	var last position
 	limit, more, size := sel.limit, true, 0
-	for round := 0; more && len(kept) < limit && size < maxPageBytes && round < refills; round++ {
-		sel.limit = limit - len(kept)
+	for round := 0; more && len(kept) <= limit && size < maxPageBytes && round < refills; round++ {
+		if sel.limit = limit + 1 - len(kept); round > 0 {
+			sel.limit = maxPage // few consent: the rows that are looked through do not hang on how many are asked for
+		}
 		st, err := build(sel)
 		if err != nil {
 			return page{}, err
@@ -169,7 +172,7 @@ func (s *server) fill(ctx context.Context, from *source, dataset string, sel sel
 		if len(rows) == 0 {
 			break
 		}
-		last = rows[len(rows)-1].at
+		last := rows[len(rows)-1].at
 		sel.after = &last
 		if rows, err = s.mapped(ctx, dataset, sel, rows); err != nil {
 			return page{}, err
@@ -179,50 +182,12 @@ func (s *server) fill(ctx context.Context, from *source, dataset string, sel sel
 		}
 		kept = append(kept, rows...)
 	}
+	if len(kept) > limit {
+		return pageOf(kept[:limit], true), nil
+	}
 	out := pageOf(kept, false)
 	if more {
-		out.next = &last
-	}
-	return out, nil
-}
-
-// mapped turns the provider's keys of rows into pseudonyms for the decision log, and leaves out rows whose subject has not consented where
-// consent is asked for. A key that the vault does not know is nobody's who could have consented.
-func (s *server) mapped(ctx context.Context, dataset string, sel selection, rows []row) ([]row, error) {
-	var keys []string
-	for _, r := range rows {
-		if r.subject != nil {
-			keys = append(keys, *r.subject)
-		}
-	}
-	scopes := sel.consents()
-	known := map[string]string{}
-	switch {
-	case len(keys) > 0 && s.subjects != nil:
-		var err error
-		if known, err = s.subjects.consenting(ctx, dataset, keys, scopes, sel.purpose); err != nil {
-			return nil, fmt.Errorf("subjects of dataset %s: %w", dataset, err)
-		}
-	case len(scopes) > 0 && s.subjects == nil:
-		return nil, fmt.Errorf("dataset %s: consent of subjects in a foreign source cannot be looked up: the gateway has no vault", dataset)
-	}
-	out := rows[:0]
-	for _, r := range rows {
-		if r.subject == nil && len(scopes) > 0 {
-			continue
-		}
-		if r.subject != nil {
-			subject, ok := known[*r.subject]
-			if !ok && len(scopes) > 0 {
-				continue
-			}
-			if !ok { // so that the log tells persons apart whom the vault does not know
-				subject = "foreign\x00" + dataset + "\x00" + *r.subject
-			}
-			name := pseudonym(s.keys.subject, subject)
-			r.subject = &name
-		}
-		out = append(out, r)
+		out.next = sel.after
 	}
 	return out, nil
 }

@@ -62,7 +62,7 @@ func TestForeignSource(t *testing.T) {
 	}
 	// Without a vault nobody's consent can be looked up, so nothing is given.
 	w.regrant(func(g *contract.Grant) { g.ConsentScope = "care" })
-	if r := read(""); r.status != 503 || r.problem.Reasons[0] != reasonSourceUnavailable {
+	if r := read(""); r.status != 503 || r.problem.Reasons[0] != reasonConsentUnavailable {
 		t.Errorf("without a vault: %d %.300s", r.status, r.raw)
 	}
 	vault := stubVault{}
@@ -145,13 +145,13 @@ func TestForeignSourceThatHangs(t *testing.T) {
 	}
 	var leaves []func()
 	for range foreignWaiting - readsAtOnce {
-		_, leave, err := hangs.enter(t.Context())
+		_, leave, err := hangs.enter(t.Context(), time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
 		leaves = append(leaves, leave)
 	}
-	if _, _, err := hangs.enter(t.Context()); !errors.Is(err, errBusy) {
+	if _, _, err := hangs.enter(t.Context(), time.Minute); !errors.Is(err, errBusy) {
 		t.Errorf("one too many: %v", err)
 	}
 	for _, leave := range leaves {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -59,6 +60,8 @@ type selection struct {
 	// lists where the reader is on duty.
 	foreign bool
 	roster  []post
+	// persons of a foreign source who consent; of a table alone, where consent is asked for. See aggregate_foreign.go.
+	persons *persons
 	limit   int
 	after   *position
 }
@@ -163,6 +166,9 @@ func (b selectBuilder) mask(column, columnType string, m contract.Mask) (string,
 	case maskNone:
 		return column, nil
 	case maskPseudonym:
+		if b.s.foreign {
+			return "", errors.New("mask Pseudonym is not made in a database of the provider's own: no key goes there")
+		}
 		return b.hmac(column+"::text", b.s.maskKey), nil
 	case maskKeepLast:
 		return b.keepLast(column+"::text", m.Keep)

@@ -38,13 +38,14 @@ const (
 	actTasks    act = "TasksRead"
 	actDone     act = "TaskDone"
 	actLog      act = "LogRead"
+	actLink     act = "KeysLinked"
 )
 
 // may says whether a person may do an act at all: residents turn to their committee, the street or town above it, or the city's data
 // office. A company, a property company above all, may not ask who somebody is, whatever role it gives its people.
 func may(who person.Identity, o contract.Organization, a act) bool {
 	switch a {
-	case actTasks, actDone:
+	case actTasks, actDone, actLink:
 		return who.Role == RoleSteward || who.Role == RoleRights
 	case actLog:
 		return who.Role == RoleAuditor && o.Type == "DataOffice"
