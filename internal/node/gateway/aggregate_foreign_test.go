@@ -91,8 +91,8 @@ func TestForeignPagesTellNothing(t *testing.T) {
 	}
 	if r := read("limit=1"); len(r.Records) != 1 || r.Next == "" {
 		t.Errorf("one more consents: %d records, next %t", len(r.Records), r.Next != "")
-	} else if r := read("limit=1&cursor=" + r.Next); len(r.Records) != 1 || r.Records[0]["phone"] != "1382" || r.Next != "" {
-		t.Errorf("the last: %.200s", r.raw)
+	} else if last := read("limit=1&cursor=" + r.Next); len(last.Records) != 1 || last.Records[0]["phone"] == r.Records[0]["phone"] || last.Next != "" {
+		t.Errorf("the last: %.200s after %.200s", last.raw, r.raw)
 	}
 	w.server.subjects = &brokenVault{stubVault{"k1": "a"}, 1}
 	if r := read("limit=50"); r.status != 503 || r.problem.Reasons[0] != reasonConsentUnavailable || len(r.Records) > 0 {
@@ -100,8 +100,8 @@ func TestForeignPagesTellNothing(t *testing.T) {
 	}
 	// What needs no consent is read, and logged under the provider's key.
 	w.regrant(func(g *contract.Grant) { g.ConsentScope = "" })
-	if r := read("limit=5"); r.status != 200 || len(r.Records) != 5 {
-		t.Errorf("without consent: %d %.200s", r.status, r.raw)
+	if r := read("limit=500"); r.status != 200 || len(r.Records) < 5 || r.Next != "" {
+		t.Errorf("without consent: %d, %d records, next %t: %.200s", r.status, len(r.Records), r.Next != "", r.raw)
 	}
 	w.close()
 	var named bool
