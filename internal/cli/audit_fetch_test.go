@@ -158,7 +158,7 @@ func TestFetchVerifyExportReplay(t *testing.T) {
 	}
 	if opa, err := exec.LookPath("opa"); err != nil {
 		t.Log("no opa on the path: not decided again")
-	} else if code, out := s.run("replay", archive, "--opa", opa); code != ExitOK || !strings.Contains(out, "2 decisions are the same") {
+	} else if code, out := s.run("replay", archive, "--opa", opa, "--bundle-keys", l.path("bundle.pub")); code != ExitOK || !strings.Contains(out, "2 decisions are the same") {
 		t.Errorf("replay: %d\n%s", code, out)
 	}
 	if code, out := s.run("fetch", "--dsn-file", s.dsn, "--out", dir); code == ExitOK || !strings.Contains(out, "not empty") {
