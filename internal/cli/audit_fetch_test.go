@@ -83,11 +83,13 @@ func (s *stored) ship() {
 	for _, m := range s.seen() {
 		s.exec(`UPDATE audit.checkpoints SET receipts = jsonb_build_object('court', $2::text) WHERE jws = $1`, m.Checkpoint, m.Receipt)
 	}
-	part, err := os.ReadFile(s.path("log/policy/" + audit.PartName(s.policy.Access)))
-	if err != nil {
-		s.t.Fatal(err)
+	for _, part := range []struct{ digest, name, file string }{{s.policy.Access, "access", audit.PartName(s.policy.Access)}, {s.policy.Revision, "revision", audit.RevisionName(s.policy.Revision)}} {
+		raw, err := os.ReadFile(s.path("log/policy/" + part.file))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.exec("INSERT INTO audit.policy_objects VALUES ($1, $2, $3, now())", part.digest, part.name, raw)
 	}
-	s.exec("INSERT INTO audit.policy_objects VALUES ($1, 'access', $2, now())", s.policy.Access, part)
 	for kind, file := range map[string]string{"bundle": s.path("bundle.pub"), "checkpoint": s.auditKeys} {
 		raw, err := os.ReadFile(file)
 		if err != nil {
