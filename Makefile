@@ -188,6 +188,12 @@ bench-access-scale: ## 10,000 agreements on a real API server: writes, time, mem
 	eval "$$($(KIT) env)"; env -u KUBECONFIG DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json \
 	$(GO) test -v -tags envtest -count=1 -timeout 60m -run TestBenchScale ./test/bench/access
 
+.PHONY: bench-access-cluster
+bench-access-cluster: install ## 10,000 agreements on the local cluster (root): revocation until the gateway refuses
+	@mkdir -p test/bench/out
+	eval "$$($(KIT) env)"; DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json \
+	$(GO) test -v -tags e2e -count=1 -timeout 60m -run TestBenchCluster ./test/bench/access
+
 .PHONY: bench-devices
 bench-devices: ## What devices cost by their number: compile, connects, publishes, idle memory, revocation
 	@mkdir -p test/bench/out

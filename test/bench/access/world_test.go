@@ -1,7 +1,7 @@
-//go:build envtest
+//go:build envtest || e2e
 
-// Package access measures what many agreements cost on a real API server with an operator in this process, and how long it takes from the
-// revocation of one of them to the lease in the broker. No gateway and no pods run here.
+// Package access measures what many agreements cost: on a real API server with an operator in this process, how long it takes from the
+// revocation of one of them to the lease in the broker (envtest); on the local cluster, until the gateway refuses (e2e).
 package access
 
 import (
