@@ -657,7 +657,7 @@ func (e *Engine) forget(r *rule, id string, s *state, at int64) {
 	for _, a := range s.Told {
 		if a.Cleared == 0 {
 			a.Cleared = at
-			tell(change{Cleared, a, at})
+			tell(change{kind: Cleared, a: a, at: at})
 		}
 	}
 	r.table.drop(id)
@@ -677,7 +677,7 @@ func (e *Engine) teller(r *rule, id, cause string) func(change) {
 		fleet, device, _ := strings.Cut(name, "/")
 		x := Event{
 			Kind: c.kind, Scenario: r.name, Scope: r.scope, ID: id, Fleet: fleet, Device: device,
-			Start: time.UnixMilli(c.a.Name).UTC(), Began: time.UnixMilli(c.a.Began).UTC(), At: time.UnixMilli(c.at).UTC(), Severity: r.scenario.Severity,
+			Start: time.UnixMilli(c.a.Name).UTC(), Began: time.UnixMilli(c.a.Began).UTC(), At: time.UnixMilli(c.at).UTC(), Severity: r.scenario.Severity, Along: c.along,
 		}
 		for i := range r.raises {
 			if c.a.Raise&(1<<i) != 0 && Graver(r.raises[i].severity, x.Severity) {

@@ -56,6 +56,8 @@ type Event struct {
 	At time.Time
 	// Severity of the alarm now.
 	Severity contract.Severity
+	// Along says of Cleared that a younger alarm of the key was cleared by the same: what is to be done once is done for that one.
+	Along bool
 	// With are the scenarios whose alarms make this one graver, or the names of the raises that do.
 	With []string
 }

@@ -40,9 +40,10 @@ type verdict struct {
 
 // change is what became of an alarm of a key.
 type change struct {
-	kind Kind
-	a    alarm
-	at   int64
+	kind  Kind
+	a     alarm
+	at    int64
+	along bool
 }
 
 // judged keeps what unless says.
@@ -188,13 +189,13 @@ func (s *state) diff(r *rule, tell func(change)) {
 	for i, o := range old {
 		forgotten := len(s.now.Open) >= maxOpen && o.Began < s.now.Open[0].Began
 		if !used[i] && !forgotten {
-			tell(change{Retracted, o, o.Began})
+			tell(change{kind: Retracted, a: o, at: o.Began})
 		}
 	}
 	for _, a := range left {
 		i := slices.IndexFunc(s.now.Open, func(x alarm) bool { return x.Began == a.Began })
 		a.Name = a.Began
-		tell(change{Raised, a, a.Began})
+		tell(change{kind: Raised, a: a, at: a.Began})
 		s.same(alarm{Began: a.Began, Name: a.Name}, a, tell, &told[i])
 	}
 	s.Told = told
@@ -204,19 +205,20 @@ func (s *state) diff(r *rule, tell func(change)) {
 func (s *state) same(was, is alarm, tell func(change), note *alarm) bool {
 	is.Name = was.Name
 	if is.Began != was.Began {
-		tell(change{Moved, is, is.Began})
+		tell(change{kind: Moved, a: is, at: is.Began})
 	}
 	joined := is.Count > was.Count || is.Cleared == 0 && was.Cleared != 0 // what cleared it may have come to lie before it
 	if joined {
-		tell(change{Joined, is, is.Last})
+		tell(change{kind: Joined, a: is, at: is.Last})
 	}
 	if is.Raise&^was.Raise != 0 {
-		tell(change{Worse, is, is.Last})
+		tell(change{kind: Worse, a: is, at: is.Last})
 	} else if is.Raise != was.Raise {
-		tell(change{Moved, is, is.Began})
+		tell(change{kind: Moved, a: is, at: is.Began})
 	}
 	if is.Cleared != 0 && (joined || is.Cleared != was.Cleared) {
-		tell(change{Cleared, is, is.Cleared}) // again, where a signal joined before that: Joined says that it is open
+		along := slices.ContainsFunc(s.now.Open, func(x alarm) bool { return x.Began > is.Began && x.Cleared == is.Cleared })
+		tell(change{Cleared, is, is.Cleared, along}) // again, where a signal joined before that: Joined says that it is open
 	}
 	*note = is
 	return true
