@@ -59,6 +59,9 @@ func (s *Settled) Take(events []Event) {
 func (a *Standing) take(e Event) {
 	switch e.Kind {
 	case Moved:
+		if Graver(a.Severity, e.Severity) { // what made it graver stands no more
+			a.With = slices.Clone(e.With)
+		}
 		a.Began, a.Severity = e.Began, e.Severity
 	case Joined:
 		a.Cleared = time.Time{}
