@@ -36,6 +36,8 @@ const (
 // expression is a compiled CEL expression.
 type expression struct {
 	program cel.Program
+	// native is the same without the interpreter; nil where it cannot be had.
+	native native
 	// requires is a field of msg without which the expression cannot be true; empty if there is none.
 	requires string
 	// uses lists the fields of msg that are named, facts those of context.
@@ -83,6 +85,12 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 			return nil, fmt.Errorf("field msg.%s is not in the profile; its fields are %s", f, fieldNames(p))
 		}
 	}
+	x.native = compileNative(checked.NativeRep().Expr())
+	for _, f := range x.uses {
+		if t := p.Fields[f].Type; t == "Time" || f == FieldID || t == "Integer" && wide(p.Fields[f]) {
+			x.native = nil
+		}
+	}
 	var opts []cel.ProgramOption
 	cost, err := env.EstimateCost(checked, sizes{})
 	if err != nil || cost.Max > costLimit {
@@ -95,8 +103,21 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 	return x, nil
 }
 
+// wide says whether an integer field may be too big for a float64.
+func wide(f contract.Field) bool {
+	return f.Min == nil || *f.Min <= -exactly || f.Max == nil || *f.Max >= exactly
+}
+
 // test evaluates a condition. A nil expression is unknown.
 func (x *expression) test(in *input) (tri, error) {
+	if x != nil && x.native != nil {
+		if x.requires != "" {
+			if _, ok := in.msg[x.requires]; !ok {
+				return unknown, nil
+			}
+		}
+		return x.native(in), nil
+	}
 	v, err := x.value(in)
 	if v == nil || err != nil {
 		return unknown, err
