@@ -167,6 +167,7 @@ func BenchmarkAbsenceOfAMillion(b *testing.B) {
 	}
 	ticks, n, worst := time.Duration(0), 0, time.Duration(0)
 	for b.Loop() { // seconds in which nobody is due
+		e.set.rules["s01"].table.least = 0 // as if one were: all are read through
 		start := time.Now()
 		if got := e.Tick(t0.Add(23*time.Hour+time.Duration(n%1000)*time.Millisecond), lookup); len(got) > 0 {
 			b.Fatal(len(got), " alarms before their time")

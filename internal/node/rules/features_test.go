@@ -225,7 +225,9 @@ func TestBaselineDaysAbove(t *testing.T) {
 
 // fire has smoke detectors of two buildings, and doors and meters of one household.
 func fireStory(rules map[string]contract.Scenario) *story {
-	place := func(b string) contract.Device { return contract.Device{Community: "c", Compound: "x", Building: b, Household: "h"} }
+	place := func(b string) contract.Device {
+		return contract.Device{Community: "c", Compound: "x", Building: b, Household: "h"}
+	}
 	return &story{rows: map[string]contract.Device{"smoke-1": place("b1"), "smoke-2": place("b1"), "smoke-3": place("b2"), "door-1": place("b1")}, rules: contract.Rules{
 		Profiles: map[string]contract.Profile{
 			"smoke": {Fields: map[string]contract.Field{"smoke": boolean(), "density": numeric()}}, "door": {Fields: map[string]contract.Field{"open": boolean()}},
@@ -294,9 +296,16 @@ func TestVariants(t *testing.T) {
 		s.say(second(4000), d, map[string]any{"full": 95.0})
 	}
 	s.steps = append(s.steps, modeStep{"Emergency", second(3500)})
+	s.say(second(5000), "bin-1", map[string]any{"full": 10.0})
 	s.until = second(9000)
 	s.expect(t, "s18 f/bin-2 01T00:10:00 Low cleared 01T00:50:00", "s18 f/bin-1 01T00:43:20 Low cleared 01T00:50:00",
-		"s18 f/bin-1 01T01:11:40 Low", "s18 f/bin-2 01T01:16:40 Low")
+		"s18 f/bin-1 01T01:11:40 Low cleared 01T01:23:20", "s18 f/bin-2 01T01:16:40 Low")
+	// The mode changes while the condition holds: from then on, the shorter time counts.
+	s.steps = s.steps[:0]
+	s.say(second(0), "bin-1", map[string]any{"full": 95.0})
+	s.steps = append(s.steps, modeStep{"Emergency", second(400)})
+	s.until = second(450)
+	s.expect(t, "s18 f/bin-1 01T00:06:40 Low")
 }
 
 // TestWindows: local hours on the days when the clock is set, and over midnight.
@@ -380,6 +389,33 @@ func TestTooLateIsCounted(t *testing.T) {
 	}
 }
 
+// TestHostClockJumps: a host whose clock goes ahead by years, and back, raises what the messages prove and nothing else.
+func TestHostClockJumps(t *testing.T) {
+	o := newOutcome(t, testRules())
+	o.step(fill(0, 95))
+	o.step(door(0, "exit"))
+	o.tick(-86400)
+	o.tick(10 * 365 * 86400)
+	if diff := cmp.Diff([]string{"s18@600"}, o.told()); diff != "" { // heard at 0, and online until 1800
+		t.Error(diff)
+	}
+	o.step(fill(700, 10))
+	o.tick(800)
+	o.step(fill(1300, 95))
+	o.tick(1400)
+	if diff := cmp.Diff([]string{"s18@600~"}, o.told()); diff != "" {
+		t.Errorf("what began after the jump is not due: %s", diff)
+	}
+	o.step(fill(1500, 10))
+	for _, m := range beats(0, 23) {
+		o.step(m)
+	}
+	o.tick(23 * 3600)
+	if diff := cmp.Diff([]string{"s18@600~"}, o.told()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestFormerState: what the version before stored is taken over; nothing is told twice, and what waited goes on waiting.
 func TestFormerState(t *testing.T) {
 	ms := func(s int) int64 { return second(s).UnixMilli() }
@@ -426,11 +462,19 @@ func FuzzRestore(f *testing.F) {
 	f.Add("s15", []byte(`{"b":{"t":1,"m":[{"h":[{"t":1,"k":2}]}]}}`))
 	f.Add("", []byte(`{"e":[{"n":"s10","b":1}]}`))
 	f.Fuzz(func(t *testing.T, scenario string, raw []byte) {
+		begin := time.Now()
+		defer func() {
+			if d := time.Since(begin); d > 5*time.Second {
+				t.Errorf("took %v", d)
+			}
+		}()
 		e, _ := New(testRules(), Options{})
 		scope, id := ScopeDevice, scenarioFleet[scenario]+"/d1"
 		_ = e.Restore(KeyState{scenario, scope, id, raw})
 		_, _ = e.RestoreDevice(scenarioFleet[scenario], "d1", raw)
-		lookup := func(fleet, _ string) (contract.Device, string, bool) { return alone, strings.TrimSuffix(fleet, "s"), true }
+		lookup := func(fleet, _ string) (contract.Device, string, bool) {
+			return alone, strings.TrimSuffix(fleet, "s"), true
+		}
 		e.Tick(t0, lookup)
 		for _, m := range []Message{smoke(10, true), smoke(5, false), fill(1, 95), fill(900, 95), door(1, "exit"), door(0.5, "enter"), breach(3, "a")} {
 			e.Step(m)

@@ -310,9 +310,12 @@ func (h *head) settle(w *world, t int64, exclusive bool, waiting int64) {
 	h.fire(w, w.plan(t), t, floor, exclusive, waiting)
 }
 
+// maxFires bounds what one look at a key raises; a clock that is years ahead goes on with the next.
+const maxFires = 4096
+
 // fire raises what is due up to t under one plan, not before floor.
 func (h *head) fire(w *world, p *plan, t, floor int64, exclusive bool, waiting int64) {
-	for {
+	for range maxFires {
 		first, at := -1, int64(forever)
 		for i := range p.terms {
 			due := h.due(w.r, &p.terms[i], &h.Terms[i])
@@ -324,7 +327,8 @@ func (h *head) fire(w *world, p *plan, t, floor int64, exclusive bool, waiting i
 			}
 		}
 		if first < 0 {
-			break
+			h.integrate(w.r, p, t)
+			return
 		}
 		if at+min(waiting, p.terms[first].wait) > t {
 			h.integrate(w.r, p, at) // time stands still before what is not told yet
@@ -333,7 +337,6 @@ func (h *head) fire(w *world, p *plan, t, floor int64, exclusive bool, waiting i
 		h.integrate(w.r, p, at)
 		h.expire(w, p, first, at)
 	}
-	h.integrate(w.r, p, t)
 }
 
 // expire raises a term that is due, or restarts it.

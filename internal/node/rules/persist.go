@@ -114,6 +114,9 @@ func (s *state) sound(r *rule) error {
 	if len(s.Told) > maxLog || len(s.Base.Open) > maxLog || len(s.Base.Terms) > maxTerms || len(s.Verdicts) > maxVerdicts || len(s.Days) > len(r.baselines) {
 		return errors.New("is too long")
 	}
+	if a := alive(r.profile); r.scenario.Profile != "" && a > 0 && s.Base.Live > s.Base.T+a && s.Base.Live != forever || s.Base.Live < 0 {
+		return errors.New("device is there for longer than its heartbeats say")
+	}
 	for _, t := range s.Base.Terms {
 		if t.Acc < 0 || t.Rounds < 0 || t.Since < 0 || len(t.Hits) > maxAtLeast {
 			return errors.New("term has no such state")
@@ -223,8 +226,11 @@ func (f *formerState) state(r *rule) *state {
 				t.Acc += p[1] - p[0]
 				continue
 			}
-			// The last span is still running: what it proves begins with it.
 			s.Base.T, s.Base.Live = p[0], p[1]
+			if live := alive(r.profile); live > 0 { // up to the last message
+				s.Base.T = max(p[0], p[1]-live)
+			}
+			t.Acc += s.Base.T - p[0]
 		}
 		if s.Base.T == 0 {
 			s.Base.T = max(a.Since, 1)

@@ -128,12 +128,19 @@ func (s *state) tick(w *world, now int64, tell func(change)) {
 	if !s.fresh {
 		s.replay(w)
 	}
-	if due := s.now.ripe(w); due == 0 || due > now {
-		return
+	fired := false
+	for range maxFires {
+		due := s.now.ripe(w)
+		if due == 0 || due > now {
+			break
+		}
+		// Not further than what it raised: a clock that was ahead must not make what comes after it due.
+		s.Clock, fired = max(s.Clock, due), true
+		s.now.settle(w, s.Clock, false, forever)
 	}
-	s.Clock = max(s.Clock, now)
-	s.now.settle(w, now, false, forever)
-	s.diff(w.r, tell)
+	if fired {
+		s.diff(w.r, tell)
+	}
 }
 
 // again evaluates everything anew, after something changed that is no message.
@@ -143,15 +150,20 @@ func (s *state) again(w *world, tell func(change)) {
 	s.diff(w.r, tell)
 }
 
-// ripe is when time alone will raise something, late evidence waited for; 0 if it will not.
+// ripe is when time alone will raise something, late evidence waited for; 0 if it will not. What is due first goes first, though another
+// may wait less.
 func (h *head) ripe(w *world) (at int64) {
 	if len(h.Terms) == 0 {
 		return 0
 	}
-	p := w.plan(h.T)
+	from := h.T
+	if n := len(w.changes); n > 0 && w.changes[n-1] > from {
+		from = w.changes[n-1]
+	}
+	p, first := w.plan(from), int64(forever)
 	for i := range p.terms {
-		if due := h.due(w.r, &p.terms[i], &h.Terms[i]); due != 0 && (at == 0 || due+p.terms[i].wait < at) {
-			at = due + p.terms[i].wait
+		if due := h.due(w.r, &p.terms[i], &h.Terms[i]); due != 0 && due < first {
+			first, at = due, max(due, from)+p.terms[i].wait
 		}
 	}
 	return at
