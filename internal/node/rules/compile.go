@@ -145,9 +145,9 @@ func (c *compiler) scope(terms []contract.Term) {
 		var s Scope
 		switch {
 		case t.Absent != nil:
-			s = orDevice(string(t.Absent.Scope))
+			s = orDevice(t.Absent.Scope)
 		case t.Count != nil:
-			s = orDevice(string(t.Count.Scope))
+			s = orDevice(t.Count.Scope)
 		case t.ForSeconds > 0, t.Offline:
 			s = ScopeDevice
 		default:
@@ -321,7 +321,7 @@ func (c *compiler) variants(s contract.Scenario) {
 func (c *compiler) baselines(in []contract.Baseline) {
 	for _, b := range in {
 		at := "baselines." + b.Name
-		x := &baseline{name: b.Name, daily: string(b.Daily), statistic: string(b.Statistic), minDays: int(b.MinDays), zone: c.r.zone}
+		x := &baseline{name: b.Name, daily: b.Daily, statistic: b.Statistic, minDays: int(b.MinDays), zone: c.r.zone}
 		x.value = c.text(at+".value", b.Value, nil)
 		x.above = c.text(at+".above", b.Above, nil)
 		x.days = min(max(1, (b.WindowSeconds+86399)/86400), maxDays)
@@ -332,7 +332,7 @@ func (c *compiler) baselines(in []contract.Baseline) {
 			c.fail(at+".above", "is empty; DaysAbove counts the days above a number")
 		}
 		if b.Hours != nil {
-			x.from, x.to = int(b.Hours.From), int(b.Hours.To)
+			x.from, x.to = b.Hours.From, b.Hours.To
 		}
 		c.r.baselines = append(c.r.baselines, x)
 	}
@@ -348,7 +348,7 @@ func (c *compiler) raises(s contract.Scenario) {
 		out := raise{name: x.Name, severity: x.Severity, when: c.text(at+".when", x.When, cel.BoolType)}
 		if n := x.Count; n != nil {
 			c.count(at+".count", n)
-			out.count, out.scope, out.atLeast, out.within = true, orDevice(string(n.Scope)), int(n.AtLeast), n.WithinSeconds*1000
+			out.count, out.scope, out.atLeast, out.within = true, orDevice(n.Scope), int(n.AtLeast), n.WithinSeconds*1000
 			out.distinct = c.text(at+".count.distinctBy", n.DistinctBy, nil)
 		}
 		c.r.raises = append(c.r.raises, out)

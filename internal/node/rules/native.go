@@ -128,7 +128,7 @@ func operandOf(e ast.Expr) operand {
 
 // compareValues compares as CEL does: numbers with numbers, texts with texts. Values of two kinds are not equal, and have no order.
 func compareValues(op string, x, y any) tri {
-	c, known := 0, true
+	c, known := 0, false
 	switch a := x.(type) {
 	case float64, int64:
 		c, known = compareNumbers(x, y)

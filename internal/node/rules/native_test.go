@@ -36,7 +36,7 @@ func TestNativeIsCEL(t *testing.T) {
 	value := func(kind string) any {
 		switch kind {
 		case "n", "m":
-			return []any{1.5, 2.0, -0.0, 0.0, 99.0, math.SmallestNonzeroFloat64}[r.IntN(6)]
+			return []any{1.5, 2.0, math.Copysign(0, -1), 0.0, 99.0, math.SmallestNonzeroFloat64}[r.IntN(6)]
 		case "b":
 			return r.IntN(2) == 0
 		case "s":

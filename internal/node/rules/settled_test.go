@@ -180,8 +180,8 @@ func randomTrace(r *rand.Rand) (out []said, facts []known) {
 
 // way is how a trace reaches the engine.
 type way struct {
-	name                        string
-	shuffle, double, again, gap bool
+	name                   string
+	shuffle, double, again bool
 }
 
 var ways = []way{{name: "in one go"}, {name: "restart after every message", again: true}, {name: "shuffled within lateness", shuffle: true},

@@ -22,9 +22,9 @@ func newSchedule(s *contract.Schedule, zone *time.Location) *schedule {
 	if s == nil || len(s.Windows) == 0 && s.Weekdays == 0 {
 		return nil
 	}
-	out := &schedule{weekdays: uint8(s.Weekdays), zone: zone}
+	out := &schedule{weekdays: s.Weekdays, zone: zone}
 	for _, w := range s.Windows {
-		out.windows = append(out.windows, [2]int{int(w.From), int(w.To)})
+		out.windows = append(out.windows, [2]int{w.From, w.To})
 	}
 	if len(out.windows) == 0 {
 		out.windows = [][2]int{{0, 0}}
