@@ -27,7 +27,7 @@ func Kepts() []Kept {
 		{"grid.case_notes", notes, ours, grid}, {"grid.dispatch_outbox", deliveries, ours, grid}, {"grid.idempotency", "with its case", ours, "the case"},
 		{"grid.commands", cases, ours, grid}, {"grid.command_history", "with its command", ours, "the command"},
 		{"grid.desired", stands, ours, "one row a device"}, {"grid.desired_history", "for good; it names devices and posts", ours, "nothing"},
-		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_state", stands, ours, "the engine"},
+		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_keys", stands, ours, "the engine"}, {"grid.engine_state", stands, ours, "the engine"},
 		{"grid.telemetry_hourly", signals, ours, grid},
 		{"grid.ingest_position", stands, ours, "one row"}, {"grid.edge_position", stands, ours, "one row an edge node"}, {"grid.invalid_messages", stands, ours, "one row a fleet"},
 		{"grid.roster", stands, ours, "whoever keeps the roster"}, {"grid.migrations", stands, ours, "nothing"},

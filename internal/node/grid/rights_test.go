@@ -34,6 +34,7 @@ var rights = map[string]string{
 		grid.devices_seen insert select update
 		grid.dispatch_outbox delete insert select update
 		grid.edge_position insert select update
+		grid.engine_keys delete insert select update
 		grid.engine_state delete insert select update
 		grid.idempotency delete insert select
 		grid.ingest_position insert select update
