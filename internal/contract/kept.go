@@ -17,7 +17,7 @@ type Kept struct {
 func Kepts() []Kept {
 	const (
 		cases, notes, deliveries = "spec.retention.cases, by class", "spec.retention.attachments, by class (C3: 720h)", "spec.retention.deliveries"
-		signals, decisions       = "spec.retention.signals", "bodies: spec.retention.decisionLog, 180 days at least"
+		signals, decisions       = "by profile, or spec.retention.signals by class (C2, C3: 720h)", "bodies: spec.retention.decisionLog, 180 days at least"
 		csl, proof, ours         = "Cybersecurity Law: network logs, six months", "PIPL 69 and Civil Code 188: three years to claim", "ours"
 		grid, vault              = "grid, every minute", "vault, every hour"
 		stands, chain            = "as long as it stands", "headers: for good; they name nobody"
@@ -28,7 +28,7 @@ func Kepts() []Kept {
 		{"grid.commands", cases, ours, grid}, {"grid.command_history", "with its command", ours, "the command"},
 		{"grid.desired", stands, ours, "one row a device"}, {"grid.desired_history", "for good; it names devices and posts", ours, "nothing"},
 		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_state", stands, ours, "the engine"},
-		{"grid.telemetry_hourly", signals, ours, grid},
+		{"grid.telemetry_hourly", signals, ours, grid}, {"grid.signals_kept", stands, ours, "one row a fleet"},
 		{"grid.ingest_position", stands, ours, "one row"}, {"grid.edge_position", stands, ours, "one row an edge node"}, {"grid.invalid_messages", stands, ours, "one row a fleet"},
 		{"grid.roster", stands, ours, "whoever keeps the roster"}, {"grid.migrations", stands, ours, "nothing"},
 		{"grid.consents", "3 years after its end", proof, vault},

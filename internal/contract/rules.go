@@ -16,6 +16,10 @@ type Profile struct {
 	HeartbeatSeconds int64 `json:"heartbeatSeconds"`
 	// MissedHeartbeats is how many intervals of silence make a device offline; 0 means 3.
 	MissedHeartbeats int32 `json:"missedHeartbeats,omitempty"`
+	// DataClass is the gravest of its fields; empty in a bundle before it was said.
+	DataClass string `json:"dataClass,omitempty"`
+	// RetentionSeconds keeps its signals; 0 keeps them as the platform says for DataClass.
+	RetentionSeconds int64 `json:"retentionSeconds,omitempty"`
 	// Commands by name.
 	Commands map[string]Command `json:"commands,omitempty"`
 }

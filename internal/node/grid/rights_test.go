@@ -39,6 +39,7 @@ var rights = map[string]string{
 		grid.ingest_position insert select update
 		grid.invalid_messages insert select update
 		grid.roster delete insert select
+		grid.signals_kept insert select update
 		grid.telemetry_hourly delete insert select update`,
 	contract.DatabaseUserGateway: `
 		datasets.households select
