@@ -55,7 +55,11 @@ func (c *compiler) fail(field, format string, args ...any) {
 }
 
 func (c *compiler) text(field, source string, want *cel.Type) *expression {
-	if x, ok := c.known[source]; ok {
+	key := source
+	if want == nil {
+		key = "value of " + source
+	}
+	if x, ok := c.known[key]; ok {
 		return x
 	}
 	x, err := compile(c.env, source, want, c.r.profile)
@@ -66,7 +70,7 @@ func (c *compiler) text(field, source string, want *cel.Type) *expression {
 	if x != nil {
 		c.all = append(c.all, x)
 	}
-	c.known[source] = x
+	c.known[key] = x
 	return x
 }
 

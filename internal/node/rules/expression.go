@@ -91,6 +91,9 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 			x.native = nil
 		}
 	}
+	if x.native != nil && want == cel.BoolType {
+		return x, nil // a condition is only tested: it needs no program
+	}
 	var opts []cel.ProgramOption
 	cost, err := env.EstimateCost(checked, sizes{})
 	if err != nil || cost.Max > costLimit {
