@@ -28,15 +28,6 @@ import (
 	"github.com/dizuo/dizuo/test/e2e/story"
 )
 
-func (w *world) identities(string) []v1alpha1.OrganizationIdentity {
-	return []v1alpha1.OrganizationIdentity{{Name: "gateway"}}
-}
-
-func (w *world) dataset() v1alpha1.DatasetSpec {
-	return v1alpha1.DatasetSpec{Provider: v1alpha1.LocalRef{Name: provider}, DivisionColumn: "division", Sharing: v1alpha1.SharingUnconditional,
-		Fields: []v1alpha1.DatasetField{{Name: "division", Personal: v1alpha1.PersonalNone, Grade: v1alpha1.GradeGeneral1}}}
-}
-
 // table is what a reader reads: one record.
 const table = `CREATE SCHEMA IF NOT EXISTS datasets; CREATE TABLE IF NOT EXISTS datasets.addresses (id bigint PRIMARY KEY, division text NOT NULL);
 INSERT INTO datasets.addresses VALUES (1, '410199001001') ON CONFLICT DO NOTHING;`
@@ -52,7 +43,7 @@ func TestBenchCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	w := &world{T: t, ns: "bench-access", many: number("DIZUO_BENCH_AGREEMENTS", 10000)}
+	w := &world{T: t, ns: "bench-access", identities: []v1alpha1.OrganizationIdentity{{Name: "gateway"}}, many: number("DIZUO_BENCH_AGREEMENTS", 10000)}
 	cfg, err := config.GetConfig()
 	w.must(err)
 	cfg.QPS, cfg.Burst = 200, 400

@@ -40,13 +40,6 @@ import (
 	"github.com/dizuo/dizuo/test/bench/figure"
 )
 
-func (w *world) identities(string) []v1alpha1.OrganizationIdentity { return nil }
-
-func (w *world) dataset() v1alpha1.DatasetSpec {
-	return v1alpha1.DatasetSpec{Provider: v1alpha1.LocalRef{Name: provider}, DivisionColumn: "division",
-		Fields: []v1alpha1.DatasetField{{Name: "division", Personal: v1alpha1.PersonalNone, Grade: v1alpha1.GradeGeneral1}}}
-}
-
 // counted counts an operator's writes by the resource that they go to.
 type counted struct {
 	next http.RoundTripper

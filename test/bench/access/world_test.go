@@ -46,8 +46,10 @@ type world struct {
 	client client.Client
 	ns     string
 	many   int
-	signed time.Time
-	relied map[string]approval.Relied
+	// identities of each party; an organisation that only signs needs none.
+	identities []v1alpha1.OrganizationIdentity
+	signed     time.Time
+	relied     map[string]approval.Relied
 }
 
 func (w *world) must(err error) {
@@ -64,6 +66,12 @@ func key(organization string) ed25519.PrivateKey {
 
 func consumer(i int) string { return fmt.Sprintf("consumer-%02d", i%consumers) }
 
+// dataset has one field, and nothing personal.
+func dataset() v1alpha1.DatasetSpec {
+	return v1alpha1.DatasetSpec{Provider: v1alpha1.LocalRef{Name: provider}, DivisionColumn: "division", Sharing: v1alpha1.SharingUnconditional,
+		Fields: []v1alpha1.DatasetField{{Name: "division", Personal: v1alpha1.PersonalNone, Grade: v1alpha1.GradeGeneral1}}}
+}
+
 // parties makes provider, consumers and the dataset.
 func (w *world) parties(ctx context.Context) {
 	w.Helper()
@@ -75,10 +83,10 @@ func (w *world) parties(ctx context.Context) {
 		public, err := x509.MarshalPKIXPublicKey(key(name).Public())
 		w.must(err)
 		w.must(w.client.Create(ctx, &v1alpha1.Organization{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.ns}, Spec: v1alpha1.OrganizationSpec{
-			Type: v1alpha1.OrganizationFire, Jurisdiction: []string{"41"}, Identities: w.identities(name),
+			Type: v1alpha1.OrganizationFire, Jurisdiction: []string{"41"}, Identities: w.identities,
 			Approvers: []v1alpha1.NamedKey{{Name: "office", PublicKey: base64.StdEncoding.EncodeToString(public)}}}}))
 	}
-	w.must(w.client.Create(ctx, &v1alpha1.Dataset{ObjectMeta: metav1.ObjectMeta{Name: item, Namespace: w.ns}, Spec: w.dataset()}))
+	w.must(w.client.Create(ctx, &v1alpha1.Dataset{ObjectMeta: metav1.ObjectMeta{Name: item, Namespace: w.ns}, Spec: dataset()}))
 }
 
 // signedAgreement gives an agreement of one consumer that both parties approved. The text has its defaults written out, so that what is
