@@ -256,10 +256,25 @@ type ScenarioSubject struct {
 }
 
 // BaselineStatistic is how a history becomes one figure.
-// +kubebuilder:validation:Enum=Mean;Median;Min;Max
+// +kubebuilder:validation:Enum=Mean;Median;Min;Max;DaysAbove
 type BaselineStatistic string
 
+// Statistics of baselines.
+const (
+	BaselineMean BaselineStatistic = "Mean"
+	// BaselineDaysAbove counts the days whose figure is above `above`.
+	BaselineDaysAbove BaselineStatistic = "DaysAbove"
+)
+
+// DailyStatistic is how the values of a day become one figure.
+// +kubebuilder:validation:Enum=Mean;Min;Max;Sum;Count
+type DailyStatistic string
+
+// DailyMean is the mean of a day.
+const DailyMean DailyStatistic = "Mean"
+
 // Baseline is a figure from the history of a key.
+// +kubebuilder:validation:XValidation:rule="has(self.above) == (self.statistic == 'DaysAbove')",message="above goes with statistic DaysAbove: write both, or neither"
 type Baseline struct {
 	// name is its name in CEL.
 	// +required
@@ -272,10 +287,22 @@ type Baseline struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	Value string `json:"value"`
-	// statistic makes one figure of them. Default: `Mean`.
+	// daily makes one figure of each local day. Default: `Mean`.
+	// +optional
+	// +kubebuilder:default=Mean
+	Daily DailyStatistic `json:"daily,omitempty"`
+
+	// statistic makes one figure of the days of the window, today left out; `DaysAbove` counts those above `above`. Default: `Mean`.
 	// +optional
 	// +kubebuilder:default=Mean
 	Statistic BaselineStatistic `json:"statistic,omitempty"`
+	// above is the number that the days are held against: a number, or a parameter as `${name}`. Only with `DaysAbove`.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=66
+	// +kubebuilder:validation:Pattern=`^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|-?[0-9]{1,15}(\.[0-9]{1,9})?)$`
+	Above string `json:"above,omitempty"`
+
 	// window is how far back the history goes, in hours. Default: 336h, 14 days.
 	// +optional
 	// +kubebuilder:default="336h"
@@ -313,9 +340,10 @@ const (
 
 // Term is one thing that can happen. `when` with `for`: a condition that holds. `absent`: nothing for some time. `count`: at
 // least so many within some time.
-// +kubebuilder:validation:XValidation:rule="has(self.when) || has(self.absent) || has(self.count)",message="a term says what happens: write when, absent or count"
+// +kubebuilder:validation:XValidation:rule="has(self.when) || has(self.absent) || has(self.count) || has(self.offline)",message="a term says what happens: write when, absent, count or offline"
 // +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.__for__) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
 // +kubebuilder:validation:XValidation:rule="!has(self.__for__) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
+// +kubebuilder:validation:XValidation:rule="!has(self.offline) || (!has(self.when) && !has(self.__for__) && !has(self.absent) && !has(self.count))",message="offline stands alone: put the rest into another term under anyOf"
 type Term struct {
 	// when is a CEL expression over `msg`, `device`, `context`, `state`, `params` and `baseline` that must be true, e.g. `msg.smoke == true`.
 	// +optional
@@ -331,6 +359,19 @@ type Term struct {
 	// count is true when enough messages, for which `when` is true, come within some time.
 	// +optional
 	Count *CountTrigger `json:"count,omitempty"`
+
+	// offline is true when the device missed its heartbeats: the one thing that silence says.
+	// +optional
+	Offline *OfflineTrigger `json:"offline,omitempty"`
+
+	// remember are fields whose value at the opening of the schedule's window, or at the last missed message, is `state.first.<field>` in CEL.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	Remember []string `json:"remember,omitempty"`
 }
 
 // DurationExpression is a duration such as `90s` or `24h`, or a parameter of type Duration as `${name}`.
@@ -351,6 +392,15 @@ type IntegerExpression string
 // +kubebuilder:validation:Pattern=`^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|([01][0-9]|2[0-3]):[0-5][0-9])$`
 type TimeOfDayExpression string
 
+// OfflineTrigger is true when a device missed its heartbeats.
+type OfflineTrigger struct{}
+
+// AbsentDuration is a duration such as `24h`, a parameter of type Duration as `${name}`, or `window`: the whole window of the schedule.
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=66
+// +kubebuilder:validation:Pattern=`^(window|\$\{[A-Za-z_][A-Za-z0-9_]*\}|([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?)$`
+type AbsentDuration string
+
 // AbsentTrigger is true when a message is not seen for some time.
 type AbsentTrigger struct {
 	// event is a CEL expression that says which message is missed, e.g. `msg.event == 'exit'`.
@@ -358,9 +408,9 @@ type AbsentTrigger struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	Event string `json:"event"`
-	// duration is for how long: a duration or `${parameter}`.
+	// duration is for how long: a duration, `${parameter}`, or `window` for the whole window of the schedule.
 	// +required
-	Duration DurationExpression `json:"duration"`
+	Duration AbsentDuration `json:"duration"`
 	// scope is whose message counts: the device's own, or any in its household, building and so on. Default: `Device`.
 	// +optional
 	// +kubebuilder:default=Device
@@ -387,10 +437,11 @@ type CountTrigger struct {
 }
 
 // Trigger is what must happen for an alarm.
-// +kubebuilder:validation:XValidation:rule="has(self.when) || has(self.absent) || has(self.count) || has(self.anyOf)",message="a trigger says what happens: write when, absent, count or anyOf"
-// +kubebuilder:validation:XValidation:rule="!has(self.anyOf) || (!has(self.when) && !has(self.__for__) && !has(self.absent) && !has(self.count))",message="with anyOf every term stands in the list: move when, for, absent and count into it"
+// +kubebuilder:validation:XValidation:rule="has(self.when) || has(self.absent) || has(self.count) || has(self.offline) || has(self.anyOf)",message="a trigger says what happens: write when, absent, count, offline or anyOf"
+// +kubebuilder:validation:XValidation:rule="!has(self.anyOf) || (!has(self.when) && !has(self.__for__) && !has(self.absent) && !has(self.count) && !has(self.offline) && !has(self.remember))",message="with anyOf every term stands in the list: move when, for, absent, count, offline and remember into it"
 // +kubebuilder:validation:XValidation:rule="!has(self.absent) || (!has(self.when) && !has(self.__for__) && !has(self.count))",message="absent stands alone: put when or count into another term under anyOf"
 // +kubebuilder:validation:XValidation:rule="!has(self.__for__) || (has(self.when) && !has(self.count))",message="for says how long when must hold: write when, and no count"
+// +kubebuilder:validation:XValidation:rule="!has(self.offline) || (!has(self.when) && !has(self.__for__) && !has(self.absent) && !has(self.count))",message="offline stands alone: put the rest into another term under anyOf"
 type Trigger struct {
 	// when is a CEL expression over `msg`, `device`, `context`, `state`, `params` and `baseline` that must be true, e.g. `msg.smoke == true`.
 	// +optional
@@ -406,6 +457,19 @@ type Trigger struct {
 	// count is true when enough messages, for which `when` is true, come within some time.
 	// +optional
 	Count *CountTrigger `json:"count,omitempty"`
+
+	// offline is true when the device missed its heartbeats: the one thing that silence says.
+	// +optional
+	Offline *OfflineTrigger `json:"offline,omitempty"`
+
+	// remember are fields whose value at the opening of the schedule's window, or at the last missed message, is `state.first.<field>` in CEL.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	Remember []string `json:"remember,omitempty"`
 	// anyOf are terms of which one must be true. In place of when, for, absent and count.
 	// +optional
 	// +listType=atomic

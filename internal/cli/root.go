@@ -106,7 +106,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dizuo checks and explains the YAML of a community platform, signs agreements, makes device credentials,
 shows how a platform stands, and speaks to its grid service and gateway.
 
-Without a cluster:  render, lint, explain, plan, access, audit, catalog, agreement, organization, key, fleet, admit, webhook
+Without a cluster:  render, lint, explain, plan, access, audit, catalog, agreement, organization, key, fleet, scenario, admit, webhook
 With a cluster or a service:  plan, status, cases, consent, device, read, subject, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
@@ -131,6 +131,7 @@ With a cluster or a service:  plan, status, cases, consent, device, read, subjec
 		a.planCommand(),
 		a.readCommand(),
 		a.renderCommand(),
+		a.scenarioCommand(),
 		a.statusCommand(),
 		a.subjectCommand(),
 		a.tokenCommand(),

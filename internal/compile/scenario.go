@@ -33,8 +33,8 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	params, texts := parameters(&c, s.Platform, o)
 	doc := contract.Scenario{
 		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
-		Trigger: trigger(&c, o, params),
 	}
+	reader{&c, params, texts, s.Platform.Spec.TimeZone}.trigger(o, &doc)
 	if o.Spec.Subject != nil {
 		doc.AppliesTo = o.Spec.Subject.AppliesTo
 	}
@@ -42,26 +42,18 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
 	}
 	profile, ok := scenarioProfile(&c, s, o)
-	if ok {
+	if ok && o.Spec.ProfileRef != nil {
 		doc.Profile = o.Spec.ProfileRef.Name
 	}
 	checkTitle(&c, o)
 	if ok && !c.list.Fatal() {
 		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(wrong.Field), wrong.Message)
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(o, wrong.Field), wrong.Message)
 		}
 	}
 	doc.Commands = scenarioCommands(&c, s, o, texts)
 	plan.Document = doc
 	return plan, c.list
-}
-
-// specPath gives the place in a Scenario of a field of its document.
-func specPath(field string) string {
-	if field == "appliesTo" {
-		return "spec.subject.appliesTo"
-	}
-	return "spec." + field
 }
 
 // checkTitle refuses what nothing would fill in: it would stand in every case as it is written.
@@ -80,14 +72,21 @@ func checkTitle(c *problems, o *v1alpha1.Scenario) {
 // its trigger would be worse than none.
 func checkServed(c *problems, o *v1alpha1.Scenario) {
 	unserved := map[string]bool{
-		"spec.baselines": len(o.Spec.Baselines) > 0, "spec.raise": len(o.Spec.Raise) > 0, "spec.combines": len(o.Spec.Combines) > 0,
-		"spec.modes": len(o.Spec.Modes) > 0, "spec.trigger.anyOf": len(o.Spec.Trigger.AnyOf) > 0,
-		"spec.trigger.schedule": o.Spec.Trigger.Schedule != nil, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
+		"spec.raise": len(o.Spec.Raise) > 0, "spec.combines": len(o.Spec.Combines) > 0,
+		"spec.modes": len(o.Spec.Modes) > 0, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")
 		}
+	}
+}
+
+// checkScope refuses scopes wider than the device: cases find their alarms by device, so what is about a place would open a case and never
+// change it.
+func checkScope(c *problems, field string, scope v1alpha1.Scope) {
+	if !ofDevice(scope) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, string(scope)+" is not served by this version; use Device")
 	}
 }
 
@@ -110,9 +109,8 @@ func running(p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (bool, string) {
 }
 
 func scenarioProfile(c *problems, s *Snapshot, o *v1alpha1.Scenario) (contract.Profile, bool) {
-	if o.Spec.ProfileRef == nil {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.profileRef", "scenarios over every device are not served by this version; name a DeviceProfile")
-		return contract.Profile{}, false
+	if o.Spec.ProfileRef == nil { // about every device: the engine says what such a scenario may look at
+		return contract.Profile{}, true
 	}
 	return profileNamed(c, s, "spec.profileRef.name", o.Spec.ProfileRef.Name)
 }
@@ -209,35 +207,6 @@ func parameterValue(t v1alpha1.ParameterType, text string) (any, error) {
 		return int64(d.Seconds()), err
 	}
 	return text, nil
-}
-
-func trigger(c *problems, o *v1alpha1.Scenario, params map[string]any) contract.Trigger {
-	t := o.Spec.Trigger
-	seconds := func(field string, e v1alpha1.DurationExpression) int64 {
-		return durationOf(c, field, string(e), params)
-	}
-	out := contract.Trigger{
-		When: t.When, Unless: t.Unless, Clear: t.Clear,
-		ForSeconds: seconds("spec.trigger.for", t.For), DedupSeconds: seconds("spec.trigger.dedup", t.Dedup),
-	}
-	if t.Absent != nil {
-		checkScope(c, "spec.trigger.absent.scope", t.Absent.Scope)
-		out.Absent = &contract.Absent{Event: t.Absent.Event, Seconds: seconds("spec.trigger.absent.duration", t.Absent.Duration)}
-	}
-	if t.Count != nil {
-		checkScope(c, "spec.trigger.count.scope", t.Count.Scope)
-		out.Count = &contract.Count{
-			AtLeast: integerOf(c, "spec.trigger.count.atLeast", string(t.Count.AtLeast), params), DistinctBy: t.Count.DistinctBy,
-			WithinSeconds: seconds("spec.trigger.count.within", t.Count.Within),
-		}
-	}
-	return out
-}
-
-func checkScope(c *problems, field string, scope v1alpha1.Scope) {
-	if scope != "" && scope != v1alpha1.ScopeDevice {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, string(scope)+" is not served by this version; use Device")
-	}
 }
 
 // durationOf reads a duration or a ${parameter} into seconds; empty is 0.

@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/dizuo/dizuo/internal/contract"
+import (
+	"slices"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
 
 // Scope is how far signals belong together.
 type Scope string
@@ -43,3 +47,6 @@ func Place(s Scope, fleet, device string, row *contract.Device) (id string, ok b
 	}
 	return "", false
 }
+
+// Scopes gives all scopes, the widest first.
+func Scopes() []Scope { return slices.Clone(scopes) }

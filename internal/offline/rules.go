@@ -1,0 +1,112 @@
+package offline
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
+)
+
+// Playable is what of a platform's files the scenario engine runs.
+type Playable struct {
+	Rules       contract.Rules
+	Fleets      map[string]contract.Fleet
+	Communities map[string]contract.Community
+	// Zone is the name of the platform's time zone.
+	Zone string
+	// Off says of scenarios that do not run on the platform why: they are in Rules all the same.
+	Off map[string]string
+}
+
+// Playable gives what the scenario engine runs of a platform: the scenarios of the files, those that are off too, and with all those of the
+// catalogue. What does not compile is left out; it is in the findings.
+func (p *Platform) Playable(all bool) (Playable, error) {
+	out := Playable{Rules: contract.Rules{Profiles: maps.Clone(p.Plan.Profiles), Scenarios: map[string]contract.Scenario{}}, Fleets: map[string]contract.Fleet{},
+		Communities: map[string]contract.Community{}, Zone: p.Plan.Document.TimeZone, Off: map[string]string{}}
+	if all {
+		maps.Copy(out.Rules.Scenarios, p.Plan.Scenarios)
+	}
+	if out.Rules.Profiles == nil {
+		out.Rules.Profiles = map[string]contract.Profile{}
+	}
+	for _, m := range p.Members {
+		if m.Fatal {
+			continue
+		}
+		switch plan := m.Plan.(type) {
+		case compile.ProfilePlan:
+			out.Rules.Profiles[m.GetName()] = plan.Document
+		case compile.ScenarioPlan:
+			out.Rules.Scenarios[m.GetName()] = plan.Document
+			if !plan.Running {
+				out.Off[m.GetName()] = plan.Why
+			}
+		case compile.CommunityPlan:
+			out.Communities[m.GetName()] = plan.Document
+		case compile.FleetPlan:
+			devices, _, err := plan.Rows.Decode()
+			if err != nil {
+				return out, err
+			}
+			plan.Document.Devices = devices
+			out.Fleets[m.GetName()] = plan.Document
+		}
+	}
+	return out, nil
+}
+
+// Alone gives the set with a platform of its own, where the files have none: so that a vendor can try a scenario without a city.
+func Alone(ctx context.Context, set *Set, namespace string) (*Set, error) {
+	platform, err := LoadObjects(ctx, []map[string]any{{
+		"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": "GridPlatform", "metadata": map[string]any{"name": "trace", "namespace": namespace},
+		"spec": map[string]any{"divisions": []any{"11"}},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return Over(set, platform), nil
+}
+
+// Listed is a scenario in a list.
+type Listed struct {
+	Name        string `json:"name"`
+	CatalogueID string `json:"catalogueID,omitempty"`
+	CaseClass   string `json:"caseClass,omitempty"`
+	DataClass   string `json:"dataClass"`
+	Severity    string `json:"severity,omitempty"`
+	// Shipped says that the release has it; of the same name in the files, that one counts.
+	Shipped bool   `json:"shipped"`
+	Runs    bool   `json:"runs"`
+	Why     string `json:"why"`
+}
+
+// Listed gives the scenarios of the release and of the files, by catalogue id and name.
+func (p *Platform) Listed() []Listed {
+	all := maps.Clone(p.Snapshot.Catalog.Scenarios)
+	own := map[string]bool{}
+	for name := range p.Snapshot.Scenarios {
+		if o, ok := p.Snapshot.Scenarios.Get(name); ok {
+			all[name], own[name] = o, true
+		}
+	}
+	var out []Listed
+	for name, o := range all {
+		plan, problems := compile.Scenario(p.Snapshot, o)
+		l := Listed{Name: name, CatalogueID: o.Spec.CatalogueID, DataClass: string(o.Spec.DataClass), Shipped: !own[name], Runs: plan.Running && !problems.Fatal(), Why: plan.Why}
+		if o.Spec.Case != nil {
+			l.CaseClass, l.Severity = o.Spec.Case.Class, string(o.Spec.Case.Severity)
+		}
+		if problems.Fatal() {
+			l.Why = "does not compile"
+		}
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b Listed) int {
+		return cmp.Or(cmp.Compare(a.CatalogueID, b.CatalogueID), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}

@@ -1,0 +1,157 @@
+package trace
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/reading"
+	"github.com/dizuo/dizuo/internal/node/rules"
+)
+
+// Played is what became of a trace.
+type Played struct {
+	// Lines that come out, in order.
+	Outputs []Output
+	// Notes say what was wrong with a line of the trace, such as a field of another type: the rest of it counts.
+	Notes []Note
+}
+
+// Note is what is to be said of a line of the trace.
+type Note struct {
+	Line int
+	Text string
+}
+
+// Play plays a trace. until is the end of the trace's clock; zero is the last line. The engine waits for late evidence as it does in
+// service, and what comes out is the settled list: alarms as all evidence up to the end leaves them. An error is one of a line that names
+// no device of the world.
+func Play(w World, lines []Line, until time.Time) (Played, error) {
+	p := player{world: w, engine: nil}
+	if err := p.begin(); err != nil {
+		return Played{}, err
+	}
+	for _, l := range lines {
+		if !until.IsZero() && l.At.After(until) {
+			break
+		}
+		p.tick(l.At)
+		if err := p.take(l); err != nil {
+			return Played{}, fmt.Errorf("line %d: %w", l.Number, err)
+		}
+	}
+	end := lines[len(lines)-1].At
+	if !until.IsZero() {
+		end = until
+	}
+	p.tick(end.Add(patience))
+	return Played{Outputs: p.outputs(end), Notes: p.out.Notes}, nil
+}
+
+// patience is what the engine waits for late evidence at most before it fires by time: the longest lateness that a scenario may have.
+const patience = 24 * time.Hour
+
+type player struct {
+	world   World
+	reader  reading.Reader
+	engine  *rules.Engine
+	settled rules.Settled
+	out     Played
+	// line that is played now.
+	line int
+}
+
+func (p *player) begin() error {
+	p.reader.Update(p.world.Rules.Profiles, p.world.Fleets)
+	engine, problems := rules.New(p.world.Rules, rules.Options{
+		Zone:      p.world.Zone,
+		OnError:   func(scenario, part string, err error) { p.note("scenario %s: %s: %v", scenario, part, err) },
+		OnTooLate: func(scenario string) { p.note("too late for scenario %s, whose lateness is over", scenario) },
+		OnUnplaced: func(scenario string) {
+			p.note("the device's row does not say the place that scenario %s is about", scenario)
+		},
+	})
+	for _, x := range problems {
+		return fmt.Errorf("scenario %s: %s: %s", x.Scenario, x.Field, x.Message)
+	}
+	p.engine = engine
+	return nil
+}
+
+func (p *player) note(format string, args ...any) {
+	n := Note{p.line, fmt.Sprintf(format, args...)}
+	if !slices.Contains(p.out.Notes, n) {
+		p.out.Notes = append(p.out.Notes, n)
+	}
+}
+
+func (p *player) tick(now time.Time) { p.settled.Take(p.engine.Tick(now, p.lookup)) }
+
+func (p *player) lookup(fleet, device string) (contract.Device, string, bool) {
+	f, ok := p.world.Fleets[fleet]
+	if !ok {
+		return contract.Device{}, "", false
+	}
+	row, ok := f.Devices[device]
+	return row, f.Profile, ok
+}
+
+func (p *player) take(l Line) error {
+	p.line = l.Number
+	switch {
+	case l.Topic != "":
+		return p.message(l)
+	case l.Mode != nil:
+		p.engine.SetMode(*l.Mode, l.At)
+	default:
+		for _, name := range slices.Sorted(maps.Keys(l.Context)) {
+			p.fact(l, name, l.Context[name])
+		}
+	}
+	return nil
+}
+
+// fact says one fact; an object is a set.
+func (p *player) fact(l Line, name string, value any) {
+	f := rules.Fact{Scope: l.Scope, ID: l.ID, Name: name, Value: value, Since: l.At}
+	if f.Scope == "" {
+		f.Scope = rules.ScopePlatform
+	}
+	members, isSet := value.(map[string]any)
+	if !isSet {
+		p.settled.Take(p.engine.SetFact(f, p.lookup))
+		return
+	}
+	for _, member := range slices.Sorted(maps.Keys(members)) {
+		f.Member, f.Value = member, members[member]
+		p.settled.Take(p.engine.SetFact(f, p.lookup))
+	}
+}
+
+// message takes one message as the grid service does.
+func (p *player) message(l Line) error {
+	subject, err := p.world.register(l.Topic, &p.reader)
+	if err != nil {
+		return err
+	}
+	in, refused := p.reader.Read(subject, l.Payload, l.At, l.At, l.At)
+	if refused != "" {
+		p.note("%s: not taken: %s", l.Topic, words[refused])
+		return nil
+	}
+	for _, x := range in.Payload.Problems {
+		p.note("%s: field %s: %s", l.Topic, x.Field, x.Reason)
+	}
+	if in.Channel != contract.ChannelAck {
+		p.settled.Take(p.engine.Step(in.Message(l.Payload, l.At, fmt.Sprint("line ", l.Number))))
+	}
+	return nil
+}
+
+// words say what a refusal means.
+var words = map[reading.Refusal]string{
+	reading.Unplaced: "no row of the fleet names the device", reading.Unregistered: "the fleet has no such device, or devices do not send on this topic",
+	reading.TooLarge: "larger than the fleet allows", reading.Limited: "more messages a minute than the fleet allows", reading.Malformed: "not what the profile or the mapping can read",
+}
