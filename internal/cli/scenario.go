@@ -86,6 +86,7 @@ object a line. The profiles of the release are there. Scenarios that are off on 
 A line of the trace is one of
   {"ts":"2026-03-01T08:00:00+08:00","topic":"dizuo/v1/d/FLEET/DEVICE/signal","payload":{"smoke":true}}
   {"ts":"...","context":{"away":true},"scope":"Household","id":"h-17"}     a fact; without scope, of the platform
+  {"ts":"...","device":"FLEET/DEVICE","row":{"community":"jinghu","household":"h-17","attributes":{"livesAlone":"true"}}}
   {"ts":"...","mode":"Emergency"}                                          a switch of mode (平战)
   {"ts":"..."}                                                             time passes
 FLEET is a DeviceFleet of the files, or the name of a profile.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -29,7 +30,17 @@ type Note struct {
 // service, and what comes out is the settled list: alarms as all evidence up to the end leaves them. An error is one of a line that names
 // no device of the world.
 func Play(w World, lines []Line, until time.Time) (Played, error) {
-	p := player{world: w, engine: nil}
+	p := player{}
+	return p.play(w, lines, until)
+}
+
+func (p *player) play(w World, lines []Line, until time.Time) (Played, error) {
+	p.world = w
+	p.world.Fleets = maps.Clone(w.Fleets)
+	if p.world.Fleets == nil {
+		p.world.Fleets = map[string]contract.Fleet{}
+	}
+	p.reader.Update(p.world.Rules.Profiles, p.world.Fleets)
 	if err := p.begin(); err != nil {
 		return Played{}, err
 	}
@@ -40,6 +51,12 @@ func Play(w World, lines []Line, until time.Time) (Played, error) {
 		p.tick(l.At)
 		if err := p.take(l); err != nil {
 			return Played{}, fmt.Errorf("line %d: %w", l.Number, err)
+		}
+		if p.each == nil {
+			continue
+		}
+		if err := p.each(p); err != nil {
+			return Played{}, err
 		}
 	}
 	end := lines[len(lines)-1].At
@@ -61,10 +78,11 @@ type player struct {
 	out     Played
 	// line that is played now.
 	line int
+	// each is called after each line; nil is not.
+	each func(*player) error
 }
 
 func (p *player) begin() error {
-	p.reader.Update(p.world.Rules.Profiles, p.world.Fleets)
 	engine, problems := rules.New(p.world.Rules, rules.Options{
 		Zone:      p.world.Zone,
 		OnError:   func(scenario, part string, err error) { p.note("scenario %s: %s: %v", scenario, part, err) },
@@ -103,6 +121,9 @@ func (p *player) take(l Line) error {
 	switch {
 	case l.Topic != "":
 		return p.message(l)
+	case l.Row != nil:
+		fleet, device, _ := strings.Cut(l.Device, "/")
+		return p.world.put(fleet, device, *l.Row, &p.reader)
 	case l.Mode != nil:
 		p.engine.SetMode(*l.Mode, l.At)
 	default:

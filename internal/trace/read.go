@@ -11,10 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
-// Line is one line of a trace: a message, a change of context, a switch of mode, or only a time.
+// Line is one line of a trace: a message, a change of context, a row of the registry, a switch of mode, or only a time.
 type Line struct {
 	// Number of the line, from 1.
 	Number int
@@ -28,6 +29,9 @@ type Line struct {
 	// Scope and ID are the place that the facts are about; without them, the platform.
 	Scope rules.Scope
 	ID    string
+	// Device, as <fleet>/<device>, and Row are what the registry says of it from here on.
+	Device string
+	Row    *contract.Device
 	// Mode (平战) that holds from here on; nil is no switch, "" the ordinary one.
 	Mode *string
 }
@@ -40,6 +44,8 @@ type written struct {
 	Context map[string]any  `json:"context"`
 	Scope   rules.Scope     `json:"scope"`
 	ID      string          `json:"id"`
+	Device  string          `json:"device"`
+	Row     json.RawMessage `json:"row"`
 	Mode    *string         `json:"mode"`
 }
 
@@ -87,7 +93,7 @@ func parse(text []byte) (Line, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&w); err != nil {
-		return Line{}, fmt.Errorf("%w; a line is one JSON object with ts, and topic with payload, or context, or mode", err)
+		return Line{}, fmt.Errorf("%w; a line is one JSON object with ts, and topic with payload, or context, or device with row, or mode", err)
 	}
 	if d.More() {
 		return Line{}, errors.New("more than one JSON object on the line; write each on a line of its own")
@@ -96,21 +102,44 @@ func parse(text []byte) (Line, error) {
 	if err != nil {
 		return Line{}, fmt.Errorf("ts %q is not a time; write one such as 2026-03-01T08:00:00+08:00", w.TS)
 	}
-	return Line{At: at, Topic: w.Topic, Payload: w.Payload, Context: w.Context, Scope: w.Scope, ID: w.ID, Mode: w.Mode}, w.check()
+	l := Line{At: at, Topic: w.Topic, Payload: w.Payload, Context: w.Context, Scope: w.Scope, ID: w.ID, Device: w.Device, Mode: w.Mode}
+	if err := w.check(); err != nil || w.Row == nil {
+		return l, err
+	}
+	row := json.NewDecoder(bytes.NewReader(w.Row))
+	row.DisallowUnknownFields()
+	if err := row.Decode(&l.Row); err != nil {
+		return l, fmt.Errorf("row: %w", err)
+	}
+	return l, nil
 }
 
 func (w written) check() error {
 	switch {
 	case (w.Topic == "") != (w.Payload == nil):
 		return errors.New("topic and payload go together")
-	case w.Topic != "" && (w.Context != nil || w.Mode != nil), w.Context != nil && w.Mode != nil:
-		return errors.New("a line has a message, a context or a mode; write a line for each")
+	case (w.Device == "") != (w.Row == nil):
+		return errors.New("device and row go together")
+	case w.kinds() > 1:
+		return errors.New("a line has a message, a context, a row or a mode; write a line for each")
+	case w.Row != nil && strings.Count(w.Device, "/") != 1:
+		return fmt.Errorf("device %q: write <fleet>/<device>", w.Device)
 	case w.Context == nil && (w.Scope != "" || w.ID != ""):
 		return errors.New("scope and id are those of a context")
 	case w.Context != nil:
 		return w.place()
 	}
 	return nil
+}
+
+// kinds counts what the line says.
+func (w written) kinds() (n int) {
+	for _, is := range []bool{w.Topic != "", w.Context != nil, w.Row != nil, w.Mode != nil} {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 // place checks where facts are said of.

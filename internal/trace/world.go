@@ -33,19 +33,33 @@ func (w *World) register(topic string, reader *reading.Reader) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("topic %q: %w; devices send on dizuo/v1/d/<fleet>/<device>/{telemetry,signal,state}", topic, err)
 	}
+	if _, there := w.Fleets[fleet].Devices[device]; there {
+		return subject, nil
+	}
+	if f, known := w.Fleets[fleet]; known && !named(f) {
+		return subject, nil // the inventory does not have it, and so it is told
+	}
+	return subject, w.put(fleet, device, contract.Device{}, reader)
+}
+
+// put writes a row of the registry.
+func (w *World) put(fleet, device string, row contract.Device, reader *reading.Reader) error {
 	f, known := w.Fleets[fleet]
 	if !known {
-		if f.Profile, err = w.profileOf(fleet); err != nil {
-			return "", err
+		profile, err := w.profileOf(fleet)
+		if err != nil {
+			return err
 		}
-		f.AccessMode, f.Devices = "Device", map[string]contract.Device{}
+		f = contract.Fleet{Profile: profile, AccessMode: "Device"}
 	}
-	if _, there := f.Devices[device]; !there && (!known || named(f)) {
-		f.Devices[device] = contract.Device{}
-		w.Fleets[fleet] = f
-		reader.Update(w.Rules.Profiles, w.Fleets)
+	f.Devices = maps.Clone(f.Devices)
+	if f.Devices == nil {
+		f.Devices = map[string]contract.Device{}
 	}
-	return subject, nil
+	f.Devices[device] = row
+	w.Fleets[fleet] = f
+	reader.Update(w.Rules.Profiles, w.Fleets)
+	return nil
 }
 
 // named says of a fleet that no file has it.

@@ -1,0 +1,170 @@
+package trace
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/offline"
+)
+
+// shipped gives a world with the shipped scenario alone that a trace is of, and the trace with what is expected of it.
+func shipped(t *testing.T, name string) (World, []Line, []string) {
+	t.Helper()
+	dir := filepath.Join("..", "..", "config", "scenarios")
+	set, err := offline.Load(t.Context(), offline.Source{Paths: []string{filepath.Join(dir, name+".yaml")}}, "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set, err = offline.Alone(t.Context(), set, "default"); err != nil {
+		t.Fatal(err)
+	}
+	catalog, err := offline.Catalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := offline.Compile(t.Context(), set, offline.Options{Now: time.Now(), Catalog: catalog})
+	if err != nil || len(result.Findings) > 0 {
+		t.Fatal(err, result.Findings)
+	}
+	in, err := result.Platforms[0].Playable(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, name+".expect.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expected, err := ReadExpected(raw, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(filepath.Join(dir, name+".trace.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	lines, err := Read(file, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return World{Rules: in.Rules, Fleets: in.Fleets, Communities: in.Communities}, lines, expected
+}
+
+// TestCatalogue: every shipped scenario has a trace beside it, and what comes is what somebody wrote down: in one go, with a new engine after every line,
+// with every line twice, and shuffled within its lateness.
+func TestCatalogue(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "scenarios", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			w, lines, expected := shipped(t, name)
+			kinds := strings.Join(expected, "\n")
+			if !strings.Contains(kinds, KindRaised) || !strings.Contains(kinds, KindCleared) {
+				t.Error("the trace shows no alarm that is raised, or none that is cleared")
+			}
+			for how, p := range map[string]player{"in one go": {}, "restarted": {each: restart}, "doubled": {}, "shuffled": {}} {
+				given := lines
+				switch how {
+				case "doubled":
+					given = doubled(lines)
+				case "shuffled":
+					given = shuffled(rand.New(rand.NewPCG(1, 2)), lines)
+				}
+				got, err := p.play(w, given, time.Time{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if different := Difference(expected, got.Outputs); different != nil {
+					t.Errorf("%s:\n%s", how, strings.Join(different, "\n"))
+				}
+			}
+			for what, change := range changes {
+				changed := w
+				s := w.Rules.Scenarios[name]
+				change(&s)
+				changed.Rules.Scenarios = map[string]contract.Scenario{name: s}
+				got, err := Play(changed, lines, time.Time{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if Difference(expected, got.Outputs) == nil {
+					t.Errorf("%s, and nothing differs: the trace does not show it", what)
+				}
+			}
+		})
+	}
+}
+
+// changes of a scenario that its trace must show.
+var changes = map[string]func(*contract.Scenario){
+	"another end": func(s *contract.Scenario) {
+		if s.Trigger.Absent != nil {
+			a := *s.Trigger.Absent
+			a.Event = "(" + a.Event + ") && ts.getSeconds() != 0" // an event on the minute is none
+			s.Trigger.Absent = &a
+			return
+		}
+		s.Trigger.Clear, s.Clear = "1 == 2", "1 == 2"
+	},
+	"all is longer": func(s *contract.Scenario) {
+		if s.Trigger.Absent != nil {
+			a := *s.Trigger.Absent
+			a.Seconds++
+			s.Trigger.Absent = &a
+		}
+		s.Trigger.DedupSeconds, s.DedupSeconds = 24*3600, 24*3600
+		if s.Trigger.ForSeconds > 0 {
+			s.Trigger.ForSeconds++
+		}
+	},
+}
+
+// restart takes the engine's state into a new one.
+func restart(p *player) error {
+	states, err := p.engine.Snapshot()
+	if err != nil {
+		return err
+	}
+	if err := p.begin(); err != nil {
+		return err
+	}
+	for _, s := range states {
+		if err := p.engine.Restore(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func doubled(lines []Line) (out []Line) {
+	for _, l := range lines {
+		out = append(out, l, l)
+	}
+	return out
+}
+
+// shuffled lets messages arrive up to two minutes late, in another order, with their own time in the payload.
+func shuffled(r *rand.Rand, lines []Line) []Line {
+	out := slices.Clone(lines)
+	for i, l := range out {
+		if l.Topic == "" {
+			continue
+		}
+		if !strings.Contains(string(l.Payload), `"ts"`) {
+			l.Payload = []byte(strings.TrimSuffix(string(l.Payload), "}") + `,"ts":"` + l.At.Format(time.RFC3339) + `"}`)
+			l.At = l.At.Add(time.Duration(r.IntN(119)) * time.Second)
+		}
+		out[i] = l
+	}
+	slices.SortStableFunc(out, func(a, b Line) int { return a.At.Compare(b.At) })
+	return out
+}
