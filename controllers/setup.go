@@ -56,7 +56,7 @@ type Options struct {
 	Bundles *bundleserver.Server
 	// Artifacts says where inventories may be fetched from.
 	Artifacts artifact.Options
-	// Admission is about the webhook for agreements.
+	// Admission is about the webhook for agreements and scenarios.
 	Admission admission.Options
 }
 
@@ -113,7 +113,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	return errors.Join(apis.SetupWithManager(mgr, calls.everywhere), admissions(mgr, store, calls),
-		admission.Setup(mgr, o.Admission, (&datasharingagreement.Reconciler{Kit: k}).Findings))
+		admission.Setup(mgr, o.Admission, (&datasharingagreement.Reconciler{Kit: k}).Findings, (&scenario.Reconciler{Kit: k}).Mistakes))
 }
 
 // cityGuardrails gives a cache of the ConfigMaps with guardrails of cities' own. It runs with the manager.

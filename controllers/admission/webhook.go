@@ -1,5 +1,5 @@
-// Package admission tells whoever writes an agreement at once what the guardrails say of it. It decides nothing that compile does not
-// decide again: the webhook may be away, and what it lets pass is not in force for that.
+// Package admission tells whoever writes an agreement at once what the guardrails say of it, and refuses a Scenario for what it has wrong by
+// itself. It decides nothing that compile does not decide again: the webhook may be away, and what it lets pass is not in force for that.
 package admission
 
 import (
@@ -51,12 +51,13 @@ type validator struct {
 }
 
 // Setup adds the webhook to a manager. Its server starts when the certificate is there, and holds up nothing while it is not.
-func Setup(mgr ctrl.Manager, o Options, findings Findings) error {
+func Setup(mgr ctrl.Manager, o Options, findings Findings, mistakes Mistakes) error {
 	if o.CertDir == "" {
 		return nil
 	}
 	server := webhook.NewServer(webhook.Options{Host: o.Host, Port: o.Port, CertDir: o.CertDir})
 	server.Register(Path, admission.WithValidator(mgr.GetScheme(), &validator{findings, o.Deny, time.Now}))
+	server.Register(ScenarioPath, admission.WithValidator(mgr.GetScheme(), scenarios{mistakes}))
 	return mgr.Add(late{server, o.CertDir})
 }
 

@@ -71,18 +71,15 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	checked, iss := env.Compile(text)
-	if iss.Err() != nil {
-		return nil, fmt.Errorf("no valid CEL: %w", iss.Err())
-	}
-	if out := checked.OutputType(); want != nil && !out.IsExactType(want) && !out.IsExactType(cel.DynType) {
-		return nil, fmt.Errorf("gives %s; write an expression that gives %s", out, want)
+	checked, err := check(env, text, want, p)
+	if err != nil {
+		return nil, err
 	}
 	x := &expression{uses: fieldsOf(checked, "msg"), facts: fieldsOf(checked, "context"), requires: required(checked.NativeRep().Expr())}
 	x.state, x.baseline = names(checked, "state"), names(checked, "baseline")
 	for _, f := range x.uses {
 		if _, ok := p.Fields[f]; !ok && f != FieldID && p.Fields != nil {
-			return nil, fmt.Errorf("field msg.%s is not in the profile; its fields are %s", f, fieldNames(p))
+			return nil, notInProfile(checked, text, f, p)
 		}
 	}
 	x.native = compileNative(checked.NativeRep().Expr())
