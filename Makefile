@@ -182,6 +182,18 @@ bench-access: ## What agreements cost by their number (bundle, memory, decision,
 	@mkdir -p test/bench/out
 	DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json $(GO) test -v -count=1 -timeout 40m -run "TestBench(Access|Throughput)" ./internal/node/gateway
 
+.PHONY: bench-access-scale
+bench-access-scale: ## 10,000 agreements on a real API server: writes, time, memory, and revocation to the lease
+	@mkdir -p test/bench/out
+	eval "$$($(KIT) env)"; env -u KUBECONFIG DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json \
+	$(GO) test -v -tags envtest -count=1 -timeout 60m -run TestBenchScale ./test/bench/access
+
+.PHONY: bench-access-cluster
+bench-access-cluster: install ## 10,000 agreements on the local cluster (root): revocation until the gateway refuses
+	@mkdir -p test/bench/out
+	eval "$$($(KIT) env)"; DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/access.json \
+	$(GO) test -v -tags e2e -count=1 -timeout 60m -run TestBenchCluster ./test/bench/access
+
 .PHONY: bench-devices
 bench-devices: ## What devices cost by their number: compile, connects, publishes, idle memory, revocation
 	@mkdir -p test/bench/out

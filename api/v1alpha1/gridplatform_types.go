@@ -798,7 +798,7 @@ type AuditWitness struct {
 
 // RetentionSpec says how long each class of record is kept, in hours. The defaults are ours where no law is named.
 type RetentionSpec struct {
-	// signals is how long enriched device signals are kept. Default: 2160h, 90 days.
+	// signals is how long telemetry by the hour is kept. Default: 2160h, 90 days.
 	// +optional
 	// +kubebuilder:default="2160h"
 	// +kubebuilder:validation:Type=string
@@ -841,7 +841,7 @@ type RetentionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('4320h')",message="network logs are kept for six months or more by law: write 4320h or more"
 	DecisionLog metav1.Duration `json:"decisionLog,omitzero"`
 	// classes shortens retention for records of a data class. What is left out keeps the values above, except that C3
-	// attachments are kept 720h and C2 signals 720h at most.
+	// attachments are kept 720h and C2 and C3 signals 720h at most.
 	// +optional
 	// +listType=map
 	// +listMapKey=class
@@ -854,7 +854,7 @@ type ClassRetention struct {
 	// class is the data class.
 	// +required
 	Class DataClass `json:"class"`
-	// signals is how long signals of this class are kept.
+	// signals is how long signals of this class are kept. A profile has the class of the gravest of its fields.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
@@ -1233,6 +1233,13 @@ type BundleStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=8
 	Keys []BundleKey `json:"keys,omitempty"`
+	// successions say, each signed by the former key, which key followed which. By them an edge node that was away learns the key that
+	// signs now. The oldest are dropped.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=2048
+	Successions []string `json:"successions,omitempty"`
 }
 
 // BundleKey is a public key by which nodes verify bundles and leases.

@@ -7,7 +7,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -23,7 +26,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.GridPlatform{}, kit.Behind(r.ToAll(agreements, nil)), kit.SpecChanged()).
 		Watches(&v1alpha1.Organization{}, r.ToNaming(agreements, gather.IndexOrganization, client.Object.GetName), kit.SpecChanged()).
 		Watches(&corev1.ConfigMap{}, r.ToNaming(agreements, gather.IndexOrganization, recordOf), kit.Ours()).
-		Watches(&corev1.ConfigMap{}, kit.Mapped(recorded), kit.Ours()).
+		Watches(&corev1.ConfigMap{}, kit.Behind(kit.Mapped(recorded)), kit.Ours()). // each agreement's first approval writes one
+		Watches(&v1alpha1.DataSharingAgreement{}, kit.Ahead(&handler.EnqueueRequestForObject{}), ended()).
 		Watches(&v1alpha1.Dataset{}, r.ToNaming(agreements, gather.IndexDataset, client.Object.GetName), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, kit.Behind(r.ToAll(agreements, selects)), kit.SpecChanged()).
 		Watches(&v1alpha1.DataSharingAgreement{}, r.Rivals(&v1alpha1.DataSharingAgreement{}), kit.SpecChanged()).
@@ -32,6 +36,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.Namespace{}, kit.Behind(r.ToAll(agreements, nil)), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(r)
+}
+
+// ended passes agreements that somebody ended: a revocation waits for no agreement that is new, however many are.
+func ended() builder.Predicates {
+	return builder.WithPredicates(predicate.GenerationChangedPredicate{}, predicate.NewPredicateFuncs(func(o client.Object) bool {
+		a := o.(*v1alpha1.DataSharingAgreement)
+		return a.Spec.Revoked || a.Spec.Suspended || !a.DeletionTimestamp.IsZero()
+	}))
 }
 
 // recordOf gives the organisation whose approvers a ConfigMap records.

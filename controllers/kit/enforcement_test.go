@@ -89,11 +89,16 @@ func TestEnforced(t *testing.T) {
 		k.Shelf.Acknowledge(kit.PlatformKey(platform), []shelf.Enforcer{{Name: "auth.0", Sequence: auth, Online: true}, {Name: "edge.a", Sequence: edge}}, start.Add(1500*time.Millisecond))
 	}
 	ack(1, 1)
-	look("not acknowledged", metav1.ConditionFalse, metav1.ConditionFalse, "waits for auth.0, edge.a to acknowledge")
+	if e := look("not acknowledged", metav1.ConditionFalse, metav1.ConditionFalse, "waits for auth.0, edge.a to acknowledge"); e.TookMilliseconds != nil {
+		t.Errorf("it took %d ms and is not in force", *e.TookMilliseconds)
+	}
 	ack(2, 1)
 	e := look("an edge is away", metav1.ConditionTrue, metav1.ConditionFalse, "waits for edge.a to acknowledge")
 	if e == nil || e.Acked != 1 || e.Total != 2 || e.Revision != "r2" || e.Sequence != 2 || e.EffectiveAt == nil || !e.EffectiveAt.Equal(ptrTime(start.Add(time.Second))) || !slices.Equal(e.Pending, []string{"edge.a"}) {
 		t.Errorf("an edge is away: %+v", e)
+	}
+	if e == nil || e.TookMilliseconds == nil || *e.TookMilliseconds != 1500 {
+		t.Errorf("it took other than 1500 ms: %+v", e)
 	}
 	ack(2, 2)
 	look("everybody", metav1.ConditionTrue, metav1.ConditionTrue, "2 of 2")

@@ -37,45 +37,54 @@ func (k *Kit) ToNaming(list client.ObjectList, index string, name func(to client
 
 // Behind lets the objects that a handler calls wait behind those that somebody edited: a change of a platform calls thousands, and a
 // revocation must not stand in their queue.
-func Behind(h handler.EventHandler) handler.EventHandler { return behind{h} }
+func Behind(h handler.EventHandler) handler.EventHandler { return ranked{h, handler.LowPriority} }
 
-type behind struct{ handler.EventHandler }
+// highPriority is that of what ends something.
+const highPriority = 100
+
+// Ahead lets the objects that a handler calls go before all others of their kind.
+func Ahead(h handler.EventHandler) handler.EventHandler { return ranked{h, highPriority} }
+
+type ranked struct {
+	handler.EventHandler
+	priority int
+}
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // Create implements handler.EventHandler.
-func (h behind) Create(ctx context.Context, e event.CreateEvent, q queue) {
-	h.EventHandler.Create(ctx, e, low(q))
+func (h ranked) Create(ctx context.Context, e event.CreateEvent, q queue) {
+	h.EventHandler.Create(ctx, e, at(h.priority, q))
 }
 
 // Update implements handler.EventHandler.
-func (h behind) Update(ctx context.Context, e event.UpdateEvent, q queue) {
-	h.EventHandler.Update(ctx, e, low(q))
+func (h ranked) Update(ctx context.Context, e event.UpdateEvent, q queue) {
+	h.EventHandler.Update(ctx, e, at(h.priority, q))
 }
 
 // Delete implements handler.EventHandler.
-func (h behind) Delete(ctx context.Context, e event.DeleteEvent, q queue) {
-	h.EventHandler.Delete(ctx, e, low(q))
+func (h ranked) Delete(ctx context.Context, e event.DeleteEvent, q queue) {
+	h.EventHandler.Delete(ctx, e, at(h.priority, q))
 }
 
-// low gives a queue that takes everything at low priority; one without priorities stays as it is.
-func low(q queue) queue {
+// at gives a queue that takes everything at a priority; one without priorities stays as it is.
+func at(priority int, q queue) queue {
 	if p, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		return lowQueue{p}
+		return rankedQueue{p, priority}
 	}
 	return q
 }
 
-type lowQueue struct {
+type rankedQueue struct {
 	priorityqueue.PriorityQueue[reconcile.Request]
+	priority int
 }
 
 // Add implements workqueue.TypedInterface.
-func (q lowQueue) Add(r reconcile.Request) { q.AddWithOpts(priorityqueue.AddOpts{}, r) }
+func (q rankedQueue) Add(r reconcile.Request) { q.AddWithOpts(priorityqueue.AddOpts{}, r) }
 
 // AddWithOpts implements priorityqueue.PriorityQueue.
-func (q lowQueue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Request) {
-	priority := handler.LowPriority
-	o.Priority = &priority
+func (q rankedQueue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Request) {
+	o.Priority = &q.priority
 	q.PriorityQueue.AddWithOpts(o, requests...)
 }

@@ -71,7 +71,7 @@ func (w *Wakes) Wake(k shelf.Key) {
 		of.before[call] = true
 		return
 	}
-	low(of.queue).Add(call) // when a bundle came into force thousands are called, and a revocation does not wait for them
+	at(handler.LowPriority, of.queue).Add(call) // when a bundle came into force thousands are called, and a revocation does not wait for them
 }
 
 // CallEdges calls the edge nodes that serve one of the communities.
@@ -98,7 +98,7 @@ func (w *Wakes) Source(kind string) source.Source {
 		defer w.mu.Unlock()
 		of := w.kinds[kind]
 		for call := range of.before {
-			low(queue).Add(call)
+			at(handler.LowPriority, queue).Add(call)
 		}
 		of.queue, of.before = queue, nil
 		return nil

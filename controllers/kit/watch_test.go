@@ -5,9 +5,14 @@ import (
 	"fmt"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dizuo/dizuo/internal/shelf"
@@ -58,5 +63,26 @@ func TestWakesStandBehindChanges(t *testing.T) {
 	queue.Add(edit)
 	if first, _ := queue.Get(); first != edit {
 		t.Errorf("%s is looked at before the edit", first)
+	}
+}
+
+// What ends something goes before what is new, however many came before it, and also where it waits already.
+func TestEndsGoAhead(t *testing.T) {
+	queue := priorityqueue.New[reconcile.Request]("test")
+	defer queue.ShutDown()
+	object := func(name string) client.Object {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
+	}
+	for i := range 1000 {
+		queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("c", i)}})
+	}
+	for _, name := range []string{"c900", "ended"} {
+		o := object(name)
+		Ahead(&handler.EnqueueRequestForObject{}).Update(t.Context(), event.UpdateEvent{ObjectOld: o, ObjectNew: o}, queue)
+	}
+	for _, want := range []string{"c900", "ended"} {
+		if first, _ := queue.Get(); first.Name != want {
+			t.Errorf("%s is looked at before %s", first, want)
+		}
 	}
 }

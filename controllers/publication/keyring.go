@@ -21,12 +21,14 @@ const (
 // keyring says which keys the nodes of a platform trust, and which of them signs. It is in the platform's status, written before a key
 // is used:
 //
-//	cert-manager issues a new key -> trusted beside the former -> every online node has both -> it signs, all shards are sealed anew
+//	cert-manager issues a new key -> trusted beside the former, which signs that it follows -> every online node has both -> it signs, all shards are sealed anew
 //	-> no lease that the former signed is alive -> the former is trusted no more
 type keyring struct {
 	keys []v1alpha1.BundleKey
 	// signing is the id of the key that signs.
 	signing string
+	// successions say which key followed which, signed, oldest first: for edge nodes, which may have been away.
+	successions []string
 }
 
 // turn gives the keyring after a look: issued is the key in the Secret, held says that the private key of signing is at hand, known that
@@ -37,7 +39,7 @@ func (k keyring) turn(issued *seal.Signer, held, known bool, life time.Duration,
 	if err != nil {
 		return k, false, due, err
 	}
-	next = keyring{slices.Clone(k.keys), k.signing}
+	next = keyring{slices.Clone(k.keys), k.signing, k.successions}
 	over := &metav1.Time{Time: now.Add(life).UTC().Truncate(time.Second)}
 	at := slices.IndexFunc(next.keys, func(key v1alpha1.BundleKey) bool { return key.ID == issued.KeyID })
 	if at < 0 {
@@ -74,6 +76,24 @@ func (k keyring) turn(issued *seal.Signer, held, known bool, life time.Duration,
 	return next, changed, due, nil
 }
 
+// succeed lets the key that signed until now name the issued one, before that one signs. It reports whether this is new.
+func (k *keyring) succeed(platform string, former, issued *seal.Signer, now time.Time) (bool, error) {
+	if former == nil || former.KeyID == issued.KeyID || seal.SuccessionTo(k.successions, former.KeyID, issued.KeyID) {
+		return false, nil
+	}
+	public, err := issued.Public()
+	if err != nil {
+		return false, err
+	}
+	line, err := former.Succession(platform, public, now)
+	if err != nil {
+		return false, err
+	}
+	k.successions = append(slices.Clone(k.successions), line)
+	k.successions = k.successions[max(0, len(k.successions)-seal.MaxSuccessions):]
+	return true, nil
+}
+
 // retire lets every key but the one that is to sign end when no lease can be alive that it signed.
 func (k keyring) retire(over *metav1.Time) {
 	for i := range k.keys {
@@ -97,7 +117,7 @@ func ringOf(b *v1alpha1.BundleStatus) keyring {
 	if b == nil {
 		return keyring{}
 	}
-	k := keyring{keys: b.Keys, signing: b.SigningKeyID}
+	k := keyring{keys: b.Keys, signing: b.SigningKeyID, successions: b.Successions}
 	if len(k.keys) == 0 {
 		k.signing = "" // of before keys were noted: the one that is there signs
 	}
@@ -113,6 +133,15 @@ func (k keyring) status() []any {
 			m["notAfter"] = key.NotAfter.UTC().Format(time.RFC3339)
 		}
 		out = append(out, m)
+	}
+	return out
+}
+
+// lines gives the successions as the status has them.
+func (k keyring) lines() []any {
+	out := []any{}
+	for _, line := range k.successions {
+		out = append(out, line)
 	}
 	return out
 }

@@ -114,3 +114,41 @@ func TestKeyringForgetsAKeyThatWasPutBack(t *testing.T) {
 		t.Errorf("keys %+v, want the one that signs", ring.keys)
 	}
 }
+
+// The key that signed until now names the next one before that one signs, once; without it nobody is named. A node that trusts the first
+// finds the last.
+func TestKeysNameTheirSuccessors(t *testing.T) {
+	const platform = "city/henan"
+	now := time.Date(2026, 6, 1, 8, 0, 0, 0, time.UTC)
+	first := pki.Signer(t)
+	var ring keyring
+	at := first
+	for range seal.MaxSuccessions + 2 {
+		next := pki.Signer(t)
+		for _, want := range []bool{true, false} {
+			if got, err := ring.succeed(platform, at, next, now); err != nil || got != want {
+				t.Fatalf("named anew: %v, %v; want %v", got, err, want)
+			}
+		}
+		if got, err := ring.succeed(platform, nil, pki.Signer(t), now); err != nil || got {
+			t.Fatalf("without the former key: %v, %v", got, err)
+		}
+		if len(ring.successions) == 2 {
+			public, err := first.Public()
+			if err != nil {
+				t.Fatal(err)
+			}
+			trust, err := seal.NewTrust(public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := trust.Successor(platform, next.KeyID, []byte(ring.successions[1]+"\n"+ring.successions[0])); err != nil {
+				t.Error(err)
+			}
+		}
+		at = next
+	}
+	if len(ring.successions) != seal.MaxSuccessions || seal.SuccessionTo(ring.successions, first.KeyID, at.KeyID) {
+		t.Errorf("%d successions", len(ring.successions))
+	}
+}

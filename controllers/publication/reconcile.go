@@ -118,11 +118,14 @@ func (r *Reconciler) secret(ctx context.Context, namespace, name string) (map[st
 // publish sends what changed and gives when the lease is due again.
 func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link *natslink.Link, issued *seal.Signer) (time.Duration, error) {
 	name, now := kit.PlatformKey(p), r.Gather.Now()
-	sign, err := r.signing(p, issued, now)
+	sign, err := r.signing(ctx, p, issued, now)
 	if err != nil {
 		return 0, err
 	}
 	signer := sign.signer
+	if err := r.hold(ctx, p, signer); err != nil {
+		return 0, err
+	}
 	trust, err := seal.NewTrust(sign.ring.pem())
 	if err != nil {
 		return 0, err
@@ -203,7 +206,7 @@ func (r *Reconciler) record(ctx context.Context, p *v1alpha1.GridPlatform, l con
 	p.ResourceVersion = "" // it has fields of its own, whatever else was written
 	return r.ApplyStatus(ctx, p, map[string]any{"bundle": map[string]any{
 		"revision": l.Revision, "sequence": l.Sequence, "issuedAt": l.IssuedAt.Format(time.RFC3339), "expiresAt": l.ExpiresAt.Format(time.RFC3339),
-		"signingKeyID": ring.signing, "keys": ring.status(),
+		"signingKeyID": ring.signing, "keys": ring.status(), "successions": ring.lines(),
 	}}, "dizuo-publication")
 }
 

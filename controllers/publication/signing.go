@@ -1,14 +1,22 @@
 package publication
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/seal"
+	"github.com/dizuo/dizuo/internal/render"
 	"github.com/dizuo/dizuo/internal/shelf"
 )
 
@@ -21,18 +29,24 @@ type signing struct {
 	due     time.Time
 }
 
-// signing gives the key that signs: the one that cert-manager issued, or for a while the one before, which is kept in memory only. An
-// operator that starts while a new key waits signs with the new one at once: nodes that do not have it yet keep their last good bundle
-// until they do.
-func (r *Reconciler) signing(p *v1alpha1.GridPlatform, issued *seal.Signer, now time.Time) (signing, error) {
+// signing gives the key that signs: the one that cert-manager issued, or for a while the one before, of which the operator holds a copy.
+// Without the copy it signs with the new one at once: nodes that do not have it yet keep their last good bundle until they do, and edge
+// nodes enrol anew.
+func (r *Reconciler) signing(ctx context.Context, p *v1alpha1.GridPlatform, issued *seal.Signer, now time.Time) (signing, error) {
 	name := kit.PlatformKey(p)
 	ring, remembered := r.rings[name]
 	if !remembered {
 		ring = ringOf(p.Status.Bundle)
 	}
-	former := r.signers[name]
-	held := former != nil && former.KeyID == ring.signing
-	next, changed, due, err := ring.turn(issued, held, r.trusted(name, ring), longestLease(p, r.sent[name]), now)
+	former, err := r.held(ctx, name, ring.signing)
+	if err != nil {
+		return signing{}, err
+	}
+	next, changed, due, err := ring.turn(issued, former != nil, r.trusted(name, ring), longestLease(p, r.sent[name]), now)
+	if err != nil {
+		return signing{}, err
+	}
+	named, err := next.succeed(name.String(), former, issued, now)
 	if err != nil {
 		return signing{}, err
 	}
@@ -40,7 +54,44 @@ func (r *Reconciler) signing(p *v1alpha1.GridPlatform, issued *seal.Signer, now 
 	if next.signing != issued.KeyID {
 		signer = former
 	}
-	return signing{next, signer, changed, due}, nil
+	return signing{next, signer, changed || named, due}, nil
+}
+
+// held gives the key with an id from memory or from its Secret; nil if it is not there, or another is.
+func (r *Reconciler) held(ctx context.Context, name types.NamespacedName, id string) (*seal.Signer, error) {
+	s := r.signers[name]
+	if s == nil && id != "" {
+		secret, _, err := r.Gather.Secrets.Get(ctx, types.NamespacedName{Namespace: name.Namespace, Name: compile.SecretHeld})
+		if err != nil {
+			return nil, err
+		}
+		if secret == nil {
+			return nil, nil //nolint:nilnil // none is held
+		}
+		if s, err = seal.NewSigner(secret.Data["tls.key"]); err != nil {
+			log.FromContext(ctx).Error(err, "the copy of the key that signs bundles is damaged; a new key signs at once", "secret", compile.SecretHeld)
+			return nil, nil //nolint:nilnil // likewise
+		}
+	}
+	if s == nil || s.KeyID != id {
+		return nil, nil //nolint:nilnil // likewise
+	}
+	return s, nil
+}
+
+// hold keeps a copy of the key that is to sign, before it does: cert-manager replaces it in place. The copy goes with the platform.
+func (r *Reconciler) hold(ctx context.Context, p *v1alpha1.GridPlatform, signer *seal.Signer) error {
+	name := kit.PlatformKey(p)
+	if before := r.signers[name]; before != nil && before.KeyID == signer.KeyID {
+		return nil
+	}
+	secret := corev1ac.Secret(compile.SecretHeld, name.Namespace).WithLabels(map[string]string{render.LabelManagedBy: render.ManagedBy}).
+		WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion(v1alpha1.SchemeGroupVersion.String()).WithKind("GridPlatform").WithName(name.Name).WithUID(p.UID)).
+		WithData(map[string][]byte{"tls.key": signer.Private()})
+	if err := r.Client.Apply(ctx, secret, client.FieldOwner("dizuo-publication"), client.ForceOwnership); err != nil {
+		return fmt.Errorf("Secret %s/%s: %w", name.Namespace, compile.SecretHeld, err)
+	}
+	return nil
 }
 
 // trusted reports whether every online node says that it trusts the keys of a ring.

@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,14 +20,24 @@ type Excerpt struct {
 
 // Erased is a line whose record was erased: by its age, or by a receipt of the vault.
 type Erased struct {
-	Instance string    `json:"instance"`
-	Sequence int64     `json:"sequence"`
-	At       time.Time `json:"at"`
-	Receipt  string    `json:"receipt,omitempty"`
+	Instance string `json:"instance"`
+	Sequence int64  `json:"sequence"`
+	// At is when it was erased, where that is known.
+	At time.Time `json:"at,omitzero"`
+	// Receipt is the signed receipt (compact JWS) of an erasure that names the line.
+	Receipt string `json:"receipt,omitempty"`
 }
 
-func (e *Excerpt) erased(instance string, sequence int64) bool {
-	return slices.ContainsFunc(e.Erased, func(x Erased) bool { return x.Instance == instance && x.Sequence == sequence })
+// claim says what is wrong with what an archive says of itself, held against the UIDs that the auditor knows.
+func (e *Excerpt) claim(known []string) string {
+	given := slices.Sorted(slices.Values(e.UIDs))
+	switch {
+	case len(given) == 0 || given[0] == "":
+		return fmt.Sprintf("%s names no UID of the agreement: of no line can be told whether it should have its record", ExcerptFile)
+	case len(known) > 0 && !slices.Equal(slices.Compact(given), slices.Compact(slices.Sorted(slices.Values(known)))):
+		return fmt.Sprintf("%s has the records of UIDs %s, the agreement has %s", ExcerptFile, strings.Join(given, ", "), strings.Join(known, ", "))
+	}
+	return ""
 }
 
 // grew says of a chain that is not here whether it may have lines of the time. It has none if it was last seen before, first seen well

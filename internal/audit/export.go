@@ -45,6 +45,7 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 			for _, folder := range folders {
 				sub, err := fs.Sub(log, folder)
 				if err == nil {
+					x.root = log
 					err = step(sub)
 				}
 				if err != nil {
@@ -68,11 +69,22 @@ func Export(logs []fs.FS, e Excerpt, extra map[string][]byte) (map[string][]byte
 type exporter struct {
 	files   map[string][]byte
 	excerpt *Excerpt
+	// root is the folder above the chain: where it was fetched from the platform's store, the policy lies there.
+	root fs.FS
+}
+
+// wholeLines verifies a log. Half a line at its end does not count: the log may have been copied while it grew.
+func wholeLines(fsys fs.FS, visit func(decisionlog.Line)) (decisionlog.Summary, error) {
+	s, err := decisionlog.Verify(fsys, visit)
+	if torn := (*decisionlog.Error)(nil); errors.As(err, &torn) && torn.Torn {
+		err = nil
+	}
+	return s, err
 }
 
 // uids collects the agreement's UIDs.
 func (x *exporter) uids(fsys fs.FS) error {
-	_, err := decisionlog.Verify(fsys, func(l decisionlog.Line) {
+	_, err := wholeLines(fsys, func(l decisionlog.Line) {
 		if l.Said != nil && l.UID != "" && l.Said.Decision != nil && l.Said.Decision.Agreement == x.excerpt.Agreement && !slices.Contains(x.excerpt.UIDs, l.UID) {
 			x.excerpt.UIDs = append(x.excerpt.UIDs, l.UID)
 		}
@@ -104,11 +116,15 @@ func (x *exporter) decided(all []decisionlog.Line, from, to int64) int64 {
 // chain adds one chain.
 func (x *exporter) chain(fsys fs.FS) error {
 	var all []decisionlog.Line
-	s, err := decisionlog.Verify(fsys, func(l decisionlog.Line) { all = append(all, l) })
+	s, err := wholeLines(fsys, func(l decisionlog.Line) { all = append(all, l) })
 	if err != nil {
 		return fmt.Errorf("the log is broken and is not exported: %w", err)
 	}
 	marks, err := marksOf(fsys)
+	if err != nil {
+		return err
+	}
+	fetched, err := ReadFetched(fsys)
 	if err != nil {
 		return err
 	}
@@ -120,6 +136,7 @@ func (x *exporter) chain(fsys fs.FS) error {
 		if l.Sequence <= from || l.Sequence > to {
 			continue
 		}
+		x.erased(l, fetched)
 		if err := x.line(fsys, folder, l, &lines); err != nil {
 			return err
 		}
@@ -136,6 +153,22 @@ func (x *exporter) chain(fsys fs.FS) error {
 	}
 	x.files[path.Join(folder, MarksFile)] = kept.Bytes()
 	return nil
+}
+
+// erased says of a line of the agreement whose record the log does not have that it was erased, with the receipt if there is one.
+func (x *exporter) erased(l decisionlog.Line, fetched *Fetched) {
+	if l.Said != nil || !slices.Contains(x.excerpt.UIDs, l.UID) {
+		return
+	}
+	e := Erased{Instance: l.Instance, Sequence: l.Sequence}
+	if fetched != nil {
+		for _, known := range fetched.Erased {
+			if known.Instance == l.Instance && known.Sequence == l.Sequence {
+				e = known
+			}
+		}
+	}
+	x.excerpt.Erased = append(x.excerpt.Erased, e)
 }
 
 // span gives the line before the first and the last line of a chain that go along. Where there are receipts, the archive reaches from what
@@ -224,7 +257,11 @@ func marksOf(fsys fs.FS) ([]Mark, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ReadMarks(bytes.NewReader(raw))
+	marks, err := ReadMarks(bytes.NewReader(raw))
+	if errors.Is(err, errNoEnd) { // copied while it was written
+		err = nil
+	}
+	return marks, err
 }
 
 // line adds a line, and what it refers to if it is of the agreement.
@@ -278,6 +315,9 @@ func (x *exporter) take(fsys fs.FS, name, as string) error {
 		return nil
 	}
 	raw, err := fs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		raw, err = fs.ReadFile(x.root, name)
+	}
 	if err == nil {
 		x.files[as] = raw
 	}

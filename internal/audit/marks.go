@@ -54,9 +54,11 @@ func ReadMarks(r io.Reader) ([]Mark, error) {
 	}
 }
 
+var errNoEnd = errors.New("the line has no end")
+
 func noEnd(err error) error {
 	if errors.Is(err, io.EOF) {
-		return errors.New("the line has no end")
+		return errNoEnd
 	}
 	return err
 }

@@ -11,17 +11,18 @@ excerpt.json 写明协议与时间段；log/ 为该时段全部日志行，仅�
 
        dizuo audit verify FILE.tar.gz --witness URL --witness-key KEY --trust audit-keys.pem
 
-   Exit code 0: whole, and the witness saw it. 5: consistent in itself only. 1: something was changed or cut off.
-   Take the keys from the witness and from the platform's publication, not from here.
+   Exit code 0: whole, and the witness saw it. 5: consistent in itself only. 1: something was changed, cut off or kept back.
+   Take the keys from the witness and from the platform's publication, not from here. Hold the UIDs that it prints against metadata.uid
+   of the agreement.
 
 2. Was it decided by the rules? (决策复核)
 
-       dizuo audit replay FILE.tar.gz --opa opa
+       dizuo audit replay FILE.tar.gz --opa opa --bundle-keys bundle-keys.pem
 
    or by hand for one request, with opa (https://www.openpolicyagent.org) alone; PART are the files in policy/ that the line's record
-   names (policy.access, policy.grants), KID the hex SHA-256 of the key in keys/bundle.pem (DER). The first command checks the signature:
+   names (policy.access, policy.grants), bundle-keys.pem is your own, KID the hex SHA-256 of its key (DER). The first command checks the signature:
 
-       opa run --server --addr 127.0.0.1:8181 --bundle policy/PART --verification-key keys/bundle.pem --verification-key-id KID &
+       opa run --server --addr 127.0.0.1:8181 --bundle policy/PART --verification-key bundle-keys.pem --verification-key-id KID &
        opa eval -f pretty --bundle policy/PART --input replay/REQUEST.input.json data.dizuo.access.decision
        cat replay/REQUEST.expected.json
 `

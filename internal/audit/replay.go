@@ -2,10 +2,14 @@ package audit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/decisionlog"
@@ -24,74 +28,210 @@ type Replay struct {
 	Missing string
 }
 
-// ownReasons are refusals that the gateway makes beside the policy. They give nobody more than the policy does.
-var ownReasons = []string{"PersonInvalid", "QuotaExceeded", "PolicyError", "RateLimited"}
-
-// Own says whether a decision is a refusal that the gateway makes beside the policy.
-func Own(d *contract.Decision) bool {
-	return !d.Allow && slices.ContainsFunc(d.Reasons, func(r string) bool { return slices.Contains(ownReasons, r) })
+// Replayed is what an archive holds for replaying.
+type Replayed struct {
+	Sets []*Replay
+	// Gateway counts, by reason, the refusals that the gateway says it made beside the policy.
+	Gateway map[string]int
+	// Others counts decisions of other agreements, whose records are not for here, and Texts the modules of policies, by the digest of all of a part's.
+	Others int
+	Texts  map[string]map[string]string
+	// Problems of the log: with them not all lines may be there.
+	Problems []string
 }
 
-// Replays collects the decisions of an archive by the parts that made them, in the order of the log.
-func Replays(fsys fs.FS) ([]*Replay, error) {
+// Replays collects the decisions of an archive by the parts that made them, in the order of the log. keys are those by which the auditor
+// knows that the platform signs policy: nothing in the archive is trusted.
+func Replays(fsys fs.FS, keys *seal.Trust, now time.Time) (Replayed, error) {
+	r := replayer{fsys: fsys, keys: keys, shards: map[string]checked{}, revisions: map[string]revision{}}
+	r.out = Replayed{Gateway: map[string]int{}, Texts: map[string]map[string]string{}}
+	excerpt, err := ReadExcerpt(fsys)
+	if err != nil {
+		return r.out, err
+	}
 	logs, err := fs.Sub(fsys, LogDir)
 	if err != nil {
-		return nil, err
+		return r.out, err
 	}
-	var out []*Replay
-	byParts := map[string]*Replay{}
-	_, err = Verify(logs, Trust{}, nil, func(_ string, l decisionlog.Line) {
-		if l.Kind != contract.LogDecision || l.Said == nil || l.Said.Input == nil {
-			return
+	var lines []decisionlog.Line
+	report, err := Verify(logs, Trust{Now: now}, excerpt, func(_ string, l decisionlog.Line) {
+		if l.Kind == contract.LogDecision {
+			lines = append(lines, l)
 		}
-		r := replayOf(fsys, l)
-		key := fmt.Sprint(r.Parts, r.Missing)
+	})
+	if err != nil {
+		return r.out, err
+	}
+	platforms := map[string]string{}
+	for _, c := range report.Chains {
+		platforms[c.Instance] = c.Platform
+		r.out.Problems = append(r.out.Problems, c.Problems...)
+	}
+	byParts := map[string]*Replay{}
+	for _, l := range lines {
+		if l.Said == nil && !slices.Contains(excerpt.UIDs, l.UID) {
+			r.out.Others++
+			continue
+		}
+		if l.Said != nil && l.Said.Decision != nil && l.Said.Decision.By == contract.DecidedByGateway && Refuses(*l.Said.Decision) {
+			r.out.Gateway[strings.Join(l.Said.Decision.Reasons, ", ")]++
+			continue
+		}
+		parts, err := r.partsOf(l, platforms[l.Instance])
+		set := &Replay{Parts: parts}
+		if err != nil {
+			set = &Replay{Missing: err.Error()}
+		}
+		key := fmt.Sprint(set.Parts, set.Missing)
 		if byParts[key] == nil {
-			byParts[key] = r
-			out = append(out, r)
+			byParts[key] = set
+			r.out.Sets = append(r.out.Sets, set)
 		}
 		byParts[key].Lines = append(byParts[key].Lines, l)
-	})
-	return out, err
+	}
+	return r.out, nil
 }
 
-func replayOf(fsys fs.FS, l decisionlog.Line) *Replay {
-	r := &Replay{}
-	if l.V != contract.LogFormat {
-		r.Missing = "lines of format 1 name no parts of the policy"
-		return r
-	}
-	refs := []contract.ShardRef{{Name: contract.ShardAccess, Digest: l.Said.Policy.Access}}
-	if l.Said.Policy.Grants != "" {
-		refs = append(refs, contract.ShardRef{Name: contract.GrantsShard(l.Said.Input.Consumer), Digest: l.Said.Policy.Grants})
-	}
-	for _, ref := range refs {
-		name := path.Join(PolicyDir, PartName(ref.Digest))
-		raw, err := fs.ReadFile(fsys, name)
-		if err == nil {
-			err = signedBy(fsys, raw, ref)
-		}
-		if err != nil {
-			r.Missing = fmt.Sprintf("part %s of the policy: %v", ref.Name, err)
-			return r
-		}
-		r.Parts = append(r.Parts, name)
-	}
-	return r
+// Refuses says of a decision that it gives nothing. One that is not the policy's, and does not say so, is of a gateway that did not know to.
+func Refuses(d contract.Decision) bool {
+	return !d.Allow && len(d.Reasons) > 0 && len(d.Fields) == 0 && d.Rows == nil && !d.BreakGlass
 }
 
-// signedBy checks a part against the keys in the archive and the digest that the line names.
-func signedBy(fsys fs.FS, raw []byte, ref contract.ShardRef) error {
-	keys, err := fs.ReadFile(fsys, BundleKeys)
-	if err != nil {
-		return err
+// replayer remembers what it checked: many decisions rest on the same parts.
+type replayer struct {
+	fsys      fs.FS
+	keys      *seal.Trust
+	out       Replayed
+	shards    map[string]checked
+	revisions map[string]revision
+}
+
+type checked struct {
+	shard contract.Shard
+	err   error
+}
+
+type revision struct {
+	lease contract.Lease
+	parts map[string]string // digest by name
+	err   error
+}
+
+// partsOf gives the files of the signed parts by which a decision was made. An error says why it cannot be made again.
+func (r *replayer) partsOf(l decisionlog.Line, platform string) ([]string, error) {
+	switch {
+	case l.Said == nil:
+		return nil, errors.New("the record is not here")
+	case l.V != contract.LogFormat:
+		return nil, errors.New("lines of format 1 name no parts of the policy")
+	case l.Said.Input == nil || l.Said.Decision == nil || l.Said.Policy == nil:
+		return nil, errors.New("the record has no input, decision or policy")
+	case l.Said.Decision.By != "":
+		return nil, fmt.Errorf("the decision is by %q, and does not refuse", l.Said.Decision.By)
 	}
-	trust, err := seal.NewTrust(keys)
-	if err != nil {
-		return err
+	ref := l.Said.Policy
+	signed, ok := r.revisions[ref.Revision]
+	if !ok {
+		signed = r.revision(ref.Revision)
+		r.revisions[ref.Revision] = signed
 	}
-	_, err = trust.Shard(raw, ref)
-	return err
+	grants := contract.GrantsShard(l.Said.Input.Consumer)
+	if err := signed.names(l, platform, map[string]string{contract.ShardAccess: ref.Access, grants: ref.Grants, contract.ShardDirectory: ref.Directory}); err != nil {
+		return nil, err
+	}
+	refs := []contract.ShardRef{{Name: contract.ShardAccess, Digest: ref.Access}}
+	if ref.Grants != "" {
+		refs = append(refs, contract.ShardRef{Name: grants, Digest: ref.Grants})
+	}
+	var parts []string
+	for _, part := range refs {
+		c, ok := r.shards[part.Name+part.Digest]
+		if !ok {
+			c.shard, c.err = r.part(part)
+			r.shards[part.Name+part.Digest] = c
+		}
+		if c.err != nil {
+			return nil, fmt.Errorf("part %s of the policy: %w", part.Name, c.err)
+		}
+		if uid := uidOf(c.shard, l.Said); uid != "" && uid != l.UID {
+			return nil, fmt.Errorf("agreement %q has UID %s by the signed policy, and the line is filed under %q", l.Said.Decision.Agreement, uid, l.UID)
+		}
+		parts = append(parts, path.Join(PolicyDir, PartName(part.Digest)))
+	}
+	return parts, nil
+}
+
+// revision reads the signed lease of a revision, and the index that the revision is the digest of.
+func (r *replayer) revision(name string) (out revision) {
+	fail := func(err error) revision { return revision{err: fmt.Errorf("revision %s of the policy: %w", name, err)} }
+	raw, err := fs.ReadFile(r.fsys, path.Join(PolicyDir, RevisionName(name)))
+	if err != nil {
+		return fail(err)
+	}
+	var kept Revision
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		return fail(err)
+	}
+	if out.lease, err = r.keys.Lease(kept.Lease); err != nil {
+		return fail(err)
+	}
+	if out.lease.Revision != name || kept.Index.Revision() != name {
+		return fail(fmt.Errorf("the lease is of %s, and the index of %s", out.lease.Revision, kept.Index.Revision()))
+	}
+	out.parts = map[string]string{}
+	for _, s := range kept.Index.Shards {
+		out.parts[s.Name] = s.Digest
+	}
+	return out
+}
+
+// maxSkew is how far the clocks of operator and gateway may be apart.
+const maxSkew = 5 * time.Minute
+
+// names holds what a line says of its policy against the signed lease and index.
+func (v revision) names(l decisionlog.Line, platform string, parts map[string]string) error {
+	lease := v.lease
+	switch {
+	case v.err != nil:
+		return v.err
+	case platform != "" && lease.Platform != platform:
+		return fmt.Errorf("the policy is of platform %q, the log of %q", lease.Platform, platform)
+	case lease.Sequence > l.Said.Policy.Sequence || lease.IssuedAt.After(l.At.Add(maxSkew)):
+		return fmt.Errorf("the policy was first signed as number %d at %s, after the decision, which names number %d", lease.Sequence, lease.IssuedAt.Format(time.RFC3339), l.Said.Policy.Sequence)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if v.parts[name] != parts[name] {
+			return fmt.Errorf("the line names part %s as %q, the signed index as %q", name, parts[name], v.parts[name])
+		}
+	}
+	return nil
+}
+
+// part checks a part against the auditor's keys and the digest that the line names.
+func (r *replayer) part(ref contract.ShardRef) (contract.Shard, error) {
+	raw, err := fs.ReadFile(r.fsys, path.Join(PolicyDir, PartName(ref.Digest)))
+	if err != nil {
+		return contract.Shard{}, err
+	}
+	shard, err := r.keys.Shard(raw, ref)
+	if err == nil && len(shard.Modules) > 0 {
+		r.out.Texts[ref.Digest] = shard.Modules
+	}
+	return shard, err
+}
+
+// uidOf gives the UID that a part of the policy has of the agreement of a decision; empty where it is not in it.
+func uidOf(s contract.Shard, said *contract.LogBody) string {
+	var at any = s.Data
+	for _, key := range []string{"dizuo", "grants", said.Input.Dataset, said.Input.Consumer, said.Decision.Agreement, "uid"} {
+		m, ok := at.(map[string]any)
+		if !ok {
+			return ""
+		}
+		at = m[key]
+	}
+	uid, _ := at.(string)
+	return uid
 }
 
 // Same holds an answer of opa against what was logged.

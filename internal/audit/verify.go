@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +39,17 @@ type Trust struct {
 	// end was not cut off.
 	Witness Keys
 	Seen    []Mark
+	// Now is the auditor's clock, and Retention how long the platform keeps records: what is younger must be here, or have a receipt of its
+	// erasure. Without Now nothing counts as old; a Retention below LeastRetention is that.
+	Now       time.Time
+	Retention time.Duration
+	// Receipts are the roots of certificates that sign receipts of erasures; nil takes no receipt.
+	Receipts *x509.CertPool
+	// AsOf is the time up to which every line is to be here: what a witness saw written after it is not missing. Zero asks for all that the
+	// witness saw. It is the auditor's word: that of the folder, which whoever cut the log off can write, never makes a chain Verified.
+	AsOf time.Time
+	// UIDs that the agreement of an archive has, as the auditor knows them; none takes those that the archive says.
+	UIDs []string
 }
 
 // ChainReport says how one chain stands.
@@ -51,17 +63,25 @@ type ChainReport struct {
 	First    time.Time `json:"first,omitzero"`
 	Last     time.Time `json:"last,omitzero"`
 	Lines    int       `json:"lines"`
-	// Absent counts records that are not here.
+	// Platform is namespace and name of the platform, as the checkpoints say; empty where there is none.
+	Platform string `json:"platform,omitempty"`
+	// Absent counts records that are not here. Of an excerpt most are of other agreements: Ours counts the lines of its own.
 	Absent int `json:"absent,omitempty"`
+	Ours   int `json:"ours,omitempty"`
+	// Withheld counts the absent records that should be here, Erased those that are old, or have a receipt of their erasure.
+	Withheld int `json:"withheld,omitempty"`
+	Erased   int `json:"erased,omitempty"`
 	// Checkpoints counts those that lie on the chain, Checkpointed is the last line of them.
 	Checkpoints  int   `json:"checkpoints"`
 	Checkpointed int64 `json:"checkpointed,omitempty"`
 	// Witnessed is the last line that a witness saw, at WitnessedAt by its clock.
 	Witnessed   int64     `json:"witnessed,omitempty"`
 	WitnessedAt time.Time `json:"witnessedAt,omitzero"`
-	Verdict     Verdict   `json:"verdict"`
-	Problems    []string  `json:"problems,omitempty"`
-	Notes       []string  `json:"notes,omitempty"`
+	// AsOf is the time up to which a chain that was fetched from the platform's store has every line, as its folder says.
+	AsOf     time.Time `json:"asOf,omitzero"`
+	Verdict  Verdict   `json:"verdict"`
+	Problems []string  `json:"problems,omitempty"`
+	Notes    []string  `json:"notes,omitempty"`
 }
 
 // Report says how all chains of a folder or archive stand.
@@ -104,20 +124,26 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 		return Report{}, err
 	}
 	out := Report{Verdict: Verified}
+	var checks []*chainCheck
 	platforms, here := map[string]bool{}, map[string]bool{}
 	for _, folder := range folders {
 		sub, err := fs.Sub(fsys, folder)
 		if err != nil {
 			return out, err
 		}
-		c := chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}}
+		c := &chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}}
 		c.out.Folder = folder
 		c.run(func(l decisionlog.Line) {
 			if visit != nil {
 				visit(folder, l)
 			}
 		})
-		platforms[c.platform], here[c.platform+"\x00"+c.out.Instance] = true, true
+		platforms[c.out.Platform], here[c.out.Platform+"\x00"+c.out.Instance] = true, true
+		checks = append(checks, c)
+	}
+	for _, c := range checks {
+		c.succeeded(checks)
+		c.out.Verdict = c.verdict()
 		out.Chains = append(out.Chains, c.out)
 	}
 	out.Chains = append(out.Chains, missing(trust, excerpt, platforms, here)...)
@@ -138,7 +164,7 @@ func missing(trust Trust, excerpt *Excerpt, platforms, here map[string]bool) []C
 			continue
 		}
 		r, err := OpenReceipt(m.Receipt, m.Checkpoint, trust.Witness)
-		if err != nil {
+		if err != nil || !trust.AsOf.IsZero() && timedOf(c, r).notBefore.After(trust.AsOf) {
 			continue
 		}
 		times[chainKey(c)] = append(times[chainKey(c)], timedOf(c, r))
@@ -172,19 +198,28 @@ type chainCheck struct {
 	out     ChainReport
 	// strangers counts receipts beside the log by keys that were not given.
 	strangers int
-	// platform of the chain, as its checkpoints say.
-	platform string
 	// hashes of the lines that checkpoints speak of, from the line before the first on.
 	hashes map[int64]string
+	// fetched is what lies beside a chain that was taken out of the platform's store, else nil.
+	fetched *Fetched
+	// later is the last line that a witness saw and that was written after the time that is meant to be here.
+	later int64
 	// begun and ended say of an excerpt that a witness saw that no line of its time lies before its first line, or behind its last.
 	begun, ended bool
+	// told is what the witness saw of this chain, in the order in which it was asked; last the last line of it, here or not.
+	told []timed
+	last int64
+	// absent are the lines without a record that should have one, unproven says that some of them may have been erased.
+	absent   []absence
+	unproven bool
 }
 
 func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	marks := c.marks()
 	c.wanted(marks)
+	c.fetch()
+	c.claims()
 	if !c.lines(visit) {
-		c.out.Verdict = Broken
 		return
 	}
 	for _, m := range marks {
@@ -197,7 +232,27 @@ func (c *chainCheck) run(visit func(decisionlog.Line)) {
 	for _, m := range c.trust.Seen {
 		c.seen(m)
 	}
-	c.out.Verdict = c.verdict()
+	c.absences()
+}
+
+// fetch reads what lies beside a chain that was fetched.
+func (c *chainCheck) fetch() {
+	var err error
+	if c.fetched, err = ReadFetched(c.fsys); err != nil {
+		c.problem("%v", err)
+	}
+	if c.fetched != nil {
+		c.out.AsOf = c.fetched.AsOf
+	}
+}
+
+// after says whether a time is behind the one up to which every line is to be here.
+func (c *chainCheck) after(at time.Time) bool {
+	limit := c.trust.AsOf
+	if limit.IsZero() {
+		limit = c.out.AsOf
+	}
+	return !limit.IsZero() && at.After(limit)
 }
 
 func (c *chainCheck) problem(format string, args ...any) {
@@ -217,7 +272,12 @@ func (c *chainCheck) marks() []Mark {
 	if err == nil {
 		defer func() { _ = f.Close() }()
 		var marks []Mark
-		if marks, err = ReadMarks(f); err == nil {
+		marks, err = ReadMarks(f)
+		if c.excerpt == nil && errors.Is(err, errNoEnd) { // what a crash leaves; the gateway cuts it at its next start
+			c.note("%s: the last line is half-written", MarksFile)
+			err = nil
+		}
+		if err == nil {
 			return marks
 		}
 	}
@@ -248,13 +308,17 @@ func (c *chainCheck) lines(visit func(decisionlog.Line)) bool {
 			c.hashes[l.Sequence] = l.Hash
 		}
 		c.list(l)
-		c.complete(l)
+		c.record(l)
 		visit(l)
 	})
 	o := &c.out
 	o.Instance, o.From, o.Sequence, o.Hash = s.End.Instance, s.From, s.End.Sequence, s.End.Hash
 	o.First, o.Last, o.Lines, o.Absent = s.First, s.Last, s.Records, s.Absent
-	if err != nil {
+	var torn *decisionlog.Error
+	switch {
+	case c.excerpt == nil && errors.As(err, &torn) && torn.Torn: // whether more was cut off, the witness says
+		c.note("%s:%d is half-written, as when the machine dies or the copy was made meanwhile. No answer waited for it; the gateway cuts it at its next start", torn.File, torn.Line)
+	case err != nil:
 		c.problem("%v", err)
 		return false
 	}
@@ -279,24 +343,12 @@ func (c *chainCheck) list(l decisionlog.Line) {
 	}
 }
 
-// complete asks, in an excerpt, for the record of every line of the agreement.
-func (c *chainCheck) complete(l decisionlog.Line) {
-	if c.excerpt == nil || l.Said != nil || l.UID == "" || !slices.Contains(c.excerpt.UIDs, l.UID) {
-		return
-	}
-	if c.excerpt.erased(l.Instance, l.Sequence) {
-		c.note("line %d: its record was erased, as the platform says", l.Sequence)
-		return
-	}
-	c.problem("line %d is of the agreement and its record is missing", l.Sequence)
-}
-
 // known finds out of which platform the chain is: by its own checkpoints, or by one that a witness saw of just this chain.
 func (c *chainCheck) known(marks []Mark) {
 	for _, m := range slices.Concat(marks, c.trust.Seen) {
 		cp, err := OpenCheckpoint(m.Checkpoint, nil)
 		if err == nil && cp.Instance == c.out.Instance && c.hashes[cp.Sequence] == cp.Hash {
-			c.platform = cp.Platform
+			c.out.Platform = cp.Platform
 			return
 		}
 	}
@@ -332,7 +384,7 @@ func (c *chainCheck) own(m Mark) {
 // seen checks what a witness gave out. It speaks of many chains.
 func (c *chainCheck) seen(m Mark) {
 	cp, err := OpenCheckpoint(m.Checkpoint, nil)
-	if err == nil && (cp.Instance != c.out.Instance || c.platform != "" && cp.Platform != c.platform) {
+	if err == nil && (cp.Instance != c.out.Instance || c.out.Platform != "" && cp.Platform != c.out.Platform) {
 		return
 	}
 	if err == nil {
@@ -347,9 +399,15 @@ func (c *chainCheck) seen(m Mark) {
 		c.problem("witness: line %d: %v", cp.Sequence, err)
 		return
 	}
+	c.last = max(c.last, cp.Sequence)
+	if from := timedOf(cp, receipt).notBefore; cp.Sequence > c.out.Sequence && c.after(from) {
+		c.later = max(c.later, cp.Sequence)
+		return
+	}
 	if !c.on(cp, "the witness", c.excerpt != nil) {
 		return
 	}
+	c.told = append(c.told, timedOf(cp, receipt))
 	if e := c.excerpt; e != nil { // the clock is the witness's: the gateway may date a checkpoint as it likes
 		c.begun = c.begun || !receipt.ReceivedAt.After(e.From)
 		c.ended = c.ended || !receipt.ReceivedAt.Before(e.To) && !cp.At.Before(e.To) // an old one may be shown late
@@ -385,11 +443,18 @@ func (c *chainCheck) verdict() Verdict {
 		c.note("no witness was asked: that the end was not cut off is not proven")
 	case o.Witnessed == 0:
 		c.note("the witness knows nothing of this chain")
+	case c.unproven: // the note is there
+	case c.later > 0 && c.trust.AsOf.IsZero():
+		c.note("lines %d to %d, which the witness saw, are not here; the folder says that it ends before, at %s: say that time yourself, with --as-of, if it is the one that you asked for",
+			o.Sequence+1, c.later, o.AsOf.Format(time.RFC3339))
 	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
 		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
 	case o.Witnessed < o.Sequence && (o.Last.Sub(o.WitnessedAt) > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed):
 		c.note("lines %d to %d, up to %s, no witness saw: the last receipt is of %s", o.Witnessed+1, o.Sequence, o.Last.Format(time.RFC3339), o.WitnessedAt.Format(time.RFC3339))
 	default:
+		if c.later > 0 {
+			c.note("lines %d to %d, which the witness saw, were written after %s", o.Sequence+1, c.later, c.trust.AsOf.Format(time.RFC3339))
+		}
 		if o.Witnessed < o.Sequence {
 			c.note("lines %d to %d are younger than what the witness saw last", o.Witnessed+1, o.Sequence)
 		}

@@ -24,30 +24,53 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Check decision logs, take what they say about an agreement, decide again, be a witness"}
-	cmd.AddCommand(a.auditVerify(), a.auditExport(), a.auditReplay(), a.auditWitness())
+	cmd := &cobra.Command{Use: "audit", Short: "Fetch and check decision logs, take what they say about an agreement, decide again, be a witness"}
+	cmd.AddCommand(a.auditFetch(), a.auditVerify(), a.auditExport(), a.auditReplay(), a.auditWitness())
 	return cmd
 }
 
 // auditTrust are the flags by which an auditor says whom to trust.
-type auditTrust struct{ witness, witnessKey, witnessCA, trust string }
+type auditTrust struct {
+	witness, witnessKey, witnessCA, trust, receiptCA, asOf string
+	retention                                              time.Duration
+	uids                                                   []string
+}
 
 func (t *auditTrust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.witness, "witness", "", "URL of a witness, or a file with what it gave out")
 	cmd.Flags().StringVar(&t.witnessKey, "witness-key", "", "public key of the witness: a file, PEM or what `dizuo key public` prints, or the base64 that the GridPlatform has")
 	cmd.Flags().StringVar(&t.witnessCA, "witness-ca", "", "PEM file that the witness's certificate is checked against (default: the system's roots)")
 	cmd.Flags().StringVar(&t.trust, "trust", "", "PEM file with the keys by which the gateways sign checkpoints")
+	cmd.Flags().DurationVar(&t.retention, "retention", audit.LeastRetention, "how long the platform keeps records, as spec.retention.decisionLog of the GridPlatform says; a younger one must be here")
+	cmd.Flags().StringVar(&t.asOf, "as-of", "", "time (RFC 3339) up to which every line must be here: the --to of \"dizuo audit fetch\"; default: all that the witness saw")
+	cmd.Flags().StringVar(&t.receiptCA, "receipt-ca", "", "PEM file with the platform's CA, for receipts that records were erased before their time")
+	cmd.Flags().StringArrayVar(&t.uids, "uid", nil, "UID of the agreement (metadata.uid) that an archive must be of; repeat it for each that the agreement has had")
 }
 
 func (t *auditTrust) read(ctx context.Context) (audit.Trust, error) {
-	var out audit.Trust
+	out := audit.Trust{Retention: t.retention, UIDs: t.uids}
+	if t.retention < audit.LeastRetention {
+		return out, usage("--retention %s: no platform keeps records for less than %s", t.retention, audit.LeastRetention)
+	}
 	if (t.witness == "") != (t.witnessKey == "") {
 		return out, usage("--witness and --witness-key go together: whoever answers for the witness could else write what it likes")
 	}
 	var err error
+	if out.AsOf, err = optionalTime("--as-of", t.asOf); err != nil {
+		return out, err
+	}
 	if t.trust != "" {
 		if out.Audit, err = readPublicKeys(t.trust); err != nil {
 			return out, err
+		}
+	}
+	if t.receiptCA != "" {
+		raw, err := os.ReadFile(t.receiptCA)
+		if err != nil {
+			return out, err
+		}
+		if out.Receipts = x509.NewCertPool(); !out.Receipts.AppendCertsFromPEM(raw) {
+			return out, usage("--receipt-ca %s: holds no certificate (PEM)", t.receiptCA)
 		}
 	}
 	if t.witness == "" {
@@ -145,8 +168,8 @@ func (a *app) auditVerify() *cobra.Command {
 signed checkpoints, and what a witness saw.
 
 Exit code 0: verified: whole, and a witness saw the end.
-          5: internally consistent only: nobody outside says that the end was not cut off.
-          1: broken: something was changed, added or cut off.`,
+          5: internally consistent only: nobody outside says that the end was not cut off, or that a record was erased.
+          1: broken: something was changed, added, cut off or kept back.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "" && output != "json" {
@@ -156,6 +179,7 @@ Exit code 0: verified: whole, and a witness saw the end.
 			if err != nil {
 				return err
 			}
+			given.Now = a.now()
 			fsys, archive, done, err := openLog(args[0])
 			defer done()
 			if err != nil {
@@ -199,15 +223,28 @@ func verdictExit(v audit.Verdict) error {
 func (a *app) printAudit(r audit.Report, e *audit.Excerpt, trust audit.Trust) {
 	if e != nil {
 		fmt.Fprintf(a.Out, "agreement %s, %s to %s\n", e.Agreement, e.From.Format(time.RFC3339), e.To.Format(time.RFC3339))
+		fmt.Fprintf(a.Out, "  of UIDs %s", strings.Join(e.UIDs, ", "))
+		if len(trust.UIDs) == 0 {
+			fmt.Fprint(a.Out, ", as the archive says: compare them, or say --uid")
+		}
+		fmt.Fprintln(a.Out)
 	}
 	for _, c := range r.Chains {
 		fmt.Fprintf(a.Out, "chain %s: lines %d to %d", c.Instance, c.From+1, c.Sequence)
 		if !c.First.IsZero() {
 			fmt.Fprintf(a.Out, ", %s to %s", c.First.Format(time.RFC3339), c.Last.Format(time.RFC3339))
 		}
+		if e != nil {
+			fmt.Fprintf(a.Out, "\n  records: of %d lines of the agreement %d are absent; those of the %d other lines are not for here", c.Ours, c.Withheld+c.Erased, c.Lines-c.Ours)
+		} else {
+			fmt.Fprintf(a.Out, "\n  records: of %d lines %d are absent", c.Lines, c.Absent)
+		}
 		fmt.Fprintf(a.Out, "\n  checkpoints: %d, the last over line %d", c.Checkpoints, c.Checkpointed)
 		if trust.Audit == nil {
 			fmt.Fprint(a.Out, " (signatures not checked: no --trust)")
+		}
+		if !c.AsOf.IsZero() {
+			fmt.Fprintf(a.Out, "\n  from the platform's store, as of %s", c.AsOf.Format(time.RFC3339))
 		}
 		if c.Witnessed > 0 {
 			fmt.Fprintf(a.Out, "\n  a witness saw line %d at %s", c.Witnessed, c.WitnessedAt.Format(time.RFC3339))
@@ -329,7 +366,7 @@ func (a *app) auditExport() *cobra.Command {
 	f.StringVar(&to, "to", "", "end of the time (RFC 3339)")
 	f.StringArrayVar(&logs, "log", nil, "folder of a gateway's log; repeat it for each gateway")
 	f.StringArrayVarP(&files, "filename", "f", nil, "file with the text of the agreement, to go along; may be repeated")
-	f.StringVar(&bundleKeys, "bundle-keys", "", "PEM file with the keys by which bundles are signed, to go along: replay needs it")
+	f.StringVar(&bundleKeys, "bundle-keys", "", "PEM file with the keys by which bundles are signed, to go along; an auditor brings their own")
 	f.StringVar(&out, "out", "", "archive to write")
 	for _, required := range []string{"agreement", "from", "to", "log", "out"} {
 		_ = cmd.MarkFlagRequired(required)

@@ -31,6 +31,8 @@ type audited struct {
 	checkpoint                       func()
 	policy                           contract.PolicyRef
 	rows                             contract.Rows
+	// signer signs policy.
+	signer *seal.Signer
 }
 
 func (l *audited) path(name string) string { return filepath.Join(l.dir, name) }
@@ -100,12 +102,13 @@ func newAudited(t *testing.T) *audited {
 			t.Fatal(err)
 		}
 	}
-	l.seal()
+	l.signer = pki.Signer(t)
+	l.seal(policies.Access(), nil)
 	return l
 }
 
-// seal keeps the signed part of a bundle with one agreement beside the log.
-func (l *audited) seal() {
+// seal keeps the signed part of a bundle with one agreement, and the lease of its revision, beside the log. change may alter them.
+func (l *audited) seal(modules map[string]string, change func(*contract.Lease, *contract.Index)) {
 	l.t.Helper()
 	l.rows = contract.Rows{Divisions: []string{"410702"}}
 	access := contract.Access{
@@ -123,12 +126,11 @@ func (l *audited) seal() {
 		l.t.Fatal(err)
 	}
 	shard, err := seal.Normalize(contract.Shard{Name: contract.ShardAccess, Roots: []string{"dizuo/access", "dizuo/datasets", "dizuo/grants"},
-		Data: map[string]any{"dizuo": data}, Modules: policies.Access()})
+		Data: map[string]any{"dizuo": data}, Modules: modules})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	signer := pki.Signer(l.t)
-	sealed, err := signer.Shard(shard)
+	sealed, err := l.signer.Shard(shard)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -136,13 +138,26 @@ func (l *audited) seal() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	public, err := signer.Public()
+	public, err := l.signer.Public()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.write("bundle.pub", public)
 	l.write("log/policy/"+audit.PartName(digest), sealed)
-	l.policy = contract.PolicyRef{Revision: "sha256:r", Sequence: 1, Access: digest}
+	index := contract.Index{Shards: []contract.ShardRef{{Name: contract.ShardAccess, Digest: digest}}}
+	lease := contract.Lease{Platform: "ns/henan", Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: 7, IssuedAt: l.at, ExpiresAt: l.at.Add(time.Hour)}
+	l.policy = contract.PolicyRef{Revision: lease.Revision, Sequence: 8, Access: digest}
+	if change != nil {
+		change(&lease, &index)
+	}
+	signed, err := l.signer.Lease(lease)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if raw, err = json.Marshal(audit.Revision{Lease: signed, Index: index}); err != nil {
+		l.t.Fatal(err)
+	}
+	l.write("log/policy/"+audit.RevisionName(l.policy.Revision), raw)
 }
 
 // decide logs a decision of an agreement, an hour after the one before.
@@ -150,9 +165,14 @@ func (l *audited) decide(agreement, purpose string, d contract.Decision) {
 	l.t.Helper()
 	l.at = l.at.Add(time.Hour)
 	d.Agreement = agreement
-	line, err := l.end.Next(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: l.at.Format("r-15"), UID: "uid-" + agreement, LogBody: contract.LogBody{Salt: "0f",
+	l.append(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: l.at.Format("r-15"), UID: "uid-" + agreement, LogBody: contract.LogBody{Salt: "0f",
 		Input:    &contract.DecisionInput{Contract: contract.ContractVersion, Dataset: "elders", Consumer: "town", Agreement: agreement, Purpose: purpose, Now: l.at.Unix()},
 		Decision: &d, Generation: 3, Policy: &l.policy}})
+}
+
+func (l *audited) append(r decisionlog.Record) {
+	l.t.Helper()
+	line, err := l.end.Next(r)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -167,13 +187,20 @@ func (l *audited) run(args ...string) (int, string) {
 	return code, out.String()
 }
 
+// stockOPA gives the opa of the kit.
+func stockOPA(t *testing.T) string {
+	t.Helper()
+	opa, err := exec.LookPath("opa")
+	if err != nil {
+		t.Skip("NOT TESTED: no opa on the path: see hack/tools")
+	}
+	return opa
+}
+
 // TestAuditFromLogToReplay goes the auditor's way: verify the log, take an archive, verify it, have stock opa decide again; and finds a
 // decision that the policy does not make.
 func TestAuditFromLogToReplay(t *testing.T) {
-	opa, err := exec.LookPath("opa")
-	if err != nil {
-		t.Skip("no opa on the path: see hack/tools")
-	}
+	opa := stockOPA(t)
 	l := newAudited(t)
 	allowed := contract.Decision{Allow: true, Fields: map[string]contract.Mask{"level": {}}, Rows: &l.rows}
 	l.decide("other", "HomeVisits", contract.Decision{Reasons: []string{"NoAgreement"}})
@@ -206,8 +233,17 @@ func TestAuditFromLogToReplay(t *testing.T) {
 	if code != ExitOK || !strings.Contains(out, "lines 2 to 4") {
 		t.Errorf("verify the archive: %d\n%s", code, out)
 	}
-	if code, out := l.run("replay", file, "--opa", opa); code != ExitOK || !strings.Contains(out, "2 decisions are the same") {
+	if code, out := l.run("replay", file, "--opa", opa, "--bundle-keys", l.path("bundle.pub")); code != ExitOK || !strings.Contains(out, "2 decisions are the same") {
 		t.Errorf("replay: %d\n%s", code, out)
+	}
+	if code, out := l.run("replay", file, "--opa", opa); code != ExitUsage || !strings.Contains(out, "publication") {
+		t.Errorf("replay without keys: %d\n%s", code, out)
+	}
+	if code, out := l.run(append([]string{"verify", file, "--uid", "uid-a6"}, trust...)...); code != ExitOK || !strings.Contains(out, "of UIDs uid-a6\n") || !strings.Contains(out, "of 2 lines of the agreement 0 are absent; those of the 1 other lines") {
+		t.Errorf("verify the archive of a UID: %d\n%s", code, out)
+	}
+	if code, out := l.run(append([]string{"verify", file, "--uid", "uid-x"}, trust...)...); code != ExitFailed || !strings.Contains(out, "the agreement has uid-x") {
+		t.Errorf("verify the archive of another UID: %d\n%s", code, out)
 	}
 	l.at = l.at.Add(-time.Minute)
 	l.decide("a6", "Billing", allowed) // a gateway that cheats
@@ -216,7 +252,7 @@ func TestAuditFromLogToReplay(t *testing.T) {
 	if code != ExitOK {
 		t.Fatal(out)
 	}
-	if code, out := l.run("replay", l.path("c.tar.gz"), "--opa", opa); code != ExitFailed || !strings.Contains(out, "line 5") {
+	if code, out := l.run("replay", l.path("c.tar.gz"), "--opa", opa, "--bundle-keys", l.path("bundle.pub")); code != ExitFailed || !strings.Contains(out, "line 5") {
 		t.Errorf("a decision that the policy does not make: %d\n%s", code, out)
 	}
 }

@@ -58,7 +58,7 @@ that the resident sees, too. People are named by a random id (SUBJECT), or by wh
 
 func (a *app) subjectRegisterCommand() *cobra.Command {
 	var f vaultFlags
-	var division string
+	var division, until string
 	var guardians []string
 	cmd := &cobra.Command{
 		Use: "register [SUBJECT] --source S --key-file FILE --division CODE --server URL", Short: "Give a person a subject, or add an identity or a guardian to one", Args: cobra.MaximumNArgs(1),
@@ -77,7 +77,11 @@ func (a *app) subjectRegisterCommand() *cobra.Command {
 				if !ok {
 					return usage("--guardian %q: write KIND=SUBJECT, such as Parent=0f3c...", g)
 				}
-				list = append(list, map[string]string{"kind": kind, "subject": subject})
+				one := map[string]string{"kind": kind, "subject": subject}
+				if until != "" {
+					one["until"] = until
+				}
+				list = append(list, one)
 			}
 			if list != nil {
 				body["guardians"] = list
@@ -99,6 +103,7 @@ func (a *app) subjectRegisterCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().StringVar(&division, "division", "", "where the person lives, as a division code; for a new subject")
 	cmd.Flags().StringSliceVar(&guardians, "guardian", nil, "who speaks for the person, as KIND=SUBJECT: Parent, Guardian or Authorised")
+	cmd.Flags().StringVar(&until, "until", "", "when those of --guardian speak for the person no more, such as the day on which a child comes of age (RFC 3339)")
 	return cmd
 }
 

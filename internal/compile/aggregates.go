@@ -60,9 +60,6 @@ func checkAggregates(c *problems, o *v1alpha1.DataSharingAgreement, datasets []*
 		}
 	}
 	for i, d := range datasets {
-		if d.Spec.Source.DSNSecretRef != nil {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.aggregates", "counts of Dataset "+d.Name+", in a database of the provider's own, are not served by this version; leave it out")
-		}
 		if rows := o.Spec.Datasets[i].Rows; rows != nil && isTrue(rows.Roster) {
 			invalid(fmt.Sprintf("spec.datasets[%d].rows.roster", i), "each person would count other rows, and two counts differ by what one may see; leave it out where aggregates are given")
 		}

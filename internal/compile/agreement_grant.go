@@ -83,10 +83,6 @@ func consentScope(c *problems, o *v1alpha1.DataSharingAgreement, at string, d *v
 		}
 		return ""
 	}
-	if d.Spec.Source.DSNSecretRef != nil {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, at+".name", fmt.Sprintf(
-			"the legal basis is %s, and consents are not looked up for Dataset %s in a database of the provider's own by this version; share it from the platform's database", b.Kind, d.Name))
-	}
 	return AgreementScope(o)
 }
 

@@ -197,10 +197,6 @@ func checkColumns(c *problems, o *v1alpha1.Dataset) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.divisionColumn",
 			"is empty; name the column that holds the 12-digit division code, or in communityColumn the one with the Community's name, by which rows are scoped")
 	}
-	if ConsentScope(o) != "" && o.Spec.Source.DSNSecretRef != nil {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.consent",
-			"consents are not looked up for a database of the provider's own by this version; leave it out, or offer a table of the platform's database")
-	}
 	if ConsentScope(o) != "" && o.Spec.SubjectColumn == "" {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.subjectColumn", "is empty; consent is asked of a subject, so name the column that holds it")
 	}

@@ -51,6 +51,8 @@ type PlatformPlan struct {
 	SourceDSNs map[string][]byte
 	// TrustPEM are the public keys whose bundles nodes take; empty until cert-manager has issued the signing key.
 	TrustPEM []byte
+	// Successions say which key followed which, signed: for edge nodes.
+	Successions []string
 }
 
 // Ingests says that messages come in other ways than over NATS, which the role ingest takes.
@@ -83,10 +85,12 @@ const (
 	SecretCallout   = "dizuo-auth-callout"
 	SecretPseudonym = "dizuo-pseudonym"
 	// SecretVault holds the key under which the keys of subjects lie.
-	SecretVault     = "dizuo-vault"
-	SecretWebhooks  = "dizuo-webhooks"
-	SecretSources   = "dizuo-sources"
-	SecretSigning   = "dizuo-bundle-signing"
+	SecretVault    = "dizuo-vault"
+	SecretWebhooks = "dizuo-webhooks"
+	SecretSources  = "dizuo-sources"
+	SecretSigning  = "dizuo-bundle-signing"
+	// SecretHeld is the operator's copy of the key that signs now, from which the next one takes over.
+	SecretHeld      = "dizuo-bundle-signing-held"
 	SecretAudit     = "dizuo-audit-signing"
 	SecretOperator  = "dizuo-operator-tls"
 	SecretBrokerTLS = "dizuo-broker-tls"
@@ -165,6 +169,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	}
 	images(&plan.Spec.Images, s.Images)
 	checkReplicas(&c, s)
+	checkIngestAge(&c, o, plan.Document.Retention)
 	plan.Brokers, plan.Database, plan.Monitoring = brokers(s), database(&c, s), monitoring(&c, s)
 	plan.EMQX, plan.Edges, plan.Clouds = emqx(&c, s), len(s.Edges) > 0, s.Clouds
 	plan.Guardrails = guardrailPlan(s)
@@ -183,6 +188,9 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	webhookSecrets(s, &plan)
 	plan.SourceDSNs = sourceDSNs(s)
 	plan.TrustPEM = trust(&c, s)
+	if b := s.Platform.Status.Bundle; b != nil {
+		plan.Successions = b.Successions
+	}
 	audited(s, &plan)
 	return plan, c.list
 }
@@ -238,6 +246,9 @@ func checkAdmission(c *problems, s *Snapshot) {
 // noteSecondsC3 is for how long notes of class C3 are kept at most, unless the platform says otherwise.
 const noteSecondsC3 = 720 * 3600
 
+// signalSecondsC2 is the same of signals of class C2 and of what is graver.
+const signalSecondsC2 = 720 * 3600
+
 // retention gives what services need of it: commands are kept as cases are.
 func retention(r v1alpha1.RetentionSpec) contract.Retention {
 	out := contract.Retention{
@@ -247,7 +258,16 @@ func retention(r v1alpha1.RetentionSpec) contract.Retention {
 	if out.NoteSeconds > noteSecondsC3 {
 		out.NoteClasses = map[string]int64{string(v1alpha1.DataClassC3): noteSecondsC3}
 	}
+	if out.SignalSeconds > signalSecondsC2 {
+		out.SignalClasses = map[string]int64{string(v1alpha1.DataClassC2): signalSecondsC2, string(v1alpha1.DataClassC3): signalSecondsC2}
+	}
 	for _, c := range r.Classes {
+		if c.Signals != nil {
+			if out.SignalClasses == nil {
+				out.SignalClasses = map[string]int64{}
+			}
+			out.SignalClasses[string(c.Class)] = int64(c.Signals.Seconds())
+		}
 		if c.Cases != nil {
 			if out.CommandClasses == nil {
 				out.CommandClasses = map[string]int64{}
@@ -262,6 +282,17 @@ func retention(r v1alpha1.RetentionSpec) contract.Retention {
 		}
 	}
 	return out
+}
+
+// checkIngestAge tells where the ingest log keeps messages longer than signals of their class may be kept: it has one age for all.
+func checkIngestAge(c *problems, o *v1alpha1.GridPlatform, r contract.Retention) {
+	age := o.Spec.Broker.Ingest.MaxAge.Duration
+	for _, class := range []v1alpha1.DataClass{v1alpha1.DataClassC3, v1alpha1.DataClassC2, v1alpha1.DataClassC1, v1alpha1.DataClassC0} {
+		if kept := time.Duration(r.SignalsOf(0, string(class))) * time.Second; kept > 0 && age > kept {
+			c.partial(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.broker.ingest.maxAge",
+				fmt.Sprintf("keeps messages of every class for %s, but spec.retention keeps signals of class %s for %s: write %s or less", age, class, kept, kept))
+		}
+	}
 }
 
 func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {

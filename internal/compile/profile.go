@@ -25,7 +25,19 @@ func Profile(s *Snapshot, o *v1alpha1.DeviceProfile) (ProfilePlan, Problems) {
 	if o.Spec.MissedHeartbeats != missedHeartbeats {
 		doc.MissedHeartbeats = o.Spec.MissedHeartbeats
 	}
+	class := v1alpha1.DataClassC0
+	if o.Spec.Retention != nil {
+		doc.RetentionSeconds = int64(o.Spec.Retention.Seconds())
+		if doc.RetentionSeconds < 1 {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.retention", "is under a second; write how long signals are kept, such as 168h, or leave it out")
+		}
+		if p := s.Platform; p != nil && o.Spec.Retention.Duration < p.Spec.Broker.Ingest.MaxAge.Duration {
+			c.partial(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.retention",
+				fmt.Sprintf("is %s, but spec.broker.ingest.maxAge of GridPlatform %s keeps messages for %s: write no less here, or lower that", o.Spec.Retention.Duration, p.Name, p.Spec.Broker.Ingest.MaxAge.Duration))
+		}
+	}
 	for i, f := range o.Spec.Fields {
+		class = graver(class, classOfField(f.Personal))
 		at := fmt.Sprintf("spec.fields[%d]", i)
 		doc.Fields[f.Name] = contract.Field{
 			Type: string(f.Type), Unit: f.Unit, Enum: f.Enum, Required: f.Required != nil && *f.Required,
@@ -35,6 +47,7 @@ func Profile(s *Snapshot, o *v1alpha1.DeviceProfile) (ProfilePlan, Problems) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+".min", "is greater than max; swap them")
 		}
 	}
+	doc.DataClass = string(class)
 	for i, k := range o.Spec.Commands {
 		if doc.Commands == nil {
 			doc.Commands = map[string]contract.Command{}

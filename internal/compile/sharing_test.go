@@ -191,23 +191,22 @@ spec: {provider: {name: health}, source: {schema: public, dsnSecretRef: {name: d
 	}
 }
 
-// Consents cannot be looked up for a database of the provider's own yet, so nothing is promised.
-func TestConsentNeedsThePlatformsDatabase(t *testing.T) {
-	m := compiled(t, `
+// Consent is asked of subjects in a database of the provider's own as in the platform's.
+func TestConsentInADatabaseOfTheProvidersOwn(t *testing.T) {
+	const source = `
 apiVersion: dizuo.io/v1alpha1
 kind: Dataset
 metadata: {name: foreign, namespace: henan}
-spec: {provider: {name: health}, source: {schema: public, dsnSecretRef: {name: db}}, divisionColumn: division, subjectColumn: s, consent: {scope: x}, fields: [{name: a}]}
-`, "Dataset henan/foreign")
-	refused(t, m, "spec.consent", "provider's own")
-	m = compiled(t, `
-apiVersion: dizuo.io/v1alpha1
-kind: Dataset
-metadata: {name: foreign, namespace: henan}
-spec: {provider: {name: health}, source: {schema: public, dsnSecretRef: {name: db}}, divisionColumn: division, subjectColumn: s, fields: [{name: a}]}
----
-`+strings.Replace(strings.Replace(consented, "visits", "foreign", 1), "[division, phone]", "[a]", 1), "DataSharingAgreement henan/care")
-	refused(t, m, "spec.datasets[0].name", "provider's own")
+spec: {provider: {name: health}, source: {schema: public, dsnSecretRef: {name: db}}, divisionColumn: division, subjectColumn: s, consent: {scope: x}, fields: [{name: a, personal: Ordinary}]}
+`
+	m := compiled(t, source, "Dataset henan/foreign")
+	if d := m.Plan.(compile.DatasetPlan).Document; m.Fatal || d.ConsentScope != "x" || d.Source.DSN == "" || d.Source.SubjectColumn != "s" {
+		t.Errorf("%+v, %+v", d, m.Problems)
+	}
+	m = compiled(t, source+"---\n"+strings.Replace(strings.Replace(consented, "visits", "foreign", 1), "[division, phone]", "[a]", 1), "DataSharingAgreement henan/care")
+	if m.Fatal {
+		t.Errorf("%+v", m.Problems)
+	}
 }
 
 // A key speaks for one organisation: who holds it keeps it, and a rival that writes it too locks nobody out.

@@ -314,11 +314,16 @@ type BreakGlassRequest struct {
 	Overdue bool `json:"overdue,omitempty"`
 }
 
+// DecidedByGateway marks a refusal that the gateway makes beside the policy, such as a quota that is used up.
+const DecidedByGateway = "gateway"
+
 // Decision is the result of policies/access.
 type Decision struct {
 	Allow bool `json:"allow"`
 	// Reasons say why not, sorted, as stable codes such as "NoAgreement"; empty when allowed.
 	Reasons []string `json:"reasons"`
+	// By is DecidedByGateway where the gateway refused beside the policy, which may say otherwise. Older gateways did not write it.
+	By string `json:"by,omitempty"`
 	// Agreement that was used.
 	Agreement string `json:"agreement,omitempty"`
 	// Role of the person by which it is allowed.

@@ -94,6 +94,21 @@ func Digest(b []byte) string {
 // ObjectName gives the name of a content-addressed object in BundleStore; kind is "index" or "shard".
 func ObjectName(kind, digest string) string { return kind + "/" + strings.ReplaceAll(digest, ":", "-") }
 
+// ObjectSuccessions names what EdgeGet gives beside the objects of a node's own bundle: the successions of keys, signed, one a line.
+const ObjectSuccessions = "successions"
+
+// SuccessionsFile is the name of the file with the same text, beside the file of keys that nodes at the centre trust.
+const SuccessionsFile = "successions.txt"
+
+// Succession says that one key follows another, which signs it. A node that trusts the one learns the other by it, however many came between.
+type Succession struct {
+	// Platform is namespace and name of the platform, joined by a slash.
+	Platform string `json:"platform"`
+	// PublicKey is the key that follows (PEM, SPKI).
+	PublicKey string    `json:"publicKey"`
+	IssuedAt  time.Time `json:"issuedAt"`
+}
+
 // Lease gives a bundle time and order, which a content hash has not: without it an old signed bundle would re-open revoked
 // access, and a node could not tell "current" from "cut off". It is signed and renewed though nothing changed.
 type Lease struct {

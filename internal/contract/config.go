@@ -192,6 +192,16 @@ type GatewayConfig struct {
 	SourceDir string `json:"sourceDir,omitempty"`
 	// MaxUnshippedBytes is how far the log may run ahead of the platform's store before nothing is given out; 0 bounds nothing.
 	MaxUnshippedBytes int64 `json:"maxUnshippedBytes,omitempty"`
+	// Vault maps keys of persons in providers' own databases; nil where there are no such databases.
+	Vault *VaultClient `json:"vault,omitempty"`
+}
+
+// VaultClient is how the role gateway asks the role vault.
+type VaultClient struct {
+	// URL without a path, such as "https://host:8446".
+	URL string `json:"url"`
+	// TLS with the certificate of UserGateway; its CA verifies the vault.
+	TLS TLSFiles `json:"tls"`
 }
 
 // VaultConfig is the role vault.
@@ -207,6 +217,8 @@ type VaultConfig struct {
 	PseudonymKeyFile string `json:"pseudonymKeyFile"`
 	// Receipts are signed with this certificate's key; the certificate goes along.
 	Receipts TLSFiles `json:"receipts"`
+	// MapAddress takes the role gateway with its certificate, and nobody else; see MapRequest. Empty opens no such door.
+	MapAddress string `json:"mapAddress,omitempty"`
 }
 
 // DatabaseConfig is a connection to PostgreSQL.
@@ -223,12 +235,14 @@ type DatabaseConfig struct {
 
 // Database users. The owner runs migrations and nothing else. The gateway has two: DatabaseUserGateway reads datasets and writes
 // nothing, DatabaseUserAudit writes the decision log and cannot change it. DatabaseUserVault is the role vault's: it maps residents and reads no dataset.
+// DatabaseUserAuditor is for `dizuo audit fetch`: it reads the decision log and nothing else, and no service connects as it.
 const (
 	DatabaseName        = "dizuo"
 	DatabaseOwner       = "dizuo"
 	DatabaseUserGrid    = "dizuo_grid"
 	DatabaseUserGateway = "dizuo_gateway"
 	DatabaseUserAudit   = "dizuo_audit"
+	DatabaseUserAuditor = "dizuo_auditor"
 	DatabaseUserVault   = "dizuo_vault"
 	// DatabaseSchemaGrid holds cases; DatabaseSchemaDatasets holds tables that datasets are read from; DatabaseSchemaAudit holds
 	// decision logs; DatabaseSchemaVault says who a subject is; DatabaseSchemaPlatform has views of what the platform itself may share.
@@ -241,7 +255,7 @@ const (
 
 // DatabaseUsers lists the users beside the owner.
 func DatabaseUsers() []string {
-	return []string{DatabaseUserAudit, DatabaseUserGateway, DatabaseUserGrid, DatabaseUserVault}
+	return []string{DatabaseUserAudit, DatabaseUserAuditor, DatabaseUserGateway, DatabaseUserGrid, DatabaseUserVault}
 }
 
 // DatabaseSchemas lists the schemas that migrations make.

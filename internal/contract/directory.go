@@ -82,9 +82,29 @@ type Retention struct {
 	NoteClasses map[string]int64 `json:"noteClasses,omitempty"`
 	// DeliverySeconds keeps a message after it was delivered or given up, SignalSeconds telemetry by the hour, DecisionLogSeconds bodies
 	// of the decision log.
-	DeliverySeconds    int64 `json:"deliverySeconds,omitempty"`
-	SignalSeconds      int64 `json:"signalSeconds,omitempty"`
-	DecisionLogSeconds int64 `json:"decisionLogSeconds,omitempty"`
+	DeliverySeconds int64 `json:"deliverySeconds,omitempty"`
+	SignalSeconds   int64 `json:"signalSeconds,omitempty"`
+	// SignalClasses go before SignalSeconds, by the data class of the fleet's profile; see SignalsOf.
+	SignalClasses      map[string]int64 `json:"signalClasses,omitempty"`
+	DecisionLogSeconds int64            `json:"decisionLogSeconds,omitempty"`
+}
+
+// SignalsOf gives for how many seconds signals are kept whose profile says so itself, own, or has a data class. Without either they go by
+// the gravest class. 0 is of an older bundle, which does not say: nothing goes.
+func (r Retention) SignalsOf(own int64, class string) int64 {
+	if r.SignalSeconds <= 0 {
+		return 0
+	}
+	if own > 0 {
+		return own
+	}
+	if class == "" {
+		class = "C3"
+	}
+	if seconds, ok := r.SignalClasses[class]; ok {
+		return seconds
+	}
+	return r.SignalSeconds
 }
 
 // Severity of an alarm and of the case that it opens.

@@ -17,7 +17,7 @@ type Kept struct {
 func Kepts() []Kept {
 	const (
 		cases, notes, deliveries = "spec.retention.cases, by class", "spec.retention.attachments, by class (C3: 720h)", "spec.retention.deliveries"
-		signals, decisions       = "spec.retention.signals", "bodies: spec.retention.decisionLog, 180 days at least"
+		signals, decisions       = "by profile, or spec.retention.signals by class (C2, C3: 720h)", "bodies: spec.retention.decisionLog, 180 days at least"
 		csl, proof, ours         = "Cybersecurity Law: network logs, six months", "PIPL 69 and Civil Code 188: three years to claim", "ours"
 		grid, vault              = "grid, every minute", "vault, every hour"
 		stands, chain            = "as long as it stands", "headers: for good; they name nobody"
@@ -27,16 +27,17 @@ func Kepts() []Kept {
 		{"grid.case_notes", notes, ours, grid}, {"grid.dispatch_outbox", deliveries, ours, grid}, {"grid.idempotency", "with its case", ours, "the case"},
 		{"grid.commands", cases, ours, grid}, {"grid.command_history", "with its command", ours, "the command"},
 		{"grid.desired", stands, ours, "one row a device"}, {"grid.desired_history", "for good; it names devices and posts", ours, "nothing"},
-		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_state", stands, ours, "the engine"},
-		{"grid.telemetry_hourly", signals, ours, grid},
+		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_keys", stands, ours, "the engine"}, {"grid.engine_state", stands, ours, "the engine"},
+		{"grid.telemetry_hourly", signals, ours, grid}, {"grid.signals_kept", stands, ours, "one row a fleet"},
 		{"grid.ingest_position", stands, ours, "one row"}, {"grid.edge_position", stands, ours, "one row an edge node"}, {"grid.invalid_messages", stands, ours, "one row a fleet"},
 		{"grid.roster", stands, ours, "whoever keeps the roster"}, {"grid.migrations", stands, ours, "nothing"},
 		{"grid.consents", "3 years after its end", proof, vault},
 		{"audit.lines", decisions + "; " + chain, csl, vault}, {"audit.line_subjects", "with the body", csl, "the body"}, {"audit.subject_lists", "with the last body that names it", csl, "the body"},
 		{"audit.checkpoints", "for good; they name nobody", ours, "nothing"}, {"audit.policy_objects", "for good: to decide again", ours, "nothing"}, {"audit.leases", "for good: to decide again", ours, "nothing"},
+		{"audit.public_keys", "for good: to check what they signed", ours, "nothing"},
 		{"audit.break_glass", "who and why: as long as the bodies; the rest for good", csl, vault}, {"audit.use", "for good; it counts", ours, "nothing"},
 		{"vault.subjects", "the random id: for good", ours, "nothing"}, {"vault.keys", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.identities", "until erasure", "PIPL 47", "dizuo subject erase"},
-		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.households", "until erasure of the last member", ours, "nothing yet"}, {"vault.members", "until erasure", "PIPL 47", "dizuo subject erase"},
+		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"},
 		{"vault.receipts", "for good: they prove the erasure", ours, "nothing"}, {"vault.tasks", "3 years after it is done; its text until then", proof, vault},
 
 		{IngestStream, "spec.broker.ingest.maxAge", ours, "the broker"},

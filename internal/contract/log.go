@@ -2,6 +2,7 @@ package contract
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -175,4 +176,35 @@ type Receipt struct {
 	Hash       string `json:"hash"`
 	// ReceivedAt by the witness's clock.
 	ReceivedAt time.Time `json:"receivedAt"`
+}
+
+// LogGateway gives the gateway of a chain: a chain of format 2 has its name and random digits.
+func LogGateway(instance string) string {
+	name, _, _ := strings.Cut(instance, ".")
+	return name
+}
+
+// Format, and JWS header "typ", of a receipt of an erasure.
+const (
+	ErasureFormat = "dizuo-erasure/1"
+	ErasureType   = "dizuo-erasure"
+)
+
+// ErasureSigner gives the common name of the certificate by which a platform's vault signs receipts.
+func ErasureSigner(platform string) string { return "Dizuo receipts of " + platform }
+
+// ErasureClaim is what a receipt of an erasure says about the decision log.
+type ErasureClaim struct {
+	Format string `json:"format"`
+	// Platform is namespace and name, joined by a slash.
+	Platform string    `json:"platform"`
+	At       time.Time `json:"at"`
+	// Records of the decision log that were erased.
+	Records []ErasedRecord `json:"records,omitempty"`
+}
+
+// ErasedRecord names a line whose record was erased.
+type ErasedRecord struct {
+	Instance string `json:"instance"`
+	Sequence int64  `json:"sequence"`
 }

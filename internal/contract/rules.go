@@ -16,6 +16,10 @@ type Profile struct {
 	HeartbeatSeconds int64 `json:"heartbeatSeconds"`
 	// MissedHeartbeats is how many intervals of silence make a device offline; 0 means 3.
 	MissedHeartbeats int32 `json:"missedHeartbeats,omitempty"`
+	// DataClass is the gravest of its fields; empty in a bundle before it was said.
+	DataClass string `json:"dataClass,omitempty"`
+	// RetentionSeconds keeps its signals; 0 keeps them as the platform says for DataClass.
+	RetentionSeconds int64 `json:"retentionSeconds,omitempty"`
 	// Commands by name.
 	Commands map[string]Command `json:"commands,omitempty"`
 }
@@ -66,6 +70,26 @@ type Scenario struct {
 	AppliesTo string `json:"appliesTo,omitempty"`
 	// Trigger that raises an alarm.
 	Trigger Trigger `json:"trigger"`
+	// Registers are sets of which the household must be in one; ConsentScope is a consent that must be on record. Empty asks for none.
+	Registers    []string `json:"registers,omitempty"`
+	ConsentScope string   `json:"consentScope,omitempty"`
+	// Terms of which one must come true; a plain trigger is one term. Trigger is of the version before: terms go before it.
+	Terms []Term `json:"terms,omitempty"`
+	// Schedule is when the scenario looks; nil is always.
+	Schedule *Schedule `json:"schedule,omitempty"`
+	// Unless suppresses while true; Clear ends an alarm.
+	Unless string `json:"unless,omitempty"`
+	Clear  string `json:"clear,omitempty"`
+	// DedupSeconds in which a second alarm of the same key joins the first; LatenessSeconds that a message may be late, 0 is 120.
+	DedupSeconds    int64 `json:"dedupSeconds,omitempty"`
+	LatenessSeconds int64 `json:"latenessSeconds,omitempty"`
+	// Baselines are figures from the history of a key, `baseline` in CEL.
+	Baselines []Baseline `json:"baselines,omitempty"`
+	// Variants hold what differs, by "<mode>/<community>"; either may be empty. The most special counts.
+	Variants map[string]Variant `json:"variants,omitempty"`
+	// Raise and Combines make an alarm graver.
+	Raise    []Raise       `json:"raise,omitempty"`
+	Combines []Combination `json:"combines,omitempty"`
 	// Params are the values for CEL's `params`, by name.
 	Params map[string]any `json:"params,omitempty"`
 	// CaseClass is the class of the case that an alarm opens; empty opens none.
@@ -119,6 +143,10 @@ type Trigger struct {
 type Absent struct {
 	Event   string `json:"event"`
 	Seconds int64  `json:"seconds"`
+	// WholeWindow is for the whole window of the schedule, whatever Seconds say.
+	WholeWindow bool `json:"wholeWindow,omitempty"`
+	// Scope is whose message counts: "Device" (or empty), "Household", "Building", "Compound", "MicroGrid", "Grid", "Community" or "Platform".
+	Scope string `json:"scope,omitempty"`
 }
 
 // Count is a trigger by number.
@@ -127,6 +155,8 @@ type Count struct {
 	// DistinctBy is a CEL expression; empty counts messages.
 	DistinctBy    string `json:"distinctBy,omitempty"`
 	WithinSeconds int64  `json:"withinSeconds"`
+	// Scope is what is counted together, as in Absent.
+	Scope string `json:"scope,omitempty"`
 }
 
 // Responder is a role called to a case: a post of the grid, or every organisation that holds a duty there.
@@ -135,4 +165,75 @@ type Responder struct {
 	Post string `json:"post,omitempty"`
 	// Duty of organisations, such as "fire"; empty if Post is set.
 	Duty string `json:"duty,omitempty"`
+}
+
+// Term is one thing that can happen: When, with ForSeconds or Count; Absent; or Offline.
+type Term struct {
+	When       string  `json:"when,omitempty"`
+	ForSeconds int64   `json:"forSeconds,omitempty"`
+	Absent     *Absent `json:"absent,omitempty"`
+	Count      *Count  `json:"count,omitempty"`
+	// Offline: the device missed its heartbeats.
+	Offline bool `json:"offline,omitempty"`
+	// Remember are fields whose value at the opening of the window, or at the last missed message, is state.first.<field> in CEL.
+	Remember []string `json:"remember,omitempty"`
+}
+
+// Schedule is when a scenario looks, in local time.
+type Schedule struct {
+	// Windows of the day; none is all day.
+	Windows []Window `json:"windows,omitempty"`
+	// Weekdays on which a window opens, a bit for each time.Weekday; 0 is every day.
+	Weekdays uint8 `json:"weekdays,omitempty"`
+	// TimeZone is an IANA name.
+	TimeZone string `json:"timeZone"`
+}
+
+// Window is a part of the day, in minutes since midnight. One that ends at or before its beginning ends on the next day.
+type Window struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
+
+// Variant is what is other in a mode or a community. What it does not say is as in the scenario.
+type Variant struct {
+	Off bool `json:"off,omitempty"`
+	// Params that differ.
+	Params map[string]any `json:"params,omitempty"`
+	// Terms that differ in their values, all of them.
+	Terms []Term `json:"terms,omitempty"`
+}
+
+// Baseline is a figure from the history of a key.
+type Baseline struct {
+	Name string `json:"name"`
+	// Value is CEL that gives the number remembered.
+	Value string `json:"value"`
+	// Daily makes one figure of a day: "Mean" (or empty), "Min", "Max", "Sum" or "Count". Statistic makes one of the days: "Mean" (or empty),
+	// "Median", "Min", "Max" or "DaysAbove", which counts the days above what the CEL in Above gives.
+	Daily     string `json:"daily,omitempty"`
+	Statistic string `json:"statistic,omitempty"`
+	Above     string `json:"above,omitempty"`
+	// WindowSeconds is how far back the history goes, MinDays how many days it must have.
+	WindowSeconds int64 `json:"windowSeconds"`
+	MinDays       int32 `json:"minDays,omitempty"`
+	// Hours of the day that count; nil is all.
+	Hours *Window `json:"hours,omitempty"`
+}
+
+// Raise makes an alarm graver when a message says so, or when there are more alarms of the scenario.
+type Raise struct {
+	Name       string      `json:"name"`
+	Severity   Severity    `json:"severity"`
+	When       string      `json:"when,omitempty"`
+	Count      *Count      `json:"count,omitempty"`
+	Responders []Responder `json:"responders,omitempty"`
+}
+
+// Combination makes the alarms of two scenarios in one place graver. Without WithinSeconds both must be open.
+type Combination struct {
+	Scenario      string   `json:"scenario"`
+	Scope         string   `json:"scope,omitempty"`
+	WithinSeconds int64    `json:"withinSeconds,omitempty"`
+	Severity      Severity `json:"severity"`
 }

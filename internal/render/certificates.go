@@ -94,7 +94,7 @@ func (p platform) servers() []server {
 		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
 	}
-	out = append(out, server{"dizuo-vault-tls", p.hosts("dizuo-vault"), quarter})
+	out = append(out, server{"dizuo-vault-tls", append(p.hosts("dizuo-vault"), p.host(serviceMap)), quarter})
 	if p.EMQX != nil {
 		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter})
 	}
@@ -153,15 +153,10 @@ func (p platform) caIssuer(name string) Object {
 }
 
 // signingKey gives the key of bundles and leases (ES256). Nodes trust the key, not the certificate around it. A new one takes over while
-// both are trusted (status.bundle.keys). An edge node learns keys with its own certificate only, so a platform with edge nodes keeps
-// its key.
+// both are trusted (status.bundle.keys); an edge node learns it by its succession.
 func (p platform) signingKey() Object {
-	rotation := cmv1.RotationPolicyAlways
-	if p.Edges {
-		rotation = cmv1.RotationPolicyNever
-	}
 	return p.certificate(compile.SecretSigning, leaf(compile.SecretSigning, issuerSelfSigned, year).WithCommonName("Dizuo bundles of "+p.Name).
-		WithPrivateKey(key(rotation)).WithUsages(cmv1.UsageDigitalSignature))
+		WithPrivateKey(key(cmv1.RotationPolicyAlways)).WithUsages(cmv1.UsageDigitalSignature))
 }
 
 // auditKey gives the key by which gateways sign checkpoints of their decision logs. It stays: what it signed is checked years later.

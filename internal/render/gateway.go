@@ -25,8 +25,9 @@ func (p platform) gateway() []Object {
 		AuditDatabase:    &auditDatabase,
 		AuditKeyFile:     tlsFiles(compile.SecretAudit).KeyFile, MaxUnshippedBytes: gatewayVolume.Value() * 6 / 10,
 	}
-	if len(p.SourceDSNs) > 0 {
+	if p.maps() {
 		config.Gateway.SourceDir = secretsDir + "/sources"
+		config.Gateway.Vault = &contract.VaultClient{URL: fmt.Sprintf("https://%s:%d", p.host(serviceMap), portMap), TLS: tlsFiles(roleSecret(contract.UserGateway))}
 	}
 	cm, text := p.configMap(config)
 	certs := []string{"dizuo-gateway-tls", roleSecret(contract.UserGateway), compile.SecretAudit}
@@ -39,7 +40,7 @@ func (p platform) gateway() []Object {
 	caVolumes, caMounts := caVolume(p.Database.Serves)
 	volumes = append(volumes, caVolumes...)
 	c.WithVolumeMounts(caMounts...)
-	if len(p.SourceDSNs) > 0 {
+	if p.maps() {
 		c.WithVolumeMounts(mount("sources", secretsDir+"/sources"))
 		volumes = append(volumes, secretVolume("sources", compile.SecretSources))
 	}

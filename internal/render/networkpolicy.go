@@ -48,12 +48,17 @@ func (p platform) networkPolicies() []Object {
 	if p.Edges {
 		inBroker = append(inBroker, from(nil, portEdge))
 	}
+	inVault, toVault := []*ingress{from(nil, portHTTPS)}, []*egress(nil)
+	if p.maps() {
+		inVault = append(inVault, from([]*netac.NetworkPolicyPeerApplyConfiguration{peer("gateway")}, portMap))
+		toVault = append(toVault, to(peer("vault"), portMap))
+	}
 	out = append(out,
 		p.networkPolicy("broker", inBroker, peers),
 		p.networkPolicy("auth", inAuth, outAuth...),
 		p.networkPolicy("grid", []*ingress{from(nil, portHTTPS)}, broker, db, webhooks),
-		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, slices.Concat(p.toIssuers(), p.toSources(), p.toWitnesses(), []*egress{broker, db})...),
-		p.networkPolicy("vault", []*ingress{from(nil, portHTTPS)}, broker, db),
+		p.networkPolicy("gateway", []*ingress{from(nil, portHTTPS)}, slices.Concat(p.toIssuers(), p.toSources(), toVault, p.toWitnesses(), []*egress{broker, db})...),
+		p.networkPolicy("vault", inVault, broker, db),
 	)
 	readers := []*netac.NetworkPolicyPeerApplyConfiguration{peer("grid"), peer("gateway"), peer("vault")}
 	if p.Database.To != nil {

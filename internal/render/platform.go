@@ -2,11 +2,13 @@ package render
 
 import (
 	"maps"
+	"strings"
 
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // platform is what the files of this package share while they render one platform.
@@ -51,7 +53,11 @@ func (p platform) secrets() []Object {
 	if len(p.TrustPEM) == 0 {
 		return out // pods wait for it: one that mounted it empty would see the key with the kubelet's next round only, a minute later
 	}
-	return append(out, corev1ac.ConfigMap(nameTrust, p.Namespace).WithLabels(labels(p.owner, "")).WithData(map[string]string{"trust.pem": string(p.TrustPEM)}))
+	trust := map[string]string{"trust.pem": string(p.TrustPEM)}
+	if p.Edges && len(p.Successions) > 0 {
+		trust[contract.SuccessionsFile] = strings.Join(p.Successions, "\n") + "\n"
+	}
+	return append(out, corev1ac.ConfigMap(nameTrust, p.Namespace).WithLabels(labels(p.owner, "")).WithData(trust))
 }
 
 const nameTrust = "dizuo-bundle-trust"

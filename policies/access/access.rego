@@ -37,11 +37,11 @@ decision := {
 	"allow": true,
 	"reasons": [],
 	"agreement": name,
-	"role": role(roles),
+	"role": role,
 	"fields": fields,
 	"rows": agreed.rows,
 	"consentScope": scope,
-	"smallCell": small_cell(agreed),
+	"smallCell": small_cell,
 	"breakGlass": emergency,
 } if {
 	name := agreement
@@ -49,8 +49,8 @@ decision := {
 	agreed := data.dizuo.grants[input.dataset][input.consumer][name]
 
 	# Which agreement, from when to when, and what for.
-	enforced
-	about.sharing in shared
+	input.contract >= 3 # what the gateway enforces, see `enforced`
+	about.sharing in {"Unconditional", "Conditional"} # 无条件共享, 有条件共享
 	input.now >= agreed.notBefore
 	not_ended(agreed)
 	input.purpose in agreed.purposes
@@ -58,22 +58,16 @@ decision := {
 	# What.
 	wanted := asked(agreed, about)
 	fields := returned(agreed, about, wanted)
-	count(fields) == count(wanted)
+	object.keys(fields) == wanted # each field asked for is given
 	leaving := leaves(fields)
-	form_given(agreed, fields)
-	something_leaves(leaving)
-	class := class_of(about, leaving)
-	class <= ranks[object.get(input, "clearance", "C0")]
-	personal := is_personal(about, leaving)
-	scope_enforceable(agreed, about, personal)
-	scope := consent_scope(agreed, about)
-	consent_enforceable(scope, about)
+	small_cell := smallest_group(agreed, fields, leaving)
+	cleared(about, leaving)
+	scope_enforceable(agreed, about, leaving)
+	scope := consent(agreed, about)
 
 	# Who, and in which circumstances.
 	emergency := is_emergency(agreed)
-	roles := acting_roles(agreed, emergency)
-	person_shown(agreed, personal)
-	role_agreed(agreed, personal, emergency, roles)
+	role := acts_as(agreed, about, leaving, emergency)
 } else := {
 	"allow": false,
 	"reasons": sort(reasons),
@@ -109,7 +103,8 @@ fitting := [name |
 default agreement := ""
 
 agreement := input.agreement if {
-	input.agreement != ""
+	input.agreement
+	not input.agreement == ""
 } else := fitting[0] if {
 	count(fitting) == 1
 } else := name if {
@@ -130,11 +125,6 @@ grant := data.dizuo.grants[input.dataset][input.consumer][agreement]
 enforced if input.contract >= 3
 
 # METADATA
-# title: Sharing attributes of what is shared
-# description: 无条件共享 and 有条件共享.
-shared := {"Unconditional", "Conditional"}
-
-# METADATA
 # title: The agreement has not ended
 # description: The last second of validity is the one before notAfter. 0 means that no end was agreed.
 not_ended(agreed) if agreed.notAfter == 0
@@ -147,7 +137,7 @@ not_ended(agreed) if input.now < agreed.notAfter
 #   A request for records that names no fields asks for all that the agreement gives and the dataset has. One for counts and sums
 #   asks for what it groups by, sums and picks by, and for nothing else.
 asked(agreed, about) := {name | some name in input.fields} if {
-	count(input.fields) > 0
+	input.fields != []
 	not input.aggregate
 } else := {name | some name, _ in agreed.fields; about.fields[name]} if {
 	not input.aggregate
@@ -165,27 +155,22 @@ returned(agreed, about, wanted) := {name: agreed.fields[name] |
 
 # METADATA
 # title: The fields of which something leaves
-leaves(fields) := {name | some name, mask in fields; object.get(mask, "method", "") != "Drop"}
+leaves(fields) := {name | some name, mask in fields; not mask.method == "Drop"}
 
 # METADATA
-# title: Something leaves
-# description: A count alone leaves no field, and is something.
-something_leaves(leaving) if count(leaving) > 0
-
-something_leaves(_) if input.aggregate
-
-# METADATA
-# title: The agreement gives what is asked for in this form
+# title: The agreement gives what is asked for in this form, in groups no smaller than this
 # description: |
-#   Records, unless it gives nothing but counts and sums, picked by fields that it gives as they are. Counts and sums, where it has a
-#   smallest group, by its dimensions and of its measures alone. Groups that are too small are left out by the gateway, in the query.
-form_given(agreed, fields) if {
+#   Records, unless it gives nothing but counts and sums, picked by fields that it gives as they are; something of them must leave.
+#   Those are no groups: 0. Counts and sums, where it has a smallest group, by its dimensions and of its measures alone. Groups that are
+#   too small are left out by the gateway, in the query. A count alone leaves no field, and is something.
+smallest_group(agreed, fields, leaving) := 0 if {
 	not input.aggregate
+	leaving != set()
 	records_given(agreed)
 	filter_given(fields)
 }
 
-form_given(agreed, _) if {
+smallest_group(agreed, _, _) := agreed.aggregates.smallCell if {
 	input.aggregate
 	counts_given(agreed)
 	dimensions_given(agreed)
@@ -221,12 +206,6 @@ measures_given(agreed) if {
 }
 
 # METADATA
-# title: The smallest group that is told
-small_cell(agreed) := agreed.aggregates.smallCell if {
-	input.aggregate
-} else := 0
-
-# METADATA
 # title: The request picks by fields that it is given as they are
 # description: |
 #   Who may pick by a masked field learns its value by asking often enough: is the year before 1950, before 1945, and so on. Fields
@@ -238,26 +217,41 @@ filter_given(fields) if {
 }
 
 # METADATA
-# title: Ranks of data classes, and of clearances
-ranks := {"C0": 0, "C1": 1, "C2": 2, "C3": 3}
+# title: The organisation may be given data of this class
+# description: |
+#   Ours, after the platform's grading (分类分级): by what each field that leaves says of a person, and by the category of the dataset.
+#   Public data is class C0, ordinary personal information C1, sensitive C2, biometric C3. A field that is not marked counts as C3.
+#   Pseudonyms and coarser values keep the class: only what does not leave has none. The clearance is the platform's word on the
+#   organisation; one without clearance is given what is public.
+cleared(about, leaving) if {
+	clearance := object.get(input, "clearance", "C0")
+	category_cleared(about.category, clearance)
+	fields_cleared(about, leaving, clearance)
+}
 
 # METADATA
-# title: The data class of what leaves, as a rank
+# title: The clearance covers the category of the dataset
 # description: |
-#   Ours, after the platform's grading (分类分级): by what a field says of a person, and by the category of the dataset. What is not
-#   marked counts as the highest. Pseudonyms and coarser values keep the class: only what does not leave has none.
-class_of(about, leaving) := max({rank |
-	some name in leaving
-	rank := object.get(
-		{"None": 0, "Ordinary": 1, "Sensitive": 2, "Biometric": 3},
-		object.get(about.fields[name], "personal", ""),
-		3,
-	)
-} | {object.get(
-	{"KeyPopulation": 3, "Biometric": 3, "Video": 3, "Health": 2, "Minor": 2, "Financial": 2, "Location": 2},
-	about.category,
-	0,
-)})
+#   Health, minors, finance and locations are class C2 whatever the fields. Key populations, biometrics, video and a category that
+#   nobody knows are C3.
+category_cleared(_, "C3")
+
+category_cleared(category, "C2") if category in {"Ordinary", "Health", "Minor", "Financial", "Location"}
+
+category_cleared("Ordinary", clearance) if clearance in {"C0", "C1"}
+
+# METADATA
+# title: The clearance covers each field that leaves
+fields_cleared(_, _, "C3")
+
+fields_cleared(about, leaving, clearance) if {
+	marks := {
+		"C0": {"None"},
+		"C1": {"None", "Ordinary"},
+		"C2": {"None", "Ordinary", "Sensitive"},
+	}[clearance]
+	{name | some name in leaving; marks[about.fields[name].personal]} == leaving
+}
 
 # METADATA
 # title: Personal information leaves
@@ -265,27 +259,26 @@ class_of(about, leaving) := max({rank |
 #   Unless every field that leaves is marked as not personal. A pseudonym is personal information still: whoever holds the key can
 #   undo it (PIPL Article 73 calls that de-identified, not anonymous). Counts of groups that are large enough are not.
 is_personal(about, leaving) if {
-	some name in leaving
-	object.get(about.fields[name], "personal", "") != "None"
 	not input.aggregate
-} else := false
+	{name | some name in leaving; about.fields[name].personal == "None"} != leaving
+}
 
 # METADATA
 # title: A person must be shown
 # description: |
 #   Personal information is read by a person in a role, never by an organisation at large. That rule is ours. Rows that follow the
 #   roster follow a person too.
-needs_person(_, true)
+needs_person(_, about, leaving) if is_personal(about, leaving)
 
-needs_person(agreed, _) if agreed.personRequired
+needs_person(agreed, _, _) if agreed.personRequired
 
-needs_person(agreed, _) if agreed.rows.roster
+needs_person(agreed, _, _) if agreed.rows.roster
 
 # METADATA
 # title: A person was shown where one must be
-person_shown(_, _) if input.person.subject != ""
+person_shown(_, _, _) if input.person.subject != ""
 
-person_shown(agreed, personal) if not needs_person(agreed, personal)
+person_shown(agreed, about, leaving) if not needs_person(agreed, about, leaving)
 
 # METADATA
 # title: The roles in which the person may act here
@@ -295,17 +288,22 @@ acting_roles(agreed, false) := {r | some r in input.person.roles; r in agreed.ro
 acting_roles(agreed, true) := {r | some r in input.person.roles; r in agreed.roles; r in agreed.breakGlass.roles}
 
 # METADATA
-# title: The person's role is in the agreement, where a person must be shown or acts in an emergency
-role_agreed(_, _, _, roles) if count(roles) > 0
-
-role_agreed(agreed, personal, false, _) if not needs_person(agreed, personal)
+# title: The role in which it is allowed
+# description: |
+#   A person is shown and acts in a role that the agreement names: the first by its name, if there are several. Else nobody needs to be
+#   shown, and it is no emergency; a role that the agreement names is told then too, and empty means none.
+acts_as(agreed, about, leaving, emergency) := min(acting_roles(agreed, emergency)) if {
+	input.person.subject != ""
+} else := first(acting_roles(agreed, false)) if {
+	emergency == false
+	not needs_person(agreed, about, leaving)
+}
 
 # METADATA
-# title: The role by which it is allowed
-# description: The first by its name, if the person has several that the agreement names.
-role(roles) := min(roles) if {
-	count(roles) > 0
-} else := ""
+# title: The first of some roles by its name, or empty if there is none
+first(roles) := min(roles)
+
+first(set()) := ""
 
 # METADATA
 # title: The row scope can be enforced
@@ -314,11 +312,18 @@ role(roles) := min(roles) if {
 #   names and wrong for anything about people or for an agreement that names places.
 scope_enforceable(agreed, about, _) if {
 	placed(about)
+	not agreed.rows.grids
+	not agreed.rows.compounds
+}
+
+scope_enforceable(agreed, about, _) if {
+	placed(about)
 	every part, column in {"grids": "gridColumn", "compounds": "compoundColumn"} { narrowed_by(agreed, about, part, column) }
 }
 
-scope_enforceable(agreed, about, false) if {
+scope_enforceable(agreed, about, leaving) if {
 	not placed(about)
+	not is_personal(about, leaving)
 	object.get(about.source, "subjectColumn", "") == ""
 	object.filter(agreed.rows, ["communities", "grids", "compounds", "roster"]) == {}
 }
@@ -337,23 +342,34 @@ narrowed_by(_, about, _, column) if about.source[column] != ""
 
 # METADATA
 # title: The consent that each person must have given
-# description: That of the dataset; else that of the agreement, where its legal basis is a consent. Empty means none.
-consent_scope(agreed, about) := object.get(about, "consentScope", object.get(agreed, "consentScope", ""))
+# description: |
+#   That of the dataset; else that of the agreement, where its legal basis is a consent. Empty means none. A table that does not say
+#   about whom a row is cannot be held against consents.
+consent(agreed, about) := "" if {
+	not about.consentScope
+	not agreed.consentScope
+} else := consent_scope(agreed, about) if {
+	about.source.subjectColumn != ""
+}
 
 # METADATA
-# title: Consent can be looked up
-# description: A table that does not say about whom a row is cannot be held against consents.
-consent_enforceable("", _)
-
-consent_enforceable(_, about) if about.source.subjectColumn != ""
+# title: The scope of that consent
+consent_scope(agreed, about) := about.consentScope if {
+	about.consentScope != ""
+} else := agreed.consentScope
 
 # METADATA
 # title: The circumstances are those of the agreement
 # description: |
 #   Hours and case: what an emergency may do without. Everything else in this file stands in an emergency too.
 circumstances(agreed) if {
-	object.filter(agreed, ["hours", "case", "caseNumber", "caseNumberRequired"]) == {} # nothing was agreed about them
-} else if {
+	not agreed.hours # nothing was agreed about them
+	not agreed.case
+	not agreed.caseNumber
+	not agreed.caseNumberRequired
+}
+
+circumstances(agreed) if {
 	hours_kept(agreed)
 	case_numbered(agreed)
 	case_number_right(agreed)
@@ -555,7 +571,7 @@ reasons contains "SharingNone" if {
 
 # METADATA
 # title: The dataset is shared
-is_shared if dataset.sharing in shared
+is_shared if dataset.sharing in {"Unconditional", "Conditional"}
 
 # METADATA
 # title: No agreement
@@ -628,10 +644,6 @@ picked := returned(grant, dataset, asked(grant, dataset))
 going := leaves(picked)
 
 # METADATA
-# title: Personal information leaves, for the reasons below
-personal := is_personal(dataset, going)
-
-# METADATA
 # title: A field was asked for that the agreement does not give or the dataset does not have
 reasons contains "FieldNotGranted" if {
 	known
@@ -644,7 +656,8 @@ reasons contains "FieldNotGranted" if {
 # description: The agreement gives no field of this dataset, or drops all of those asked for.
 reasons contains "NothingGranted" if {
 	known
-	not something_leaves(going)
+	not input.aggregate
+	going == set()
 }
 
 # METADATA
@@ -688,43 +701,38 @@ reasons contains "FilterNotGranted" if {
 }
 
 # METADATA
-# title: The organisation may be given data of this class
-# description: The clearance is the platform's word on the organisation. One without clearance is given what is public, class C0.
-cleared if class_of(dataset, going) <= ranks[object.get(input, "clearance", "C0")]
-
-# METADATA
 # title: The data is of a higher class than the organisation may be given
 reasons contains "ClearanceTooLow" if {
 	known
-	not cleared
+	not cleared(dataset, going)
 }
 
 # METADATA
 # title: The row scope cannot be enforced on this dataset
 reasons contains "RowScopeUnenforceable" if {
 	known
-	not scope_enforceable(grant, dataset, personal)
+	not scope_enforceable(grant, dataset, going)
 }
 
 # METADATA
 # title: Consent is needed and cannot be looked up on this dataset
 reasons contains "ConsentUnenforceable" if {
 	known
-	not consent_enforceable(consent_scope(grant, dataset), dataset)
+	not consent(grant, dataset)
 }
 
 # METADATA
 # title: A person must be shown and was not
 reasons contains "PersonRequired" if {
 	known
-	not person_shown(grant, personal)
+	not person_shown(grant, dataset, going)
 }
 
 # METADATA
 # title: The person's role is not in the agreement
 reasons contains "RoleNotAllowed" if {
 	known
-	needs_person(grant, personal)
+	needs_person(grant, dataset, going)
 	input.person.subject != ""
 	count(acting_roles(grant, false)) == 0
 }

@@ -310,6 +310,19 @@ test_sensitive_field_needs_a_higher_clearance if {
 	decide(object.union(ask, {"fields": ["health"], "clearance": "C2"}), table).allow
 }
 
+test_category_that_nobody_knows_is_the_highest if {
+	unheard := {"elders": object.union(datasets.elders, {"category": "Unheard"})}
+	request := object.union(ask, {"fields": ["community"]})
+	refused := access.decision with input as object.union(request, {"clearance": "C2"})
+		with data.dizuo.datasets as unheard
+		with data.dizuo.grants as grants
+	refused == {"allow": false, "reasons": ["ClearanceTooLow"], "agreement": "a6"}
+	police := access.decision with input as object.union(request, {"clearance": "C3"})
+		with data.dizuo.datasets as unheard
+		with data.dizuo.grants as grants
+	police.allow
+}
+
 test_category_needs_a_clearance_whatever_the_field if {
 	watched := {"elders": object.union(datasets.elders, {"category": "KeyPopulation"})}
 	request := object.union(ask, {"fields": ["community"]})
@@ -545,4 +558,24 @@ test_consent_unenforceable if {
 		with data.dizuo.datasets as nobody
 		with data.dizuo.grants as with_grant({"consentScope": "a6"})
 	got == {"allow": false, "reasons": ["ConsentUnenforceable"], "agreement": "a6"}
+}
+
+category(name, clearance) := decision if {
+	decision := access.decision with input as object.union(ask, {"clearance": clearance, "fields": ["community"]})
+		with data.dizuo.datasets as object.union(datasets, {"elders": {"category": name}})
+		with data.dizuo.grants as grants
+}
+
+test_category_needs_its_clearance if {
+	not category("Video", "C2").allow
+	category("Video", "C3").allow
+	not category("Health", "C1").allow
+	category("Health", "C2").allow
+	category("Ordinary", "C0").allow
+	not category("Ordinary", "C9").allow
+}
+
+test_role_is_told_where_nobody_needs_to_be_shown if {
+	decide(object.union(ask, {"fields": ["community"], "person": {"subject": "", "roles": ["GridWorker"]}}), grants).role == "GridWorker"
+	decide(object.remove(object.union(ask, {"fields": ["community"]}), ["person"]), grants).role == ""
 }

@@ -434,7 +434,7 @@ authority(party) if party.type in authorities
 # title: The class of data that a field of a dataset makes
 class_of(dataset, field) := max([
 	object.get(category_rank, object.get(dataset, "category", ""), 3),
-	object.get(personal_rank, object.get(field, "personal", ""), 2),
+	object.get(personal_rank, object.get(field, "personal", ""), 3),
 ])
 
 # METADATA

@@ -95,7 +95,7 @@ test_masks_do_not_make_less_sensitive if {
 
 test_unmarked_field_is_sensitive if {
 	unmarked := dataset_with(without(good, ["impactAssessment"]), {"fields": [{"name": "x", "grade": "General4"}]})
-	rules(unmarked) == {"sensitive-impact-assessment"}
+	rules(unmarked) == {"clearance", "sensitive-impact-assessment"} # for the class it counts as the highest
 }
 
 test_personal_roles if {
@@ -237,7 +237,8 @@ test_clearance if {
 	rules(dataset_with(cleared("C2"), {"category": "Video"})) == {"clearance"} # by category
 	rules(dataset_with(cleared("C2"), {"category": "Unheard"})) == {"clearance"}
 	rules(dataset_with(cleared("C2"), {"category": "Health"})) == set()
-	rules(field_with(cleared("C2"), {"personal": "Unheard"})) == set() # counts as sensitive
+	rules(field_with(cleared("C2"), {"personal": "Unheard"})) == {"clearance"}
+	rules(field_with(cleared("C3"), {"personal": "Unheard"})) == set()
 	rules(with_key(faces, {"consumer": {"name": "police", "type": "Police", "clearance": "C2"}})) == {"clearance"}
 }
 

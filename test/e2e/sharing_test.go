@@ -353,7 +353,7 @@ func (w *sharing) stockOPA(ctx context.Context) {
 		switch err := audit.Same(out.Result, l.Said.Decision); {
 		case err == nil:
 			same++
-		case audit.Own(l.Said.Decision):
+		case l.Said.Decision.By == contract.DecidedByGateway:
 			own++
 		default:
 			w.Errorf("%s as %s: %v", l.Said.Input.Dataset, l.Said.Input.Consumer, err)

@@ -164,7 +164,10 @@ func (w World) under(name string, a Agreement, q Request) Verdict {
 		}
 	}
 	leaves := map[string]bool{}
-	rank := map[string]int{"KeyPopulation": 3, "Biometric": 3, "Video": 3, "Health": 2, "Minor": 2, "Financial": 2, "Location": 2}[d.Category]
+	rank, known := map[string]int{"Ordinary": 0, "KeyPopulation": 3, "Biometric": 3, "Video": 3, "Health": 2, "Minor": 2, "Financial": 2, "Location": 2}[d.Category]
+	if !known {
+		rank = 3
+	}
 	people := false
 	for _, f := range want {
 		mask, granted := a.Fields[f]

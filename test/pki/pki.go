@@ -73,6 +73,12 @@ func (c CA) ServerUntil(t testing.TB, end time.Time) tls.Certificate {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 }
 
+// Named gives a certificate that has a common name and no use, as one for signing.
+func (c CA) Named(t testing.TB, name string) tls.Certificate {
+	t.Helper()
+	return issue(t, &c, x509.Certificate{Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature})
+}
+
 // Peer gives a certificate for both sides of a connection on this machine, that bears a URI.
 func (c CA) Peer(t testing.TB, uri string) tls.Certificate {
 	t.Helper()

@@ -29,7 +29,8 @@ type Error struct {
 	File string
 	// Line counts from 1.
 	Line int
-	// Torn is set if the last line of the last file has no newline: it was never acknowledged, and is cut at the next start.
+	// Torn is set if what is wrong is at the end of the last file and may be what a crash leaves (Torn): it was never acknowledged, and is cut
+	// at the next start.
 	Torn bool
 	Err  error
 }
@@ -41,6 +42,12 @@ func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line,
 func (e *Error) Unwrap() error { return e.Err }
 
 var errTorn = errors.New("the line has no end")
+
+// Torn reports whether bytes behind the last good line can be what a crash leaves: a line without end, or blocks that the file system
+// had made room for and not filled (zeros). Whole lines that do not fit the chain are something else.
+func Torn(tail []byte) bool {
+	return bytes.IndexByte(tail, '\n') < 0 || bytes.IndexByte(tail, 0) >= 0
+}
 
 // Verify checks every line of the log in fsys, and gives each to visit (which may be nil). The error is an *Error, or one
 // of reading. A log that verifies is consistent in itself; only a witness can tell that no lines are missing at its end.
@@ -96,16 +103,29 @@ func (s *Summary) file(fsys fs.FS, name string, first, last bool, visit func(Lin
 		line = bytes.TrimSuffix(line, []byte{'\n'})
 		if n == 1 {
 			if err := s.begin(name, line, first); err != nil {
-				return &Error{File: name, Line: n, Err: err}
+				return &Error{File: name, Line: n, Torn: last && zeros(line, in), Err: err}
 			}
 		}
 		r, err := s.End.Check(line)
 		if err != nil {
-			return &Error{File: name, Line: n, Err: err}
+			return &Error{File: name, Line: n, Torn: last && zeros(line, in), Err: err}
 		}
 		s.count(r)
 		if visit != nil {
 			visit(r)
+		}
+	}
+}
+
+// zeros reports whether a line, or what follows it, has a zero byte.
+func zeros(line []byte, in *bufio.Reader) bool {
+	for {
+		if bytes.IndexByte(line, 0) >= 0 {
+			return true
+		}
+		var err error
+		if line, err = in.ReadBytes('\n'); len(line) == 0 && err != nil {
+			return false
 		}
 	}
 }

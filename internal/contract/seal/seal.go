@@ -86,6 +86,9 @@ func (s *Signer) Public() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
 }
 
+// Private gives the private key as PEM (PKCS#8), for the Secret that holds it.
+func (s *Signer) Private() []byte { return []byte(s.pem) }
+
 // KeyID gives the hex SHA-256 of a public key's SPKI.
 func KeyID(pub *ecdsa.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)
@@ -213,19 +216,7 @@ func LeaseKey(compact string) string {
 // Lease verifies a signed lease. Time and order are the caller's to check: see contract.Lease.Follows.
 func (t *Trust) Lease(compact string) (contract.Lease, error) {
 	var l contract.Lease
-	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
-	if err != nil {
-		return l, fmt.Errorf("lease: %w", err)
-	}
-	header := jws.Signatures[0].Protected
-	key, ok := t.keys[header.KeyID]
-	if !ok {
-		return l, fmt.Errorf("lease: signed by key %.12s, which is not trusted here", header.KeyID)
-	}
-	if header.ExtraHeaders[jose.HeaderType] != "dizuo-lease" {
-		return l, errors.New("lease: header typ is not dizuo-lease")
-	}
-	raw, err := jws.Verify(key)
+	raw, err := t.verify(compact, "dizuo-lease")
 	if err != nil {
 		return l, fmt.Errorf("lease: %w", err)
 	}
@@ -233,6 +224,37 @@ func (t *Trust) Lease(compact string) (contract.Lease, error) {
 		return l, fmt.Errorf("lease: %w", err)
 	}
 	return l, nil
+}
+
+// Holds reports whether the key with an id is trusted.
+func (t *Trust) Holds(id string) bool { return t.keys[id] != nil }
+
+// Count gives how many keys are trusted.
+func (t *Trust) Count() int { return len(t.keys) }
+
+// Only gives the key with an id as PEM; nil where it is not trusted.
+func (t *Trust) Only(id string) []byte {
+	if t.opa[id] == nil {
+		return nil
+	}
+	return []byte(t.opa[id].Key)
+}
+
+// verify gives the payload of a compact JWS with a header typ that one of the keys signed.
+func (t *Trust) verify(compact, typ string) ([]byte, error) {
+	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return nil, err
+	}
+	header := jws.Signatures[0].Protected
+	key, ok := t.keys[header.KeyID]
+	if !ok {
+		return nil, fmt.Errorf("signed by key %.12s, which is not trusted here", header.KeyID)
+	}
+	if header.ExtraHeaders[jose.HeaderType] != typ {
+		return nil, errors.New("header typ is not " + typ)
+	}
+	return jws.Verify(key)
 }
 
 // Shard verifies the tarball of a shard against the keys and against the digest that the index names.

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -327,13 +329,26 @@ func (d *desk) forget(edges []string) {
 	}
 }
 
+// successions gives the signed chain of keys. What it proves is the node's to see.
+func (d *desk) successions() ([]byte, error) {
+	body, err := os.ReadFile(filepath.Join(filepath.Dir(d.trustFile), contract.SuccessionsFile))
+	if errors.Is(err, fs.ErrNotExist) { // no key was followed by another
+		return nil, nil
+	}
+	return body, err
+}
+
 // get gives an object of the node's own bundle, or the part of it that is asked for.
 func (d *desk) get(ctx context.Context, edge string, _ *edgeEntry, m *nats.Msg) ([]byte, nats.Header, error) {
+	name := string(m.Data)
+	if name == contract.ObjectSuccessions {
+		body, err := d.successions()
+		return body, nil, err
+	}
 	store, err := d.js.ObjectStore(ctx, contract.BundleStore)
 	if err != nil {
 		return nil, nil, fmt.Errorf("object store: %w", err)
 	}
-	name := string(m.Data)
 	if err := d.scopes.allows(ctx, store, edge, name); err != nil {
 		return nil, nil, err
 	}

@@ -700,3 +700,65 @@ func TestConfigurationSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysFollowEachOther: the platform's signing key is followed by another while the node is away, twice. It learns the present one from
+// those that it knows, forgets the former, stands up again without the hub, and takes no key that none before it names.
+func TestKeysFollowEachOther(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	h.publish("d1")
+	c := h.config()
+	stop := h.start(c)
+	lets := func(device string) func() bool {
+		return func() bool { _, err := h.device(c, device); return err == nil }
+	}
+	eventually(t, "device is let in", lets("d1"))
+	stop()
+	for range 2 {
+		h.turn(pki.Signer(t), true)
+	}
+	h.publish("d1", "d2")
+	stop = h.start(c)
+	eventually(t, "device of the bundle that the newest key signed", lets("d2"))
+	keys := func() string { raw, _ := os.ReadFile(files{c.StateDir}.trust()); return string(raw) }
+	present, err := h.signer.Public()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "only the present key is trusted", func() bool { return keys() == string(present) })
+	stop()
+	away := c
+	away.Hub = "wss://127.0.0.1:1"
+	stop = h.start(away)
+	eventually(t, "device is let in from the disk", lets("d2"))
+	stop()
+	h.turn(pki.Signer(t), false) // a key that none before it names: of a hub that lies, or of a platform that lost its own
+	h.publish("d3")
+	h.start(c)
+	eventually(t, "the node says what to do", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return strings.Contains(h.reports[len(h.reports)-1].Problem, "enrol this node anew")
+	})
+	if lets("d3")() || !lets("d2")() || keys() != string(present) {
+		t.Error("a key without a succession is taken, or the last good bundle is lost")
+	}
+}
+
+// turn lets another key sign; named says that the former signs for it.
+func (h *hub) turn(next *seal.Signer, named bool) {
+	h.t.Helper()
+	public, err := next.Public()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	line, err := h.signer.Succession(testPlatform, public, time.Now())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.signer = next; named {
+		h.objects[contract.ObjectSuccessions] = append(h.objects[contract.ObjectSuccessions], line+"\n"...)
+	}
+}

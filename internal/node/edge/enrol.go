@@ -202,9 +202,10 @@ func askOnce(ctx context.Context, c contract.EdgeConfig, nc requester, body []by
 	return true, "", write(c, r)
 }
 
-// write keeps what was issued, if it is over the node's own keys. The client certificate comes last: it says that enrolment is done.
+// write keeps what was issued, if it is over the node's own keys. The client certificate comes last: it says that enrolment is done. Keys
+// of bundles are taken with the token only: later ones come by their succession, which proves itself (package intake).
 func write(c contract.EdgeConfig, r contract.EnrolReply) error {
-	f := files{c.StateDir}
+	f, renewal := files{c.StateDir}, enrolled(c)
 	for _, x := range []struct{ what, chain, keyFile, file string }{
 		{"server certificate", r.Server, f.serverKey(), f.server().CertFile}, {"certificate", r.Certificate, f.key(), f.client("").CertFile},
 	} {
@@ -219,7 +220,7 @@ func write(c contract.EdgeConfig, r contract.EnrolReply) error {
 		if !key.PublicKey.Equal(cert.PublicKey) {
 			return fmt.Errorf("%s from the hub: it is over another key than %s", x.what, x.keyFile)
 		}
-		if x.what == "certificate" && r.BundleTrust != "" {
+		if x.what == "certificate" && r.BundleTrust != "" && !renewal {
 			if err := put(f.trust(), []byte(r.BundleTrust)); err != nil {
 				return err
 			}

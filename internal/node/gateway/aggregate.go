@@ -118,11 +118,14 @@ func (s *server) aggregate(ctx context.Context, r *reading) (Aggregate, error) {
 		key.purpose = r.in.Purpose // a consent covers purposes
 	}
 	t, err := s.tables.get(ctx, key, rule, r.at, func(ctx context.Context) (*table, error) {
-		leave, err := s.crowds.read(ctx, r.organization, "")
+		leave, err := s.crowds.read(ctx, r.organization, sel.dataset.Source.DSN)
 		if err != nil {
 			return nil, err
 		}
 		defer leave()
+		if sel.foreign {
+			return s.tabulateForeign(ctx, r, sel)
+		}
 		return s.db.tabulate(ctx, sel, s.now())
 	})
 	if err != nil {
@@ -145,10 +148,7 @@ func (s *server) tableSelection(ctx context.Context, r *reading) (tableSelection
 	if err != nil {
 		return tableSelection{}, err
 	}
-	switch {
-	case sel.foreign:
-		return tableSelection{}, errors.New("aggregates: counts of a provider's own database are not served")
-	case sel.rows.Roster:
+	if sel.rows.Roster {
 		return tableSelection{}, errors.New("aggregates: each person would count other rows")
 	}
 	sel.filter = nil // a question picks among the cells; the table is the same for all of them
@@ -236,6 +236,8 @@ func aggregateProblem(err error) *Problem {
 	switch {
 	case errors.Is(err, errTooManyGroups):
 		return problem(http.StatusUnprocessableEntity, reasonTooManyGroups, err.Error())
+	case errors.Is(err, errSubjectsTooMany):
+		return denied([]string{reasonSubjectsTooMany}, "")
 	case errors.Is(err, errQuota):
 		return problem(http.StatusTooManyRequests, reasonQuotaExceeded, err.Error())
 	}

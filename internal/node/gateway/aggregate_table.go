@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math/big"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -103,13 +105,19 @@ func cells(rows pgx.Rows, s tableSelection) ([]cell, error) {
 		targets[i] = &values[i]
 	}
 	var out []cell
-	for rows.Next() {
+	for size := 0; rows.Next(); {
 		if err := rows.Scan(targets...); err != nil {
 			return nil, err
 		}
-		c, err := readCell(values, len(s.dimensions))
+		c, err := readCell(values, s)
 		if err != nil {
 			return nil, err
+		}
+		for _, v := range c.values {
+			size += len(v)
+		}
+		if size > maxPageBytes {
+			return nil, fmt.Errorf("%w: they take more than %d bytes", errTooManyGroups, maxPageBytes)
 		}
 		if out = append(out, c); len(out) > s.limit {
 			return nil, fmt.Errorf("%w: more than %d groups", errTooManyGroups, s.limit)
@@ -120,11 +128,13 @@ func cells(rows pgx.Rows, s tableSelection) ([]cell, error) {
 	return out, rows.Err()
 }
 
-func readCell(values []*string, dimensions int) (cell, error) {
+func readCell(values []*string, s tableSelection) (cell, error) {
+	dimensions := len(s.dimensions)
 	c := cell{values: make([]string, dimensions)}
-	for i := range c.values {
-		if c.values[i] = "null"; values[i] != nil {
-			c.values[i] = *values[i]
+	for i, name := range s.dimensions {
+		var err error
+		if c.values[i], err = s.value(name, values[i]); err != nil {
+			return cell{}, err
 		}
 	}
 	count, largest, err := wholeOf(values[dimensions], values[dimensions+1])
@@ -138,16 +148,40 @@ func readCell(values []*string, dimensions int) (cell, error) {
 	return c, nil
 }
 
+// value gives the value of a dimension as JSON, as object does for records.
+func (s tableSelection) value(name string, v *string) (string, error) {
+	switch {
+	case v == nil:
+		return "null", nil
+	case s.foreign && s.fields[name].Method == maskPseudonym:
+		return `"` + pseudonym(s.maskKey, *v) + `"`, nil
+	case s.foreign:
+		var line bytes.Buffer
+		if json.Compact(&line, []byte(*v)) != nil {
+			return "", fmt.Errorf("the value of field %s is not one of JSON", name)
+		}
+		return line.String(), nil
+	}
+	return *v, nil
+}
+
+// plainNumber is a number as PostgreSQL writes one of type numeric, of no more digits than anything countable has: a server that is not what it
+// says to be could write one that takes all memory to be read.
+var plainNumber = regexp.MustCompile(`^-?[0-9]{1,100}(\.[0-9]{1,100})?$`)
+
 // readSum gives nil for a sum that may not be told, and for one that is no number.
 func readSum(count, sum, most *string, largestCount int64) *cellSum {
 	if count == nil || sum == nil || most == nil {
 		return nil
 	}
 	n, _, err := wholeOf(count, count)
+	if !plainNumber.MatchString(*sum) || !plainNumber.MatchString(*most) {
+		return nil // NaN or an infinity
+	}
 	total, isNumber := new(big.Rat).SetString(*sum)
 	largest, isToo := new(big.Rat).SetString(*most)
 	if err != nil || !isNumber || !isToo {
-		return nil // NaN or an infinity
+		return nil
 	}
 	return &cellSum{roundDown(n, largestCount), roundSum(total, largest)}
 }

@@ -83,9 +83,11 @@ func (s *server) refuseDecided(ctx context.Context, r *reading) error {
 // failed ends a request that was allowed and could not be read.
 func (s *server) failed(ctx context.Context, r *reading, err error) error {
 	p := problem(http.StatusServiceUnavailable, reasonSourceUnavailable, "the dataset cannot be read now")
-	if own := requestProblem(err); own != nil {
+	own := requestProblem(err)
+	if own != nil {
 		p = own
-	} else {
+	}
+	if own == nil || errors.Is(err, errVault) {
 		s.slog.Error("read", "dataset", r.in.Dataset, "agreement", r.decision.Agreement, "request", r.id, "err", err)
 	}
 	p.Request = r.id
@@ -110,6 +112,8 @@ func requestProblem(err error) *Problem {
 		return problem(http.StatusBadRequest, reasonInvalidFilter, wrong.Error())
 	case errors.Is(err, errCrowded):
 		return crowded()
+	case errors.Is(err, errVault):
+		return denied([]string{reasonConsentUnavailable}, "")
 	case errors.Is(err, errBusy):
 		p := problem(http.StatusServiceUnavailable, reasonSourceBusy, err.Error())
 		p.retryAfter = 5 * time.Second

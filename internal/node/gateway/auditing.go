@@ -40,16 +40,18 @@ func openAuditing(ctx context.Context, c contract.GatewayConfig, log *decisionlo
 	if a.anchor != nil {
 		checkpointed = a.anchor.checkpointed
 	}
-	a.ship = &shipper{pool: pool, log: log, dir: c.LogDir, max: c.MaxUnshippedBytes, checkpointed: checkpointed, now: time.Now, out: out, shipped: map[string]bool{}}
+	a.ship = &shipper{pool: pool, log: log, dir: c.LogDir, max: c.MaxUnshippedBytes, checkpointed: checkpointed, now: time.Now, out: out, shipped: map[string]bool{},
+		checkpointKey: a.anchor.public()}
 	a.ship.recall(log.End().Instance)
 	return a, nil
 }
 
-// keep tells where bundles come from, whose parts are kept.
-func (a *auditing) keep(in *intake.Intake, dir string, out *slog.Logger) {
+// keep tells where bundles come from, whose parts are kept, and by which keys they are verified.
+func (a *auditing) keep(in *intake.Intake, dir, trustFile string, out *slog.Logger) {
 	a.parts = &parts{dir: filepath.Join(dir, audit.PolicyDir), in: in, log: out}
 	if a.ship != nil {
 		a.parts.settled = a.ship.settled
+		a.ship.trustFile = trustFile
 	}
 }
 

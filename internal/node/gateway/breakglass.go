@@ -151,6 +151,10 @@ type BreakGlassUse struct {
 	ReviewDue time.Time `json:"reviewDue"`
 }
 
+type usesInput struct {
+	Person string `header:"Dizuo-Person" maxLength:"16384" doc:"Token of the person who looks, in the role Auditor."`
+}
+
 type usesOutput struct {
 	Body struct {
 		Uses []BreakGlassUse `json:"uses"`
@@ -178,12 +182,16 @@ func registerBreakGlass(api huma.API, s *server) {
 	}, s.reviewBreakGlass)
 }
 
-func (s *server) listBreakGlass(ctx context.Context, _ *struct{}) (*usesOutput, error) {
+func (s *server) listBreakGlass(ctx context.Context, in *usesInput) (*usesOutput, error) {
+	who, err := s.reviewer(ctx, in.Person)
+	if err != nil {
+		return nil, err
+	}
 	uses, err := s.emergencies.open(ctx, callerOf(ctx).organization)
 	if err != nil {
 		return nil, s.reviewProblem(err)
 	}
-	if err := s.logReview(ctx, requestID(), breakGlassListed, "", contract.Person{}); err != nil {
+	if err := s.logReview(ctx, requestID(), breakGlassListed, "", *who); err != nil {
 		return nil, err
 	}
 	out := &usesOutput{}
@@ -193,15 +201,13 @@ func (s *server) listBreakGlass(ctx context.Context, _ *struct{}) (*usesOutput, 
 	return out, nil
 }
 
-func (s *server) reviewBreakGlass(ctx context.Context, in *reviewInput) (*struct{}, error) {
+// reviewer reads the token of a person in the role of a reviewer, or gives the problem to answer.
+func (s *server) reviewer(ctx context.Context, token string) (*contract.Person, error) {
 	c := callerOf(ctx)
-	who, err := s.person(ctx, c, in.Person)
+	who, err := s.person(ctx, c, token)
 	if err != nil {
 		s.slog.Info("review of break-glass refused", "organization", c.organization, "err", err)
 		return nil, denied([]string{reasonPersonInvalid}, "")
-	}
-	if err := s.logged(s.log.Err()); err != nil {
-		return nil, err
 	}
 	if !slices.Contains(who.Roles, roleReviewer) {
 		s.slog.Info("review of break-glass refused", "organization", c.organization, "roles", who.Roles)
@@ -209,11 +215,23 @@ func (s *server) reviewBreakGlass(ctx context.Context, in *reviewInput) (*struct
 		p.Detail = "emergencies are reviewed in the role " + roleReviewer
 		return nil, p
 	}
+	return who, nil
+}
+
+func (s *server) reviewBreakGlass(ctx context.Context, in *reviewInput) (*struct{}, error) {
+	c := callerOf(ctx)
+	who, err := s.reviewer(ctx, in.Person)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.logged(s.log.Err()); err != nil {
+		return nil, err
+	}
 	err = s.emergencies.review(ctx, in.Request, c.organization, who.Subject, in.Body.Verdict, in.Body.NoteReference, c.at)
 	if err != nil {
 		return nil, s.reviewProblem(err)
 	}
-	if err := s.logReview(ctx, in.Request, breakGlassReviewed, in.Body.Verdict, contract.Person{Subject: who.Subject, Roles: who.Roles}); err != nil {
+	if err := s.logReview(ctx, in.Request, breakGlassReviewed, in.Body.Verdict, *who); err != nil {
 		return nil, err
 	}
 	s.slog.Info("break-glass reviewed", "request", in.Request, "organization", c.organization, "verdict", in.Body.Verdict)

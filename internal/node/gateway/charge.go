@@ -12,19 +12,19 @@ import (
 // review here, after the last reason to refuse and before anything is read. What cannot be logged now takes nothing.
 func (s *server) charge(r *reading) {
 	if err := s.log.Err(); err != nil {
-		r.decision = contract.Decision{Reasons: []string{reasonLogUnavailable}, Agreement: r.decision.Agreement}
+		r.decision = refused(reasonLogUnavailable, r.decision.Agreement)
 		return
 	}
 	records, ok := s.quota.take(r.grant.UID, r.grant, r.policy.dayStart(r.at), r.at, int64(r.limit))
 	if !ok {
-		r.decision = contract.Decision{Reasons: []string{reasonQuotaExceeded}, Agreement: r.decision.Agreement}
+		r.decision = refused(reasonQuotaExceeded, r.decision.Agreement)
 		return
 	}
 	if r.decision.BreakGlass {
 		if err := s.breakGlass(r); err != nil {
 			s.slog.Error("break-glass refused", "request", r.id, "err", err)
 			s.quota.giveBack(r.grant.UID, r.at, records)
-			r.decision = contract.Decision{Reasons: []string{reasonBreakGlassUnavailable}, Agreement: r.decision.Agreement}
+			r.decision = refused(reasonBreakGlassUnavailable, r.decision.Agreement)
 			return
 		}
 	}

@@ -11,7 +11,7 @@ import (
 func (s *server) decide(ctx context.Context, r *reading, in *recordsInput) {
 	if reason, err := s.facts(ctx, r, in); err != nil {
 		s.slog.Info("fact of a request refused", "reason", reason, "organization", r.organization, "request", r.id, "err", err)
-		r.decision = contract.Decision{Reasons: []string{reason}, Agreement: in.Agreement}
+		r.decision = refused(reason, in.Agreement)
 		return
 	}
 	s.ask(ctx, r)
@@ -22,7 +22,7 @@ func (s *server) decide(ctx context.Context, r *reading, in *recordsInput) {
 	overdue, err := s.emergencies.overdue(ctx, r.grant.UID, r.at)
 	if err != nil {
 		s.slog.Error("break-glass refused", "request", r.id, "err", err)
-		r.decision = contract.Decision{Reasons: []string{reasonBreakGlassUnavailable}, Agreement: r.decision.Agreement}
+		r.decision = refused(reasonBreakGlassUnavailable, r.decision.Agreement)
 		return
 	}
 	if overdue {
@@ -39,9 +39,14 @@ func (s *server) ask(ctx context.Context, r *reading) {
 	s.metrics.decide.Observe(time.Since(began).Seconds())
 	if err != nil {
 		s.slog.Error("no decision", "request", r.id, "err", err)
-		r.decision = contract.Decision{Reasons: []string{reasonPolicyError}}
+		r.decision = refused(reasonPolicyError, "")
 	}
 	if r.decision.Allow && r.in.Aggregate == nil && !filterGranted(r.decision, r.in.Filter) {
-		r.decision = contract.Decision{Reasons: []string{reasonFilterNotGranted}, Agreement: r.decision.Agreement}
+		r.decision = refused(reasonFilterNotGranted, r.decision.Agreement)
 	}
+}
+
+// refused is a refusal beside the policy, and says so in the log.
+func refused(reason, agreement string) contract.Decision {
+	return contract.Decision{Reasons: []string{reason}, Agreement: agreement, By: contract.DecidedByGateway}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 // limitsOf adds to the grants of a world, here and there, what limits who reads and when.
 func limitsOf(r *rand.Rand, a contract.Access) {
 	for name, d := range a.Datasets {
-		d.Category = pick(r, "Ordinary", "Ordinary", "Ordinary", "Ordinary", "Health", "KeyPopulation")
+		d.Category = pick(r, "Ordinary", "Ordinary", "Ordinary", "Ordinary", "Health", "KeyPopulation", "Unheard")
 		d.ConsentScope = pick(r, "", "", "", "visits")
 		d.Source.GridColumn = pick(r, "", "grid", "grid")
 		d.Source.CompoundColumn = pick(r, "", "compound", "compound")
@@ -176,24 +177,59 @@ func fitting(r *rand.Rand, a contract.Access, in contract.DecisionInput) contrac
 	return in
 }
 
+// outcomes counts what decisions came to.
+type outcomes struct {
+	allowed, emergencies int
+	reasons              map[string]int
+}
+
 // TestDecisionsAgainstOracle holds random requests under random agreements against the oracle: no wrong allow, no wrong deny.
+// DIZUO_PAIRS says how many; each core asks a part of them.
 func TestDecisionsAgainstOracle(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	r := rand.New(rand.NewPCG(seed, 1))
-	pairs, perWorld := 30_000, 500
-	if given := os.Getenv("DIZUO_PAIRS"); given != "" {
-		n, err := strconv.Atoi(given)
-		if err != nil || n < perWorld {
-			t.Fatalf("DIZUO_PAIRS is %q; write a number of pairs, at least %d", given, perWorld)
+	seed, pairs, workers := uint64(time.Now().UnixNano()), 30_000, runtime.GOMAXPROCS(0)
+	if text := os.Getenv("DIZUO_PAIRS"); text != "" {
+		var err error
+		if pairs, err = strconv.Atoi(text); err != nil || pairs < 500 {
+			t.Fatalf("DIZUO_PAIRS is %q; write a number of pairs, at least 500", text)
 		}
-		pairs = n
 	}
-	allowed, emergencies, reasons := 0, 0, map[string]int{}
-	for range pairs / perWorld {
+	parts := make([]outcomes, workers)
+	if !t.Run("parts", func(t *testing.T) {
+		for i := range workers {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				parts[i] = compared(t, seed, uint64(i)+1, (pairs+workers-1)/workers)
+			})
+		}
+	}) {
+		return
+	}
+	all := outcomes{reasons: map[string]int{}}
+	for _, o := range parts {
+		all.allowed, all.emergencies = all.allowed+o.allowed, all.emergencies+o.emergencies
+		for reason, n := range o.reasons {
+			all.reasons[reason] += n
+		}
+	}
+	t.Logf("%d decisions, %d allowed, %d of them emergencies, 0 wrong (seed %d); reasons %v", pairs, all.allowed, all.emergencies, seed, all.reasons)
+	if all.allowed < pairs/20 || all.emergencies < pairs/1000 {
+		t.Errorf("%d allowed, %d emergencies: the test proves little", all.allowed, all.emergencies)
+	}
+	for _, reason := range policyReasons(t) {
+		if n := all.reasons[reason]; reason != "PolicyError" && n < max(1, pairs/1000) {
+			t.Errorf("reason %s was given %d times, want at least %d", reason, n, max(1, pairs/1000))
+		}
+	}
+}
+
+// compared asks policy and oracle about at least so many pairs, 500 requests under each set of agreements, and fails where they differ.
+func compared(t *testing.T, seed, part uint64, pairs int) outcomes {
+	r, out := rand.New(rand.NewPCG(seed, part)), outcomes{reasons: map[string]int{}}
+	for asked := 0; asked < pairs; {
 		a := randomAccess(r, "x")
 		limitsOf(r, a)
 		p, rules := policyOf(t, a), codeOf(t, a)
-		for range perWorld {
+		for ; asked < pairs; asked++ {
 			in := factsOf(r, randomInput(r))
 			if r.IntN(4) > 0 {
 				in = fitting(r, a, in)
@@ -211,30 +247,26 @@ func TestDecisionsAgainstOracle(t *testing.T) {
 				t.Fatalf("seed %d: %s: %v", seed, raw, err)
 			}
 			for _, reason := range got.Reasons {
-				reasons[reason]++
+				out.reasons[reason]++
 			}
 			verdict := oracle.Verdict{Allow: got.Allow}
 			if got.Allow {
-				allowed++
+				out.allowed++
 				if got.BreakGlass {
-					emergencies++
+					out.emergencies++
 				}
 				verdict = oracle.Verdict{Allow: true, Agreement: got.Agreement, Role: got.Role, ConsentScope: got.ConsentScope, Fields: append([]string{}, leaving(got.Fields)...), BreakGlass: got.BreakGlass, SmallCell: got.SmallCell}
 			}
 			if diff := cmp.Diff(want, verdict); diff != "" {
-				t.Fatalf("seed %d: oracle - policy + %s\nreasons %v\nrequest %s\ngrants %s\ndataset %s", seed, diff, got.Reasons, raw, asJSON(a.Grants[in.Dataset][in.Consumer]), asJSON(a.Datasets[in.Dataset]))
+				t.Fatalf("seed %d, part %d: oracle - policy + %s\nreasons %v\nrequest %s\ngrants %s\ndataset %s", seed, part, diff, got.Reasons, raw, asJSON(a.Grants[in.Dataset][in.Consumer]), asJSON(a.Datasets[in.Dataset]))
+			}
+			if asked%500 == 499 { // the next set of agreements
+				asked++
+				break
 			}
 		}
 	}
-	t.Logf("%d decisions, %d allowed, %d of them emergencies, 0 wrong (seed %d); reasons %v", pairs, allowed, emergencies, seed, reasons)
-	if allowed < pairs/20 || emergencies < pairs/1000 {
-		t.Errorf("%d allowed, %d emergencies: the test proves little", allowed, emergencies)
-	}
-	for _, reason := range policyReasons(t) {
-		if reason != "PolicyError" && reasons[reason] < pairs/1000 {
-			t.Errorf("reason %s was given %d times, want at least %d", reason, reasons[reason], pairs/1000)
-		}
-	}
+	return out
 }
 
 func codeOf(t *testing.T, a contract.Access) oracle.World {

@@ -76,7 +76,7 @@ func (s *server) selection(ctx context.Context, r *reading) (selection, error) {
 	sel := selection{
 		dataset: d, fields: r.decision.Fields, rows: *r.decision.Rows, codes: r.policy.codesOf(*r.decision.Rows), places: r.policy.placesOf(*r.decision.Rows),
 		reader: readerOf(r), filter: r.in.Filter, consentScope: r.grant.ConsentScope, purpose: r.in.Purpose, zone: r.policy.zone.String(),
-		maskKey: s.keys.mask(r.grant.UID), subjectKey: s.keys.subject, foreign: d.Source.DSN != "",
+		maskKey: s.keys.mask(r.grant.UID), subjectKey: s.keys.subject, orderKey: s.keys.order(r.grant.UID), foreign: d.Source.DSN != "",
 	}
 	if !sel.foreign {
 		sel.table, err = s.db.table(ctx, d.Source, r.at)

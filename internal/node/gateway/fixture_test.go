@@ -59,7 +59,7 @@ func tables(t testing.TB) (config contract.DatabaseConfig, exec func(sql string,
 	t.Helper()
 	server := postgres.Shared(t)
 	schemas.Do(func() {
-		server.Exec(t, "postgres", `CREATE ROLE dizuo_gateway LOGIN PASSWORD '`+postgres.Password+`';
+		server.Exec(t, "postgres", `DO $$ BEGIN CREATE ROLE dizuo_gateway LOGIN PASSWORD '`+postgres.Password+`'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 			CREATE SCHEMA datasets; CREATE SCHEMA grid; CREATE SCHEMA platform;
 			GRANT USAGE ON SCHEMA datasets, grid, platform TO dizuo_gateway;
 			ALTER DEFAULT PRIVILEGES IN SCHEMA datasets GRANT SELECT ON TABLES TO dizuo_gateway;

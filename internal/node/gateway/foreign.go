@@ -2,16 +2,11 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/pgpool"
 )
 
 // This file reads datasets from databases of providers. Such a database is somebody else's: it may be slow, wrong, or hostile. So it
@@ -42,13 +38,6 @@ const (
 )
 
 var errBusy = errors.New("the provider's database has as many readers as it may")
-
-// subjectMap finds the subjects of a provider's keys of persons: the vault.
-type subjectMap interface {
-	// consenting gives the subject of each key that the vault knows and whose subject has given a consent to every scope, for the
-	// purpose, that is neither withdrawn nor over. Without scopes it gives every one that it knows.
-	consenting(ctx context.Context, dataset string, keys, scopes []string, purpose string) (map[string]string, error)
-}
 
 // source is a database of a provider.
 type source struct {
@@ -105,43 +94,14 @@ func (f *sources) close() {
 	}
 }
 
-// foreignConfig reads a connection string: postgres://user:password@host:port/database?sslmode=verify-full. Lines of PEM behind it are the
-// CA of the server; without them it must stand under a public one. Errors do not repeat it: it holds a password.
+// foreignConfig reads a connection string as pgpool.Parse takes it.
 func foreignConfig(text string) (*pgxpool.Config, error) {
-	dsn, ca, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	u, err := url.Parse(strings.TrimSpace(dsn))
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.User == nil || u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
-		return nil, errors.New("the connection string is not postgres://user:password@host:port/database?sslmode=verify-full")
-	}
-	if strings.ContainsAny(u.Hostname(), "/,@") {
-		return nil, errors.New("the connection string names no single host")
-	}
-	for key, values := range u.Query() {
-		if key != "sslmode" || len(values) != 1 || values[0] != "verify-full" {
-			return nil, fmt.Errorf("the connection string has the parameter %q: sslmode=verify-full is the only one that is taken", key)
-		}
-	}
-	port := uint64(5432)
-	if u.Port() != "" {
-		if port, err = strconv.ParseUint(u.Port(), 10, 16); err != nil || port == 0 {
-			return nil, errors.New("the connection string has no valid port")
-		}
-	}
-	roots := (*x509.CertPool)(nil)
-	if strings.TrimSpace(ca) != "" {
-		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM([]byte(ca)) {
-			return nil, errors.New("the CA behind the connection string is not PEM")
-		}
-	}
-	cfg, err := pgxpool.ParseConfig("sslmode=disable") // TLS is set below, always; the environment is overridden field by field
+	cfg, err := pgpool.Parse(text)
 	if err != nil {
 		return nil, err
 	}
 	cc := cfg.ConnConfig
-	cc.Host, cc.Port, cc.Database, cc.User, cc.Fallbacks = u.Hostname(), uint16(port), strings.Trim(u.Path, "/"), u.User.Username(), nil
-	cc.Password, _ = u.User.Password()
-	cc.TLSConfig = &tls.Config{RootCAs: roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
-	cc.ConnectTimeout, cc.RuntimeParams = 5*time.Second, readOnlySession("dizuo-gateway-foreign")
+	cc.RuntimeParams = readOnlySession("dizuo-gateway-foreign")
 	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		front := pgproto3.NewFrontend(r, w)
 		front.SetMaxBodyLen(foreignMessage)
@@ -153,44 +113,54 @@ func foreignConfig(text string) (*pgxpool.Config, error) {
 }
 
 // enter takes a place among those who read a source, and bounds the time; leave gives both back.
-func (f *source) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+func (f *source) enter(ctx context.Context, within time.Duration) (_ context.Context, leave func(), err error) {
 	if !f.slots.TryAcquire(1) {
 		return nil, nil, errBusy
 	}
-	ctx, cancel := context.WithTimeout(ctx, foreignTimeout)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	return ctx, func() { cancel(); f.slots.Release(1) }, nil
+}
+
+// foreignTable takes a place at the source of a selection, and looks at its table; leave gives the place back.
+func (s *server) foreignTable(ctx context.Context, sel *selection, within time.Duration, at time.Time) (_ context.Context, from *source, leave func(), err error) {
+	if from, err = s.sources.get(ctx, sel.dataset.Source.DSN); err != nil {
+		return nil, nil, nil, err
+	}
+	if ctx, leave, err = from.enter(ctx, within); err != nil {
+		return nil, nil, nil, err
+	}
+	if sel.table, err = from.table(ctx, sel.dataset.Source, at); err != nil {
+		leave()
+		return nil, nil, nil, err
+	}
+	return ctx, from, leave, nil
 }
 
 // readForeign reads a page from the database of a provider.
 func (s *server) readForeign(ctx context.Context, r *reading, sel selection) (page, error) {
-	from, err := s.sources.get(ctx, sel.dataset.Source.DSN)
-	if err != nil {
-		return page{}, err
-	}
-	ctx, leave, err := from.enter(ctx)
-	if err != nil {
-		return page{}, err
-	}
-	defer leave()
+	var err error
 	if sel.rows.Roster {
 		if sel.roster, err = s.db.posts(ctx, sel.reader); err != nil {
 			return page{}, err
 		}
 	}
-	if sel.table, err = from.table(ctx, sel.dataset.Source, r.at); err != nil {
+	ctx, from, leave, err := s.foreignTable(ctx, &sel, foreignTimeout, r.at)
+	if err != nil {
 		return page{}, err
 	}
+	defer leave()
 	return s.fill(ctx, from, r.in.Dataset, sel)
 }
 
-// fill reads until the page is full. Rows without consent are left out and more are read in their place; after some rounds a short page
-// is given with a cursor.
+// fill reads until there is one row more than the page holds, as the platform's own database is read: whether there is a next page then
+// says nothing of rows that are left out for want of consent. After some rounds a short page is given with a cursor.
 func (s *server) fill(ctx context.Context, from *source, dataset string, sel selection) (page, error) {
 	var kept []row
-	var last position
 	limit, more, size := sel.limit, true, 0
-	for round := 0; more && len(kept) < limit && size < maxPageBytes && round < refills; round++ {
-		sel.limit = limit - len(kept)
+	for round := 0; more && len(kept) <= limit && size < maxPageBytes && round < refills; round++ {
+		if sel.limit = limit + 1 - len(kept); round > 0 {
+			sel.limit = maxPage // few consent: the rows that are looked through do not hang on how many are asked for
+		}
 		st, err := build(sel)
 		if err != nil {
 			return page{}, err
@@ -202,7 +172,7 @@ func (s *server) fill(ctx context.Context, from *source, dataset string, sel sel
 		if len(rows) == 0 {
 			break
 		}
-		last = rows[len(rows)-1].at
+		last := rows[len(rows)-1].at
 		sel.after = &last
 		if rows, err = s.mapped(ctx, dataset, sel, rows); err != nil {
 			return page{}, err
@@ -212,50 +182,12 @@ func (s *server) fill(ctx context.Context, from *source, dataset string, sel sel
 		}
 		kept = append(kept, rows...)
 	}
+	if len(kept) > limit {
+		return pageOf(kept[:limit], true), nil
+	}
 	out := pageOf(kept, false)
 	if more {
-		out.next = &last
-	}
-	return out, nil
-}
-
-// mapped turns the provider's keys of rows into pseudonyms for the decision log, and leaves out rows whose subject has not consented where
-// consent is asked for. A key that the vault does not know is nobody's who could have consented.
-func (s *server) mapped(ctx context.Context, dataset string, sel selection, rows []row) ([]row, error) {
-	var keys []string
-	for _, r := range rows {
-		if r.subject != nil {
-			keys = append(keys, *r.subject)
-		}
-	}
-	scopes := sel.consents()
-	known := map[string]string{}
-	switch {
-	case len(keys) > 0 && s.subjects != nil:
-		var err error
-		if known, err = s.subjects.consenting(ctx, dataset, keys, scopes, sel.purpose); err != nil {
-			return nil, fmt.Errorf("subjects of dataset %s: %w", dataset, err)
-		}
-	case len(scopes) > 0 && s.subjects == nil:
-		return nil, fmt.Errorf("dataset %s: consent of subjects in a foreign source cannot be looked up: the gateway has no vault", dataset)
-	}
-	out := rows[:0]
-	for _, r := range rows {
-		if r.subject == nil && len(scopes) > 0 {
-			continue
-		}
-		if r.subject != nil {
-			subject, ok := known[*r.subject]
-			if !ok && len(scopes) > 0 {
-				continue
-			}
-			if !ok { // so that the log tells persons apart whom the vault does not know
-				subject = "foreign\x00" + dataset + "\x00" + *r.subject
-			}
-			name := pseudonym(s.keys.subject, subject)
-			r.subject = &name
-		}
-		out = append(out, r)
+		out.next = sel.after
 	}
 	return out, nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -55,7 +56,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s.auditing.keep(in, cfg.Gateway.LogDir, log)
+	s.auditing.keep(in, cfg.Gateway.LogDir, cfg.TrustFile, log)
 	health := &process.Health{}
 	health.Set("bundle", errors.New("no policy yet"))
 
@@ -129,8 +130,12 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		}
 		glass = &emergencies{pool}
 	}
+	var subjects subjectMap
+	if c.Vault != nil {
+		subjects = newVaultClient(*c.Vault)
+	}
 	return &server{
-		auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg),
+		subjects: subjects, lists: semaphore.NewWeighted(listsAtOnce), auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg),
 		metrics: m, slog: log, now: time.Now, limits: newLimits(), crowds: newCrowds(), issuers: newIssuers(), strangers: rate.Sometimes{First: refusedAtOnce, Interval: refusedEvery}, emergencies: glass,
 	}, nil
 }
@@ -140,6 +145,9 @@ func (s *server) close() {
 	s.auditing.close()
 	s.db.close()
 	s.sources.close()
+	if v, ok := s.subjects.(*vaultClient); ok {
+		v.http.CloseIdleConnections()
+	}
 	if err := s.log.Close(); err != nil {
 		s.slog.Error("close decision log", "err", err)
 	}

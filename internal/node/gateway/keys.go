@@ -57,6 +57,9 @@ func newKeys(root []byte) (keys, error) {
 // mask gives the key of the mask Pseudonym under one agreement: the same person has another pseudonym under another.
 func (k keys) mask(agreementUID string) []byte { return k.derive("mask\x00" + agreementUID) }
 
+// order gives the key by which records are mixed under one agreement whose own key the answer does not tell.
+func (k keys) order(agreementUID string) []byte { return k.derive("order\x00" + agreementUID) }
+
 func (k keys) derive(label string) []byte { return subjects.Derive(k.root, label) }
 
 // hmacPads gives the padded keys of HMAC-SHA-256 (RFC 2104) for a key of at most 64 bytes.

@@ -334,6 +334,21 @@ func TestClientGoneBeforeTheBody(t *testing.T) {
 	}
 }
 
+// uses asks for what waits for a review.
+func (w *world) uses(organization, person string) reply {
+	w.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, w.http.URL+"/v1/break-glass", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Dizuo-Person", person)
+	r, err := send(w.client(organization), req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
 // TestReviewsAreLines: who looked at emergencies, and how one was closed, stands in the log.
 func TestReviewsAreLines(t *testing.T) {
 	w := withEmergencies(t)
@@ -344,11 +359,20 @@ func TestReviewsAreLines(t *testing.T) {
 	if got := w.review("health", r.Request, w.token("health", "Auditor"), "Justified"); got.status != http.StatusNoContent {
 		t.Fatal(got.raw)
 	}
-	resp, err := w.client("health").Get(w.http.URL + "/v1/break-glass")
-	if err != nil {
-		t.Fatal(err)
+	for person, want := range map[string]struct {
+		status int
+		reason string
+	}{
+		"": {http.StatusUnauthorized, reasonPersonInvalid}, w.token("health", "GridWorker"): {http.StatusForbidden, reasonRoleNotAllowed},
+		w.token("town", "Auditor"): {http.StatusUnauthorized, reasonPersonInvalid},
+	} {
+		if got := w.uses("health", person); got.status != want.status || got.problem.Reasons[0] != want.reason {
+			t.Errorf("the list for a person who may not see it: %d %s", got.status, got.raw)
+		}
 	}
-	_ = resp.Body.Close()
+	if got := w.uses("health", w.token("health", "Auditor")); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.raw)
+	}
 	var got []string
 	if _, err := chain.Verify(os.DirFS(w.logDir), func(l chain.Line) {
 		if l.Kind == contract.LogReview {
@@ -357,7 +381,7 @@ func TestReviewsAreLines(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{`BreakGlassReviewed true "Justified" health true`, `BreakGlassListed false "" health false`}; !slices.Equal(got, want) {
+	if want := []string{`BreakGlassReviewed true "Justified" health true`, `BreakGlassListed false "" health true`}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -20,6 +20,8 @@ type metrics struct {
 	// breakGlass is what to alert on.
 	breakGlass prometheus.Counter
 	sequence   prometheus.Gauge
+	// unmapped are rows of providers' own databases that were given out and whose person the vault does not know.
+	unmapped prometheus.Counter
 
 	mu          sync.Mutex
 	byAgreement map[string]contract.DecisionReport
@@ -35,10 +37,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dizuo_gateway_refused_total", Help: "Requests refused before a decision, by reason."}, []string{"reason"}),
 		breakGlass: prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_gateway_break_glass_total", Help: "Reads in an emergency, which somebody must review."}),
 		sequence:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "dizuo_gateway_lease_sequence", Help: "Sequence of the lease in force."}),
+		unmapped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_gateway_unmapped_rows_total", Help: "Rows from providers' own databases that were logged under the provider's key, since the vault could not say whose they are."}),
 
 		byAgreement: map[string]contract.DecisionReport{},
 	}
-	reg.MustRegister(m.decisions, m.decide, m.request, m.sync, m.records, m.refused, m.breakGlass, m.sequence)
+	reg.MustRegister(m.decisions, m.decide, m.request, m.sync, m.records, m.refused, m.breakGlass, m.sequence, m.unmapped)
 	return m
 }
 

@@ -27,6 +27,8 @@ const (
 	reasonPolicyError           = "PolicyError"
 	reasonLogUnavailable        = "LogUnavailable"
 	reasonSourceUnavailable     = "SourceUnavailable"
+	reasonConsentUnavailable    = "ConsentUnavailable"
+	reasonSubjectsTooMany       = "SubjectsTooMany"
 	reasonCaseUnavailable       = "CaseUnavailable"
 	reasonInvalidCursor         = "InvalidCursor"
 	reasonInvalidRequest        = "InvalidRequest"

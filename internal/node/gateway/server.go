@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -24,12 +25,14 @@ type server struct {
 	// sources are databases of providers; subjects maps their keys of persons, nil where there is no vault.
 	sources  *sources
 	subjects subjectMap
-	log      *decisionlog.Log
-	keys     keys
-	quota    *quota
-	limits   *limits
-	crowds   *crowds
-	issuers  *issuers
+	// lists bounds the lists of persons that tables by consent are made of.
+	lists   *semaphore.Weighted
+	log     *decisionlog.Log
+	keys    keys
+	quota   *quota
+	limits  *limits
+	crowds  *crowds
+	issuers *issuers
 	// strangers bounds what callers whom nobody knows can have us log.
 	strangers rate.Sometimes
 	// emergencies is nil where there is no database for them.
@@ -157,8 +160,10 @@ func (s *server) measured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		defer func() { // a stream that is cut ends by a panic
+			s.metrics.request.WithLabelValues(strconv.Itoa(seen.status)).Observe(time.Since(began).Seconds())
+		}()
 		next.ServeHTTP(seen, r)
-		s.metrics.request.WithLabelValues(strconv.Itoa(seen.status)).Observe(time.Since(began).Seconds())
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,8 +55,11 @@ type shipper struct {
 	max int64
 	// checkpointed gives the last line that a checkpoint covers.
 	checkpointed func() int64
-	now          func() time.Time
-	out          *slog.Logger
+	// trustFile holds the public keys of bundles, and checkpointKey is the gateway's own; nil without one.
+	trustFile     string
+	checkpointKey crypto.PublicKey
+	now           func() time.Time
+	out           *slog.Logger
 
 	// cursor is the last line in the store, and at where the next one is; found says that the store has said so.
 	cursor    int64
@@ -64,6 +68,9 @@ type shipper struct {
 	shipped   map[string]bool
 	marks     int
 	marksSize int64
+	// trusted is the digest of the trustFile that the store knows, and keysAt when it was told.
+	trusted   string
+	keysAt    time.Time
 	unshipped atomic.Int64
 	// all says that every line was in the store when it was last looked.
 	all atomic.Bool
@@ -103,7 +110,7 @@ func (s *shipper) run(ctx context.Context) error {
 func (s *shipper) step(ctx context.Context) error {
 	err := s.lines(ctx)
 	if err == nil {
-		err = s.checkpoints(ctx)
+		err = errors.Join(s.checkpoints(ctx), s.publicKeys(ctx))
 	}
 	waiting, sizeErr := s.waiting()
 	s.unshipped.Store(waiting)
@@ -431,10 +438,15 @@ func (s *shipper) checkpoints(ctx context.Context) error {
 		s.marks = 0 // old ones went; what is there is not doubled
 	}
 	b := &pgx.Batch{}
-	for _, m := range marks[min(s.marks, len(marks)):] {
+	whole := true
+	for i, m := range marks[min(s.marks, len(marks)):] {
 		c, err := audit.OpenCheckpoint(m.Checkpoint, nil)
 		if err != nil {
 			return err
+		}
+		if c.Sequence > s.cursor { // the store never has a checkpoint of a line that it does not have
+			marks, whole = marks[:min(s.marks, len(marks))+i], false
+			break
 		}
 		if m.Receipt == "" {
 			b.Queue(`INSERT INTO audit.checkpoints (instance, seq, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, c.Instance, c.Sequence, m.Checkpoint)
@@ -452,7 +464,9 @@ func (s *shipper) checkpoints(ctx context.Context) error {
 			return err
 		}
 	}
-	s.marks, s.marksSize = len(marks), int64(len(raw))
+	if s.marks = len(marks); whole {
+		s.marksSize = int64(len(raw))
+	}
 	return nil
 }
 

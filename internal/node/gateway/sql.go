@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -53,12 +54,14 @@ type selection struct {
 	consentScope, purpose string
 	// zone is the IANA name of the zone in which times are rounded.
 	zone string
-	// maskKey makes pseudonyms under this agreement, subjectKey those of the decision log.
-	maskKey, subjectKey []byte
-	// foreign is a database of somebody else's: no key goes there, and the tables of the platform are not there. roster then
+	// maskKey makes pseudonyms under this agreement, subjectKey those of the decision log; orderKey mixes records whose key is hidden.
+	maskKey, subjectKey, orderKey []byte
+	// foreign is a database of somebody else's: no key but orderKey goes there, and the tables of the platform are not there. roster then
 	// lists where the reader is on duty.
 	foreign bool
 	roster  []post
+	// persons of a foreign source who consent; of a table alone, where consent is asked for. See aggregate_foreign.go.
+	persons *persons
 	limit   int
 	after   *position
 }
@@ -107,10 +110,7 @@ func build(s selection) (statement, error) {
 	if err != nil {
 		return statement{}, err
 	}
-	keys, types, err := b.order()
-	if err != nil {
-		return statement{}, err
-	}
+	keys, types := b.order()
 	out.keys = len(keys)
 	columns = append(columns, subject)
 	for _, k := range keys {
@@ -166,6 +166,9 @@ func (b selectBuilder) mask(column, columnType string, m contract.Mask) (string,
 	case maskNone:
 		return column, nil
 	case maskPseudonym:
+		if b.s.foreign {
+			return "", errors.New("mask Pseudonym is not made in a database of the provider's own: no key goes there")
+		}
 		return b.hmac(column+"::text", b.s.maskKey), nil
 	case maskKeepLast:
 		return b.keepLast(column+"::text", m.Keep)
@@ -225,19 +228,17 @@ const rowHash = `encode(sha256(convert_to(t::text, 'UTF8')), 'hex') COLLATE "C"`
 
 // order gives the expressions that pages are ordered by, and their types: the primary key of a table; else the dataset's keyColumn, where
 // there is one, and a hash of the whole row. By the hash alone every page sorts all rows in scope. A row that changes between two pages
-// may then be missed or come twice: give the table a primary key. A key that the answer must not tell is ordered by its HMAC: else the rank
-// of a record would tell about where its value lies.
-func (b selectBuilder) order() (expressions, types []string, err error) {
+// may then be missed or come twice: give the table a primary key. A key that the answer does not tell is ordered by its HMAC, for which no
+// index serves: else the rank of a record would tell about where its value lies. The key of the HMAC opens nothing else, so a
+// provider's database may have it.
+func (b selectBuilder) order() (expressions, types []string) {
 	names := b.s.table.key
 	if len(names) == 0 && b.s.table.types[b.s.dataset.Source.KeyColumn] != "" {
 		names = []string{b.s.dataset.Source.KeyColumn}
 	}
 	for _, name := range names {
 		if b.hidden(name) {
-			if b.s.foreign {
-				return nil, nil, fmt.Errorf("the records are ordered by column %q, whose field is personal and not given as it is: their order would tell it", name)
-			}
-			expressions, types = append(expressions, b.hmac("t."+quote(name)+"::text", b.s.maskKey)+` COLLATE "C"`), append(types, "text")
+			expressions, types = append(expressions, b.hmac("t."+quote(name)+"::text", b.s.orderKey)+` COLLATE "C"`), append(types, "text")
 			continue
 		}
 		expressions = append(expressions, "t."+quote(name))
@@ -246,12 +247,14 @@ func (b selectBuilder) order() (expressions, types []string, err error) {
 	if len(b.s.table.key) == 0 {
 		expressions, types = append(expressions, rowHash), append(types, "text")
 	}
-	return expressions, types, nil
+	return expressions, types
 }
 
-// hidden says whether a column is that of a personal field, and of none that is given as it is.
+// hidden says whether the answer gives no field of a column as it is. What no field names is hidden, too, but for the platform's own
+// tables, whose keys are numbers of cases and names of devices.
 func (b selectBuilder) hidden(column string) bool {
-	personal := false
+	_, ours := platformTables[b.s.dataset.Source.Type]
+	hidden := !ours
 	for name, f := range b.s.dataset.Fields {
 		if f.Column != column {
 			continue
@@ -259,9 +262,9 @@ func (b selectBuilder) hidden(column string) bool {
 		if mask, given := b.s.fields[name]; given && mask.Method == maskNone {
 			return false
 		}
-		personal = personal || f.Personal != "None"
+		hidden = true
 	}
-	return personal
+	return hidden
 }
 
 // page adds order, beginning and size. One row more than the limit is read, to know whether there is a next page.

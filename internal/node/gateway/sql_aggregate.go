@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/huandu/go-sqlbuilder"
@@ -78,6 +79,9 @@ func (s tableSelection) perPerson() (*sqlbuilder.SelectBuilder, error) {
 		if err != nil {
 			return nil, err
 		}
+		if s.persons != nil {
+			subject = "m.person"
+		}
 		columns, group = append(columns, subject+"::text AS subject"), append(group, subject+"::text")
 		count, have, sum = "count(*)", "count(%s)", "sum(%s)"
 		b.GroupBy(group...)
@@ -91,6 +95,14 @@ func (s tableSelection) perPerson() (*sqlbuilder.SelectBuilder, error) {
 		columns = append(columns, fmt.Sprintf(have+" AS n%d", value, i), fmt.Sprintf(sum+" AS m%d", value, i))
 	}
 	b.Select(columns...).From(quote(s.dataset.Source.Schema, s.dataset.Source.Table) + " AS t")
+	switch {
+	case s.persons != nil:
+		if err := b.ofPersons(s.persons); err != nil {
+			return nil, err
+		}
+	case s.foreign && len(s.consents()) > 0:
+		return nil, errors.New("who consents is not known")
+	}
 	return b.SelectBuilder, b.where()
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -108,12 +109,54 @@ func TestOrderTellsNoMaskedKey(t *testing.T) {
 	}
 }
 
-// A provider's database gets no key of ours, so its order cannot be hidden.
-func TestForeignOrderOfMaskedKeyIsRefused(t *testing.T) {
-	s := testSelection()
-	s.foreign, s.table.key, s.fields["phone"] = true, []string{"phone"}, contract.Mask{Method: maskPseudonym}
-	if st, err := build(s); err == nil {
-		t.Errorf("built %s", st.sql)
+// Which keys are ordered as they are: those that the answer tells, and those of the platform's own tables that no field names.
+func TestHiddenKeys(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(s *selection)
+		want   bool
+	}{
+		"given as it is": {func(s *selection) { s.table.key = []string{"phone"} }, false},
+		"masked": {func(s *selection) {
+			s.table.key, s.fields["phone"] = []string{"phone"}, contract.Mask{Method: maskPseudonym}
+		}, true},
+		"masked, of nobody": {func(s *selection) {
+			s.table.key = []string{"level"}
+			s.fields["level"] = contract.Mask{Method: maskGeneralise, To: "2"}
+		}, true},
+		"of nobody, given":          {func(s *selection) { s.table.key, s.fields["level"] = []string{"level"}, contract.Mask{} }, false},
+		"of nobody, not asked for":  {func(s *selection) { s.table.key = []string{"level"} }, true},
+		"named by no field":         {func(s *selection) { s.table.key = []string{"id"} }, true},
+		"the same, of the platform": {func(s *selection) { s.table.key, s.dataset.Source.Type = []string{"id"}, "Cases" }, false},
+		"of the platform, masked": {func(s *selection) {
+			s.table.key, s.dataset.Source.Type, s.fields["phone"] = []string{"phone"}, "Cases", contract.Mask{Method: maskPseudonym}
+		}, true},
+		"keyColumn without a key": {func(s *selection) { s.table.key, s.dataset.Source.KeyColumn = nil, "id" }, true},
+		"masked in somebody else's": {func(s *selection) {
+			s.foreign, s.table.key, s.fields["phone"] = true, []string{"phone"}, contract.Mask{Method: maskPseudonym}
+		}, true},
+		"a number in somebody else's": {func(s *selection) { s.foreign, s.table.key = true, []string{"id"} }, true},
+	} {
+		s := testSelection()
+		s.orderKey = []byte("the key of the order")
+		c.change(&s)
+		st, err := build(s)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		_, order, _ := strings.Cut(st.sql, " ORDER BY ")
+		inner, _ := hmacPads(s.orderKey)
+		sent := slices.ContainsFunc(st.args, func(a any) bool { raw, is := a.([]byte); return is && bytes.Equal(raw, inner) })
+		if got := strings.Contains(order, "convert_to(t."); got != c.want || sent != c.want {
+			t.Errorf("%s: hidden %v, key sent %v, want %v: ORDER BY %s", name, got, sent, c.want, order)
+		}
+		if s.foreign && slices.ContainsFunc(st.args, func(a any) bool {
+			raw, is := a.([]byte)
+			mask, _ := hmacPads(s.maskKey)
+			return is && bytes.Equal(raw, mask)
+		}) {
+			t.Errorf("%s: the key of pseudonyms goes to somebody else's database", name)
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ func (s *server) decideAgain(request *http.Request, r *reading, in *recordsInput
 	s.decide(request.Context(), &next, in)
 	next.id = r.id
 	if next.decision.Allow && next.grant.UID != r.grant.UID { // another agreement under the same name: its quota and its pseudonyms are others
-		next.decision = contract.Decision{Reasons: []string{reasonNoAgreement}, Agreement: r.decision.Agreement}
+		next.decision = refused(reasonNoAgreement, r.decision.Agreement)
 	}
 	changed := now.policy.bundle.Lease.Revision != r.policy.bundle.Lease.Revision
 	if changed || !next.decision.Allow {

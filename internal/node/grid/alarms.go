@@ -52,6 +52,8 @@ func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 			return fmt.Errorf("case %s: %w", c.Number, err)
 		}
 		return record(ctx, tx, c, "SignalCleared", c.State, deviceActor, now, detail{"at": e.At})
+	case rules.Moved, rules.Worse:
+		return nil
 	case rules.Retracted:
 		// A person decides what becomes of the case: somebody may be on the way.
 		return record(ctx, tx, c, "SignalRetracted", c.State, system, now, detail{"start": e.Start, "because": "late evidence"})

@@ -123,7 +123,7 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	if err := b.commit(ctx, states, last); err != nil {
 		return err
 	}
-	b.s.sequence = last
+	b.s.sequence, b.s.former = last, false
 	if len(b.edges) > 0 {
 		maps.Copy(b.s.edges.positions, b.edges)
 		b.s.tellDrained()
@@ -179,7 +179,7 @@ func (b *batch) keep(events []rules.Event, arrived time.Time) {
 }
 
 // commit writes cases, states, presence and position in one transaction, on the connection that holds the lock.
-func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence uint64) error {
+func (b *batch) commit(ctx context.Context, states []rules.KeyState, sequence uint64) error {
 	tx, err := b.s.conn.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -193,7 +193,7 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 	if err := b.commands(ctx, tx); err != nil {
 		return err
 	}
-	if err := writeStates(ctx, tx, states); err != nil {
+	if err := writeStates(ctx, tx, states, b.s.former); err != nil {
 		return err
 	}
 	if err := writeSeen(ctx, tx, b.s.w.presence.news(b.seen)); err != nil {
@@ -219,29 +219,44 @@ func (b *batch) commit(ctx context.Context, states []rules.DeviceState, sequence
 	return nil
 }
 
-func writeStates(ctx context.Context, tx pgx.Tx, states []rules.DeviceState) error {
-	var fleets, names, goneFleets, goneNames []string
-	var raw [][]byte
+// writeStates stores the keys that changed. former says that what they were in the form of the version before goes.
+func writeStates(ctx context.Context, tx pgx.Tx, states []rules.KeyState, former bool) error {
+	var kept, gone keyColumns
 	for _, s := range states {
 		if s.State == nil {
-			goneFleets, goneNames = append(goneFleets, s.Fleet), append(goneNames, s.Device)
+			gone.add(s)
 			continue
 		}
-		fleets, names, raw = append(fleets, s.Fleet), append(names, s.Device), append(raw, s.State)
+		kept.add(s)
 	}
-	if len(fleets) > 0 {
-		if _, err := tx.Exec(ctx, `INSERT INTO grid.engine_state (fleet, device, state) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
-			ON CONFLICT (fleet, device) DO UPDATE SET state = excluded.state`, fleets, names, raw); err != nil {
+	if len(kept.ids) > 0 {
+		if _, err := tx.Exec(ctx, `INSERT INTO grid.engine_keys (scenario, scope, id, state) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+			ON CONFLICT (scenario, scope, id) DO UPDATE SET state = excluded.state`, kept.scenarios, kept.scopes, kept.ids, kept.states); err != nil {
 			return fmt.Errorf("engine state: %w", err)
 		}
 	}
-	if len(goneFleets) > 0 {
-		if _, err := tx.Exec(ctx, `DELETE FROM grid.engine_state e USING unnest($1::text[], $2::text[]) g (fleet, device)
-			WHERE e.fleet = g.fleet AND e.device = g.device`, goneFleets, goneNames); err != nil {
+	if len(gone.ids) > 0 {
+		if _, err := tx.Exec(ctx, `DELETE FROM grid.engine_keys e USING unnest($1::text[], $2::text[], $3::text[]) g (scenario, scope, id)
+			WHERE e.scenario = g.scenario AND e.scope = g.scope AND e.id = g.id`, gone.scenarios, gone.scopes, gone.ids); err != nil {
 			return fmt.Errorf("engine state: %w", err)
+		}
+	}
+	if former {
+		if _, err := tx.Exec(ctx, "DELETE FROM grid.engine_state"); err != nil {
+			return fmt.Errorf("former engine state: %w", err)
 		}
 	}
 	return nil
+}
+
+// keyColumns are keys by column.
+type keyColumns struct {
+	scenarios, scopes, ids []string
+	states                 [][]byte
+}
+
+func (k *keyColumns) add(s rules.KeyState) {
+	k.scenarios, k.scopes, k.ids, k.states = append(k.scenarios, s.Scenario), append(k.scopes, string(s.Scope)), append(k.ids, s.ID), append(k.states, s.State)
 }
 
 func writeSeen(ctx context.Context, tx pgx.Tx, seen map[device]time.Time) error {

@@ -28,7 +28,7 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ha
 		return m.retract(ctx, tx, b, a, e.heard, now)
 	}
 	s := b.Rules.Scenarios[e.Scenario]
-	if _, ok := b.Fleets[e.Fleet].Devices[e.Device]; !ok || e.Kind != rules.Raised && e.Kind != rules.Cleared {
+	if _, ok := b.Fleets[e.Fleet].Devices[e.Device]; !ok || e.Along || e.Kind != rules.Raised && e.Kind != rules.Cleared {
 		return nil
 	}
 	for place, k := range s.Commands {

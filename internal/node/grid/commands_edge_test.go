@@ -167,7 +167,7 @@ func TestWhatAnEdgeNodeDidBehindACutLine(t *testing.T) {
 	o.nothing("what is over")
 	// The same once more, for an engine that knows nothing.
 	o.stop()
-	if _, err := o.pool.Exec(t.Context(), "DELETE FROM grid.engine_state"); err != nil {
+	if _, err := o.pool.Exec(t.Context(), "DELETE FROM grid.engine_keys"); err != nil {
 		t.Fatal(err)
 	}
 	o.begin()

@@ -764,7 +764,7 @@ func TestAlarmSendsItsCommandsOnce(t *testing.T) {
 
 	// The same messages once more, from the beginning, with an engine that knows nothing.
 	o.stop()
-	for _, statement := range []string{"DELETE FROM grid.engine_state", "UPDATE grid.ingest_position SET sequence = 0"} {
+	for _, statement := range []string{"DELETE FROM grid.engine_keys", "UPDATE grid.ingest_position SET sequence = 0"} {
 		if _, err := o.pool.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

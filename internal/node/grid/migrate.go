@@ -30,8 +30,8 @@ var migrations embed.FS
 //go:embed grants/*.sql
 var grants embed.FS
 
-// unconnected are the users without which cases and reading go on: the vault is not ready without its own.
-var unconnected = []string{contract.DatabaseUserVault}
+// unconnected are the users without which cases and reading go on: the vault is not ready without its own, and nobody can fetch the decision log.
+var unconnected = []string{contract.DatabaseUserVault, contract.DatabaseUserAuditor}
 
 // Migrate brings the database to the form that this version needs, as the owner of the database: the roles of the grid
 // service and the gateway with their passwords, by user, the schemas, the tables and the least rights on them. It may be run at any

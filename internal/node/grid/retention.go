@@ -21,8 +21,10 @@ type retainer struct {
 	pool *pgxpool.Pool
 	// retention gives how long what is kept, by the bundle in hand; ok is false without one.
 	retention func() (contract.Retention, bool)
-	log       *slog.Logger
-	now       func() time.Time
+	// profiles of fleets by that bundle: what they say of signals.
+	profiles func() map[string]contract.Profile
+	log      *slog.Logger
+	now      func() time.Time
 }
 
 func retentionOf(in *intake.Intake) func() (contract.Retention, bool) {
@@ -52,8 +54,6 @@ var deletions = []deletion{
 		WHERE (delivered_at IS NOT NULL OR given_up_at IS NOT NULL) AND coalesce(delivered_at, given_up_at) <= $1
 		ORDER BY coalesce(delivered_at, given_up_at) LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
-	{"telemetry by the hour", `DELETE FROM grid.telemetry_hourly WHERE ctid = ANY (ARRAY(SELECT ctid FROM grid.telemetry_hourly WHERE hour <= $1 ORDER BY hour LIMIT $2))`,
-		func(r contract.Retention) int64 { return r.SignalSeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
 		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
 		ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED))`,
@@ -100,6 +100,10 @@ func (k *retainer) forget(ctx context.Context, r contract.Retention) (n int64, e
 			if n += deleted; err != nil {
 				return fmt.Errorf("%s: %w", d.name, err)
 			}
+		}
+		deleted, err := forgetTelemetry(ctx, tx, r, k.profiles(), k.now().UTC())
+		if n += deleted; err != nil {
+			return fmt.Errorf("telemetry by the hour: %w", err)
 		}
 		return nil
 	})

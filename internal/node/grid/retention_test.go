@@ -46,7 +46,7 @@ func TestWhatIsOverGoes(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	keep := contract.Retention{
 		CommandSeconds: 10000, CommandClasses: map[string]int64{"C1": 50000}, NoteSeconds: 1000, NoteClasses: map[string]int64{"C3": 100},
-		DeliverySeconds: 2000, SignalSeconds: 7200,
+		DeliverySeconds: 2000, SignalSeconds: 7200, SignalClasses: map[string]int64{"C2": 3600, "C3": 1800},
 	}
 	cases := map[string]int64{"": 10000, "C0": 10000, "C1": 50000, "C2": 10000, "C3": 10000}
 	notes := map[string]int64{"": 1000, "C0": 1000, "C1": 1000, "C2": 1000, "C3": 100}
@@ -90,11 +90,10 @@ func TestWhatIsOverGoes(t *testing.T) {
 			exec1(t, owner, "UPDATE grid.dispatch_outbox SET "+column+" = $2 WHERE id = $1", id, ago(2000+off))
 			stays["grid.dispatch_outbox"][id] = off < 0 || i == 2
 		}
-		exec1(t, owner, "INSERT INTO grid.telemetry_hourly VALUES ('f', 'd', 'c', '', 'x', $1, 1, 1, 1, 1)", ago(7200+off))
 	}
 
 	pool := poolOf(t, grid)
-	k := &retainer{pool: pool, log: quiet(), now: func() time.Time { return now }}
+	k := &retainer{pool: pool, log: quiet(), now: func() time.Time { return now }, profiles: noProfiles}
 	if n, err := k.forget(t.Context(), contract.Retention{}); n != 0 || err != nil {
 		t.Errorf("a bundle that does not say made %d rows go: %v", n, err)
 	}
@@ -117,9 +116,6 @@ func TestWhatIsOverGoes(t *testing.T) {
 	if n := number(t, pool, "SELECT count(*) FROM grid.case_history h WHERE NOT EXISTS (SELECT FROM grid.cases c WHERE c.id = h.case_id)"); n != 0 {
 		t.Errorf("%d lines of history without their case", n)
 	}
-	if n := number(t, pool, "SELECT count(*) FROM grid.telemetry_hourly"); n != 1 {
-		t.Errorf("%d hours of telemetry, want 1", n)
-	}
 	for _, c := range []struct{ who, statement string }{
 		{"open case", "DELETE FROM grid.cases WHERE open"}, {"history", "DELETE FROM grid.case_history"}, {"history changed", "UPDATE grid.case_history SET action = 'x'"},
 	} {
@@ -137,8 +133,7 @@ func TestRetentionGoesByIndexInBatchesAndOnce(t *testing.T) {
 	exec1(t, owner, "INSERT INTO grid.case_notes (id, case_id, at, text) SELECT gen_random_uuid(), id, updated_at, 'x' FROM grid.cases")
 	exec1(t, owner, `INSERT INTO grid.dispatch_outbox (id, organization, payload, created_at, next_attempt_at, delivered_at)
 		SELECT gen_random_uuid(), 'o', '', now(), now(), CASE WHEN n <= 20 THEN now() - interval '1 year' ELSE now() END FROM generate_series(1, 20000) n`)
-	exec1(t, owner, `INSERT INTO grid.telemetry_hourly SELECT 'f', n::text, 'c', '', 'x', now() - CASE WHEN n <= 20 THEN interval '1 year' ELSE interval '0' END, 1, 1, 1, 1 FROM generate_series(1, 20000) n`)
-	exec1(t, owner, "ANALYZE grid.cases, grid.case_notes, grid.dispatch_outbox, grid.telemetry_hourly, grid.commands")
+	exec1(t, owner, "ANALYZE grid.cases, grid.case_notes, grid.dispatch_outbox, grid.commands")
 	pool := poolOf(t, grid)
 	before := time.Now().Add(-24 * time.Hour)
 	for _, d := range deletions {
@@ -158,14 +153,14 @@ func TestRetentionGoesByIndexInBatchesAndOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan on cases") || strings.Contains(text, "Seq Scan on case_notes") || strings.Contains(text, "Seq Scan on dispatch_outbox") || strings.Contains(text, "Seq Scan on telemetry_hourly") || strings.Contains(text, "Rows Removed by Filter") {
+		if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan on cases") || strings.Contains(text, "Seq Scan on case_notes") || strings.Contains(text, "Seq Scan on dispatch_outbox") || strings.Contains(text, "Rows Removed by Filter") {
 			t.Errorf("%s:\n%s", d.name, text)
 		}
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	k := &retainer{pool: pool, log: quiet(), now: time.Now}
+	k := &retainer{pool: pool, log: quiet(), now: time.Now, profiles: noProfiles}
 	other, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

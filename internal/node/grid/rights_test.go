@@ -39,6 +39,7 @@ var rights = map[string]string{
 		grid.devices_seen insert select update
 		grid.dispatch_outbox delete insert select update
 		grid.edge_position insert select update
+		grid.engine_keys delete insert select update
 		grid.engine_state delete insert select update
 		grid.facts delete insert select
 		grid.feed_position insert select update
@@ -51,6 +52,7 @@ var rights = map[string]string{
 		grid.people_reads insert select
 		grid.roster delete insert select
 		grid.shifts delete insert select update
+		grid.signals_kept insert select update
 		grid.substitutes delete insert select update
 		grid.telemetry_hourly delete insert select update
 		grid.timers delete insert select update`,
@@ -71,8 +73,15 @@ var rights = map[string]string{
 		audit.line_subjects insert select
 		audit.lines insert select
 		audit.policy_objects insert select
+		audit.public_keys insert select update(last_seen)
 		audit.subject_lists insert select
 		audit.use insert select update(records) update(requests)`,
+	contract.DatabaseUserAuditor: `
+		audit.checkpoints select
+		audit.gateway_lines select
+		audit.policy_objects select
+		audit.public_keys select
+		audit.subject_lists select`,
 	contract.DatabaseUserVault: `
 		audit.erase_bodies execute
 		audit.forget_emergencies execute
@@ -81,16 +90,14 @@ var rights = map[string]string{
 		audit.vault_append execute
 		audit.vault_end execute
 		audit.vault_lines execute
-		grid.consents insert select update(withdrawal_evidence) update(withdrawn_at)
+		grid.consents insert select update(expires_at) update(withdrawal_evidence) update(withdrawn_at)
 		grid.dispatch_outbox insert(created_at) insert(id) insert(next_attempt_at) insert(organization) insert(payload)
 		grid.forget_consents execute
 		vault.erase_rows execute
-		vault.households delete insert select update
 		vault.identities delete insert select update
 		vault.keys delete insert select
-		vault.members delete insert select
 		vault.receipts insert select
-		vault.relations delete insert select
+		vault.relations delete insert select update(kind) update(until)
 		vault.subjects insert select update(erased_at)
 		vault.tasks delete insert select update(done_at) update(outcome) update(sealed)`,
 }

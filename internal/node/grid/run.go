@@ -109,7 +109,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		sweep:    &sweeper{pool: pool, metrics: m, log: log, now: time.Now},
 		registry: &registry{pool: pool, in: in, log: log},
 		keep:     &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
-		retain:   &retainer{pool: pool, retention: retentionOf(in), log: log, now: time.Now},
+		retain:   &retainer{pool: pool, retention: retentionOf(in), profiles: fleetProfiles(in), log: log, now: time.Now},
 		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
 	}
 }

@@ -40,7 +40,9 @@ type session struct {
 
 	streamCreated time.Time
 	sequence      uint64 // of the stream, committed
-	delivered     uint64 // of the consumer
+	// former says that the engine's state in the form of the version before is still in the database.
+	former    bool
+	delivered uint64 // of the consumer
 	// watermark is a time up to which all messages were taken.
 	watermark time.Time
 	ticked    time.Time
@@ -88,7 +90,7 @@ func (s *session) load(ctx context.Context) error {
 	var problems []rules.Problem
 	s.reader.Update(s.bundle.Rules.Profiles, s.bundle.Fleets)
 	options := s.w.engineOptions()
-	options.Until = s.until
+	options.Until, options.Zone = s.until, location(s.bundle.Directory.Platform)
 	s.engine, problems = rules.New(s.bundle.Rules, options)
 	s.w.tellProblems(problems)
 	if err := s.loadStates(ctx); err != nil {
@@ -135,14 +137,35 @@ func (s *session) lock(ctx context.Context) error {
 }
 
 func (s *session) loadStates(ctx context.Context) error {
+	rows, err := s.conn.Query(ctx, "SELECT scenario, scope, id, state FROM grid.engine_keys")
+	if err != nil {
+		return fmt.Errorf("engine state: %w", err)
+	}
+	var one rules.KeyState
+	_, err = pgx.ForEachRow(rows, []any{&one.Scenario, &one.Scope, &one.ID, &one.State}, func() error {
+		if err := s.engine.Restore(one); err != nil {
+			s.w.log.Error("engine state dropped", "err", err) // one broken row must not stop every alarm
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("engine state: %w", err)
+	}
+	return s.loadFormer(ctx)
+}
+
+// loadFormer converts what the version before left, by device. The first commit writes it in the new form and takes the old one away.
+func (s *session) loadFormer(ctx context.Context) error {
 	rows, err := s.conn.Query(ctx, "SELECT fleet, device, state FROM grid.engine_state")
 	if err != nil {
 		return fmt.Errorf("engine state: %w", err)
 	}
-	var one rules.DeviceState
-	_, err = pgx.ForEachRow(rows, []any{&one.Fleet, &one.Device, &one.State}, func() error {
-		if err := s.engine.Restore(one); err != nil {
-			s.w.log.Error("engine state dropped", "err", err) // one broken row must not stop every alarm
+	var fleet, device string
+	var state []byte
+	_, err = pgx.ForEachRow(rows, []any{&fleet, &device, &state}, func() error {
+		s.former = true
+		if _, err := s.engine.RestoreDevice(fleet, device, state); err != nil {
+			s.w.log.Error("engine state dropped", "err", err)
 		}
 		return nil
 	})

@@ -14,7 +14,7 @@ import (
 
 // take verifies a lease, fetches what its revision needs and is not here yet, writes it to disk and publishes it.
 func (i *Intake) take(ctx context.Context, store Objects, jws string) error {
-	trust, err := readTrust(i.cfg.TrustFile)
+	trust, err := i.trusted(ctx, store, jws)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,11 @@ func (i *Intake) take(ctx context.Context, store Objects, jws string) error {
 	if current != nil && current.Lease.Revision == lease.Revision && !turned {
 		renewed := *current
 		renewed.Lease = lease
-		return i.keep(&renewed, jws)
+		if err := i.keep(&renewed, jws); err != nil {
+			return err
+		}
+		i.forget(trust, i.keyID)
+		return nil
 	}
 	index, err := fetchIndex(ctx, store, lease.Revision)
 	if err != nil {
@@ -48,6 +52,7 @@ func (i *Intake) take(ctx context.Context, store Objects, jws string) error {
 	}
 	i.log.Info("policy bundle in force", "revision", lease.Revision, "sequence", lease.Sequence)
 	i.disk.prune(index)
+	i.forget(trust, i.keyID)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
@@ -35,10 +36,14 @@ const (
 // expression is a compiled CEL expression.
 type expression struct {
 	program cel.Program
+	// native is the same without the interpreter; nil where it cannot be had.
+	native native
 	// requires is a field of msg without which the expression cannot be true; empty if there is none.
 	requires string
-	// uses lists the fields of msg that are named.
-	uses []string
+	// uses lists the fields of msg that are named, facts those of context.
+	uses, facts []string
+	// state and baseline say that the expression looks at those.
+	state, baseline bool
 }
 
 // newEnv declares what expressions see.
@@ -48,6 +53,10 @@ func newEnv() (*cel.Env, error) {
 		cel.Variable("msg", object),
 		cel.Variable("device", object),
 		cel.Variable("params", object),
+		cel.Variable("context", object),
+		cel.Variable("state", object),
+		cel.Variable("baseline", object),
+		cel.Variable("local", object),
 		cel.Variable("channel", cel.StringType),
 		cel.Variable("ts", cel.TimestampType),
 		cel.CrossTypeNumericComparisons(true),
@@ -69,11 +78,21 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 	if out := checked.OutputType(); want != nil && !out.IsExactType(want) && !out.IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("gives %s; write an expression that gives %s", out, want)
 	}
-	x := &expression{uses: fieldsOf(checked), requires: required(checked.NativeRep().Expr())}
+	x := &expression{uses: fieldsOf(checked, "msg"), facts: fieldsOf(checked, "context"), requires: required(checked.NativeRep().Expr())}
+	x.state, x.baseline = names(checked, "state"), names(checked, "baseline")
 	for _, f := range x.uses {
-		if _, ok := p.Fields[f]; !ok && f != FieldID {
+		if _, ok := p.Fields[f]; !ok && f != FieldID && p.Fields != nil {
 			return nil, fmt.Errorf("field msg.%s is not in the profile; its fields are %s", f, fieldNames(p))
 		}
+	}
+	x.native = compileNative(checked.NativeRep().Expr())
+	for _, f := range x.uses {
+		if t := p.Fields[f].Type; t == "Time" || f == FieldID || t == "Integer" && wide(p.Fields[f]) {
+			x.native = nil
+		}
+	}
+	if x.native != nil && want == cel.BoolType {
+		return x, nil // a condition is only tested: it needs no program
 	}
 	var opts []cel.ProgramOption
 	cost, err := env.EstimateCost(checked, sizes{})
@@ -87,8 +106,21 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 	return x, nil
 }
 
+// wide says whether an integer field may be too big for a float64.
+func wide(f contract.Field) bool {
+	return f.Min == nil || *f.Min <= -exactly || f.Max == nil || *f.Max >= exactly
+}
+
 // test evaluates a condition. A nil expression is unknown.
 func (x *expression) test(in *input) (tri, error) {
+	if x != nil && x.native != nil {
+		if x.requires != "" {
+			if _, ok := in.msg[x.requires]; !ok {
+				return unknown, nil
+			}
+		}
+		return x.native(in), nil
+	}
 	v, err := x.value(in)
 	if v == nil || err != nil {
 		return unknown, err
@@ -122,11 +154,11 @@ func (x *expression) value(in *input) (ref.Val, error) {
 	return v, nil
 }
 
-// fieldsOf lists the fields that are selected from msg by name, sorted.
-func fieldsOf(a *cel.Ast) []string {
+// fieldsOf lists the fields that are selected from a variable by name, sorted.
+func fieldsOf(a *cel.Ast, of string) []string {
 	var names []string
 	for _, e := range ast.MatchDescendants(ast.NavigateAST(a.NativeRep()), ast.KindMatcher(ast.SelectKind)) {
-		if f, ok := msgField(e, true); ok && !slices.Contains(names, f) {
+		if f, ok := field(e, of, true); ok && !slices.Contains(names, f) {
 			names = append(names, f)
 		}
 	}
@@ -134,13 +166,25 @@ func fieldsOf(a *cel.Ast) []string {
 	return names
 }
 
+// names says whether an expression looks at a variable.
+func names(a *cel.Ast, variable string) bool {
+	for _, e := range ast.MatchDescendants(ast.NavigateAST(a.NativeRep()), ast.KindMatcher(ast.IdentKind)) {
+		if e.AsIdent() == variable {
+			return true
+		}
+	}
+	return false
+}
+
 // msgField reads "msg.f", and "has(msg.f)" where tests are wanted too.
-func msgField(e ast.Expr, tests bool) (string, bool) {
+func msgField(e ast.Expr, tests bool) (string, bool) { return field(e, "msg", tests) }
+
+func field(e ast.Expr, of string, tests bool) (string, bool) {
 	if e.Kind() != ast.SelectKind {
 		return "", false
 	}
 	s := e.AsSelect()
-	if s.IsTestOnly() && !tests || s.Operand().Kind() != ast.IdentKind || s.Operand().AsIdent() != "msg" {
+	if s.IsTestOnly() && !tests || s.Operand().Kind() != ast.IdentKind || s.Operand().AsIdent() != of {
 		return "", false
 	}
 	return s.FieldName(), true
@@ -205,13 +249,21 @@ func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNod
 // input is what expressions see of one message. It is used again for the next one.
 type input struct {
 	msg     map[string]any
-	params  map[string]any
 	channel string
-	ts      any
+	at      int64
 	fleet   string
 	name    string
+	profile string
 	row     *contract.Device
-	device  map[string]any // made when first asked for
+	facts   facts
+
+	rule *rule
+	plan *plan
+	// state and days are those of the key, before the message.
+	state map[string]any
+	days  []history
+
+	device map[string]any // made when first asked for
 }
 
 // ResolveName gives a variable's value.
@@ -221,29 +273,89 @@ func (in *input) ResolveName(name string) (any, bool) {
 		return in.msg, true
 	case "device":
 		if in.device == nil {
-			in.device = deviceMap(in.fleet, in.name, in.row)
+			in.device = deviceMap(in)
 		}
 		return in.device, true
 	case "params":
-		return in.params, true
+		return in.plan.params, true
 	case "channel":
 		return in.channel, true
 	case "ts":
-		return in.ts, true
+		return time.UnixMilli(in.at).UTC(), true
+	case "context":
+		return in.facts.context(in.rule.facts, in.fleet, in.name, in.row, in.at), true
+	case "state":
+		if in.state == nil {
+			return map[string]any{"first": map[string]any{}, "open": false}, true
+		}
+		return in.state, true
+	case "baseline":
+		return in.baselines(), true
+	case "local":
+		return localMap(in.at, in.rule.zone), true
 	}
 	return nil, false
+}
+
+// baselines gives the figures that have enough days behind them.
+func (in *input) baselines() map[string]any {
+	out := map[string]any{}
+	for i, b := range in.rule.baselines {
+		if i >= len(in.days) {
+			break
+		}
+		above := 0.0
+		if b.above != nil {
+			v, err := b.above.value(in)
+			if v == nil || err != nil {
+				continue
+			}
+			above, _ = number(v)
+		}
+		if x, ok := b.figure(in.days[i], in.at, in.rule.late, above); ok {
+			out[b.name] = x
+		}
+	}
+	return out
+}
+
+// number reads a CEL number.
+func number(v ref.Val) (float64, bool) {
+	switch x := v.Value().(type) {
+	case float64:
+		return x, true
+	case int64:
+		return float64(x), true
+	case uint64:
+		return float64(x), true
+	case bool:
+		if x {
+			return 1, true
+		}
+		return 0, true
+	}
+	return 0, false
 }
 
 // Parent gives nil: there is no outer scope.
 func (in *input) Parent() cel.Activation { return nil }
 
-func deviceMap(fleet, name string, row *contract.Device) map[string]any {
-	attributes := row.Attributes
+func localMap(at int64, zone *time.Location) map[string]any {
+	l := time.UnixMilli(at).In(zone)
+	return map[string]any{
+		"hour": int64(l.Hour()), "minute": int64(l.Minute()), "weekday": int64(l.Weekday()), "date": l.Format(time.DateOnly),
+		"minuteOfDay": int64(l.Hour()*60 + l.Minute()),
+	}
+}
+
+func deviceMap(in *input) map[string]any {
+	row, attributes := in.row, in.row.Attributes
 	if attributes == nil {
 		attributes = map[string]string{}
 	}
 	return map[string]any{
-		"fleet": fleet, "name": name, "community": row.Community, "grid": row.Grid, "compound": row.Compound,
+		"id": in.fleet + "/" + in.name, "fleet": in.fleet, "name": in.name, "profile": in.profile,
+		"community": row.Community, "grid": row.Grid, "microGrid": row.MicroGrid, "compound": row.Compound,
 		"building": row.Building, "unit": row.Unit, "household": row.Household, "via": row.Via, "attributes": attributes,
 	}
 }

@@ -27,25 +27,39 @@ type Kind string
 
 // Kinds of events.
 const (
-	// Raised: a new alarm.
+	// Raised: a new alarm. One that was retracted may be raised again under the same name.
 	Raised Kind = "Raised"
-	// Joined: another signal for an alarm that is there.
+	// Joined: another signal for an alarm that is there; one that was cleared is open again.
 	Joined Kind = "Joined"
-	// Cleared: the device says that the cause is gone.
+	// Worse: the alarm is graver than before.
+	Worse Kind = "Worse"
+	// Moved: late evidence shows that the alarm began at another time, or is less grave.
+	Moved Kind = "Moved"
+	// Cleared: the cause is gone.
 	Cleared Kind = "Cleared"
 	// Retracted: late evidence shows that the alarm should not have been raised.
 	Retracted Kind = "Retracted"
 )
 
-// Event is what the engine says about an alarm of one scenario and one device.
+// Event is what the engine says about an alarm of one scenario and one key.
 type Event struct {
-	Kind          Kind
-	Scenario      string
+	Kind     Kind
+	Scenario string
+	// Scope and ID are the key; see Place.
+	Scope Scope
+	ID    string
+	// Fleet and Device whose message caused it; of a scope that is not the device, the one that spoke last.
 	Fleet, Device string
-	// Start of the alarm: when its trigger came true. With scenario and device it names the alarm.
-	Start time.Time
+	// Start with scenario and key names the alarm, and never changes. Began is when its trigger came true, as evidence has it now.
+	Start, Began time.Time
 	// At is when this event happened, in event time.
 	At time.Time
+	// Severity of the alarm now.
+	Severity contract.Severity
+	// Along says of Cleared that a younger alarm of the key was cleared by the same: what is to be done once is done for that one.
+	Along bool
+	// With are the scenarios whose alarms make this one graver, or the names of the raises that do.
+	With []string
 }
 
 // Lookup gives the registry row of a device and the profile of its fleet; false if it is registered no more.

@@ -62,7 +62,16 @@ func (s *service) access(ctx context.Context, in *accessInput) (*accessOutput, e
 	out := &accessOutput{Body: Access{Subject: in.Subject, Reads: []Read{}, Through: map[string]time.Time{}}}
 	return out, s.do(ctx, actAccess, func(tx pgx.Tx, c caller, _ string) (said, error) {
 		w := said{purpose: in.Reason, subjects: []string{in.Subject}}
-		if err := subjectOf(ctx, tx, c, in.Subject); err != nil {
+		err := subjectOf(ctx, tx, c, in.Subject)
+		if err != nil {
+			return w, err
+		}
+		if c.who.Role == RoleResident {
+			w.purpose, err = reasonOf(ctx, tx, c, in.Subject)
+		} else {
+			err = onBehalf(ctx, tx, c, in.Subject, in.Reason)
+		}
+		if err != nil {
 			return w, err
 		}
 		names, err := s.logged(ctx, tx, in.Subject)
@@ -96,16 +105,19 @@ func (s *service) logged(ctx context.Context, tx pgx.Tx, subject string) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, "SELECT source, sealed FROM vault.identities WHERE subject = $1", subject)
+	rows, err := tx.Query(ctx, "SELECT source, provider, sealed FROM vault.identities WHERE subject = $1", subject)
 	if err != nil {
 		return nil, err
 	}
 	values := []string{subject}
-	var source string
+	var source, provider string
 	var sealed []byte
-	_, err = pgx.ForEachRow(rows, []any{&source, &sealed}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&source, &provider, &sealed}, func() error {
 		plain, err := open(key, sealed, "identity", subject, source)
 		values = append(values, string(plain))
+		if provider != "" { // while the vault did not know the key, the gateway logged it so
+			values = append(values, contract.ForeignSubject(source, string(plain)))
+		}
 		return err
 	})
 	return s.keys.pseudonyms(values...), err

@@ -57,6 +57,7 @@ func (s *service) handler() http.Handler {
 	huma.Register(api, get("/v1/consents", "list-consents", "Consents of a subject"), s.listConsents)
 	huma.Register(api, post("/v1/subjects", "register-subject", "Give a person a subject, or add to one"), s.register)
 	huma.Register(api, post("/v1/subjects/lookup", "lookup-subject", "Find a subject by an identity"), s.lookup)
+	huma.Register(api, post("/v1/datasets/{dataset}/keys", "link-keys", "Say for a dataset of the own organisation whose record a key is"), s.link)
 	huma.Register(api, get("/v1/subjects/{subject}/access", "subject-access", "Who read what of a subject"), s.access)
 	huma.Register(api, post("/v1/subjects/{subject}/correct", "subject-correct", "Ask the one writer of a dataset to put something right"), s.correct)
 	huma.Register(api, post("/v1/subjects/{subject}/erase", "subject-erase", "Erase a subject, with a receipt"), s.erase)

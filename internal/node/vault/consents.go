@@ -72,12 +72,15 @@ func (s *service) giveConsent(ctx context.Context, in *giveInput) (*consentOutpu
 			return w, huma.Error422UnprocessableEntity("expiresAt is not after givenAt; write a later time, or leave it out")
 		}
 		if b.Guardian != "" {
-			var is bool
-			if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM vault.relations WHERE subject = $1 AND guardian = $2)", b.Subject, b.Guardian).Scan(&is); err != nil {
+			is, until, err := speaksFor(ctx, tx, c, b.Guardian, b.Subject)
+			if err != nil {
 				return w, err
 			}
 			if !is {
-				return w, huma.Error422UnprocessableEntity("guardian is none of this subject; register the relation first")
+				return w, huma.Error422UnprocessableEntity("guardian is none of this subject, or no more; register the relation first")
+			}
+			if until != nil && (b.ExpiresAt == nil || b.ExpiresAt.After(*until)) {
+				b.ExpiresAt = until
 			}
 		}
 		rows, err := tx.Query(ctx, `INSERT INTO grid.consents (subject, scope, purposes, given_at, expires_at, guardian, evidence, given_to, recorded_by)

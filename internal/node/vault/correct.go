@@ -31,6 +31,9 @@ func (s *service) correct(ctx context.Context, in *correctInput) (*askedOutput, 
 		if err := subjectOf(ctx, tx, c, in.Subject); err != nil {
 			return w, err
 		}
+		if err := onBehalf(ctx, tx, c, in.Subject, b.Reason); err != nil {
+			return w, err
+		}
 		d, ok := c.bundle.Access.Datasets[b.Dataset]
 		if !ok {
 			return w, huma.Error422UnprocessableEntity(fmt.Sprintf("there is no dataset %q", b.Dataset))

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,12 +13,14 @@ import (
 )
 
 // openDatabase prepares a pool; connections are made when they are needed, always with verify-full. Password and CA are read again for
-// each, so that a rotation needs no restart. Values go to no log of the server.
-func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*pgxpool.Pool, error) {
-	cfg, err := pgpool.Config(c, map[string]string{
+// each, so that a rotation needs no restart. Values go to no log of the server. more are settings of its sessions.
+func openDatabase(ctx context.Context, c contract.DatabaseConfig, more map[string]string) (*pgxpool.Pool, error) {
+	settings := map[string]string{
 		"application_name": "dizuo-vault", "search_path": "pg_catalog", "timezone": "UTC",
 		"statement_timeout": "10000", "idle_in_transaction_session_timeout": "20000", "lock_timeout": "5000",
-	})
+	}
+	maps.Copy(settings, more)
+	cfg, err := pgpool.Config(c, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -28,3 +31,6 @@ func openDatabase(ctx context.Context, c contract.DatabaseConfig) (*pgxpool.Pool
 	}
 	return pool, nil
 }
+
+// readOnly are the settings of a session that writes nothing.
+var readOnly = map[string]string{"application_name": "dizuo-vault-map", "default_transaction_read_only": "on", "statement_timeout": "5000"}

@@ -55,8 +55,11 @@ func (s *service) erase(ctx context.Context, in *eraseInput) (*receiptOutput, er
 		}
 		p := c.bundle.Directory.Platform
 		e := Erasure{
-			Format: erasureFormat, ID: id, Platform: p.Namespace + "/" + p.Name, Subject: in.Subject, At: c.at.UTC(),
+			Format: contract.ErasureFormat, ID: id, Platform: p.Namespace + "/" + p.Name, Subject: in.Subject, At: c.at.UTC(),
 			Organization: c.who.Organization, Person: c.who.Subject, Reason: in.Body.Reason, Kept: kept(), Asked: []Asked{},
+		}
+		if err := onBehalf(ctx, tx, c, in.Subject, in.Body.Reason); err != nil {
+			return w, err
 		}
 		if err := s.askAll(ctx, tx, c, &e); err != nil {
 			return w, err
@@ -135,7 +138,6 @@ func destroy(ctx context.Context, tx pgx.Tx, e *Erasure) error {
 		{&e.Destroyed.Keys, "DELETE FROM vault.keys WHERE subject = $1"},
 		{&e.Destroyed.Identities, "DELETE FROM vault.identities WHERE subject = $1"},
 		{&e.Destroyed.Relations, "DELETE FROM vault.relations WHERE subject = $1 OR guardian = $1"},
-		{&e.Destroyed.Memberships, "DELETE FROM vault.members WHERE subject = $1"},
 		{&e.ConsentsWithdrawn, "UPDATE grid.consents SET withdrawn_at = greatest(now(), given_at), withdrawal_evidence = 'erasure' WHERE subject = $1 AND withdrawn_at IS NULL"},
 		{new(int64), "UPDATE vault.subjects SET erased_at = now() WHERE subject = $1"},
 	} {

@@ -50,12 +50,15 @@ func (s *service) write(ctx context.Context, tx pgx.Tx, c caller, w said) error 
 		}
 		previous = last.Hash
 	}
-	names := s.keys.pseudonyms(w.subjects...)
+	names, who := s.keys.pseudonyms(w.subjects...), c.who.Subject
+	if c.who.Role == RoleResident { // that of an employee is the organisation's own name for them; this one is a resident's id
+		who = s.keys.pseudonyms(who)[0]
+	}
 	body, err := json.Marshal(contract.LogBody{
 		Salt: salt(), Reason: string(w.act), Subjects: names,
 		Input: &contract.DecisionInput{
 			Contract: contract.ContractVersion, Dataset: w.dataset, Consumer: c.who.Organization, Fields: w.fields, Purpose: w.purpose, Now: c.at.Unix(),
-			Person: &contract.Person{Subject: c.who.Subject, Roles: []string{c.who.Role}},
+			Person: &contract.Person{Subject: who, Roles: []string{c.who.Role}},
 		},
 		Policy: &contract.PolicyRef{Revision: c.bundle.Lease.Revision, Sequence: c.bundle.Lease.Sequence},
 	})

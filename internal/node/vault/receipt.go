@@ -15,12 +15,6 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// Format and type (JWS header "typ") of a receipt of an erasure.
-const (
-	erasureFormat = "dizuo-erasure/1"
-	erasureType   = "dizuo-erasure"
-)
-
 // Erasure is the payload of a receipt: what was destroyed, what others were asked to do, and what stays and why. It holds nothing of what
 // was erased.
 type Erasure struct {
@@ -42,10 +36,9 @@ type Erasure struct {
 
 // Destroyed counts what is gone.
 type Destroyed struct {
-	Keys        int64 `json:"keys"`
-	Identities  int64 `json:"identities"`
-	Relations   int64 `json:"relations"`
-	Memberships int64 `json:"memberships"`
+	Keys       int64 `json:"keys"`
+	Identities int64 `json:"identities"`
+	Relations  int64 `json:"relations"`
 	// Rows by dataset of the platform's own.
 	Rows map[string]int64 `json:"rows,omitempty"`
 }
@@ -80,7 +73,7 @@ func (s signer) sign(e Erasure) (string, error) {
 	for i, der := range pair.Certificate {
 		chain[i] = base64.StdEncoding.EncodeToString(der)
 	}
-	opts := (&jose.SignerOptions{}).WithType(erasureType).WithHeader("x5c", chain)
+	opts := (&jose.SignerOptions{}).WithType(contract.ErasureType).WithHeader("x5c", chain)
 	js, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: cryptosigner.Opaque(key)}, opts)
 	if err != nil {
 		return "", fmt.Errorf("key of receipts: %w", err)

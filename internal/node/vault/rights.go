@@ -15,6 +15,9 @@ const (
 	RoleRights = "PrivacyOfficer"
 	// RoleAuditor checks the vault's chain, for the data office.
 	RoleAuditor = "Auditor"
+	// RoleResident is a resident: the subject of the token is their subject in the vault. They read who read of them, and of those whom
+	// they speak for, and no more.
+	RoleResident = "Resident"
 	// RoleSteward keeps a dataset and does the tasks about it.
 	RoleSteward = "DataSteward"
 )
@@ -35,19 +38,22 @@ const (
 	actTasks    act = "TasksRead"
 	actDone     act = "TaskDone"
 	actLog      act = "LogRead"
+	actLink     act = "KeysLinked"
 )
 
 // may says whether a person may do an act at all: residents turn to their committee, the street or town above it, or the city's data
 // office. A company, a property company above all, may not ask who somebody is, whatever role it gives its people.
 func may(who person.Identity, o contract.Organization, a act) bool {
 	switch a {
-	case actTasks, actDone:
+	case actTasks, actDone, actLink:
 		return who.Role == RoleSteward || who.Role == RoleRights
 	case actLog:
 		return who.Role == RoleAuditor && o.Type == "DataOffice"
 	case actGive, actWithdraw, actConsents:
 		return (who.Role == RoleConsents || who.Role == RoleRights) && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
-	case actRegister, actLookup, actAccess, actCorrect, actErase:
+	case actAccess:
+		return (who.Role == RoleResident || who.Role == RoleRights) && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
+	case actRegister, actLookup, actCorrect, actErase:
 		return who.Role == RoleRights && slices.Contains([]string{"Committee", "Township", "DataOffice"}, o.Type)
 	}
 	return false

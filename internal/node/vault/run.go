@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type service struct {
 	log  *slog.Logger
 	// lookups bounds, by organisation, how fast people are looked up: nobody goes through a list of identity numbers.
 	lookups sync.Map
+	// links bounds, by organisation, how fast keys are linked.
+	links sync.Map
 }
 
 // A lookup a second and organisation, and a few dozen at once, are enough for a counter of an office.
@@ -80,6 +83,9 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	g.Go(func() error { return process.Serve(ctx, cfg.HealthAddress, health, reg) })
 	g.Go(func() error { return s.watch(ctx, health) })
 	g.Go(func() error { return s.retain(ctx) })
+	if cfg.Vault.MapAddress != "" {
+		g.Go(func() error { return s.serveMapping(ctx, *cfg.Vault, path.Base(cfg.Platform)) })
+	}
 	g.Go(func() error {
 		return process.ServeHTTP(ctx, &http.Server{
 			Addr: cfg.Vault.Address, Handler: s.handler(), TLSConfig: process.ServerTLS(cfg.Vault.TLS), MaxHeaderBytes: 64 << 10,
@@ -117,7 +123,7 @@ func newService(ctx context.Context, c contract.VaultConfig, live func(time.Time
 	if err != nil {
 		return nil, err
 	}
-	pool, err := openDatabase(ctx, c.Database)
+	pool, err := openDatabase(ctx, c.Database, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,8 @@ type Identity struct {
 type Guardian struct {
 	Subject string `json:"subject" pattern:"^[A-Za-z0-9_-]{1,64}$"`
 	Kind    string `json:"kind" enum:"Parent,Guardian,Authorised" doc:"Parent, guardian (监护人), or one authorised in writing."`
+	// Until is when it ends; nil: not yet.
+	Until *time.Time `json:"until,omitempty" doc:"When it ends, such as the day on which a child comes of age; now ends it. Left out: not yet."`
 }
 
 type registerInput struct {
@@ -132,7 +135,16 @@ func addGuardians(ctx context.Context, tx pgx.Tx, c caller, subject string, guar
 		if err := subjectOf(ctx, tx, c, g.Subject); err != nil {
 			return notEntered(err)
 		}
-		if _, err := tx.Exec(ctx, "INSERT INTO vault.relations (subject, guardian, kind, since) VALUES ($1, $2, $3, now()) ON CONFLICT DO NOTHING", subject, g.Subject, g.Kind); err != nil {
+		if _, err := tx.Exec(ctx, `INSERT INTO vault.relations (subject, guardian, kind, since, until) VALUES ($1, $2, $3, now(), $4)
+			ON CONFLICT (subject, guardian) DO UPDATE SET kind = excluded.kind, until = excluded.until`, subject, g.Subject, g.Kind, g.Until); err != nil {
+			return err
+		}
+		if g.Until == nil {
+			continue
+		}
+		// What a guardian agreed to holds no longer than the guardian's say: who has come of age is asked anew.
+		if _, err := tx.Exec(ctx, `UPDATE grid.consents SET expires_at = greatest($3, given_at + interval '1 microsecond')
+			WHERE subject = $1 AND guardian = $2 AND withdrawn_at IS NULL AND (expires_at IS NULL OR expires_at > $3)`, subject, g.Subject, *g.Until); err != nil {
 			return err
 		}
 	}
@@ -234,7 +246,7 @@ func (s *service) lookup(ctx context.Context, in *lookupInput) (*subjectOutput, 
 			return w, nil
 		}
 		w.subjects = []string{subject}
-		rows, err := tx.Query(ctx, "SELECT r.subject, r.kind FROM vault.relations r JOIN vault.subjects s USING (subject) WHERE r.guardian = $1 AND s.erased_at IS NULL", subject)
+		rows, err := tx.Query(ctx, "SELECT r.subject, r.kind FROM vault.relations r JOIN vault.subjects s USING (subject) WHERE r.guardian = $1 AND s.erased_at IS NULL AND (r.until IS NULL OR r.until > $2)", subject, c.at)
 		if err != nil {
 			return w, err
 		}

@@ -4,9 +4,12 @@ package figure
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Figure is a measured value beside its target.
@@ -54,4 +57,26 @@ func Write(path string, figures []Figure) error {
 		return err
 	}
 	return os.WriteFile(path, append(raw, '\n'), 0o644)
+}
+
+// Merge writes figures to a file that other benchmarks write to as well: those of the same names are replaced, and the rest stays.
+func Merge(path string, figures []Figure) error {
+	if path == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Write(path, figures)
+	}
+	var all []Figure
+	if err == nil {
+		err = json.Unmarshal(raw, &all)
+	}
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(f Figure) bool {
+		return slices.ContainsFunc(figures, func(g Figure) bool { return g.Name == f.Name })
+	})
+	return Write(path, append(all, figures...))
 }

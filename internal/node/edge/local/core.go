@@ -138,7 +138,9 @@ func (c *core) follow(events []rules.Event, now time.Time) {
 		a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 		switch e.Kind {
 		case rules.Raised, rules.Cleared:
-			c.alarm(a, now)
+			if !e.Along {
+				c.alarm(a, now)
+			}
 		case rules.Retracted:
 			c.takeBack(a.Key(), now)
 		}

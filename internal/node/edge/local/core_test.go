@@ -230,14 +230,14 @@ func TestOldAlarmsOpenNothing(t *testing.T) {
 func TestLateEvidenceTakesBack(t *testing.T) {
 	c := newTestCore(testBundle())
 	c.hear(t0, said(1, t0, "gases.g1", contract.ChannelTelemetry, `{"level":11}`))
-	c.tick(t0.Add(60*time.Second), t0.Add(60*time.Second))
-	got, _ := c.sends(t, t0.Add(60*time.Second))
+	c.tick(t0.Add(66*time.Second), t0.Add(66*time.Second)) // a tenth of the time is for what is late
+	got, _ := c.sends(t, t0.Add(66*time.Second))
 	if len(got) != 1 || got[0].Arguments["minutes"] != 5.0 {
 		t.Fatalf("%+v", got)
 	}
-	c.hear(t0.Add(61*time.Second), ack(2, t0.Add(61*time.Second), "fans.f1", got[0].ID, command.Done),
-		said(3, t0.Add(61*time.Second), "gases.g1", contract.ChannelTelemetry, `{"level":1,"ts":"2026-06-01T00:00:30Z"}`))
-	safe, _ := c.sends(t, t0.Add(62*time.Second))
+	c.hear(t0.Add(67*time.Second), ack(2, t0.Add(67*time.Second), "fans.f1", got[0].ID, command.Done),
+		said(3, t0.Add(67*time.Second), "gases.g1", contract.ChannelTelemetry, `{"level":1,"ts":"2026-06-01T00:00:30Z"}`))
+	safe, _ := c.sends(t, t0.Add(68*time.Second))
 	if len(safe) != 1 || safe[0].ID != command.SafeID(got[0].ID, command.Withdrawn) || safe[0].Arguments["minutes"] != 0.0 {
 		t.Errorf("%+v", safe)
 	}

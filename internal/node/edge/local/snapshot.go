@@ -13,11 +13,20 @@ import (
 
 // stored is what outlives the process: a line with the digest of what follows, then this as JSON.
 type stored struct {
-	Incarnation string          `json:"incarnation"`
-	Position    uint64          `json:"position"`
-	Engine      []storedDevice  `json:"engine,omitempty"`
-	Orders      []*order        `json:"orders,omitempty"`
-	Desired     []storedDesired `json:"desired,omitempty"`
+	Incarnation string      `json:"incarnation"`
+	Position    uint64      `json:"position"`
+	Keys        []storedKey `json:"keys,omitempty"`
+	// Engine is the state of scenarios as the version before left it.
+	Engine  []storedDevice  `json:"engine,omitempty"`
+	Orders  []*order        `json:"orders,omitempty"`
+	Desired []storedDesired `json:"desired,omitempty"`
+}
+
+type storedKey struct {
+	Scenario string          `json:"n,omitempty"`
+	Scope    rules.Scope     `json:"o"`
+	ID       string          `json:"i"`
+	State    json.RawMessage `json:"s"`
 }
 
 type storedDevice struct {
@@ -41,8 +50,8 @@ func (c *core) snapshot() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scenarios: %w", err)
 	}
-	for _, d := range states {
-		s.Engine = append(s.Engine, storedDevice{d.Fleet, d.Device, d.State})
+	for _, k := range states {
+		s.Keys = append(s.Keys, storedKey{k.Scenario, k.Scope, k.ID, k.State})
 	}
 	for d, w := range c.desired {
 		s.Desired = append(s.Desired, storedDesired{d.Fleet, d.Device, w})
@@ -79,9 +88,14 @@ func (c *core) restore(raw []byte, incarnation string) error {
 		return nil
 	}
 	c.position = s.Position
+	for _, k := range s.Keys {
+		if err := c.engine.Restore(rules.KeyState{Scenario: k.Scenario, Scope: k.Scope, ID: k.ID, State: k.State}); err != nil {
+			c.log.Error("state of a scenario dropped", "err", err) // one broken state must not stop every alarm
+		}
+	}
 	for _, d := range s.Engine {
-		if err := c.engine.Restore(rules.DeviceState{Fleet: d.Fleet, Device: d.Device, State: d.State}); err != nil {
-			c.log.Error("state of a device dropped", "err", err) // one broken state must not stop every alarm
+		if _, err := c.engine.RestoreDevice(d.Fleet, d.Device, d.State); err != nil {
+			c.log.Error("state of a device dropped", "err", err)
 		}
 	}
 	return nil

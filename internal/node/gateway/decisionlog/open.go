@@ -142,7 +142,7 @@ func (l *Log) replay(names []string) error {
 		if err == nil {
 			continue
 		}
-		if i < len(names)-1 || !torn(data[good:]) {
+		if i < len(names)-1 || !chain.Torn(data[good:]) {
 			return fmt.Errorf("%w; the log is kept as it is: verify it, move it aside, and start with an empty folder", err)
 		}
 		if err := l.cut(path, data, good); err != nil {
@@ -180,12 +180,6 @@ func (l *Log) lines(name string, data []byte, first bool) (good int, err error) 
 		good += len(line) + 1
 	}
 	return good, nil
-}
-
-// torn reports whether bytes behind the last good line can be what a crash leaves: a line without end, or blocks that the
-// file system had made room for and not filled (zeros). Whole lines that do not fit the chain are something else.
-func torn(tail []byte) bool {
-	return bytes.IndexByte(tail, '\n') < 0 || bytes.IndexByte(tail, 0) >= 0
 }
 
 // cut removes a torn tail. No answer waited for it: a line is acknowledged after its fsync. It is kept beside the log.

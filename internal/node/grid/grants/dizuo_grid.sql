@@ -1,9 +1,9 @@
 -- The least rights of the grid service. Every statement may be run again.
 GRANT USAGE ON SCHEMA grid TO dizuo_grid;
 GRANT USAGE ON SEQUENCE grid.case_number TO dizuo_grid;
-GRANT SELECT, INSERT, UPDATE ON grid.cases, grid.dispatch_outbox, grid.devices_seen, grid.engine_state, grid.ingest_position, grid.edge_position, grid.invalid_messages TO dizuo_grid;
+GRANT SELECT, INSERT, UPDATE ON grid.cases, grid.dispatch_outbox, grid.devices_seen, grid.engine_keys, grid.engine_state, grid.ingest_position, grid.edge_position, grid.invalid_messages, grid.signals_kept TO dizuo_grid;
 REVOKE ALL ON grid.consents FROM dizuo_grid;
-GRANT DELETE ON grid.engine_state TO dizuo_grid;
+GRANT DELETE ON grid.engine_keys, grid.engine_state TO dizuo_grid;
 GRANT SELECT, INSERT ON grid.case_history TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE ON grid.commands, grid.desired TO dizuo_grid;
 GRANT DELETE ON grid.commands, grid.cases, grid.dispatch_outbox TO dizuo_grid;

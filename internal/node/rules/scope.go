@@ -1,0 +1,45 @@
+package rules
+
+import "github.com/dizuo/dizuo/internal/contract"
+
+// Scope is how far signals belong together.
+type Scope string
+
+// Scopes, the widest first.
+const (
+	ScopePlatform  Scope = "Platform"
+	ScopeCommunity Scope = "Community"
+	ScopeCompound  Scope = "Compound"
+	ScopeGrid      Scope = "Grid"
+	ScopeMicroGrid Scope = "MicroGrid"
+	ScopeBuilding  Scope = "Building"
+	ScopeHousehold Scope = "Household"
+	ScopeDevice    Scope = "Device"
+)
+
+// scopes are all of them: a fact of a later one overlays one of an earlier one.
+var scopes = []Scope{ScopePlatform, ScopeCommunity, ScopeCompound, ScopeGrid, ScopeMicroGrid, ScopeBuilding, ScopeHousehold, ScopeDevice}
+
+// Place names the place of a device in a scope: "<fleet>/<device>", the household, or the names from the community down, such as
+// "<community>/<compound>/<building>". It is false where the row does not say.
+func Place(s Scope, fleet, device string, row *contract.Device) (id string, ok bool) {
+	switch s {
+	case ScopePlatform:
+		return "", true
+	case ScopeCommunity:
+		return row.Community, row.Community != ""
+	case ScopeCompound:
+		return row.Community + "/" + row.Compound, row.Compound != ""
+	case ScopeGrid:
+		return row.Community + "/" + row.Grid, row.Grid != ""
+	case ScopeMicroGrid:
+		return row.Community + "/" + row.Grid + "/" + row.MicroGrid, row.MicroGrid != ""
+	case ScopeBuilding:
+		return row.Community + "/" + row.Compound + "/" + row.Building, row.Building != ""
+	case ScopeHousehold:
+		return row.Household, row.Household != ""
+	case ScopeDevice:
+		return fleet + "/" + device, true
+	}
+	return "", false
+}
