@@ -179,8 +179,19 @@ func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], er
 // apply takes the action on a case that is locked in tx.
 func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
 	now, by, more := a.now().UTC(), who.scope.actor(), detail{}
-	if _, err := Next(c.State, in.Body.Action, by.Role); err != nil {
-		return errAction{err}
+	_, fits := Next(c.State, in.Body.Action, by.Role)
+	if errors.As(fits, new(ErrRole)) {
+		return errAction{fits}
+	}
+	parties, err := partiesOf(ctx, tx, c.ID)
+	if err != nil {
+		return err
+	}
+	if !mayAct(who.bundle.Directory, who.scope.Organization, c, parties) {
+		return errAction{errNotCalled{who.scope.Organization, c.Number, in.Body.Action}}
+	}
+	if fits != nil {
+		return errAction{fits}
 	}
 	if in.Body.Note != "" {
 		id, err := writeNote(ctx, tx, c.ID, in.Body.Note, now)
@@ -209,15 +220,18 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 // errAction is a refusal that the caller may read.
 type errAction struct{ error }
 
-// refusal gives the status of a refused action: 403 for the role, 409 for the state.
+// refusal gives the status of a refused action: 403 for the role and for who was not called, 409 for the state.
 func refusal(err error) error {
 	var refused errAction
 	var role ErrRole
+	var stranger errNotCalled
 	switch {
 	case err == nil || !errors.As(err, &refused):
 		return err
 	case errors.As(refused.error, &role):
 		return huma.Error403Forbidden(role.Error())
+	case errors.As(refused.error, &stranger):
+		return huma.Error403Forbidden(stranger.Error())
 	}
 	return huma.Error409Conflict(refused.Error())
 }

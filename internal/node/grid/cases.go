@@ -53,6 +53,7 @@ type Case struct {
 	ClosedAt           *time.Time `json:"closedAt,omitempty" db:"closed_at"`
 	AcknowledgeOverdue bool       `json:"acknowledgeOverdue,omitempty" db:"acknowledge_overdue"`
 	ResolveOverdue     bool       `json:"resolveOverdue,omitempty" db:"resolve_overdue"`
+	Level              int        `json:"level" db:"level" doc:"Who holds the case: 0 micro-grid, 1 grid, 2 community, 3 township, 4 department."`
 	// Version counts the entries of the history.
 	Version int `json:"version" db:"version"`
 }
@@ -60,7 +61,7 @@ type Case struct {
 // caseColumns are the columns of Case, in no special order: rows are read by name.
 const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
-	c.updated_at, c.acknowledge_due, c.resolve_due, c.acknowledged_at, c.closed_at, c.acknowledge_overdue, c.resolve_overdue, c.version`
+	c.updated_at, c.acknowledge_due, c.resolve_due, c.acknowledged_at, c.closed_at, c.acknowledge_overdue, c.resolve_overdue, c.level, c.version`
 
 // Actor is who did something to a case.
 type Actor struct {

@@ -55,6 +55,9 @@ func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, res
 	if err := move(ctx, tx, c, Dispatch, by, now, more); err != nil {
 		return err
 	}
+	if err := callParties(ctx, tx, c, partyResponder, c.Level, who.Posts, who.Organizations, now); err != nil {
+		return err
+	}
 	for _, name := range who.Organizations {
 		if d.Organizations[name].Webhook == nil {
 			continue // sees the case over the API
