@@ -392,6 +392,21 @@ func TestMigrateFromTheVersionBefore(t *testing.T) {
 	name := owner.Name + "_before"
 	exec1(t, owner, "CREATE DATABASE "+name)
 	owner.Name = name
+	exec1(t, owner, "CREATE SCHEMA grid")
+	p := provider(t, owner)
+	if _, err := p.UpTo(t.Context(), 19); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ('s', 'care', now(), NULL), ('t', 'care', now(), now() - interval '1 day')")
+	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "SELECT 1 / (count(*) = 2 AND count(DISTINCT id) = 2 AND bool_and(purposes = '{}'))::int FROM grid.consents")
+}
+
+// provider runs the migrations of this tree on a database with the schema grid.
+func provider(t *testing.T, owner contract.DatabaseConfig) *goose.Provider {
+	t.Helper()
 	c, err := connConfig(owner)
 	if err != nil {
 		t.Fatal(err)
@@ -402,17 +417,9 @@ func TestMigrateFromTheVersionBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec1(t, owner, "CREATE SCHEMA grid")
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName("grid.migrations"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.UpTo(t.Context(), 19); err != nil {
-		t.Fatal(err)
-	}
-	exec1(t, owner, "INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ('s', 'care', now(), NULL), ('t', 'care', now(), now() - interval '1 day')")
-	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
-		t.Fatal(err)
-	}
-	exec1(t, owner, "SELECT 1 / (count(*) = 2 AND count(DISTINCT id) = 2 AND bool_and(purposes = '{}'))::int FROM grid.consents")
+	return p
 }
