@@ -40,6 +40,9 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	}
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
+		if k.MergeBy != v1alpha1.ScopeDevice { // what the trigger counts by
+			doc.MergeBy = string(k.MergeBy)
+		}
 	}
 	profile, ok := scenarioProfile(&c, s, o)
 	if ok && o.Spec.ProfileRef != nil {

@@ -93,10 +93,12 @@ type Scenario struct {
 	// Params are the values for CEL's `params`, by name.
 	Params map[string]any `json:"params,omitempty"`
 	// CaseClass is the class of the case that an alarm opens; empty opens none.
-	CaseClass string   `json:"caseClass"`
-	Severity  Severity `json:"severity"`
-	Title     string   `json:"title"`
-	TitleEN   string   `json:"titleEN,omitempty"`
+	CaseClass string `json:"caseClass"`
+	// MergeBy is the scope whose signals are one case; empty is that of the alarm. Scenarios of one class share it.
+	MergeBy  string   `json:"mergeBy,omitempty"`
+	Severity Severity `json:"severity"`
+	Title    string   `json:"title"`
+	TitleEN  string   `json:"titleEN,omitempty"`
 	// Responders in the order in which they are called.
 	Responders []Responder `json:"responders,omitempty"`
 	// Commands that an alarm sends.

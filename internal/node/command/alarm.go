@@ -31,6 +31,8 @@ const (
 // Alarm is what a scenario says of a device: an alarm, and that it was raised or cleared.
 type Alarm struct {
 	Scenario, Fleet, Device string
+	// Scope and Place are the key that the scenario counts by, where it is not the device.
+	Scope, Place string
 	// Start of the alarm. With the other names it names the alarm.
 	Start time.Time
 	// At is when this happened, Kind that it was "Raised" or "Cleared".
@@ -54,8 +56,11 @@ type Order struct {
 	ExpiresAt       time.Time
 }
 
-// Key names the alarm.
+// Key names the alarm. Of a place it is the place, whichever of its devices spoke last.
 func (a Alarm) Key() string {
+	if a.Scope != "" && a.Scope != "Device" {
+		return strings.Join([]string{a.Scenario, a.Scope, a.Place, a.Start.UTC().Format(time.RFC3339Nano)}, separator)
+	}
 	return strings.Join([]string{a.Scenario, a.Fleet, a.Device, a.Start.UTC().Format(time.RFC3339Nano)}, separator)
 }
 

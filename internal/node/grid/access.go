@@ -77,8 +77,8 @@ func (s scope) cases(first int) (string, []any) {
 		return where, args
 	}
 	args = append(args, s.Organization)
-	return fmt.Sprintf(`%s AND (c.data_class NOT IN ('C2', 'C3') OR EXISTS (SELECT FROM grid.dispatch_outbox d
-		WHERE d.case_id = c.id AND d.organization = $%d))`, where, first+len(args)-1), args
+	return fmt.Sprintf(`%s AND (c.data_class NOT IN ('C2', 'C3') OR EXISTS (SELECT FROM grid.case_parties p
+		WHERE p.case_id = c.id AND p.organization = $%d))`, where, first+len(args)-1), args
 }
 
 // actor names the person in a history.

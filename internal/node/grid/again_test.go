@@ -24,7 +24,7 @@ func TestFireThatFlaresUpAgainOpensACase(t *testing.T) {
 	start := time.Now().Add(-time.Hour).Truncate(time.Second)
 	event := func(kind rules.Kind, after time.Duration) {
 		t.Helper()
-		e := rules.Event{Kind: kind, Scenario: "s10", Fleet: fleet, Device: device, Start: start, At: start.Add(after)}
+		e := rules.Event{Kind: kind, Scenario: "s10", Scope: rules.ScopeDevice, ID: fleet + "/" + device, Fleet: fleet, Device: device, Start: start, At: start.Add(after)}
 		if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return settle(t.Context(), tx, b, e, e.At) }); err != nil {
 			t.Fatal(err)
 		}

@@ -2,9 +2,12 @@ package grid
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -12,69 +15,138 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
-// burnsAgain says whether an event opens a case where none is open: a new alarm always does, and a further signal of an
-// alarm does if it is younger than the end of the case that people closed. What they closed too early, or what flares up
-// again, must not go unseen because the engine still counts it to the first alarm.
-func burnsAgain(ctx context.Context, tx pgx.Tx, e rules.Event) (bool, error) {
-	if e.Kind != rules.Joined {
-		return e.Kind == rules.Raised, nil
-	}
-	var younger bool
-	err := tx.QueryRow(ctx, `SELECT COALESCE(max(COALESCE(closed_at, updated_at)) < $4, true) FROM grid.cases
-		WHERE scenario = $1 AND fleet = $2 AND device = $3 AND source = 'Device'`, e.Scenario, e.Fleet, e.Device, e.At).Scan(&younger)
-	if err != nil {
-		return false, fmt.Errorf("former cases of %s/%s: %w", e.Fleet, e.Device, err)
-	}
-	return younger, nil
+// told is an alarm as it was written down: which case it went into.
+type told struct {
+	CaseID      uuid.UUID  `db:"case_id"`
+	RetractedAt *time.Time `db:"retracted_at"`
 }
 
-// openCaseOf finds, and locks, the open case of a scenario and a device.
-const openCaseOf = "c.open AND c.source = 'Device' AND c.scenario = $1 AND c.fleet = $2 AND c.device = $3 FOR UPDATE"
+// toldOf reads an alarm by its name: the key of its scenario and its start; nil if it was never told.
+func toldOf(ctx context.Context, tx pgx.Tx, e rules.Event) (*told, error) {
+	rows, err := tx.Query(ctx, "SELECT case_id, retracted_at FROM grid.case_alarms WHERE scenario = $1 AND scope = $2 AND scope_id = $3 AND start = $4", e.Scenario, e.Scope, e.ID, e.Start)
+	if err != nil {
+		return nil, fmt.Errorf("alarm: %w", err)
+	}
+	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[told])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("alarm: %w", err)
+	}
+	return a, nil
+}
 
-// settle writes what an event of the engine does to cases.
+// caseOfAlarm finds, and locks, the open case that an alarm is in; nil if there is none.
+func caseOfAlarm(ctx context.Context, tx pgx.Tx, e rules.Event) (*Case, error) {
+	return oneCase(ctx, tx, `c.open AND c.id = (SELECT a.case_id FROM grid.case_alarms a WHERE a.scenario = $1 AND a.scope = $2 AND a.scope_id = $3 AND a.start = $4) FOR UPDATE`,
+		e.Scenario, e.Scope, e.ID, e.Start)
+}
+
+// settle writes what an event of the engine does to cases. An alarm goes into a case once, whatever is told twice; one that was retracted may
+// be raised again under its name.
 func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
-	c, err := oneCase(ctx, tx, openCaseOf, e.Scenario, e.Fleet, e.Device)
+	a, err := toldOf(ctx, tx, e)
 	if err != nil {
 		return err
 	}
-	if c == nil {
-		again, err := burnsAgain(ctx, tx, e)
-		if err != nil || !again {
-			return err
+	if a == nil || e.Kind == rules.Raised {
+		if e.Kind == rules.Raised && (a == nil || a.RetractedAt != nil) || e.Kind == rules.Joined {
+			return place(ctx, tx, b, e, now)
 		}
-		return open(ctx, tx, b, e, now)
+		return nil
+	}
+	c, err := oneCase(ctx, tx, "c.id = $1 FOR UPDATE", a.CaseID)
+	if err != nil || c == nil {
+		return err
+	}
+	if e.Kind == rules.Joined && !c.State.Open() {
+		// What people closed too early, or what flares up again, must not go unseen because the engine still counts it to the first alarm.
+		end := c.UpdatedAt
+		if c.ClosedAt != nil {
+			end = *c.ClosedAt
+		}
+		if end.Before(e.At) {
+			return place(ctx, tx, b, e, now)
+		}
+		return nil
+	}
+	left, err := note(ctx, tx, c, e, now)
+	if err != nil || !c.State.Open() {
+		return err
 	}
 	switch e.Kind {
-	case rules.Raised, rules.Joined:
-		return join(ctx, tx, c, e, now)
+	case rules.Joined:
+		return count(ctx, tx, c, e) // a detector that repeats itself must not fill the history
 	case rules.Cleared:
-		if _, err := tx.Exec(ctx, "UPDATE grid.cases SET cleared_at = $2, updated_at = $3 WHERE id = $1", c.ID, e.At, now); err != nil {
-			return fmt.Errorf("case %s: %w", c.Number, err)
+		more := detail{"at": e.At, "scenario": e.Scenario}
+		if left.uncleared > 0 {
+			more["alarmsLeft"] = left.uncleared
 		}
-		return record(ctx, tx, c, "SignalCleared", c.State, deviceActor, now, detail{"at": e.At})
-	case rules.Moved, rules.Worse:
-		return nil
+		return record(ctx, tx, c, "SignalCleared", c.State, deviceActor, now, more)
+	case rules.Moved:
+		return record(ctx, tx, c, "SignalMoved", c.State, system, now, detail{"start": e.Start, "began": e.Began, "because": "late evidence"})
+	case rules.Worse:
+		return worsen(ctx, tx, b, c, e, now)
 	case rules.Retracted:
-		// A person decides what becomes of the case: somebody may be on the way.
-		return record(ctx, tx, c, "SignalRetracted", c.State, system, now, detail{"start": e.Start, "because": "late evidence"})
+		return retract(ctx, tx, b, c, e, left, now)
 	}
 	return fmt.Errorf("event kind %q is unknown", e.Kind)
 }
 
-// join adds a signal to an open case.
-func join(ctx context.Context, tx pgx.Tx, c *Case, e rules.Event, now time.Time) error {
-	if _, err := tx.Exec(ctx, `UPDATE grid.cases SET signals = signals + 1, last_signal_at = greatest(last_signal_at, $2), cleared_at = NULL, updated_at = $3
-		WHERE id = $1`, c.ID, e.At, now); err != nil {
-		return fmt.Errorf("case %s: %w", c.Number, err)
+// standing counts the alarms of a case: those not retracted, and of these the ones not cleared.
+type standing struct{ alarms, uncleared int }
+
+// note writes an event to its alarm, and makes the case say what its alarms say: it began with the first of them, and its cause is gone when
+// it is for all of them.
+func note(ctx context.Context, tx pgx.Tx, c *Case, e rules.Event, now time.Time) (left standing, err error) {
+	set := map[rules.Kind]string{
+		rules.Raised: "retracted_at = NULL, cleared_at = NULL", rules.Joined: "cleared_at = NULL", rules.Cleared: "cleared_at = $5",
+		rules.Moved: "severity = $7, began = $6", rules.Worse: "severity = $7, began = $6", rules.Retracted: "retracted_at = $8",
+	}[e.Kind]
+	began := e.Began
+	if began.IsZero() {
+		began = e.Start
 	}
-	if e.Kind == rules.Joined {
-		return nil // counted; a detector that repeats itself must not fill the history
+	// The other arguments are named so that every statement has the same.
+	if _, err := tx.Exec(ctx, "UPDATE grid.case_alarms SET "+set+` WHERE scenario = $1 AND scope = $2 AND scope_id = $3 AND start = $4
+		AND ($5::timestamptz, $6::timestamptz, $7::text, $8::timestamptz) IS NOT NULL`, e.Scenario, e.Scope, e.ID, e.Start, e.At, began, e.Severity, now); err != nil {
+		return left, fmt.Errorf("alarm: %w", err)
 	}
-	return record(ctx, tx, c, "AlarmMerged", c.State, deviceActor, now, detail{"start": e.Start})
+	if !c.State.Open() {
+		return left, nil // what is over stays as it was closed
+	}
+	err = tx.QueryRow(ctx, `UPDATE grid.cases SET updated_at = $2, started_at = coalesce(a.began, started_at), cleared_at = CASE WHEN a.uncleared = 0 AND a.alarms > 0 THEN a.cleared END
+		FROM (SELECT count(*) AS alarms, count(*) FILTER (WHERE cleared_at IS NULL) AS uncleared, min(began) AS began, max(cleared_at) AS cleared
+			FROM grid.case_alarms WHERE case_id = $1 AND retracted_at IS NULL) a WHERE id = $1 RETURNING a.alarms, a.uncleared`, c.ID, now).Scan(&left.alarms, &left.uncleared)
+	if err != nil {
+		return left, fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	return left, nil
 }
 
-// open makes a case of an alarm, files it and dispatches it.
-func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
+// count adds a signal to an open case.
+func count(ctx context.Context, tx pgx.Tx, c *Case, e rules.Event) error {
+	if _, err := tx.Exec(ctx, "UPDATE grid.cases SET signals = signals + 1, last_signal_at = greatest(last_signal_at, $2) WHERE id = $1", c.ID, e.At); err != nil {
+		return fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	return nil
+}
+
+// mergeKey says which signals are one case: those of scenarios of one class in one place of the scope that the scenario says, or of the
+// alarm's key where it says none or the device hangs in no such place. It is pure.
+func mergeKey(s contract.Scenario, row contract.Device, e rules.Event) (key string, scope rules.Scope, id string) {
+	scope, id = e.Scope, e.ID
+	if s.MergeBy != "" {
+		if at, ok := rules.Place(rules.Scope(s.MergeBy), e.Fleet, e.Device, &row); ok {
+			scope, id = rules.Scope(s.MergeBy), at
+		}
+	}
+	return s.CaseClass + "|" + string(scope) + "|" + id, scope, id
+}
+
+// place puts an alarm into the open case of its merge key, or opens one.
+func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
 	s, ok := b.Rules.Scenarios[e.Scenario]
 	row, registered := b.Fleets[e.Fleet].Devices[e.Device]
 	if !ok || !registered {
@@ -83,18 +155,124 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now t
 	if s.CaseClass == "" {
 		return nil // it sends commands only
 	}
-	c := &Case{
-		Community: row.Community, Grid: row.Grid, Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
-		Class: s.CaseClass, Severity: s.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
-		Source: SourceDevice, StartedAt: e.Start, LastSignalAt: e.At,
+	if e.Severity == "" {
+		e.Severity = s.Severity
 	}
-	if err := insert(ctx, tx, b.Directory, c, deviceActor, now, detail{"start": e.Start, "revision": b.Lease.Revision}); err != nil {
+	if e.Began.IsZero() {
+		e.Began = e.Start
+	}
+	key, scope, id := mergeKey(s, row, e)
+	c, err := oneCase(ctx, tx, "c.open AND c.merge_key = $1 FOR UPDATE", key)
+	if err != nil {
 		return err
+	}
+	joins := c != nil
+	if !joins {
+		c = &Case{
+			Community: row.Community, Grid: row.Grid, Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
+			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
+			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id,
+		}
+		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, detail{"start": e.Start, "revision": b.Lease.Revision}); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.case_alarms (case_id, scenario, scope, scope_id, start, began, severity) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (scenario, scope, scope_id, start) DO UPDATE SET case_id = excluded.case_id, began = excluded.began, severity = excluded.severity, cleared_at = NULL, retracted_at = NULL`,
+		c.ID, e.Scenario, e.Scope, e.ID, e.Start, e.Began, e.Severity); err != nil {
+		return fmt.Errorf("alarm: %w", err)
+	}
+	if joins {
+		return join(ctx, tx, b, c, e, s.DataClass, now)
 	}
 	if err := move(ctx, tx, c, File, system, now, nil); err != nil {
 		return err
 	}
 	return dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil)
+}
+
+// join adds an alarm to an open case. The case is as sensitive as the gravest of its scenarios, and as grave as the gravest alarm.
+func join(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Event, dataClass string, now time.Time) error {
+	if err := count(ctx, tx, c, e); err != nil {
+		return err
+	}
+	e.Kind = rules.Raised
+	if _, err := note(ctx, tx, c, e, now); err != nil {
+		return err
+	}
+	if dataClass > c.DataClass {
+		if _, err := tx.Exec(ctx, "UPDATE grid.cases SET data_class = $2 WHERE id = $1", c.ID, dataClass); err != nil {
+			return fmt.Errorf("case %s: %w", c.Number, err)
+		}
+	}
+	if err := record(ctx, tx, c, "AlarmMerged", c.State, deviceActor, now, detail{"start": e.Start, "scenario": e.Scenario}); err != nil {
+		return err
+	}
+	if e.Scenario != c.Scenario {
+		if err := callMore(ctx, tx, b, c, b.Rules.Scenarios[e.Scenario].Responders, EventDispatched, now); err != nil {
+			return err
+		}
+	}
+	return worsen(ctx, tx, b, c, e, now)
+}
+
+// worsen makes a case as grave as an alarm of it: its times count anew from now, who was called hears it, and who is to be called in addition
+// is called. A case becomes less grave by people only.
+func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Event, now time.Time) error {
+	if !rules.Graver(e.Severity, c.Severity) {
+		return nil
+	}
+	was := c.Severity
+	c.Severity = e.Severity
+	acknowledge, resolve := deadlines(b.Directory.Platform, c.Severity, now)
+	c.AcknowledgeDue, c.ResolveDue = sooner(c.AcknowledgeDue, acknowledge), sooner(c.ResolveDue, resolve)
+	if _, err := tx.Exec(ctx, "UPDATE grid.cases SET severity = $2, acknowledge_due = $3, resolve_due = $4, updated_at = $5 WHERE id = $1",
+		c.ID, c.Severity, c.AcknowledgeDue, c.ResolveDue, now); err != nil {
+		return fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	if err := record(ctx, tx, c, "SeverityRaised", c.State, system, now, detail{"from": was, "to": c.Severity, "scenario": e.Scenario, "with": e.With}); err != nil {
+		return err
+	}
+	if err := tellCalled(ctx, tx, b, c, EventEscalated, now); err != nil {
+		return err
+	}
+	var more []contract.Responder
+	for _, r := range b.Rules.Scenarios[e.Scenario].Raise {
+		if slices.Contains(e.With, r.Name) {
+			more = append(more, r.Responders...)
+		}
+	}
+	for _, other := range e.With {
+		more = append(more, b.Rules.Scenarios[other].Responders...) // of a scenario that combines
+	}
+	return callMore(ctx, tx, b, c, more, EventDispatched, now)
+}
+
+// sooner gives the earlier of two times; nil is never.
+func sooner(a, b *time.Time) *time.Time {
+	if a == nil || b != nil && b.Before(*a) {
+		return b
+	}
+	return a
+}
+
+// retract takes an alarm back. A case of which no alarm stands, and which nobody took, is void; else a person decides: somebody may be on
+// the way.
+func retract(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Event, left standing, now time.Time) error {
+	more := detail{"start": e.Start, "because": "late evidence"}
+	if left.alarms > 0 || c.AcknowledgedAt != nil {
+		if left.alarms > 0 {
+			more["alarmsLeft"] = left.alarms
+		}
+		return record(ctx, tx, c, "SignalRetracted", c.State, system, now, more)
+	}
+	if err := move(ctx, tx, c, MarkVoid, system, now, more); err != nil {
+		return err
+	}
+	if err := tellCalled(ctx, tx, b, c, EventVoided, now); err != nil {
+		return err
+	}
+	return releaseParties(ctx, tx, c, "late evidence", now)
 }
 
 // called says whom a case goes to.

@@ -2,9 +2,12 @@ package grid
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -143,8 +146,11 @@ func history(ctx context.Context, tx pgx.Tx, id uuid.UUID) ([]HistoryEntry, erro
 }
 
 type actionInput struct {
-	ID   uuid.UUID `path:"id" format:"uuid"`
-	Body struct {
+	ID uuid.UUID `path:"id" format:"uuid"`
+	// Version and Key make a request that is sent again harmless.
+	Version string `header:"If-Match" maxLength:"16" doc:"The case's version, as this action is meant for; another gives 412. Not given: any."`
+	Key     string `header:"Idempotency-Key" minLength:"8" maxLength:"128" doc:"A random key; the same key acts once, and gives the case as it is now."`
+	Body    struct {
 		Action Action `json:"action" enum:"File,Decline,Dispatch,Acknowledge,Handle,Return,Extend,Suspend,Resume,RequestVerification,Verify,Rework,Close,Rate,Void,Reopen"`
 		Note   string `json:"note,omitempty" maxLength:"2000" doc:"Free text for colleagues. It is kept apart from the history and may be erased."`
 		// Duties are called by Dispatch.
@@ -168,7 +174,7 @@ func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], er
 		if c == nil {
 			return errNoCase()
 		}
-		return refusal(a.apply(ctx, tx, who, c, in))
+		return a.actOnce(ctx, tx, who, c, in)
 	})
 	if err != nil {
 		return nil, a.fail(err)
@@ -176,11 +182,62 @@ func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], er
 	return a.get(ctx, &idInput{in.ID})
 }
 
+// actOnce takes the action unless the key was used before, or the case is at another version than it is meant for. The case is locked in tx,
+// so of two requests with one key the second sees what the first did.
+func (a *api) actOnce(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
+	if in.Key == "" {
+		return a.actAt(ctx, tx, who, c, in)
+	}
+	raw, err := json.Marshal(in.Body)
+	if err != nil {
+		return fmt.Errorf("digest: %w", err)
+	}
+	// A person's key on one case: it cannot be another's, nor that of a report.
+	digest, key := contract.Digest(raw), strings.Join([]string{"act", c.ID.String(), who.scope.Subject, in.Key}, "\x1f")
+	var was string
+	err = tx.QueryRow(ctx, "SELECT digest FROM grid.idempotency WHERE organization = $1 AND key = $2", who.scope.Organization, key).Scan(&was)
+	switch {
+	case err == nil && was != digest:
+		return huma.Error422UnprocessableEntity("header Idempotency-Key: the key was used for another action; make a new one")
+	case err == nil:
+		return nil
+	case !errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("idempotency: %w", err)
+	}
+	if err := a.actAt(ctx, tx, who, c, in); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "INSERT INTO grid.idempotency (organization, key, digest, case_id, at) VALUES ($1, $2, $3, $4, $5)",
+		who.scope.Organization, key, digest, c.ID, a.now().UTC()); err != nil {
+		return fmt.Errorf("idempotency: %w", err)
+	}
+	return nil
+}
+
+// actAt takes the action if the case is at the version that it is meant for.
+func (a *api) actAt(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
+	if want := strings.Trim(in.Version, `"`); want != "" && want != "*" && want != strconv.Itoa(c.Version) {
+		return huma.Error412PreconditionFailed(fmt.Sprintf("header If-Match: case %s is at version %d, not %s; read it again", c.Number, c.Version, want))
+	}
+	return refusal(a.apply(ctx, tx, who, c, in))
+}
+
 // apply takes the action on a case that is locked in tx.
 func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
 	now, by, more := a.now().UTC(), who.scope.actor(), detail{}
-	if _, err := Next(c.State, in.Body.Action, by.Role); err != nil {
-		return errAction{err}
+	_, fits := Next(c.State, in.Body.Action, by.Role)
+	if errors.As(fits, new(ErrRole)) {
+		return errAction{fits}
+	}
+	parties, err := partiesOf(ctx, tx, c.ID)
+	if err != nil {
+		return err
+	}
+	if !mayAct(who.bundle.Directory, who.scope.Organization, c, parties) {
+		return errAction{errNotCalled{who.scope.Organization, c.Number, in.Body.Action}}
+	}
+	if fits != nil {
+		return errAction{fits}
 	}
 	if in.Body.Note != "" {
 		id, err := writeNote(ctx, tx, c.ID, in.Body.Note, now)
@@ -209,15 +266,18 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 // errAction is a refusal that the caller may read.
 type errAction struct{ error }
 
-// refusal gives the status of a refused action: 403 for the role, 409 for the state.
+// refusal gives the status of a refused action: 403 for the role and for who was not called, 409 for the state.
 func refusal(err error) error {
 	var refused errAction
 	var role ErrRole
+	var stranger errNotCalled
 	switch {
 	case err == nil || !errors.As(err, &refused):
 		return err
 	case errors.As(refused.error, &role):
 		return huma.Error403Forbidden(role.Error())
+	case errors.As(refused.error, &stranger):
+		return huma.Error403Forbidden(stranger.Error())
 	}
 	return huma.Error409Conflict(refused.Error())
 }

@@ -53,14 +53,18 @@ type Case struct {
 	ClosedAt           *time.Time `json:"closedAt,omitempty" db:"closed_at"`
 	AcknowledgeOverdue bool       `json:"acknowledgeOverdue,omitempty" db:"acknowledge_overdue"`
 	ResolveOverdue     bool       `json:"resolveOverdue,omitempty" db:"resolve_overdue"`
+	Level              int        `json:"level" db:"level" doc:"Who holds the case: 0 micro-grid, 1 grid, 2 community, 3 township, 4 department."`
 	// Version counts the entries of the history.
 	Version int `json:"version" db:"version"`
+
+	// What insert writes down besides: which signals are this case.
+	mergeKey, scope, scopeID string
 }
 
 // caseColumns are the columns of Case, in no special order: rows are read by name.
 const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
-	c.updated_at, c.acknowledge_due, c.resolve_due, c.acknowledged_at, c.closed_at, c.acknowledge_overdue, c.resolve_overdue, c.version`
+	c.updated_at, c.acknowledge_due, c.resolve_due, c.acknowledged_at, c.closed_at, c.acknowledge_overdue, c.resolve_overdue, c.level, c.version`
 
 // Actor is who did something to a case.
 type Actor struct {
@@ -107,10 +111,11 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	c.State, c.Signals, c.OpenedAt, c.UpdatedAt = Reported, 1, now, now
 	c.AcknowledgeDue, c.ResolveDue = deadlines(d.Platform, c.Severity, now)
 	_, err = tx.Exec(ctx, `INSERT INTO grid.cases (id, number, community, grid, fleet, device, scenario, class, severity, title, data_class,
-		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`,
+		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
 		c.ID, c.Number, c.Community, c.Grid, c.Fleet, c.Device, c.Scenario, c.Class, c.Severity, c.Title, c.DataClass,
-		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue)
+		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue,
+		c.mergeKey, c.scope, c.scopeID)
 	if err != nil {
 		return fmt.Errorf("insert case: %w", err)
 	}
@@ -153,6 +158,12 @@ func move(ctx context.Context, tx pgx.Tx, c *Case, a Action, by Actor, now time.
 		c.ClosedAt = &now
 	case next.Open():
 		c.ClosedAt = nil
+	}
+	if a == Reopen { // meanwhile another may have been opened for the same: that one takes what comes
+		if _, err := tx.Exec(ctx, `UPDATE grid.cases c SET merge_key = '' WHERE c.id = $1 AND c.merge_key <> ''
+			AND EXISTS (SELECT FROM grid.cases o WHERE o.open AND o.merge_key = c.merge_key AND o.id <> c.id)`, c.ID); err != nil {
+			return fmt.Errorf("case %s: %w", c.Number, err)
+		}
 	}
 	if _, err := tx.Exec(ctx, `UPDATE grid.cases SET state = $2, updated_at = $3, acknowledged_at = $4, closed_at = $5 WHERE id = $1`,
 		c.ID, c.State, now, c.AcknowledgedAt, c.ClosedAt); err != nil {

@@ -23,7 +23,7 @@ const atNodeFirst = 2 * time.Second
 // alarm gives the commands that a scenario sends when an alarm is raised or cleared, each once for each alarm however often its messages
 // are taken; and takes back those of an alarm that late evidence retracts.
 func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e happened, now time.Time) error {
-	a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
+	a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 	if e.Kind == rules.Retracted {
 		return m.retract(ctx, tx, b, a, e.heard, now)
 	}
@@ -35,7 +35,7 @@ func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e ha
 		if k.At != a.Kind {
 			continue
 		}
-		c, err := oneCase(ctx, tx, openCaseOf, e.Scenario, e.Fleet, e.Device)
+		c, err := caseOfAlarm(ctx, tx, e.Event)
 		if err != nil {
 			return err
 		}

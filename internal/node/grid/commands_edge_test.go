@@ -432,7 +432,7 @@ func TestAnAlarmOfABacklogIsFewStatements(t *testing.T) {
 	o.household(command.MaxTargets)
 	at := o.now().Add(-3 * time.Hour).UTC().Truncate(time.Millisecond)
 	now := o.now().UTC().Truncate(time.Microsecond)
-	e := rules.Event{Kind: rules.Raised, Scenario: "flood", Fleet: "cellars", Device: "e0", Start: at, At: at}
+	e := rules.Event{Kind: rules.Raised, Scenario: "flood", Scope: rules.ScopeDevice, ID: "cellars/e0", Fleet: "cellars", Device: "e0", Start: at, At: at}
 	m := o.svc.api.commander
 	for again, want := range []int64{command.MaxTargets, command.MaxTargets} {
 		n := statementsOf(t, o.pool, func(tx pgx.Tx) error {

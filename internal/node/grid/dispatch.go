@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -11,12 +12,18 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// EventDispatched is the CloudEvents type of the message that calls an organisation to a case.
-const EventDispatched = "io.dizuo.case.dispatched.v1"
+// CloudEvents types of messages about a case: one calls an organisation to it, one tells who was called that it is graver, and one that it
+// was no alarm.
+const (
+	EventDispatched = "io.dizuo.case.dispatched.v1"
+	EventEscalated  = "io.dizuo.case.escalated.v1"
+	EventVoided     = "io.dizuo.case.voided.v1"
+)
 
-// DispatchedCase is the data of EventDispatched. It holds no personal data: who needs more reads the case over the API.
+// DispatchedCase is the data of these messages. It holds no personal data: who needs more reads the case over the API.
 type DispatchedCase struct {
 	ID           uuid.UUID         `json:"id"`
 	Number       string            `json:"number"`
@@ -55,39 +62,94 @@ func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, res
 	if err := move(ctx, tx, c, Dispatch, by, now, more); err != nil {
 		return err
 	}
+	if err := callParties(ctx, tx, c, partyResponder, c.Level, who.Posts, who.Organizations, now); err != nil {
+		return err
+	}
 	for _, name := range who.Organizations {
-		if d.Organizations[name].Webhook == nil {
-			continue // sees the case over the API
-		}
-		if err := enqueue(ctx, tx, d, c, name, now); err != nil {
+		if err := enqueue(ctx, tx, d, c, name, EventDispatched, now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// enqueue writes the message to one organisation into the outbox.
-func enqueue(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, organization string, now time.Time) error {
+// callMore calls those of responders who were not called to a case before.
+func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, typ string, now time.Time) error {
+	if len(responders) == 0 {
+		return nil
+	}
+	there, err := partiesOf(ctx, tx, c.ID)
+	if err != nil {
+		return err
+	}
+	who := respond(b.Directory, c.Community, c.Grid, responders)
+	posts := slices.DeleteFunc(who.Posts, func(n string) bool {
+		return slices.ContainsFunc(there, func(p party) bool { return p.Post == n && p.ReleasedAt == nil })
+	})
+	organizations := slices.DeleteFunc(who.Organizations, func(n string) bool {
+		return slices.ContainsFunc(there, func(p party) bool { return p.Organization == n && p.ReleasedAt == nil })
+	})
+	if len(posts)+len(organizations) == 0 {
+		return nil
+	}
+	if err := callParties(ctx, tx, c, partyResponder, c.Level, posts, organizations, now); err != nil {
+		return err
+	}
+	if err := record(ctx, tx, c, "CalledInAddition", c.State, system, now, detail{"posts": posts, "organizations": organizations}); err != nil {
+		return err
+	}
+	for _, name := range organizations {
+		if err := enqueue(ctx, tx, b.Directory, c, name, typ, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellCalled sends a message to every organisation that is called to a case.
+func tellCalled(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, typ string, now time.Time) error {
+	there, err := partiesOf(ctx, tx, c.ID)
+	if err != nil {
+		return err
+	}
+	told := map[string]bool{"": true}
+	for _, p := range there {
+		if p.ReleasedAt != nil || told[p.Organization] {
+			continue
+		}
+		told[p.Organization] = true
+		if err := enqueue(ctx, tx, b.Directory, c, p.Organization, typ, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enqueue writes a message to one organisation into the outbox; one without a webhook sees the case over the API.
+func enqueue(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, organization, typ string, now time.Time) error {
+	if d.Organizations[organization].Webhook == nil {
+		return nil
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("message id: %w", err)
 	}
-	payload, err := cloudEvent(d, c, organization, id, now)
+	payload, err := cloudEvent(d, c, organization, typ, id, now)
 	if err != nil {
 		return fmt.Errorf("message about case %s: %w", c.Number, err)
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at)
-		VALUES ($1, $2, $3, $4, $5, $5)`, id, c.ID, organization, payload, now); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at, type)
+		VALUES ($1, $2, $3, $4, $5, $5, $6)`, id, c.ID, organization, payload, now, typ); err != nil {
 		return fmt.Errorf("outbox: %w", err)
 	}
 	return nil
 }
 
 // cloudEvent gives the structured JSON of a message (CloudEvents 1.0).
-func cloudEvent(d contract.Directory, c *Case, organization string, id uuid.UUID, now time.Time) ([]byte, error) {
+func cloudEvent(d contract.Directory, c *Case, organization, typ string, id uuid.UUID, now time.Time) ([]byte, error) {
 	e := event.New()
 	e.SetID(id.String())
-	e.SetType(EventDispatched)
+	e.SetType(typ)
 	e.SetSource("/" + d.Platform.Namespace + "/" + d.Platform.Name + "/grid")
 	e.SetSubject(c.ID.String())
 	e.SetTime(now.UTC())

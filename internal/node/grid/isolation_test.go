@@ -54,7 +54,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 				t.Fatal(err)
 			}
 			called := fmt.Sprintf("o%d", r.IntN(8))
-			if _, err := pool.Exec(t.Context(), "INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at) VALUES ($1, $2, $3, '', now(), now())", uuid.New(), c.ID, called); err != nil {
+			if _, err := pool.Exec(t.Context(), "INSERT INTO grid.case_parties (id, case_id, kind, organization, called_at) VALUES ($1, $2, 'Responder', $3, now())", uuid.New(), c.ID, called); err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, row{c.ID, c.Community, c.Grid, c.DataClass, called})

@@ -15,7 +15,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// retainer deletes cases, notes, messages and telemetry by the hour whose time to be kept is over; commands have a worker of their own
+// retainer deletes cases, notes, messages, changes and telemetry by the hour whose time to be kept is over; commands have a worker of their own
 // (commands_kept.go). Exactly one works, over all replicas.
 type retainer struct {
 	pool *pgxpool.Pool
@@ -53,6 +53,8 @@ var deletions = []deletion{
 	{"deliveries", `DELETE FROM grid.dispatch_outbox WHERE id = ANY (ARRAY(SELECT id FROM grid.dispatch_outbox
 		WHERE (delivered_at IS NOT NULL OR given_up_at IS NOT NULL) AND coalesce(delivered_at, given_up_at) <= $1
 		ORDER BY coalesce(delivered_at, given_up_at) LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
+	{"changes", `DELETE FROM grid.changes WHERE id = ANY (ARRAY(SELECT id FROM grid.changes WHERE at <= $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
 		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)

@@ -22,10 +22,15 @@ import (
 // rights is what each user may do, and nothing else: a line is a relation or a function, and its verbs; "update(x)" is of a column.
 var rights = map[string]string{
 	contract.DatabaseUserGrid: `
+		grid.attachment_parts delete insert select
+		grid.attachments insert select update(erase_after) update(erased_at) update(erased_by)
+		grid.case_alarms insert select update
 		grid.case_history insert select
 		grid.case_notes delete insert select
 		grid.case_number usage
+		grid.case_parties insert select update
 		grid.cases delete insert select update
+		grid.changes delete insert select update(n)
 		grid.command_history insert select
 		grid.commands delete insert select update
 		grid.desired insert select update
@@ -36,12 +41,21 @@ var rights = map[string]string{
 		grid.edge_position insert select update
 		grid.engine_keys delete insert select update
 		grid.engine_state delete insert select update
+		grid.facts delete insert select
+		grid.feed_position insert select update
 		grid.idempotency delete insert select
 		grid.ingest_position insert select update
 		grid.invalid_messages insert select update
+		grid.mirrors insert select update
+		grid.modes insert select update(ended_at) update(reason)
+		grid.people delete insert select update
+		grid.people_reads insert select
 		grid.roster delete insert select
+		grid.shifts delete insert select update
 		grid.signals_kept insert select update
-		grid.telemetry_hourly delete insert select update`,
+		grid.substitutes delete insert select update
+		grid.telemetry_hourly delete insert select update
+		grid.timers delete insert select update`,
 	contract.DatabaseUserGateway: `
 		datasets.households select
 		grid.consents select(expires_at) select(given_at) select(purposes) select(scope) select(subject) select(withdrawn_at)
@@ -191,6 +205,17 @@ func TestDatabaseRights(t *testing.T) {
 		{grid, "SELECT * FROM datasets.households", false}, {grid, "UPDATE grid.case_history SET action = 'b'", false}, {grid, "DELETE FROM grid.cases", false},
 		{grid, "CREATE TABLE grid.x (id int)", false}, {grid, "SELECT * FROM grid.consents", false}, {grid, "SELECT * FROM audit.lines", false},
 		{owner, "UPDATE grid.case_history SET action = 'b'", false}, {owner, "DELETE FROM grid.case_history", false}, {owner, "TRUNCATE grid.case_history", false},
+
+		{grid, "INSERT INTO grid.people VALUES ('o', 'p', 'name', 'phone', now())", true}, {gateway, "SELECT * FROM grid.people", false}, {vault, "SELECT * FROM grid.people", false},
+		{grid, "INSERT INTO grid.people_reads VALUES (now(), 'o', 'p', 'r', 's', NULL)", true}, {grid, "DELETE FROM grid.people_reads", false}, {owner, "DELETE FROM grid.people_reads", false},
+		{grid, "INSERT INTO grid.modes (mode, since, expires_at, reason, organization, person, role) VALUES ('m', now(), now() + interval '1 h', 'r', 'o', 'p', 'Commander')", true},
+		{grid, "INSERT INTO grid.modes (mode, since, expires_at, reason, organization, person, role) VALUES ('n', now(), now() + interval '1 h', 'r', 'o', 'p', 'Commander')", false},
+		{grid, "UPDATE grid.modes SET ended_at = now(), reason = ''", true}, {grid, "UPDATE grid.modes SET person = 'q'", false}, {grid, "DELETE FROM grid.modes", false},
+		{grid, "INSERT INTO grid.case_parties (id, case_id, kind, organization, called_at) VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'Responder', 'o', now())", true},
+		{grid, "INSERT INTO grid.case_parties (id, case_id, kind, organization, called_at) VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'Responder', 'o', now())", false},
+		{grid, "DELETE FROM grid.case_parties", false}, {gateway, "SELECT * FROM grid.attachment_parts", false}, {gateway, "SELECT * FROM grid.facts", false},
+		{grid, "INSERT INTO grid.timers (case_id, kind, left_ms, running_since, due) VALUES ('00000000-0000-0000-0000-000000000001', 'Resolve', 1, now(), NULL)", false},
+		{grid, "INSERT INTO grid.changes (case_id, version, kind, community, at) VALUES ('00000000-0000-0000-0000-000000000001', 1, 'k', 'c', now())", true}, {grid, "UPDATE grid.changes SET kind = 'x'", false},
 
 		{vault, `INSERT INTO vault.subjects VALUES ('s', now())`, true}, {vault, "INSERT INTO vault.keys VALUES ('s', 'k')", true}, {vault, "INSERT INTO vault.keys VALUES ('nobody', 'k')", false},
 		{vault, "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('s', 'care', now())", true}, {vault, "UPDATE grid.consents SET withdrawn_at = now()", true},
@@ -367,6 +392,21 @@ func TestMigrateFromTheVersionBefore(t *testing.T) {
 	name := owner.Name + "_before"
 	exec1(t, owner, "CREATE DATABASE "+name)
 	owner.Name = name
+	exec1(t, owner, "CREATE SCHEMA grid")
+	p := provider(t, owner)
+	if _, err := p.UpTo(t.Context(), 19); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ('s', 'care', now(), NULL), ('t', 'care', now(), now() - interval '1 day')")
+	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, owner, "SELECT 1 / (count(*) = 2 AND count(DISTINCT id) = 2 AND bool_and(purposes = '{}'))::int FROM grid.consents")
+}
+
+// provider runs the migrations of this tree on a database with the schema grid.
+func provider(t *testing.T, owner contract.DatabaseConfig) *goose.Provider {
+	t.Helper()
 	c, err := connConfig(owner)
 	if err != nil {
 		t.Fatal(err)
@@ -377,17 +417,9 @@ func TestMigrateFromTheVersionBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec1(t, owner, "CREATE SCHEMA grid")
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName("grid.migrations"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.UpTo(t.Context(), 19); err != nil {
-		t.Fatal(err)
-	}
-	exec1(t, owner, "INSERT INTO grid.consents (subject, scope, given_at, withdrawn_at) VALUES ('s', 'care', now(), NULL), ('t', 'care', now(), now() - interval '1 day')")
-	if err := Migrate(t.Context(), owner, postgres.Passwords(), quiet()); err != nil {
-		t.Fatal(err)
-	}
-	exec1(t, owner, "SELECT 1 / (count(*) = 2 AND count(DISTINCT id) = 2 AND bool_and(purposes = '{}'))::int FROM grid.consents")
+	return p
 }

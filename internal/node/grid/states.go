@@ -104,7 +104,7 @@ var transitions = map[Action]transition{
 	Close:               {[]State{Verifying}, Closed, everyone},
 	Rate:                {[]State{Closed}, Rated, office},
 	Reopen:              {[]State{Closed, Rated, Void}, Reopened, office},
-	MarkVoid:            {[]State{Reported, Filed, Dispatched, Handling, Returned, Extended, Suspended, Verifying, Reopened}, Void, everyone},
+	MarkVoid:            {[]State{Reported, Filed, Dispatched, Handling, Returned, Extended, Suspended, Verifying, Reopened}, Void, append([]Role{RoleSystem}, everyone...)},
 }
 
 // ErrRole says that a role may not do an action at all.

@@ -162,7 +162,7 @@ func TestPauseGrowsAndEnds(t *testing.T) {
 func TestCloudEventHoldsNoHousehold(t *testing.T) {
 	b := testBundle("https://example.test", "")
 	c := &Case{Community: "jinghu", Fleet: "doors", Device: "d1", Scenario: "s01", Title: "t", Severity: contract.SeverityHigh}
-	raw, err := cloudEvent(b.Directory, c, "fire-xinxiang", c.ID, time.Now())
+	raw, err := cloudEvent(b.Directory, c, "fire-xinxiang", EventDispatched, c.ID, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ func (c *core) follow(events []rules.Event, now time.Time) {
 	c.changed = c.changed || len(events) > 0
 	for _, e := range events {
 		c.metrics.alarms.WithLabelValues(e.Scenario, string(e.Kind)).Inc()
-		a := command.Alarm{Scenario: e.Scenario, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
+		a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
 		switch e.Kind {
 		case rules.Raised, rules.Cleared:
 			if !e.Along {
