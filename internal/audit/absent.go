@@ -86,6 +86,7 @@ func (c *chainCheck) absences() {
 		switch {
 		case receipt == nil:
 			c.out.Erased++
+			c.out.Receipts++
 		case named || old:
 			unproven, why = append(unproven, a.sequence), receipt.Error()
 		default:
@@ -95,7 +96,7 @@ func (c *chainCheck) absences() {
 	c.out.Withheld = len(missing) + len(unproven)
 	days := int(retention / (24 * time.Hour))
 	if c.out.Erased > 0 {
-		c.note("%d records are not here: they are older than %d days, or a receipt says that they were erased", c.out.Erased, days)
+		c.note("%d records are not here: %d are older than %d days, %d were erased by a receipt", c.out.Erased, c.out.Erased-c.out.Receipts, days, c.out.Receipts)
 	}
 	if len(unproven) > 0 {
 		c.unproven = true
@@ -115,14 +116,18 @@ func (c *chainCheck) seenBy(sequence int64, at time.Time) bool {
 // erased gives what is said to be erased, by line.
 func (c *chainCheck) erased() map[int64]Erased {
 	var list []Erased
+	var receipts map[string]string
 	if c.excerpt != nil {
-		list = c.excerpt.Erased
+		list, receipts = c.excerpt.Erased, c.excerpt.Receipts
 	} else if c.fetched != nil {
-		list = c.fetched.Erased
+		list, receipts = c.fetched.Erased, c.fetched.Receipts
 	}
 	out := map[int64]Erased{}
 	for _, x := range list {
 		if x.Instance == c.out.Instance {
+			if jws, ok := receipts[x.Receipt]; ok {
+				x.Receipt = jws
+			}
 			out[x.Sequence] = x
 		}
 	}

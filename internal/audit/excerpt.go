@@ -16,6 +16,8 @@ type Excerpt struct {
 	To   time.Time `json:"to"`
 	// Erased lists lines whose record is not in the platform's store any more.
 	Erased []Erased `json:"erased,omitempty"`
+	// Receipts are those that Erased names by their IDs: signed, as compact JWS.
+	Receipts map[string]string `json:"receipts,omitempty"`
 }
 
 // Erased is a line whose record was erased: by its age, or by a receipt of the vault.
@@ -24,7 +26,7 @@ type Erased struct {
 	Sequence int64  `json:"sequence"`
 	// At is when it was erased, where that is known.
 	At time.Time `json:"at,omitzero"`
-	// Receipt is the signed receipt (compact JWS) of an erasure that names the line.
+	// Receipt is the ID of the receipt of an erasure that names the line, or the receipt itself (compact JWS).
 	Receipt string `json:"receipt,omitempty"`
 }
 

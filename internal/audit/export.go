@@ -165,6 +165,12 @@ func (x *exporter) erased(l decisionlog.Line, fetched *Fetched) {
 		for _, known := range fetched.Erased {
 			if known.Instance == l.Instance && known.Sequence == l.Sequence {
 				e = known
+				if jws, ok := fetched.Receipts[known.Receipt]; ok {
+					if x.excerpt.Receipts == nil {
+						x.excerpt.Receipts = map[string]string{}
+					}
+					x.excerpt.Receipts[known.Receipt] = jws
+				}
 			}
 		}
 	}

@@ -24,6 +24,8 @@ type Fetched struct {
 	AsOf time.Time `json:"asOf"`
 	// Erased lists lines whose record was erased by a receipt, as the store says. What went by its age is not in it.
 	Erased []Erased `json:"erased,omitempty"`
+	// Receipts are those that Erased names by their IDs: signed, as compact JWS.
+	Receipts map[string]string `json:"receipts,omitempty"`
 }
 
 // ReadFetched reads what lies beside the lines; a folder that a gateway wrote has none, which gives nil.

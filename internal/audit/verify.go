@@ -71,6 +71,8 @@ type ChainReport struct {
 	// Withheld counts the absent records that should be here, Erased those that are old, or have a receipt of their erasure.
 	Withheld int `json:"withheld,omitempty"`
 	Erased   int `json:"erased,omitempty"`
+	// Receipts counts those of Erased that a receipt of the vault names.
+	Receipts int `json:"erasedByReceipt,omitempty"`
 	// Checkpoints counts those that lie on the chain, Checkpointed is the last line of them.
 	Checkpoints  int   `json:"checkpoints"`
 	Checkpointed int64 `json:"checkpointed,omitempty"`

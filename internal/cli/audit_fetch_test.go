@@ -16,12 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/audit"
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/decisionlog"
 	"github.com/dizuo/dizuo/internal/node/grid"
+	"github.com/dizuo/dizuo/test/pki"
 	"github.com/dizuo/dizuo/test/postgres"
 )
 
@@ -267,6 +269,48 @@ func TestFetchLeavesErasedRecordsAbsent(t *testing.T) {
 	report, err := decisionlog.Verify(os.DirFS(filepath.Join(dir, "gateway-0.0a")), nil)
 	if err != nil || report.Absent != 2 || report.Records != 4 {
 		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestErasedByReceipt: a record that a receipt of the vault says to be erased is proven so from the fetched folder to the archive, to an auditor who was
+// promised more than 180 days and brings the platform's CA; another CA, or another line, proves nothing.
+func TestErasedByReceipt(t *testing.T) {
+	s := store(t, busy(t))
+	ca := pki.New(t, "platform")
+	vault := ca.Named(t, contract.ErasureSigner("henan"))
+	opts := (&jose.SignerOptions{}).WithType(contract.ErasureType).WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(vault.Certificate[0])})
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: vault.PrivateKey}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(contract.ErasureClaim{Format: contract.ErasureFormat, Platform: "ns/henan", At: time.Now(), Records: []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signer.Sign(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "00000000-0000-0000-0000-00000000000a"
+	s.exec("INSERT INTO vault.receipts VALUES ($1, 'Records', 's', now(), 'office', 'p', $2)", id, jws)
+	s.exec("UPDATE audit.lines SET body = NULL, erased_at = now(), erased_by = $1 WHERE seq = 2", id)
+	dir, archive := s.fetch("fetched"), s.path("a.tar.gz")
+	if code, out := s.run("export", "--agreement", "a6", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z", "--log", dir, "--out", archive); code != ExitOK {
+		t.Fatalf("export: %d\n%s", code, out)
+	}
+	theirs := s.write("ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Cert.Raw}))
+	other := s.write("other.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pki.New(t, "platform").Cert.Raw}))
+	for _, log := range []string{dir, archive} {
+		if code, out := s.verify(log, "--retention", "87600h", "--receipt-ca", theirs); code != ExitOK || !strings.Contains(out, "1 were erased by a receipt") {
+			t.Errorf("%s: %d\n%s", log, code, out)
+		}
+		if code, out := s.verify(log, "--retention", "87600h", "--receipt-ca", other); code != ExitConsistentOnly || !strings.Contains(out, "unknown authority") {
+			t.Errorf("%s, another CA: %d\n%s", log, code, out)
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ func Kepts() []Kept {
 		{"audit.break_glass", "who and why: as long as the bodies; the rest for good", csl, vault}, {"audit.use", "for good; it counts", ours, "nothing"},
 		{"vault.subjects", "the random id: for good", ours, "nothing"}, {"vault.keys", "until erasure", "PIPL 47", "dizuo subject erase"}, {"vault.identities", "until erasure", "PIPL 47", "dizuo subject erase"},
 		{"vault.relations", "until erasure", "PIPL 47", "dizuo subject erase"},
+		{"vault.erasing", "pseudonyms, until no line of the log that is kept is found by them", "PIPL 47", vault},
 		{"vault.receipts", "for good: they prove the erasure", ours, "nothing"}, {"vault.tasks", "3 years after it is done; its text until then", proof, vault},
 
 		{IngestStream, "spec.broker.ingest.maxAge", ours, "the broker"},

@@ -196,6 +196,9 @@ func ErasureSigner(platform string) string { return "Dizuo receipts of " + platf
 // ErasureClaim is what a receipt of an erasure says about the decision log.
 type ErasureClaim struct {
 	Format string `json:"format"`
+	// ID of the receipt. Erasure is that of the receipt of the erasure which this one belongs to; it names no person.
+	ID      string `json:"id,omitempty"`
+	Erasure string `json:"erasure,omitempty"`
 	// Platform is namespace and name, joined by a slash.
 	Platform string    `json:"platform"`
 	At       time.Time `json:"at"`

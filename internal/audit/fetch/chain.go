@@ -37,12 +37,11 @@ func isName(name string) bool {
 // line is a row of the store.
 type line struct {
 	Seq         int64
-	At          time.Time
 	Kind        string
 	Header      string
 	Body        []byte
 	SubjectList *string
-	Erased      bool
+	ErasedAt    *time.Time
 	ErasedBy    *string
 }
 
@@ -52,7 +51,7 @@ func (f *fetcher) chain(ctx context.Context, tx pgx.Tx, s span) error {
 	var erased []audit.Erased
 	var last contract.PolicyRef
 	for at := s.from; at < s.to; {
-		rows, err := tx.Query(ctx, `SELECT seq, at, kind, header, body, subject_list, erased_at IS NOT NULL, erased_by::text FROM audit.gateway_lines
+		rows, err := tx.Query(ctx, `SELECT seq, kind, header, body, subject_list, erased_at, erased_by::text FROM audit.gateway_lines
 			WHERE instance = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`, s.instance, at, s.to, batch)
 		if err != nil {
 			return err
@@ -69,11 +68,11 @@ func (f *fetcher) chain(ctx context.Context, tx pgx.Tx, s span) error {
 			if err := f.out.line(s.instance, l.Seq, join(l)); err != nil {
 				return err
 			}
-			if l.Erased {
+			if l.ErasedAt != nil {
 				c.Erased++
 			}
-			if l.ErasedBy != nil {
-				erased = append(erased, audit.Erased{Instance: s.instance, Sequence: l.Seq, At: l.At, Receipt: *l.ErasedBy})
+			if l.ErasedBy != nil && l.ErasedAt != nil {
+				erased = append(erased, audit.Erased{Instance: s.instance, Sequence: l.Seq, At: l.ErasedAt.UTC(), Receipt: *l.ErasedBy})
 			}
 			if l.SubjectList != nil {
 				lists[*l.SubjectList] = true
@@ -99,12 +98,32 @@ func (f *fetcher) chain(ctx context.Context, tx pgx.Tx, s span) error {
 	if err := f.marks(ctx, tx, s, &c); err != nil {
 		return err
 	}
-	raw, err := json.MarshalIndent(audit.Fetched{From: f.o.From, AsOf: f.sum.AsOf, Erased: erased}, "", "  ")
+	receipts, err := receiptsOf(ctx, tx, erased)
+	if err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(audit.Fetched{From: f.o.From, AsOf: f.sum.AsOf, Erased: erased, Receipts: receipts}, "", "  ")
 	if err != nil {
 		return err
 	}
 	f.sum.Chains = append(f.sum.Chains, c)
 	return f.out.file(path.Join(s.instance, audit.FetchedFile), append(raw, '\n'))
+}
+
+// receiptsOf gives the signed receipts that erased lines name.
+func receiptsOf(ctx context.Context, tx pgx.Tx, erased []audit.Erased) (map[string]string, error) {
+	ids := map[string]bool{}
+	for _, e := range erased {
+		ids[e.Receipt] = true
+	}
+	out := map[string]string{}
+	rows, err := tx.Query(ctx, `SELECT id::text, jws FROM audit.line_receipts WHERE id = ANY ($1::uuid[])`, slices.Sorted(maps.Keys(ids)))
+	if err != nil {
+		return nil, err
+	}
+	var id, jws string
+	_, err = pgx.ForEachRow(rows, []any{&id, &jws}, func() error { out[id] = jws; return nil })
+	return out, err
 }
 
 // join puts a line together as it was written. What was changed in the store may be no line at all: it is written as it is.

@@ -68,7 +68,6 @@ var rights = map[string]string{
 		audit.break_glass insert select update(alerted_at) update(note_reference) update(reviewed_at) update(reviewed_by) update(verdict)
 		audit.checkpoints insert select update(receipts)
 		audit.erase_bodies execute
-		audit.erase_body execute
 		audit.leases insert select
 		audit.line_subjects insert select
 		audit.lines insert select
@@ -79,14 +78,18 @@ var rights = map[string]string{
 	contract.DatabaseUserAuditor: `
 		audit.checkpoints select
 		audit.gateway_lines select
+		audit.line_receipts select
 		audit.policy_objects select
 		audit.public_keys select
 		audit.subject_lists select`,
 	contract.DatabaseUserVault: `
+		audit.due_of execute
 		audit.erase_bodies execute
+		audit.erase_due execute
 		audit.forget_emergencies execute
 		audit.reads_of execute
 		audit.shipped execute
+		audit.unname execute
 		audit.vault_append execute
 		audit.vault_end execute
 		audit.vault_lines execute
@@ -94,6 +97,7 @@ var rights = map[string]string{
 		grid.dispatch_outbox insert(created_at) insert(id) insert(next_attempt_at) insert(organization) insert(payload)
 		grid.forget_consents execute
 		vault.erase_rows execute
+		vault.erasing delete insert select update(next_at)
 		vault.identities delete insert select update
 		vault.keys delete insert select
 		vault.receipts insert select
@@ -185,7 +189,8 @@ func TestDatabaseRights(t *testing.T) {
 		return c
 	}
 	grid, gateway, audit, vault := cfg, as(contract.DatabaseUserGateway), as(contract.DatabaseUserAudit), as(contract.DatabaseUserVault)
-	const receipt = "00000000-0000-0000-0000-00000000000a"
+	auditor := as(contract.DatabaseUserAuditor)
+	const receipt, records = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000c"
 	line := func(seq int, age string) string {
 		return fmt.Sprintf(`INSERT INTO audit.lines (instance, seq, at, kind, request, header, body) VALUES ('g', %d, now() - interval '%s', 'release', 'r', '{}', 'x')`, seq, age)
 	}
@@ -223,15 +228,19 @@ func TestDatabaseRights(t *testing.T) {
 		{vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Erasure', 's', now(), 'office', 'p', 'jws')", receipt), true},
 		{vault, "DELETE FROM vault.receipts", false}, {owner, "DELETE FROM vault.receipts", false}, {owner, "UPDATE vault.receipts SET subject = 't'", false},
 		{vault, "DELETE FROM vault.keys", true}, {vault, "DELETE FROM vault.subjects", false}, {vault, "SELECT * FROM datasets.households", false},
-		{vault, fmt.Sprintf("SELECT audit.erase_body('g', 1, '%s')", receipt), false},
+		{vault, "INSERT INTO vault.erasing VALUES ('" + receipt + "', 's', '{s}', now(), now())", true}, {vault, "UPDATE vault.erasing SET names = '{t}'", false}, {vault, "UPDATE vault.erasing SET next_at = now()", true},
 
 		{audit, line(1, "1 day"), true}, {audit, line(2, "200 days"), true}, {audit, line(1, "1 day"), false},
 		{audit, "INSERT INTO audit.line_subjects VALUES ('s', 'g', 1), ('s', 'g', 2)", true}, {audit, "DELETE FROM audit.line_subjects", false},
 		{audit, "UPDATE audit.lines SET body = NULL", false}, {audit, "DELETE FROM audit.lines", false}, {owner, "DELETE FROM audit.lines", false}, {owner, "TRUNCATE audit.lines", false},
 		{owner, "UPDATE audit.lines SET body = 'y'", false}, {owner, "UPDATE audit.lines SET header = 'y'", false}, {owner, "UPDATE audit.lines SET body = NULL, erased_at = now(), seq = 9 WHERE seq = 1", false},
 		{audit, "SELECT audit.erase_bodies(now())", false}, {audit, "SELECT audit.erase_bodies(NULL)", false}, {audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 1)::int", true},
-		{audit, "SELECT audit.erase_body('g', 1, '00000000-0000-0000-0000-00000000000b')", false}, {audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', 1, '%s')::int", receipt), true},
-		{audit, "SELECT 1 / (count(*) = 2)::int FROM audit.lines WHERE body IS NULL", true}, {audit, "SELECT 1 / (count(*) = 0)::int FROM audit.line_subjects", true},
+		{audit, line(3, "181 days"), true}, {audit, line(4, "179 days"), true}, {audit, "INSERT INTO audit.line_subjects VALUES ('s', 'g', 3), ('s', 'g', 4)", true},
+		{audit, "SELECT audit.erase_due('" + receipt + "', '{s}', 9)", false}, {audit, "SELECT audit.due_of('{s}', 9)", false}, {audit, "SELECT audit.unname('{s}')", false}, {auditor, "SELECT audit.due_of('{s}', 9)", false},
+		{vault, "SELECT audit.erase_due('" + receipt + "', '{s}', 9)", false}, {vault, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', 'Records', 's', now(), 'office', 'p', 'jws')", records), true},
+		{vault, "SELECT 1 / (audit.erase_due('" + records + "', '{s}', 9) = 1)::int", true}, {vault, "SELECT * FROM audit.lines", false}, {vault, "SELECT * FROM audit.line_subjects", false},
+		{auditor, "SELECT 1 / (string_agg(id::text, ' ') = '" + records + "')::int FROM audit.line_receipts", true}, {auditor, "SELECT * FROM vault.receipts", false}, {auditor, "SELECT * FROM vault.erasing", false},
+		{audit, "SELECT 1 / (string_agg(seq::text, ' ' ORDER BY seq) = '2 3')::int FROM audit.lines WHERE body IS NULL", true}, {audit, "SELECT 1 / (string_agg(seq::text, ' ' ORDER BY seq) = '1 4')::int FROM audit.line_subjects", true},
 		{audit, "INSERT INTO vault.receipts VALUES ('00000000-0000-0000-0000-00000000000b', 'Erasure', 's', now(), 'office', 'p', 'jws')", false}, {audit, "SELECT * FROM vault.subjects", false},
 		{audit, "INSERT INTO audit.use VALUES ('u', now(), 1, 1) ON CONFLICT (uid, step) DO UPDATE SET requests = audit.use.requests + 1", true},
 		{audit, "INSERT INTO audit.checkpoints VALUES ('g', 1, 'jws')", true}, {audit, "UPDATE audit.checkpoints SET receipts = '{}'", true}, {audit, "UPDATE audit.checkpoints SET jws = 'other'", false},
@@ -248,8 +257,7 @@ func TestDatabaseRights(t *testing.T) {
 	}
 }
 
-// A body goes by a receipt of an erasure of this day, or by its age. The list of its subjects goes with the last body that refers to it,
-// and a list that none refers to yet stays.
+// A body goes by its age. The list of its subjects goes with the last body that refers to it, and a list that none refers to yet stays.
 func TestEraseBodiesWithTheirLists(t *testing.T) {
 	cfg, owner := database(t)
 	audit := cfg
@@ -260,11 +268,6 @@ func TestEraseBodiesWithTheirLists(t *testing.T) {
 			t.Fatal(err)
 		}
 		return string(raw)
-	}
-	receipt := func(n int, kind, age string) string {
-		id := fmt.Sprintf("00000000-0000-0000-0000-%012d", n)
-		exec1(t, owner, fmt.Sprintf("INSERT INTO vault.receipts VALUES ('%s', '%s', 's', now() - interval '%s', 'office', 'p', 'jws')", id, kind, age))
-		return id
 	}
 	exec1(t, audit, "INSERT INTO audit.subject_lists VALUES ('one', '{s}'), ('both', '{s}'), ('old', '{s}'), ('fresh', '{s}')")
 	for n, line := range []struct{ age, list string }{{"1 day", "one"}, {"1 day", "both"}, {"200 days", "both"}, {"200 days", "old"}} {
@@ -279,25 +282,9 @@ func TestEraseBodiesWithTheirLists(t *testing.T) {
 			t.Errorf("%s: the lists are not %s", after, want)
 		}
 	}
-	erase := func(seq int, receipt string) error {
-		return try(t, audit, fmt.Sprintf("SELECT 1 / audit.erase_body('g', %d, '%s')::int", seq, receipt))
-	}
-	for n, other := range []struct{ kind, age string }{{"Access", "0 days"}, {"Erasure", "25 hours"}, {"Erasure", "-1 hour"}} {
-		if err := erase(1, receipt(n+1, other.kind, other.age)); err == nil || !strings.Contains(err.Error(), "within the last day") {
-			t.Errorf("by a receipt %s of %s ago: %v", other.kind, other.age, err)
-		}
-	}
 	lists("before", "both fresh old one")
-	if err := erase(1, receipt(10, "Erasure", "23 hours")); err != nil {
-		t.Error(err)
-	}
-	lists("one body erased", "both fresh old")
 	exec1(t, audit, "SELECT 1 / (audit.erase_bodies(now() - interval '190 days') = 2)::int")
-	lists("old bodies erased", "both fresh")
-	if err := erase(2, receipt(11, "Erasure", "0 days")); err != nil {
-		t.Error(err)
-	}
-	lists("the last body erased", "fresh")
+	lists("old bodies erased", "both fresh one")
 }
 
 // A platform that stands has the rights of an older version: what is no longer given is taken away.

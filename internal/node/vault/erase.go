@@ -31,7 +31,7 @@ type receiptOutput struct {
 // kept is what an erasure leaves, and why.
 func kept() []Kept {
 	return []Kept{
-		{"lines of the decision log", "The Cybersecurity Law has network logs kept for six months or more. The lines name the subject by a keyed pseudonym; with the vault's rows gone it leads to nobody."},
+		{"lines of the decision log", "The Cybersecurity Law has network logs kept for six months or more. After that the records that speak of the subject alone are erased, each by a signed receipt that names its line; others stay until their age. All name the subject by a keyed pseudonym; with the vault's rows gone it leads to nobody."},
 		{"consents, withdrawn", "They prove by what right was read until now (PIPL article 69). They name the random id alone."},
 		{"cases and their history", "They name no person: a device, a community, a grid. Notes go when their time is over."},
 	}
@@ -64,6 +64,10 @@ func (s *service) erase(ctx context.Context, in *eraseInput) (*receiptOutput, er
 		if err := s.askAll(ctx, tx, c, &e); err != nil {
 			return w, err
 		}
+		names, err := s.logged(ctx, tx, in.Subject)
+		if err != nil {
+			return w, err
+		}
 		if err := destroy(ctx, tx, &e); err != nil {
 			return w, err
 		}
@@ -74,7 +78,10 @@ func (s *service) erase(ctx context.Context, in *eraseInput) (*receiptOutput, er
 		out.Body.Receipt, out.Body.JWS = e, jws
 		_, err = tx.Exec(ctx, "INSERT INTO vault.receipts (id, kind, subject, at, organization, person, jws) VALUES ($1, 'Erasure', $2, $3, $4, $5, $6)",
 			id, in.Subject, e.At, e.Organization, e.Person, jws)
-		return w, err
+		if err != nil {
+			return w, err
+		}
+		return w, remember(ctx, tx, &e, names)
 	})
 }
 

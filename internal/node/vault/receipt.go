@@ -60,7 +60,7 @@ type Kept struct {
 type signer struct{ files contract.TLSFiles }
 
 // sign gives a compact JWS with the certificate in its header: whoever trusts the platform's CA can check it.
-func (s signer) sign(e Erasure) (string, error) {
+func (s signer) sign(claim any) (string, error) {
 	pair, err := tls.LoadX509KeyPair(s.files.CertFile, s.files.KeyFile)
 	if err != nil {
 		return "", fmt.Errorf("key of receipts: %w", err)
@@ -78,7 +78,7 @@ func (s signer) sign(e Erasure) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("key of receipts: %w", err)
 	}
-	raw, err := json.Marshal(e)
+	raw, err := json.Marshal(claim)
 	if err != nil {
 		return "", fmt.Errorf("receipt: %w", err)
 	}

@@ -39,6 +39,11 @@ func (s *service) retain(ctx context.Context) error {
 				}
 				more = n > 0
 			}
+			for more := true; more && ctx.Err() == nil; {
+				if more, err = s.eraseLines(ctx, b.Directory.Platform); err != nil && ctx.Err() == nil {
+					s.log.Warn("lines of erased subjects", "err", err)
+				}
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -5,4 +5,4 @@ GRANT UPDATE (last_seen) ON audit.public_keys TO dizuo_audit;
 GRANT UPDATE (receipts) ON audit.checkpoints TO dizuo_audit;
 GRANT UPDATE (alerted_at, reviewed_at, reviewed_by, verdict, note_reference) ON audit.break_glass TO dizuo_audit;
 GRANT UPDATE (requests, records) ON audit.use TO dizuo_audit;
-GRANT EXECUTE ON FUNCTION audit.erase_bodies(timestamptz), audit.erase_body(text, bigint, uuid) TO dizuo_audit;
+GRANT EXECUTE ON FUNCTION audit.erase_bodies(timestamptz) TO dizuo_audit;
