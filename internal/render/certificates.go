@@ -94,7 +94,11 @@ func (p platform) servers() []server {
 		{"dizuo-grid-tls", append(p.hosts("dizuo-grid"), p.Spec.Grid.Hostnames...), quarter},
 		{"dizuo-gateway-tls", append(p.hosts("dizuo-gateway"), p.Spec.Gateway.Hostnames...), quarter},
 	}
-	out = append(out, server{"dizuo-vault-tls", append(p.hosts("dizuo-vault"), p.host(serviceMap)), quarter})
+	vault := p.hosts("dizuo-vault")
+	if p.maps() {
+		vault = append(vault, p.host(serviceMap))
+	}
+	out = append(out, server{"dizuo-vault-tls", vault, quarter})
 	if p.EMQX != nil {
 		out = append(out, server{secretAuthTLS, p.hosts("dizuo-auth"), quarter})
 	}
