@@ -90,7 +90,7 @@ type GridPlatformSpec struct {
 	// gateway is how the data gateway is reached.
 	// +optional
 	// +kubebuilder:default={}
-	Gateway ServiceEndpoint `json:"gateway,omitzero"`
+	Gateway GatewaySpec `json:"gateway,omitzero"`
 	// database is where cases, rosters, consents and the decision log are kept. With profile `HighAvailability` say which.
 	// +optional
 	// +kubebuilder:default={engine: Managed}
@@ -337,6 +337,17 @@ type ServiceEndpoint struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	NodePort *int32 `json:"nodePort,omitempty"`
+}
+
+// GatewaySpec is how the data gateway is reached, and where it writes first what it gave out.
+type GatewaySpec struct {
+	ServiceEndpoint `json:",inline"`
+	// storage is the volume of each gateway pod: its decision log until that is in the database, and the bundle. When the part of the log that is
+	// not in the database takes 60 % of it, the gateway gives nothing out. Default: 1Gi.
+	// +optional
+	// +kubebuilder:default={size: "1Gi"}
+	// +kubebuilder:validation:XValidation:rule="!has(self.size) || quantity(string(self.size)).compareTo(quantity('256Mi')) >= 0",message="the decision log needs 256Mi or more"
+	Storage StorageSpec `json:"storage,omitzero"`
 }
 
 // IngestSpec bounds the ingest log.

@@ -7,12 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -33,7 +36,9 @@ type options struct {
 	artifacts      artifact.Options
 	// bundles is the address of the policy bundles, bundleTLS the folder with tls.crt and tls.key of its server.
 	bundles, bundleTLS string
-	admission          admission.Options
+	// bundleService is the Service that leads to whichever replica has bundles.
+	bundleService types.NamespacedName
+	admission     admission.Options
 }
 
 func main() {
@@ -53,7 +58,9 @@ func main() {
 	})
 	flag.StringVar(&o.bundles, "bundle-bind-address", "", "address of the policy bundles over HTTPS; empty serves none")
 	flag.StringVar(&o.bundleTLS, "bundle-tls-dir", "/etc/dizuo-bundles", "folder with tls.crt and tls.key of the policy bundles' server")
+	flag.StringVar(&o.bundleService.Name, "bundle-service", "", "Service without selector, in the namespace POD_NAMESPACE, whose one endpoint this replica becomes, at POD_IP, while it leads; empty: none")
 	flag.Parse()
+	o.bundleService.Namespace = os.Getenv("POD_NAMESPACE")
 	limitMemory()
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
 		slog.Default().Error("operator stopped", "err", err)
@@ -104,11 +111,35 @@ func run(ctx context.Context, o options) error {
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping), mgr.Start(ctx))
 }
 
-// serveBundles serves policy bundles in every replica; only the one that leads has any.
+// serveBundles serves policy bundles in every replica. Only the one that leads has any, so the Service is made to lead there.
 func serveBundles(mgr ctrl.Manager, o options) (*bundleserver.Server, error) {
 	if o.bundles == "" {
 		return nil, nil
 	}
 	s := &bundleserver.Server{Authorizer: &bundleserver.Reviews{Client: mgr.GetClient()}}
-	return s, mgr.Add(bundleserver.Runnable{Server: s, Address: o.bundles, TLSDir: o.bundleTLS})
+	if err := mgr.Add(bundleserver.Runnable{Server: s, Address: o.bundles, TLSDir: o.bundleTLS}); err != nil || o.bundleService.Name == "" {
+		return s, err
+	}
+	at, err := bundlesAt(o.bundles)
+	if err != nil {
+		return nil, err
+	}
+	return s, mgr.Add(bundleserver.Leader{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Service: o.bundleService, Endpoint: at})
+}
+
+// bundlesAt gives where other pods reach the bundles of this one.
+func bundlesAt(bind string) (netip.AddrPort, error) {
+	ip, err := netip.ParseAddr(os.Getenv("POD_IP"))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("--bundle-service: environment variable POD_IP: %w: give the pod its own address by the downward API", err)
+	}
+	_, port, err := net.SplitHostPort(bind)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("--bundle-bind-address: %w", err)
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("--bundle-bind-address: port %q: give a number", port)
+	}
+	return netip.AddrPortFrom(ip, uint16(number)), nil
 }

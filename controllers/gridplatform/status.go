@@ -56,7 +56,7 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	host, port := compile.MQTTEndpoint(o)
 	o.Status.Endpoints = &v1alpha1.EndpointStatus{
 		MQTT:    fmt.Sprintf("mqtts://%s:%d", host, port),
-		Gateway: endpoint("dizuo-gateway", o.Namespace, o.Spec.Gateway), Grid: endpoint("dizuo-grid", o.Namespace, o.Spec.Grid),
+		Gateway: endpoint("dizuo-gateway", o.Namespace, o.Spec.Gateway.ServiceEndpoint), Grid: endpoint("dizuo-grid", o.Namespace, o.Spec.Grid),
 	}
 	if !kit.KeepsLastGood(problems) { // what is on the platform that holds the namespace is not on this one
 		o.Status.Communities, o.Status.Organizations, o.Status.Fleets, o.Status.Datasets, o.Status.Agreements = nil, nil, nil, nil, nil

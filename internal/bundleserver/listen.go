@@ -27,5 +27,6 @@ func (r Runnable) Start(ctx context.Context) error {
 	})
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: a replica that does not lead says that it has nothing.
+// NeedLeaderElection implements manager.LeaderElectionRunnable: a replica that does not lead says that it has nothing, to whoever
+// asks it by its own address.
 func (Runnable) NeedLeaderElection() bool { return false }

@@ -4,6 +4,7 @@
 //	controllers/publication --Offer--> Server --> GET /v1/platforms/{namespace}/{name}/bundles/policy.tar.gz   ETag, 304
 //	                                          --> GET .../bundles/keys.pem   the keys that sign, two during a rotation
 //	                                          --> GET .../bundles/lease      the lease in force, a compact JWS
+//	Service --> EndpointSlice <-- lead.go       of all replicas the one that leads, which alone has offers
 //
 // The bundle says who may read what about whom, so it is no public document: every request is authorised.
 package bundleserver

@@ -3,15 +3,10 @@ package render
 import (
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 )
-
-// gatewayVolume holds the decision log until it is shipped, and the bundle.
-var gatewayVolume = resource.MustParse("1Gi")
 
 // gateway gives the role gateway. It has a volume because the chain of its decision log must survive the pod.
 func (p platform) gateway() []Object {
@@ -23,7 +18,7 @@ func (p platform) gateway() []Object {
 		Database:         p.database(contract.DatabaseUserGateway, secretsDir+"/database/gateway", "dizuo-gateway-tls"),
 		PseudonymKeyFile: secretsDir + "/pseudonym/key",
 		AuditDatabase:    &auditDatabase,
-		AuditKeyFile:     tlsFiles(compile.SecretAudit).KeyFile, MaxUnshippedBytes: gatewayVolume.Value() * 6 / 10,
+		AuditKeyFile:     tlsFiles(compile.SecretAudit).KeyFile, MaxUnshippedBytes: p.Spec.Gateway.Storage.Size.Value() * 6 / 10,
 	}
 	if p.maps() {
 		config.Gateway.SourceDir = secretsDir + "/sources"
@@ -48,6 +43,6 @@ func (p platform) gateway() []Object {
 	return []Object{
 		cm,
 		p.service("dizuo-gateway", "gateway", s.ServiceType, s.NodePort, s.Port, portHTTPS, "https"),
-		p.statefulSet("gateway", "dizuo-gateway", p.Replicas[v1alpha1.ComponentGateway], p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", v1alpha1.StorageSpec{Size: gatewayVolume}),
+		p.statefulSet("gateway", "dizuo-gateway", p.Replicas[v1alpha1.ComponentGateway], p.podTemplate("gateway", userNode, text, nil, c, volumes...), "data", s.Storage),
 	}
 }

@@ -398,5 +398,23 @@ func (w *sharing) bundleKeys(ctx context.Context, ca string) string {
 	if status != http.StatusOK {
 		w.Fatalf("the bundle's keys: %d %s", status, text)
 	}
+	w.bundlesOfTwoReplicas(ctx, func() int {
+		status, _ := get(strings.TrimSpace(w.kubectl(ctx, "create", "token", "keys", "-n", sharingSpace, "--audience", "dizuo-bundles")))
+		client.CloseIdleConnections()
+		return status
+	})
 	return text
+}
+
+// bundlesOfTwoReplicas asks again and again, each time on a connection of its own, while a second replica of the operator stands by.
+func (w *sharing) bundlesOfTwoReplicas(ctx context.Context, ask func() int) {
+	const operator = "deployment/dizuo-operator"
+	w.kubectl(ctx, "scale", "-n", "dizuo-system", operator, "--replicas=2")
+	defer w.kubectl(ctx, "scale", "-n", "dizuo-system", operator, "--replicas=1")
+	w.kubectl(ctx, "rollout", "status", "-n", "dizuo-system", operator, "--timeout=90s")
+	for range 20 {
+		if status := ask(); status != http.StatusOK {
+			w.Fatalf("the bundle's keys with two replicas: %d", status)
+		}
+	}
 }

@@ -56,6 +56,7 @@ func TestAPI(t *testing.T) {
 	t.Run("immutable", func(t *testing.T) { testImmutable(t, c) })
 	t.Run("fields of a profile", func(t *testing.T) { testProfileFields(t, c) })
 	t.Run("digest", func(t *testing.T) { testDigest(t, c, samples) })
+	t.Run("bundles", func(t *testing.T) { testBundlesEndpoint(t, config) })
 }
 
 // document is an object in a file.
