@@ -39,7 +39,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&networkingv1.NetworkPolicy{}, kit.ByOwner(kind), kit.Ours()).
 		Watches(&rbacv1.RoleBinding{}, kit.ByOwner(kind), kit.Ours()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Complete(kit.Again(r))
 }
 
 // edgeTurned passes what a Community counts of an EdgeNode: that it comes and goes, which communities it holds, and whether it is heard.

@@ -30,5 +30,5 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return o.Spec.Provider.Name == to.GetName() || (o.Spec.Writer != nil && o.Spec.Writer.Name == to.GetName())
 		}), kit.SpecChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Complete(kit.Again(r))
 }

@@ -35,7 +35,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ConfigMap{}, kit.Behind(r.ToAll(agreements, nil)), acceptedGuardrails()).
 		Watches(&corev1.Namespace{}, kit.Behind(r.ToAll(agreements, nil)), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Complete(kit.Again(r))
 }
 
 // ended passes agreements that somebody ended: a revocation waits for no agreement that is new, however many are.

@@ -28,7 +28,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.DeviceFleet{}, r.Rivals(&v1alpha1.DeviceFleet{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(fleets, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Build(r)
+		Build(kit.Again(r))
 	if err != nil {
 		return err
 	}

@@ -15,5 +15,5 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.DeviceProfile{}, r.Rivals(&v1alpha1.DeviceProfile{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DeviceProfileList{}, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Complete(kit.Again(r))
 }

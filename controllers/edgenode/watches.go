@@ -30,7 +30,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.EdgeNode{}, r.contenders(), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(edges, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Build(r)
+		Build(kit.Again(r))
 	if err != nil {
 		return err
 	}

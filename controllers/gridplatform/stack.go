@@ -84,10 +84,14 @@ func (r *Reconciler) database(ctx context.Context, o *v1alpha1.GridPlatform, pla
 		n := status.True(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonSucceeded, "an external database")
 		return &n, nil
 	case v1alpha1.DatabaseCloudNativePG:
-		ready, wanted, err := r.cluster(ctx, o.Namespace)
-		n := status.True(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d instances ready", ready, wanted))
-		if ready < wanted || wanted == 0 {
-			n = status.Waiting(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonComponentsNotReady, fmt.Sprintf("Cluster %s has %d of %d instances ready", compile.ClusterCNPG, ready, wanted))
+		is, err := r.cluster(ctx, o.Namespace)
+		ready := fmt.Sprintf("%d of %d instances ready", is.ready, is.wanted)
+		n := status.True(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonSucceeded, ready)
+		if is.waits != "" {
+			ready += ": " + is.waits
+		}
+		if is.ready < is.wanted || !is.usable() {
+			n = status.Waiting(v1alpha1.ConditionDatabaseReady, v1alpha1.ReasonComponentsNotReady, fmt.Sprintf("Cluster %s has %s", compile.ClusterCNPG, ready))
 		}
 		return &n, err
 	}

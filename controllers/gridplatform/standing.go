@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -121,8 +122,8 @@ func (r *Reconciler) engineReady(ctx context.Context, namespace string, e v1alph
 	case v1alpha1.DatabaseManaged:
 		return rolledOut(managed) && managed.Status.ReadyReplicas > 0, nil
 	case v1alpha1.DatabaseCloudNativePG:
-		ready, _, err := r.cluster(ctx, namespace)
-		return ready > 0, err
+		cluster, err := r.cluster(ctx, namespace)
+		return cluster.usable(), err
 	}
 	return true, nil
 }
@@ -154,22 +155,35 @@ func mayRun(generation, observed int64, asked *int32, running int32) int32 {
 	return n
 }
 
-// cluster reads how many instances of the CloudNativePG Cluster are ready, of how many.
-func (r *Reconciler) cluster(ctx context.Context, namespace string) (ready, wanted int32, err error) {
+// instances is how a CloudNativePG Cluster stands.
+type instances struct {
+	ready, wanted int32
+	// waits says why the database may not be used, whatever is ready; "" where it may.
+	waits string
+}
+
+// usable says that services may connect.
+func (i instances) usable() bool { return i.ready > 0 && i.waits == "" }
+
+// cluster reads how the CloudNativePG Cluster stands.
+func (r *Reconciler) cluster(ctx context.Context, namespace string) (instances, error) {
 	if !r.APIs.Serves(foreign.Cluster) {
-		return 0, 0, nil
+		return instances{waits: "waits for CloudNativePG"}, nil
 	}
 	u := foreign.Object(foreign.Cluster)
 	if err := r.APIs.Get(ctx, types.NamespacedName{Namespace: namespace, Name: compile.ClusterCNPG}, u); err != nil {
-		return 0, 0, client.IgnoreNotFound(err)
+		return instances{waits: "is not there yet"}, client.IgnoreNotFound(err)
 	}
 	asked, _, _ := unstructured.NestedInt64(u.Object, "spec", "instances")
-	instances, _, _ := unstructured.NestedInt64(u.Object, "status", "readyInstances")
+	ready, _, _ := unstructured.NestedInt64(u.Object, "status", "readyInstances")
 	phase, _, _ := unstructured.NestedString(u.Object, "status", "phase")
-	if phase != "Cluster in healthy state" || !rolesReconciled(u) {
-		return 0, int32(asked), nil
+	out := instances{ready: int32(ready), wanted: int32(asked)}
+	if phase != "Cluster in healthy state" {
+		out.waits = "CloudNativePG does not say that it is healthy"
+	} else if without := withoutRole(u); len(without) > 0 {
+		out.waits = "CloudNativePG has not made " + strings.Join(without, ", ")
 	}
-	return int32(instances), int32(asked), nil
+	return out, nil
 }
 
 // emqx reads how many core nodes of EMQX are ready, and what of it is not as it should be; "" for nothing.
@@ -225,10 +239,10 @@ func conditionTrue(u *unstructured.Unstructured, name string) bool {
 	})
 }
 
-// rolesReconciled says that the users of grid and gateway are in the database: nobody can connect before.
-func rolesReconciled(u *unstructured.Unstructured) bool {
+// withoutRole gives the users that are not in the database yet: nobody can connect before.
+func withoutRole(u *unstructured.Unstructured) []string {
 	roles, _, _ := unstructured.NestedStringSlice(u.Object, "status", "managedRolesStatus", "byStatus", "reconciled")
-	return !slices.ContainsFunc(contract.DatabaseUsers(), func(user string) bool { return !slices.Contains(roles, user) })
+	return slices.DeleteFunc(contract.DatabaseUsers(), func(user string) bool { return slices.Contains(roles, user) })
 }
 
 // copying reads how the Job of a move stands.

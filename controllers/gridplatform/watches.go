@@ -53,7 +53,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(platforms, nil), kit.SpecChanged()).
 		WatchesRawSource(r.cityGuardrails()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Build(r)
+		Build(kit.Again(r))
 	if err != nil {
 		return err
 	}

@@ -192,7 +192,7 @@ func (k *Kit) EnsureFinalizer(ctx context.Context, o client.Object) error {
 		return nil
 	}
 	if err := k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return err
+		return conflicting(err)
 	}
 	k.written.note(o.GetUID(), o.GetResourceVersion())
 	return nil
@@ -204,7 +204,7 @@ func (k *Kit) RemoveFinalizer(ctx context.Context, o client.Object) error {
 	if !controllerutil.RemoveFinalizer(o, Finalizer) {
 		return nil
 	}
-	return client.IgnoreNotFound(k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+	return conflicting(client.IgnoreNotFound(k.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))))
 }
 
 // WriteStatus writes the status of o if it differs from before, by server-side apply: fields that another manager of the
@@ -246,7 +246,7 @@ func (k *Kit) ApplyStatus(ctx context.Context, o client.Object, st map[string]an
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("status of %s %s/%s: %w", gvk.Kind, o.GetNamespace(), o.GetName(), err)
+		return conflicting(fmt.Errorf("status of %s %s/%s: %w", gvk.Kind, o.GetNamespace(), o.GetName(), err))
 	}
 	o.SetResourceVersion(u.GetResourceVersion())
 	k.written.note(u.GetUID(), u.GetResourceVersion())

@@ -34,7 +34,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ConfigMap{}, r.ToAll(&v1alpha1.OrganizationList{}, recordOf), kit.Ours()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.OrganizationList{}, nil), kit.LabelsChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Build(r)
+		Build(kit.Again(r))
 	if err != nil {
 		return err
 	}

@@ -41,5 +41,5 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("publication").For(&v1alpha1.GridPlatform{}, kit.SpecChanged()).
 		Watches(&appsv1.StatefulSet{}, kit.ByOwner("GridPlatform"), kit.Ours()).
 		WatchesRawSource(source.Channel(r.Dirty, soon)).
-		Complete(r)
+		Complete(kit.Again(r))
 }

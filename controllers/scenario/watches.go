@@ -21,5 +21,5 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return slices.Contains(profiles(from.(*v1alpha1.Scenario)), to.GetName())
 		}), kit.SpecChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
-		Complete(r)
+		Complete(kit.Again(r))
 }

@@ -110,11 +110,17 @@ func TestHighAvailabilityOnForeignAPIs(t *testing.T) {
 	get(t, cluster, "home", compile.ClusterCNPG)
 	expect(t, p, v1alpha1.ConditionDatabaseReady, metav1.ConditionFalse, v1alpha1.ReasonComponentsNotReady, "0 of 3 instances")
 	before := cluster.DeepCopy()
-	cluster.Object["status"] = map[string]any{"phase": "Cluster in healthy state", "readyInstances": int64(3),
-		"managedRolesStatus": map[string]any{"byStatus": map[string]any{"reconciled": []any{"dizuo_audit", "dizuo_gateway", "dizuo_grid", "dizuo_vault"}}}}
-	if err := c.Status().Patch(t.Context(), cluster, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
+	made := func(users ...any) {
+		t.Helper()
+		cluster.Object["status"] = map[string]any{"phase": "Cluster in healthy state", "readyInstances": int64(3),
+			"managedRolesStatus": map[string]any{"byStatus": map[string]any{"reconciled": users}}}
+		if err := c.Status().Patch(t.Context(), cluster, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	made("dizuo_audit", "dizuo_auditor", "dizuo_gateway", "dizuo_grid")
+	expect(t, p, v1alpha1.ConditionDatabaseReady, metav1.ConditionFalse, v1alpha1.ReasonComponentsNotReady, "3 of 3 instances ready: CloudNativePG has not made dizuo_vault")
+	made("dizuo_audit", "dizuo_auditor", "dizuo_gateway", "dizuo_grid", "dizuo_vault")
 	expect(t, p, v1alpha1.ConditionDatabaseReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "3 of 3 instances")
 	generation := cluster.GetGeneration()
 	if get(t, cluster, "home", compile.ClusterCNPG); cluster.GetGeneration() != generation {
