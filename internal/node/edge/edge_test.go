@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -286,13 +287,26 @@ func (h *hub) config() contract.EdgeConfig {
 			h.t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
 	return contract.EdgeConfig{Platform: testPlatform, Edge: testEdge, Hub: h.url, HubCAFile: ca, TokenFile: token, StateDir: filepath.Join(dir, "state"),
-		StorageBytes: 16 << 20, Host: "127.0.0.1", MQTTPort: l.Addr().(*net.TCPAddr).Port, Hostnames: []string{"127.0.0.1", "edge.test"}}
+		StorageBytes: 16 << 20, Host: "127.0.0.1", MQTTPort: port(h.t), Hostnames: []string{"127.0.0.1", "edge.test"}}
+}
+
+// ports were given out before. They lie below those that the kernel gives to outgoing connections: between one start of a node and the next, one of
+// those could take the node's.
+var ports atomic.Int32
+
+// port gives a port of 127.0.0.1 that nobody has and no other test gets.
+func port(t *testing.T) int {
+	t.Helper()
+	for range 1000 {
+		n := 20000 + (os.Getpid()*7+int(ports.Add(1)))%10000
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
+			_ = l.Close()
+			return n
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 // start runs an edge node until stop.

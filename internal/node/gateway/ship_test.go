@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	chain "github.com/dizuo/dizuo/internal/contract/decisionlog"
 	"github.com/dizuo/dizuo/internal/node/gateway/decisionlog"
 	"github.com/dizuo/dizuo/internal/node/grid"
+	"github.com/dizuo/dizuo/test/pki"
 	"github.com/dizuo/dizuo/test/postgres"
 )
 
@@ -147,6 +149,61 @@ func sameInTheStore(t *testing.T, config contract.DatabaseConfig, dir string) {
 	s, err := chain.Verify(os.DirFS(dir), nil)
 	if err != nil || s.End != end {
 		t.Errorf("the store ends at %+v, the log at %+v, %v", end, s.End, err)
+	}
+}
+
+// TestPublicKeysAreKept: a key that no longer signs stays in the store with the time when it was last in use; one that is in use is told of again each
+// hour, and a file that says nothing new costs no statement.
+func TestPublicKeysAreKept(t *testing.T) {
+	config, number := store(t)
+	_, ship := logged(t, config, t.TempDir())
+	trust := filepath.Join(t.TempDir(), "keys.pem")
+	var keys [2][]byte
+	for i := range keys {
+		public, err := pki.Signer(t).Public()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = public
+	}
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	ship.trustFile, ship.trusted, ship.now = trust, "", func() time.Time { return now }
+	ship.checkpointKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public()
+	steps := []struct {
+		name           string
+		after          time.Duration
+		file           []byte
+		seen, lastSeen int64 // keys in the store, and those whose last_seen is now
+	}{
+		{"first", 0, keys[0], 2, 2},
+		{"nothing new", time.Minute, keys[0], 2, 0},
+		{"both, while one follows the other", time.Minute, append(slices.Clone(keys[0]), keys[1]...), 3, 3},
+		{"the former is gone", time.Minute, keys[1], 3, 2},
+		{"an hour later", time.Hour, keys[1], 3, 2},
+		{"a clock that went back", -2 * time.Hour, keys[0], 3, 0},
+	}
+	for _, step := range steps {
+		now = now.Add(step.after)
+		if err := os.WriteFile(trust, step.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := ship.publicKeys(t.Context()); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		seen := number("SELECT count(*) FROM audit.public_keys")
+		last := number("SELECT count(*) FROM audit.public_keys WHERE last_seen = '" + now.Format(time.RFC3339) + "'")
+		if seen != step.seen || last != step.lastSeen {
+			t.Errorf("%s: %d keys, %d last seen now; want %d and %d", step.name, seen, last, step.seen, step.lastSeen)
+		}
+	}
+	if err := os.Remove(trust); err != nil {
+		t.Fatal(err)
+	}
+	if err := ship.publicKeys(t.Context()); err == nil {
+		t.Error("a trust file that is gone is no error")
+	}
+	if n := number("SELECT count(*) FROM audit.public_keys WHERE kind = 'checkpoint'"); n != 1 {
+		t.Errorf("%d keys of checkpoints, want 1", n)
 	}
 }
 
