@@ -27,8 +27,9 @@ import (
 	"github.com/dizuo/dizuo/test/apiserver"
 )
 
-// server starts an API server of a test's own, with CRDs in further folders, and the operator.
-func server(t *testing.T, crds ...string) *apiserver.Server {
+// started starts an API server of a test's own, with CRDs in further folders and nothing else. It lives longer than what the test starts on
+// it, where that ends with the context: a server waits for its watches.
+func started(t *testing.T, crds ...string) (*apiserver.Server, context.Context) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	s, err := apiserver.Start(ctx, crds...)
@@ -36,13 +37,20 @@ func server(t *testing.T, crds ...string) *apiserver.Server {
 		stop()
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // the operator first: the server waits for its watches
+	was := c
+	c = s.Client
+	t.Cleanup(func() {
+		c = was
 		stop()
 		_ = s.Stop()
 	})
-	was := c
-	c = s.Client
-	t.Cleanup(func() { c = was })
+	return s, ctx
+}
+
+// server is started, and the operator on it.
+func server(t *testing.T, crds ...string) *apiserver.Server {
+	t.Helper()
+	s, ctx := started(t, crds...)
 	if err := s.Run(ctx); err != nil {
 		t.Fatal(err)
 	}

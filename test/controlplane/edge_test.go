@@ -3,7 +3,6 @@
 package controlplane
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -43,7 +42,6 @@ import (
 	"github.com/dizuo/dizuo/internal/contract/seal"
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/offline"
-	"github.com/dizuo/dizuo/test/apiserver"
 )
 
 // reach is a platform with cert-manager's real certificates and a broker that the operator reaches. What its nodes would say is said by
@@ -58,19 +56,7 @@ type reach struct {
 // that is issued for the platform in ns.
 func reachable(t *testing.T, ns string) *reach {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	s, err := apiserver.Start(ctx, certManager(t))
-	if err != nil {
-		stop()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // the operator first: the server waits for its watches
-		stop()
-		_ = s.Stop()
-	})
-	was := c
-	c = s.Client
-	t.Cleanup(func() { c = was })
+	s, ctx := started(t, certManager(t))
 	if err := errors.Join(s.KubeControllers(), s.CertManager()); err != nil {
 		t.Fatal(err)
 	}

@@ -453,17 +453,10 @@ func world(t *testing.T, namespaces ...string) map[string]string {
 // An operator that starts on what another left as it should be writes nothing: no status changes by a byte, and no object's
 // resource version, whether an object is Ready, waits, or is wrong.
 func TestRestartWritesNothing(t *testing.T) {
-	s, err := apiserver.Start(t.Context(), certManager(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s, _ := started(t, certManager(t))
 	if err := s.CertManager(); err != nil {
 		t.Fatal(err)
 	}
-	was := c
-	c = s.Client
-	t.Cleanup(func() { c = was })
 	namespaces := []string{"home", "vendor", "home-work"}
 	judge(t, s.Config, namespaces...)
 
@@ -557,14 +550,7 @@ func TestRestartWritesNothing(t *testing.T) {
 
 // An object that nobody has looked at is not fine, whoever writes to it: a tool waits for it.
 func TestKstatusOfWhatNobodyHasLookedAt(t *testing.T) {
-	s, err := apiserver.Start(t.Context()) // without an operator
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
-	was := c
-	c = s.Client
-	t.Cleanup(func() { c = was })
+	started(t) // without an operator
 	create(t, namespace("home", ""))
 	for _, o := range []object{platform("home"), community("home", "c", "410103014006"), organization("home", "org"), profile("home", "prof"), fleet("home", "f"),
 		scenario("home", "scn"), dataset("home", "set", "org"), agreement("home", "dsa", "org", "set"), edgeNode("home", "box", "c")} {

@@ -25,7 +25,6 @@ import (
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/password"
-	"github.com/dizuo/dizuo/test/apiserver"
 	"github.com/dizuo/dizuo/test/pki"
 )
 
@@ -99,13 +98,7 @@ func (n nodes) tell(r contract.Report, ago time.Duration) {
 // is unknown. What only grows stays.
 func TestPresenceIsToldAndForgotten(t *testing.T) {
 	const ns = "home"
-	s, err := apiserver.Start(t.Context(), certManager(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	was := c
-	c = s.Client
-	t.Cleanup(func() { c = was; _ = s.Stop() })
+	s, _ := started(t, certManager(t))
 	create(t, namespace(ns, ""))
 	admit(t, ns)
 	n := startNodes(t, ns)

@@ -20,7 +20,6 @@ import (
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/policies"
-	"github.com/dizuo/dizuo/test/apiserver"
 )
 
 // stranger is a key that nobody appointed.
@@ -235,13 +234,7 @@ func TestAReviewerComesAndGoes(t *testing.T) {
 // Uses in an emergency are shown as the gateways count them, all in one table: as the newest report has them, until it has none.
 func TestEmergenciesAreCounted(t *testing.T) {
 	const ns = "home"
-	s, err := apiserver.Start(t.Context(), certManager(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	was := c
-	c = s.Client
-	t.Cleanup(func() { c = was; _ = s.Stop() })
+	s, _ := started(t, certManager(t))
 	create(t, namespace(ns, ""))
 	admit(t, ns)
 	n := startNodes(t, ns)
