@@ -66,6 +66,10 @@ func TestWithheldRecords(t *testing.T) {
 	first := strip(t, c.fs, 1)
 	backdated := c.trust()
 	backdated.Seen = []Mark{c.receive(c.witness.Key, c.sign("ns/henan", c.now()), young)} // the witness first saw them much later than they say
+	longer := c.trust()
+	longer.Retention = 2 * LeastRetention
+	partly := c.trust()
+	partly.Seen = []Mark{c.seen[0], backdated.Seen[0]} // the first half it saw in time
 	for name, x := range map[string]struct {
 		log     fstest.MapFS
 		excerpt *Excerpt
@@ -78,6 +82,9 @@ func TestWithheldRecords(t *testing.T) {
 		"a folder, no clock":            {all, nil, c.trust(), time.Time{}, Broken, "are missing"},
 		"a folder, old":                 {all, nil, c.trust(), old, Verified, "8 records are not here"},
 		"a folder, dated back":          {all, nil, backdated, old, ConsistentOnly, "it is not proven"},
+		"a folder, kept for longer":     {all, nil, longer, old, Broken, "they are younger than 360 days"},
+		"half dated back":               {strip(t, c.fs, 4), nil, partly, old, Verified, "1 records are not here"},
+		"the other half dated back":     {strip(t, c.fs, 4, 6), nil, partly, old, ConsistentOnly, "the records of line 6 are missing; they are said to be erased, and it is not proven"},
 		"one is old enough, and no two": {first, nil, c.trust(), began.Add(LeastRetention + 4*time.Minute + time.Second), Verified, "1 records are not here"},
 		"an archive, young":             {ours, &e, c.trust(), young, Broken, "4 lines (1, 3, 5, 7) are missing"},
 		"an archive, old":               {ours, &e, c.trust(), old, Verified, "4 records are not here"},
@@ -286,6 +293,22 @@ func TestSaidToBeErased(t *testing.T) {
 		if r := verify(t, log, trust); r.Verdict != x.want || !strings.Contains(said(r), x.says) {
 			t.Errorf("%q: want %s and %q: %s", name, x.want, x.says, said(r))
 		}
+	}
+	log := with(strip(t, c.fs, 1, 2), FetchedFile, fetchedOf(t, Fetched{Erased: both, Receipts: map[string]string{"id": jws}}))
+	files, err := Export([]fs.FS{log}, Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began, To: began.Add(3 * time.Minute)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := fstest.MapFS{}
+	for file, data := range files {
+		archive[file] = &fstest.MapFile{Data: data}
+	}
+	excerpt, err := ReadExcerpt(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Verify(archive, trust, excerpt, nil); err != nil || r.Verdict != Verified || !strings.Contains(said(r), "1 were erased by a receipt") {
+		t.Errorf("an archive, by the ID: %s %v", said(r), err)
 	}
 }
 
