@@ -233,8 +233,8 @@ func TestReceiptBeforeItsLine(t *testing.T) {
 	c.lines(2)
 	c.checkpoint()
 	ca := pki.New(t, "platform", func(x *x509.Certificate) { x.NotBefore = began.AddDate(-1, 0, 0) })
-	before := ca.Client(t, "", func(x *x509.Certificate) {
-		x.Subject.CommonName, x.URIs, x.NotBefore = "Dizuo receipts of henan", nil, began.AddDate(0, -1, 0)
+	before := ca.Client(t, "", func(x *x509.Certificate) { // good when it signed; by now it is over
+		x.Subject.CommonName, x.URIs, x.NotBefore, x.NotAfter = "Dizuo receipts of henan", nil, began.AddDate(0, -1, 0), began.AddDate(0, 1, 0)
 	})
 	for after, want := range map[time.Duration]Verdict{-time.Second: ConsistentOnly, time.Second: Verified} {
 		jws := receipt(t, before, contract.ErasureClaim{Format: contract.ErasureFormat, Platform: "ns/henan", At: began.Add(after), Records: []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 1}}})
