@@ -230,12 +230,12 @@ func TestReplayFindsWhatAGatewayMadeUp(t *testing.T) {
 }
 
 // replaced gives files with one text in place of another in one of them, which must have it.
-func replaced(t *testing.T, files map[string][]byte, name, old, new string) {
+func replaced(t *testing.T, files map[string][]byte, name, former, next string) {
 	t.Helper()
-	if !bytes.Contains(files[name], []byte(old)) {
-		t.Fatalf("%s has no %s:\n%s", name, old, files[name])
+	if !bytes.Contains(files[name], []byte(former)) {
+		t.Fatalf("%s has no %s:\n%s", name, former, files[name])
 	}
-	files[name] = bytes.Replace(files[name], []byte(old), []byte(new), 1)
+	files[name] = bytes.Replace(files[name], []byte(former), []byte(next), 1)
 }
 
 // TestChangedArchivesAreFound: whoever has the archive changes what a decision is made again by, and writes a manifest that fits. Each is found, by
