@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -65,6 +66,10 @@ func TestWithheldRecords(t *testing.T) {
 	first := strip(t, c.fs, 1)
 	backdated := c.trust()
 	backdated.Seen = []Mark{c.receive(c.witness.Key, c.sign("ns/henan", c.now()), young)} // the witness first saw them much later than they say
+	longer := c.trust()
+	longer.Retention = 2 * LeastRetention
+	partly := c.trust()
+	partly.Seen = []Mark{c.seen[0], backdated.Seen[0]} // the first half it saw in time
 	for name, x := range map[string]struct {
 		log     fstest.MapFS
 		excerpt *Excerpt
@@ -77,6 +82,9 @@ func TestWithheldRecords(t *testing.T) {
 		"a folder, no clock":            {all, nil, c.trust(), time.Time{}, Broken, "are missing"},
 		"a folder, old":                 {all, nil, c.trust(), old, Verified, "8 records are not here"},
 		"a folder, dated back":          {all, nil, backdated, old, ConsistentOnly, "it is not proven"},
+		"a folder, kept for longer":     {all, nil, longer, old, Broken, "they are younger than 360 days"},
+		"half dated back":               {strip(t, c.fs, 4), nil, partly, old, Verified, "1 records are not here"},
+		"the other half dated back":     {strip(t, c.fs, 4, 6), nil, partly, old, ConsistentOnly, "the records of line 6 are missing; they are said to be erased, and it is not proven"},
 		"one is old enough, and no two": {first, nil, c.trust(), began.Add(LeastRetention + 4*time.Minute + time.Second), Verified, "1 records are not here"},
 		"an archive, young":             {ours, &e, c.trust(), young, Broken, "4 lines (1, 3, 5, 7) are missing"},
 		"an archive, old":               {ours, &e, c.trust(), old, Verified, "4 records are not here"},
@@ -107,16 +115,25 @@ func TestWithheldRecords(t *testing.T) {
 // receipt signs that lines were erased, as the vault does.
 func receipt(t *testing.T, cert tls.Certificate, e contract.ErasureClaim) string {
 	t.Helper()
-	opts := (&jose.SignerOptions{}).WithType(contract.ErasureType).WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(cert.Certificate[0])})
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: cert.PrivateKey}, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
 	raw, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jws, err := s.Sign(raw)
+	return signed(t, cert, cert.PrivateKey, contract.ErasureType, raw)
+}
+
+// signed gives a compact JWS of a type by a key, with a certificate in its header; one without content has none there.
+func signed(t *testing.T, cert tls.Certificate, key crypto.PrivateKey, typ jose.ContentType, payload []byte) string {
+	t.Helper()
+	opts := (&jose.SignerOptions{}).WithType(typ)
+	if len(cert.Certificate) > 0 {
+		opts = opts.WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(cert.Certificate[0])})
+	}
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := s.Sign(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +155,14 @@ func TestReceiptOfAnErasure(t *testing.T) {
 	good := contract.ErasureClaim{Format: contract.ErasureFormat, Platform: "ns/henan", At: at, Records: []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 1}}}
 	change := func(do func(*contract.ErasureClaim)) contract.ErasureClaim { e := good; do(&e); return e }
 	roots := ca.Pool()
+	text, err := json.Marshal(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outlived := ca.Client(t, "", func(c *x509.Certificate) {
+		c.Subject.CommonName, c.URIs, c.NotAfter = "Dizuo receipts of henan", nil, at.Add(-time.Minute)
+	})
+	posing := ca.Client(t, contract.OrganizationURI("henan", "town", "id"), func(c *x509.Certificate) { c.Subject.CommonName = "Dizuo receipts of henan" })
 	for name, x := range map[string]struct {
 		receipt string
 		roots   *x509.CertPool
@@ -151,9 +176,20 @@ func TestReceiptOfAnErasure(t *testing.T) {
 		"another line": {receipt(t, vault, change(func(e *contract.ErasureClaim) {
 			e.Records = []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 2}}
 		})), roots, "does not name the line"},
-		"no line":          {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Records = nil })), roots, "does not name the line"},
-		"another platform": {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Platform = "other/henan" })), roots, "is of platform"},
-		"no receipt":       {"x", roots, "its receipt:"},
+		"no line":                              {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Records = nil })), roots, "does not name the line"},
+		"another platform":                     {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Platform = "other/henan" })), roots, "is of platform"},
+		"no receipt":                           {"x", roots, "its receipt:"},
+		"not a claim":                          {signed(t, vault, vault.PrivateKey, contract.ErasureType, []byte("erased")), roots, "its receipt: invalid character"},
+		"no certificate":                       {signed(t, tls.Certificate{}, vault.PrivateKey, contract.ErasureType, text), roots, "its receipt: "},
+		"a certificate that was over":          {receipt(t, outlived, good), roots, "certificate has expired"},
+		"an organisation of the vault's name":  {receipt(t, posing, good), roots, "not by the vault"},
+		"another's key beside the certificate": {signed(t, vault, key(t), contract.ErasureType, text), roots, "the signature is not good"},
+		"something else that the vault signed": {signed(t, vault, vault.PrivateKey, "dizuo-lease", text), roots, "its receipt is a dizuo-lease of format"},
+		"another format":                       {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Format = "dizuo-erasure/9" })), roots, `of format \"dizuo-erasure/9\"`},
+		"the same name elsewhere":              {receipt(t, vault, change(func(e *contract.ErasureClaim) { e.Platform = "ns2/henan" })), roots, `is of platform \"ns2/henan\", the log of \"ns/henan\"`},
+		"another chain": {receipt(t, vault, change(func(e *contract.ErasureClaim) {
+			e.Records = []contract.ErasedRecord{{Instance: "gateway-1.0a", Sequence: 1}}
+		})), roots, "does not name the line"},
 	} {
 		raw, err := json.Marshal(Fetched{AsOf: at, Erased: []Erased{{Instance: "gateway-0.0a", Sequence: 1, At: at, Receipt: x.receipt}}})
 		if err != nil {
@@ -176,6 +212,131 @@ func TestReceiptOfAnErasure(t *testing.T) {
 		}
 		if !strings.Contains(string(files[ExcerptFile]), x.receipt) {
 			t.Errorf("%q: the archive has no receipt: %s", name, files[ExcerptFile])
+		}
+		archive := fstest.MapFS{}
+		for file, data := range files {
+			archive[file] = &fstest.MapFile{Data: data}
+		}
+		excerpt, err := ReadExcerpt(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := Verify(archive, trust, excerpt, nil); err != nil || r.Verdict != want || !strings.Contains(said(r), x.says) {
+			t.Errorf("%q, in an archive: want %s and %q: %s %v", name, want, x.says, said(r), err)
+		}
+	}
+}
+
+// TestReceiptBeforeItsLine: a record was erased before it was written. It is as young as the clock of the receipt says that it cannot be.
+func TestReceiptBeforeItsLine(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(2)
+	c.checkpoint()
+	ca := pki.New(t, "platform", func(x *x509.Certificate) { x.NotBefore = began.AddDate(-1, 0, 0) })
+	before := ca.Client(t, "", func(x *x509.Certificate) { // good when it signed; by now it is over
+		x.Subject.CommonName, x.URIs, x.NotBefore, x.NotAfter = "Dizuo receipts of henan", nil, began.AddDate(0, -1, 0), began.AddDate(0, 1, 0)
+	})
+	for after, want := range map[time.Duration]Verdict{-time.Second: ConsistentOnly, time.Second: Verified} {
+		jws := receipt(t, before, contract.ErasureClaim{Format: contract.ErasureFormat, Platform: "ns/henan", At: began.Add(after), Records: []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 1}}})
+		trust := c.trust()
+		trust.Now, trust.Receipts = began.Add(time.Hour), ca.Pool()
+		r := verify(t, with(strip(t, c.fs, 1), FetchedFile, fetchedOf(t, Fetched{Erased: []Erased{{Instance: "gateway-0.0a", Sequence: 1, Receipt: jws}}})), trust)
+		if r.Verdict != want || want != Verified && !strings.Contains(said(r), "its receipt is older than the line") {
+			t.Errorf("%s after the line: want %s: %s", after, want, said(r))
+		}
+	}
+}
+
+func fetchedOf(t *testing.T, f Fetched) []byte {
+	t.Helper()
+	raw, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// TestSaidToBeErased: what a folder says to be erased is held against the chain that it lies beside, and its receipts are found by their IDs.
+func TestSaidToBeErased(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	ca := pki.New(t, "platform")
+	vault, at := ca.Named(t, "Dizuo receipts of henan"), time.Now()
+	jws := receipt(t, vault, contract.ErasureClaim{Format: contract.ErasureFormat, Platform: "ns/henan", At: at, Records: []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 1}, {Instance: "gateway-0.0a", Sequence: 2}}})
+	line := func(instance string, sequence int64, receipt string) Erased {
+		return Erased{Instance: instance, Sequence: sequence, At: at, Receipt: receipt}
+	}
+	both := []Erased{line("gateway-0.0a", 1, "id"), line("gateway-0.0a", 2, "id")}
+	trust := c.trust()
+	trust.Now, trust.Receipts = began.Add(time.Hour), ca.Pool()
+	for name, x := range map[string]struct {
+		absent  []int64
+		fetched []byte
+		want    Verdict
+		says    string
+	}{
+		"":                     {[]int64{1, 2}, fetchedOf(t, Fetched{Erased: both, Receipts: map[string]string{"id": jws}}), Verified, "2 were erased by a receipt"},
+		"the record is here":   {[]int64{1}, fetchedOf(t, Fetched{Erased: both, Receipts: map[string]string{"id": jws}}), Verified, "1 were erased by a receipt"},
+		"of another chain":     {[]int64{1}, fetchedOf(t, Fetched{Erased: []Erased{line("gateway-1.0a", 1, jws)}}), Broken, "the records of line 1 are missing"},
+		"another line":         {[]int64{1, 3}, fetchedOf(t, Fetched{Erased: both, Receipts: map[string]string{"id": jws}}), Broken, "the records of line 3 are missing"},
+		"no receipt of the ID": {[]int64{1, 2}, fetchedOf(t, Fetched{Erased: both, Receipts: map[string]string{"other": jws}}), ConsistentOnly, "the records of 2 lines (1 to 2) are missing; they are said to be erased, and it is not proven"},
+		"no receipt":           {[]int64{1}, fetchedOf(t, Fetched{Erased: []Erased{line("gateway-0.0a", 1, "")}}), ConsistentOnly, "no receipt shows it"},
+		"one of two":           {[]int64{1, 2}, fetchedOf(t, Fetched{Erased: both[:1], Receipts: map[string]string{"id": jws}}), Broken, "the records of line 2 are missing"},
+		"not readable":         {[]int64{1}, []byte("{"), Broken, "fetched.json: unexpected end"},
+		"nothing beside":       {[]int64{1}, nil, Broken, "the records of line 1 are missing"},
+	} {
+		log := strip(t, c.fs, x.absent...)
+		if x.fetched != nil {
+			log = with(log, FetchedFile, x.fetched)
+		}
+		if r := verify(t, log, trust); r.Verdict != x.want || !strings.Contains(said(r), x.says) {
+			t.Errorf("%q: want %s and %q: %s", name, x.want, x.says, said(r))
+		}
+	}
+	log := with(strip(t, c.fs, 1, 2), FetchedFile, fetchedOf(t, Fetched{Erased: both, Receipts: map[string]string{"id": jws}}))
+	files, err := Export([]fs.FS{log}, Excerpt{Agreement: "a", UIDs: []string{"uid-a"}, From: began, To: began.Add(3 * time.Minute)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := fstest.MapFS{}
+	for file, data := range files {
+		archive[file] = &fstest.MapFile{Data: data}
+	}
+	excerpt, err := ReadExcerpt(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Verify(archive, trust, excerpt, nil); err != nil || r.Verdict != Verified || !strings.Contains(said(r), "1 were erased by a receipt") {
+		t.Errorf("an archive, by the ID: %s %v", said(r), err)
+	}
+}
+
+// TestListsOfSubjects: a list of subjects beside the lines must be there, and be the one that the line has the digest of.
+func TestListsOfSubjects(t *testing.T) {
+	list := []byte("a\nb\n")
+	digest := contract.Digest(list)
+	name := decisionlog.SubjectsDir + "/" + decisionlog.ListName(digest)
+	c := newChain(t, "gateway-0.0a")
+	raw, err := c.end.Next(decisionlog.Record{At: began, Kind: contract.LogRelease, Request: "r", UID: "uid-a", LogBody: contract.LogBody{Salt: "0f", Rows: 2, SubjectList: &contract.SubjectList{Digest: digest, Count: 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.add(decisionlog.FileName(1), raw)
+	c.checkpoint()
+	trust := c.trust()
+	trust.Now = began.Add(time.Hour)
+	for what, x := range map[string]struct {
+		log  fstest.MapFS
+		want Verdict
+		says string
+	}{
+		"":        {with(c.fs, name, list), Verified, ""},
+		"changed": {with(c.fs, name, []byte("a\n")), Broken, "line 1: its list of subjects was changed"},
+		"missing": {c.fs, Broken, "line 1: its list of subjects is missing"},
+	} {
+		if r := verify(t, x.log, trust); r.Verdict != x.want || !strings.Contains(said(r), x.says) {
+			t.Errorf("%q: want %s and %q: %s", what, x.want, x.says, said(r))
 		}
 	}
 }
@@ -247,6 +408,19 @@ func TestChainThatEnded(t *testing.T) {
 		r, err := Verify(both, trust, &e, nil)
 		if err != nil || r.Verdict != x.want {
 			t.Errorf("%s: want %s: %s %v", name, x.want, said(r), err)
+		}
+	}
+}
+
+// TestLinesAreNamed: runs of lines are said together, and not more of them than a person reads.
+func TestLinesAreNamed(t *testing.T) {
+	var many []int64
+	for n := range int64(maxNamed + 3) {
+		many = append(many, 2*n)
+	}
+	for want, lines := range map[string][]int64{"line 7": {7}, "2 lines (7 to 8)": {7, 8}, "4 lines (1, 3 to 4, 9)": {1, 3, 4, 9}, ", 38, and 3 more)": many} {
+		if got := linesOf(lines); !strings.HasSuffix(got, want) {
+			t.Errorf("%v: %q, want %q", lines, got, want)
 		}
 	}
 }

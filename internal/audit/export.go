@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -287,7 +286,7 @@ func (x *exporter) line(fsys fs.FS, folder string, l decisionlog.Line, out *byte
 			return fmt.Errorf("line %d: %w", l.Sequence, err)
 		}
 	}
-	if l.Kind != contract.LogDecision || l.V != contract.LogFormat || l.Said.Policy == nil {
+	if !handed(l, x.excerpt.UIDs) {
 		return nil
 	}
 	ref := l.Said.Policy
@@ -302,17 +301,11 @@ func (x *exporter) line(fsys fs.FS, folder string, l decisionlog.Line, out *byte
 
 // replay adds input and decision of a line as files of their own, for whoever decides again by hand.
 func (x *exporter) replay(l decisionlog.Line) error {
-	input, err := json.MarshalIndent(l.Said.Input, "", "  ")
+	name, files, err := byHandOf(l)
 	if err != nil {
-		return err
+		return fmt.Errorf("line %d: %w", l.Sequence, err)
 	}
-	decision, err := json.MarshalIndent(l.Said.Decision, "", "  ")
-	if err != nil {
-		return err
-	}
-	name := path.Join(ReplayDir, strings.ReplaceAll(l.Request, "/", "_"))
-	x.files[name+".input.json"] = append(input, '\n')
-	x.files[name+".expected.json"] = append(decision, '\n')
+	x.files[name+inputSuffix], x.files[name+expectedSuffix] = files.input, files.expected
 	return nil
 }
 

@@ -49,12 +49,8 @@ func Replays(fsys fs.FS, keys *seal.Trust, now time.Time) (Replayed, error) {
 	if err != nil {
 		return r.out, err
 	}
-	logs, err := fs.Sub(fsys, LogDir)
-	if err != nil {
-		return r.out, err
-	}
 	var lines []decisionlog.Line
-	report, err := Verify(logs, Trust{Now: now}, excerpt, func(_ string, l decisionlog.Line) {
+	report, err := Verify(fsys, Trust{Now: now}, excerpt, func(_ string, l decisionlog.Line) {
 		if l.Kind == contract.LogDecision {
 			lines = append(lines, l)
 		}
@@ -62,6 +58,7 @@ func Replays(fsys fs.FS, keys *seal.Trust, now time.Time) (Replayed, error) {
 	if err != nil {
 		return r.out, err
 	}
+	r.out.Problems = report.Problems
 	platforms := map[string]string{}
 	for _, c := range report.Chains {
 		platforms[c.Instance] = c.Platform
@@ -153,8 +150,8 @@ func (r *replayer) partsOf(l decisionlog.Line, platform string) ([]string, error
 		if c.err != nil {
 			return nil, fmt.Errorf("part %s of the policy: %w", part.Name, c.err)
 		}
-		if uid := uidOf(c.shard, l.Said); uid != "" && uid != l.UID {
-			return nil, fmt.Errorf("agreement %q has UID %s by the signed policy, and the line is filed under %q", l.Said.Decision.Agreement, uid, l.UID)
+		if err := granted(c.shard, l); err != nil {
+			return nil, err
 		}
 		parts = append(parts, path.Join(PolicyDir, PartName(part.Digest)))
 	}
@@ -196,6 +193,8 @@ func (v revision) names(l decisionlog.Line, platform string, parts map[string]st
 		return v.err
 	case platform != "" && lease.Platform != platform:
 		return fmt.Errorf("the policy is of platform %q, the log of %q", lease.Platform, platform)
+	case lease.Scope != contract.ScopeCenter:
+		return fmt.Errorf("the policy is of scope %q, gateways decide by that of %q", lease.Scope, contract.ScopeCenter)
 	case lease.Sequence > l.Said.Policy.Sequence || lease.IssuedAt.After(l.At.Add(maxSkew)):
 		return fmt.Errorf("the policy was first signed as number %d at %s, after the decision, which names number %d", lease.Sequence, lease.IssuedAt.Format(time.RFC3339), l.Said.Policy.Sequence)
 	}
@@ -220,18 +219,37 @@ func (r *replayer) part(ref contract.ShardRef) (contract.Shard, error) {
 	return shard, err
 }
 
-// uidOf gives the UID that a part of the policy has of the agreement of a decision; empty where it is not in it.
-func uidOf(s contract.Shard, said *contract.LogBody) string {
+// granted holds what a line says of the agreement of its decision against a part of the policy that has it.
+func granted(s contract.Shard, l decisionlog.Line) error {
+	name := l.Said.Decision.Agreement
 	var at any = s.Data
-	for _, key := range []string{"dizuo", "grants", said.Input.Dataset, said.Input.Consumer, said.Decision.Agreement, "uid"} {
+	for _, key := range []string{"dizuo", "grants", l.Said.Input.Dataset, l.Said.Input.Consumer, name} {
 		m, ok := at.(map[string]any)
 		if !ok {
-			return ""
+			return nil
 		}
 		at = m[key]
 	}
-	uid, _ := at.(string)
-	return uid
+	if at == nil {
+		return nil
+	}
+	raw, err := json.Marshal(at)
+	if err != nil {
+		return err
+	}
+	var g contract.Grant
+	if err := json.Unmarshal(raw, &g); err != nil {
+		return fmt.Errorf("agreement %q in the signed policy: %w", name, err)
+	}
+	switch {
+	case g.UID != l.UID:
+		return fmt.Errorf("agreement %q has UID %s by the signed policy, and the line is filed under %q", name, g.UID, l.UID)
+	case g.Generation != l.Said.Generation:
+		return fmt.Errorf("agreement %q has generation %d by the signed policy, and the line says %d", name, g.Generation, l.Said.Generation)
+	case g.Digest != l.Said.Digest:
+		return fmt.Errorf("agreement %q has digest %s by the signed policy, and the line says %q", name, g.Digest, l.Said.Digest)
+	}
+	return nil
 }
 
 // Same holds an answer of opa against what was logged.

@@ -90,6 +90,8 @@ type ChainReport struct {
 type Report struct {
 	Verdict Verdict       `json:"verdict"`
 	Chains  []ChainReport `json:"chains"`
+	// Problems of an archive beside its chains.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // Folders lists the log folders in fsys: itself, or those below.
@@ -127,6 +129,7 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 	}
 	out := Report{Verdict: Verified}
 	var checks []*chainCheck
+	var byHand []decisionlog.Line
 	platforms, here := map[string]bool{}, map[string]bool{}
 	for _, folder := range folders {
 		sub, err := fs.Sub(fsys, folder)
@@ -138,6 +141,9 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 		c.run(func(l decisionlog.Line) {
 			if visit != nil {
 				visit(folder, l)
+			}
+			if excerpt != nil && handed(l, excerpt.UIDs) {
+				byHand = append(byHand, l)
 			}
 		})
 		platforms[c.out.Platform], here[c.out.Platform+"\x00"+c.out.Instance] = true, true
@@ -152,7 +158,12 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 	for _, c := range out.Chains {
 		out.Verdict = worse(out.Verdict, c.Verdict)
 	}
-	return out, nil
+	if excerpt != nil {
+		if out.Problems, err = checkByHand(fsys, byHand); len(out.Problems) > 0 {
+			out.Verdict = Broken
+		}
+	}
+	return out, err
 }
 
 // missing reports the chains of the platforms whose logs are here that a witness saw and that have no folder. A folder may be meant to be

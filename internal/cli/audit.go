@@ -257,6 +257,9 @@ func (a *app) printAudit(r audit.Report, e *audit.Excerpt, trust audit.Trust) {
 			fmt.Fprintln(a.Out, "  note: "+n)
 		}
 	}
+	for _, p := range r.Problems {
+		fmt.Fprintln(a.Out, "PROBLEM "+p)
+	}
 	fmt.Fprintln(a.Out, map[audit.Verdict]string{
 		audit.Verified:       "VERIFIED (已验证)",
 		audit.ConsistentOnly: "INTERNALLY CONSISTENT ONLY (仅内部一致)",

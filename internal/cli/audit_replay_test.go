@@ -71,7 +71,7 @@ func TestReplayTrustsNothingOfTheArchive(t *testing.T) {
 			uid = x.uid
 		}
 		d := contract.Decision{Allow: true, Fields: map[string]contract.Mask{"level": {}}, Rows: &l.rows, Agreement: "a6"}
-		l.append(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: "r", UID: uid, LogBody: contract.LogBody{Salt: "0f", Policy: &l.policy, Decision: &d,
+		l.append(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: "r", UID: uid, LogBody: contract.LogBody{Salt: "0f", Policy: &l.policy, Decision: &d, Generation: 3, Digest: "sha256:aa",
 			Input: &contract.DecisionInput{Contract: contract.ContractVersion, Dataset: "elders", Consumer: "town", Agreement: "a6", Purpose: "HomeVisits", Now: l.at.Unix()}}})
 		l.checkpoint()
 		want := ExitFailed

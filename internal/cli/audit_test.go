@@ -167,7 +167,7 @@ func (l *audited) decide(agreement, purpose string, d contract.Decision) {
 	d.Agreement = agreement
 	l.append(decisionlog.Record{At: l.at, Kind: contract.LogDecision, Request: l.at.Format("r-15"), UID: "uid-" + agreement, LogBody: contract.LogBody{Salt: "0f",
 		Input:    &contract.DecisionInput{Contract: contract.ContractVersion, Dataset: "elders", Consumer: "town", Agreement: agreement, Purpose: purpose, Now: l.at.Unix()},
-		Decision: &d, Generation: 3, Policy: &l.policy}})
+		Decision: &d, Generation: 3, Digest: "sha256:aa", Policy: &l.policy}})
 }
 
 func (l *audited) append(r decisionlog.Record) {

@@ -107,7 +107,8 @@ func (w *world) start() {
 	db.User = contract.DatabaseUserVault
 	files := w.ca.Files(w.t, w.ca.Server(w.t))
 	s, err := newService(w.t.Context(), contract.VaultConfig{
-		TLS: files, Database: db, KeyFile: filepath.Join(dir, "vault"), PseudonymKeyFile: filepath.Join(dir, "pseudonym"), Receipts: files,
+		TLS: files, Database: db, KeyFile: filepath.Join(dir, "vault"), PseudonymKeyFile: filepath.Join(dir, "pseudonym"),
+		Receipts: w.ca.Files(w.t, w.ca.Named(w.t, contract.ErasureSigner("henan"))),
 	}, func(time.Time) (*intake.Bundle, error) { return w.bundle, nil }, quiet())
 	if err != nil {
 		w.t.Fatal(err)
