@@ -53,7 +53,7 @@ from standard input. With --connect the server is reached by another address, su
 				return fmt.Errorf("the platform's store: %w", err)
 			}
 			defer func() { _ = conn.Close(context.WithoutCancel(cmd.Context())) }()
-			o.Progress = a.fetchProgress()
+			o.Progress = a.progress("lines")
 			sum, err := fetch.Fetch(cmd.Context(), conn, out, o)
 			if err != nil {
 				return err
@@ -119,8 +119,8 @@ func (a *app) storeConfig(file, connect string) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// fetchProgress tells a person at a terminal how far it is.
-func (a *app) fetchProgress() func(done, of int64) {
+// progress tells a person at a terminal how far it is; nil where there is no terminal. unit is what is counted, such as lines.
+func (a *app) progress(unit string) func(done, of int64) {
 	if _, tty := terminal(a.Err); !tty {
 		return nil
 	}
@@ -128,7 +128,7 @@ func (a *app) fetchProgress() func(done, of int64) {
 	return func(done, of int64) {
 		if now := a.now(); done >= of || now.Sub(last) > 200*time.Millisecond {
 			last = now
-			fmt.Fprintf(a.Err, "\r%d of %d lines (%d %%)", done, of, done*100/max(of, 1))
+			fmt.Fprintf(a.Err, "\r%d of %d %s (%d %%)", done, of, unit, done*100/max(of, 1))
 		}
 		if done >= of {
 			fmt.Fprintln(a.Err)

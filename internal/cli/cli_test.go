@@ -35,7 +35,7 @@ func run(t *testing.T, in string, args ...string) ran {
 func runAt(t *testing.T, now func() time.Time, in string, args ...string) ran {
 	t.Helper()
 	var out, errs bytes.Buffer
-	root := newRoot(&app{Streams: Streams{strings.NewReader(in), &out, &errs}, now: now, env: func(string) string { return "" }})
+	root := newRoot(&app{Streams: Streams{strings.NewReader(in), &out, &errs}, now: now, env: func(string) string { return "" }, wait: func(context.Context, time.Duration) error { return nil }})
 	root.SetArgs(args)
 	code := report(root.ExecuteContext(context.Background()), &errs)
 	return ran{out.String(), errs.String(), code}

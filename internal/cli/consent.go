@@ -157,14 +157,19 @@ type vaultFlags struct {
 	source, keyFile, reason string
 }
 
-func (f *vaultFlags) add(cmd *cobra.Command) {
+// addVault adds the flags that say how the vault is reached and as whom.
+func (f *vaultFlags) addVault(cmd *cobra.Command) {
 	f.gridFlags.add(cmd)
+	cmd.Flags().Lookup("server").Usage = "address of the vault, such as https://dizuo-vault.NAMESPACE.svc:8443"
+	_ = cmd.MarkFlagRequired("server")
+}
+
+func (f *vaultFlags) add(cmd *cobra.Command) {
+	f.addVault(cmd)
 	flags := cmd.Flags()
-	flags.Lookup("server").Usage = "address of the vault, such as https://dizuo-vault.NAMESPACE.svc:8443"
 	flags.StringVar(&f.source, "source", "", "in place of SUBJECT: dataset or register that knows the person, such as resident-id")
 	flags.StringVar(&f.keyFile, "key-file", "", "with --source: file with the person's key there; - reads it from the input. It is no flag, so that it stays out of the shell's history")
 	flags.StringVar(&f.reason, "reason", "SubjectRequest", "why it is asked: SubjectRequest, GuardianRequest, CourtOrder, Supervision or PurposeEnded; it is logged")
-	_ = cmd.MarkFlagRequired("server")
 	cmd.MarkFlagsRequiredTogether("source", "key-file")
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -58,6 +59,8 @@ type Refusal struct {
 		Message  string `json:"message"`
 		Location string `json:"location"`
 	} `json:"errors,omitempty"`
+	// RetryAfter is how long to wait before asking again, as the answer's header says in seconds; 0 where it does not.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // Error implements error.
@@ -115,6 +118,9 @@ func (s *service) call(ctx context.Context, method, path string, query url.Value
 			refusal = &Refusal{Title: http.StatusText(answer.StatusCode)}
 		}
 		refusal.Status = answer.StatusCode
+		if seconds, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 32); err == nil {
+			refusal.RetryAfter = time.Duration(seconds) * time.Second
+		}
 		return refusal
 	}
 	if out == nil {

@@ -34,6 +34,8 @@ type app struct {
 	Streams
 	now func() time.Time
 	env func(string) string
+	// wait returns after a time, or when ctx ends, with its error.
+	wait func(ctx context.Context, d time.Duration) error
 }
 
 // exit ends a command with a code. A nil err says that the command has already said what there was to say.
@@ -59,9 +61,19 @@ func usage(format string, args ...any) error {
 
 // Main runs the command line and gives the exit code. args are without the program's name.
 func Main(ctx context.Context, args []string, s Streams) int {
-	root := newRoot(&app{Streams: s, now: time.Now, env: os.Getenv})
+	root := newRoot(&app{Streams: s, now: time.Now, env: os.Getenv, wait: wait})
 	root.SetArgs(args)
 	return report(root.ExecuteContext(ctx), s.Err)
+}
+
+// wait returns after a time, or when ctx ends, with its error.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // noArgs refuses arguments, and says by which flag one is given that is often written as one.

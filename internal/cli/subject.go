@@ -52,7 +52,7 @@ func (a *app) subjectCommand() *cobra.Command {
 		Long: `A resident asks the committee, the street or town, or the data office; its privacy officer asks the vault. Each act is a line of the log
 that the resident sees, too. People are named by a random id (SUBJECT), or by what a source knows them by (--source, --key-file).`, Args: noArgs,
 	}
-	cmd.AddCommand(a.subjectRegisterCommand(), a.subjectLookupCommand(), a.subjectAccessCommand(), a.subjectCorrectCommand(), a.subjectEraseCommand(), a.subjectTasksCommand(), a.subjectDoneCommand(), a.subjectLogCommand())
+	cmd.AddCommand(a.subjectRegisterCommand(), a.subjectLookupCommand(), a.subjectAccessCommand(), a.subjectCorrectCommand(), a.subjectEraseCommand(), a.subjectLinkCommand(), a.subjectTasksCommand(), a.subjectDoneCommand(), a.subjectLogCommand())
 	return cmd
 }
 

@@ -10,6 +10,15 @@ const (
 	MaxMapBodyBytes = 8 << 20
 )
 
+// Bounds of links, by which a provider tells the role vault whose record a key is: how many a call has at most and how many bytes its body,
+// and how many one organisation may link in a second and at once.
+const (
+	MaxLinks          = 200
+	MaxVaultBodyBytes = 64 << 10
+	LinksPerSecond    = 100
+	LinksAtOnce       = 2000
+)
+
 // MapRequest asks for the subjects of keys by which a provider's own PostgreSQL knows persons.
 type MapRequest struct {
 	Dataset string `json:"dataset"`

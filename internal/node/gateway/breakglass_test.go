@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/reason"
 	"github.com/dizuo/dizuo/test/postgres"
 )
 
@@ -266,6 +267,11 @@ func TestBadRequestsAreProblemsToo(t *testing.T) {
 	for _, want := range []string{"Dizuo-Break-Glass", "Dizuo-Person", "application/problem+json", "/v1/break-glass/{request}/review", `"429"`, "Retry-After", "mutualTLS", `"bearer"`} {
 		if !strings.Contains(doc.raw, want) {
 			t.Errorf("the OpenAPI document lacks %s", want)
+		}
+	}
+	for _, r := range reason.Refusals {
+		if !strings.Contains(doc.raw, `"`+r.Code+`"`) {
+			t.Errorf("the OpenAPI document lacks the reason %s", r.Code)
 		}
 	}
 }

@@ -57,6 +57,16 @@ type Problem struct {
 // Error implements error.
 func (p *Problem) Error() string { return p.Title }
 
+// TransformSchema lists all reasons in the OpenAPI document. It is no enum: a later release may give others, and a client must not fail at one.
+func (p *Problem) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	codes := make([]string, 0, len(reason.Refusals))
+	for _, r := range reason.Refusals {
+		codes = append(codes, r.Code)
+	}
+	s.Properties["reasons"].Items.Extensions = map[string]any{"x-extensible-enum": codes}
+	return s
+}
+
 // GetStatus tells the web framework the status.
 func (p *Problem) GetStatus() int { return p.Status }
 

@@ -30,9 +30,6 @@ type callerKey struct{}
 
 func callerOf(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) } // authenticate runs before every operation
 
-// maxBody bounds the body of a request in bytes.
-const maxBody = 64 << 10
-
 // handler gives the API.
 func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -64,7 +61,7 @@ func (s *service) handler() http.Handler {
 	huma.Register(api, get("/v1/tasks", "list-tasks", "Tasks of the own organisation that are open"), s.listTasks)
 	huma.Register(api, post("/v1/tasks/{id}/done", "finish-task", "Say that a task is done"), s.finishTask)
 	huma.Register(api, get("/v1/lines", "list-lines", "Lines of the vault's chain, for an auditor of the data office"), s.lines)
-	return http.MaxBytesHandler(mux, maxBody)
+	return http.MaxBytesHandler(mux, contract.MaxVaultBodyBytes)
 }
 
 // authenticate reads the person's token. Its audience is the vault: a token that was shown to the gateway opens nothing here.

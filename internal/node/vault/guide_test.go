@@ -31,7 +31,7 @@ func TestGuide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"committee", "civil-affairs", "office"} {
+	for _, name := range []string{"committee", "civil-affairs", "office", "health"} {
 		key, err := x509.MarshalPKCS8PrivateKey(w.certs[name].PrivateKey)
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestGuide(t *testing.T) {
 		t.Logf("$ %s\n%s", command, out)
 		done++
 	}
-	if done < 13 {
+	if done < 15 {
 		t.Errorf("%d commands, want those of the whole guide", done)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "father.jws"))

@@ -10,6 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/time/rate"
+
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // This file takes the word of a provider for whose record a key of its own is. It tells the provider nothing: whether the vault knows the
@@ -30,12 +32,6 @@ type linkInput struct {
 	}
 }
 
-// Keys that one organisation may link in a second, and at once.
-const (
-	linksPerSecond = 100
-	linksAtOnce    = 2000
-)
-
 // answerStep is the grid on which answers leave: by when one comes nobody tells what was found.
 const answerStep = 500 * time.Millisecond
 
@@ -50,7 +46,7 @@ func (s *service) link(ctx context.Context, in *linkInput) (*struct{}, error) {
 	if err := wrongLinks(c, in.Body.Links); err != nil {
 		return nil, err
 	}
-	l, _ := s.links.LoadOrStore(c.who.Organization, rate.NewLimiter(linksPerSecond, linksAtOnce))
+	l, _ := s.links.LoadOrStore(c.who.Organization, rate.NewLimiter(contract.LinksPerSecond, contract.LinksAtOnce))
 	if !l.(*rate.Limiter).AllowN(c.at, len(in.Body.Links)) {
 		return nil, errTooFast()
 	}

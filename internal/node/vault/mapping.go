@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -45,6 +46,14 @@ func (s *service) serveMapping(ctx context.Context, c contract.VaultConfig, plat
 	if err != nil {
 		return fmt.Errorf("vault.tls: %w", err)
 	}
+	return process.ServeHTTP(ctx, &http.Server{
+		Addr: c.MapAddress, Handler: s.mapHandler(pool), TLSConfig: tlsConfig, MaxHeaderBytes: 8 << 10,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	})
+}
+
+// mapHandler answers from a pool that cannot write. Who may ask is looked at by whoever serves it.
+func (s *service) mapHandler(pool *pgxpool.Pool) http.Handler {
 	m := &mapping{pool: pool, keys: s.keys, live: s.live, now: s.now, slots: semaphore.NewWeighted(mapsAtOnce)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+contract.MapPath, func(w http.ResponseWriter, r *http.Request) {
@@ -59,10 +68,22 @@ func (s *service) serveMapping(ctx context.Context, c contract.VaultConfig, plat
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer)
 	})
-	return process.ServeHTTP(ctx, &http.Server{
-		Addr: c.MapAddress, Handler: mux, TLSConfig: tlsConfig, MaxHeaderBytes: 8 << 10,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-	})
+	return mux
+}
+
+// Handlers gives what Run serves at its two addresses, to be tried together with a gateway: the API, and the map of keys, which whoever serves
+// it opens to the certificate of the role gateway alone. live gives the bundle in force; end gives the connections to the database back.
+func Handlers(ctx context.Context, c contract.VaultConfig, live func(time.Time) (*intake.Bundle, error), log *slog.Logger) (api, keyMap http.Handler, end func(), err error) {
+	s, err := newService(ctx, c, live, log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	pool, err := openDatabase(ctx, c.Database, readOnly)
+	if err != nil {
+		s.pool.Close()
+		return nil, nil, nil, err
+	}
+	return s.handler(), s.mapHandler(pool), func() { pool.Close(); s.pool.Close() }, nil
 }
 
 // answer reads a question. Errors repeat nothing of it.
