@@ -98,10 +98,10 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("critical: %s, %s", ack, resolve)
 	}
 	ack, resolve = deadlines(p, contract.SeverityLow, friday)
-	if want := time.Date(2026, 3, 9, 11, 0, 0, 0, zone); !ack.Equal(want) { // 2 h on Friday, 2 h on Monday
+	if want := time.Date(2026, 3, 9, 11, 30, 0, 0, zone); !ack.Equal(want) { // 1.5 h on Friday, 2.5 h on Monday
 		t.Errorf("low: acknowledge by %s, want %s", ack.In(zone), want)
 	}
-	if want := time.Date(2026, 3, 10, 18, 0, 0, 0, zone); !resolve.Equal(want) { // 2 + 9 + 9
+	if want := time.Date(2026, 3, 11, 15, 0, 0, 0, zone); !resolve.Equal(want) { // 1.5 + 7 + 7 + 4.5
 		t.Errorf("low: resolve by %s, want %s", resolve.In(zone), want)
 	}
 	if ack, resolve = deadlines(p, contract.SeverityHigh, friday); ack != nil || resolve != nil {
