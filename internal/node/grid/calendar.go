@@ -41,7 +41,9 @@ func shifts(c *contract.Calendar, t time.Time) (out []span) {
 	if c != nil && len(c.Hours) > 0 {
 		hours = slices.SortedFunc(slices.Values(c.Hours), func(a, b contract.Window) int { return cmp.Compare(a.From, b.From) })
 	}
-	at := func(day, minute int) time.Time { return time.Date(t.Year(), t.Month(), t.Day()+day, 0, minute, 0, 0, t.Location()) }
+	at := func(day, minute int) time.Time {
+		return time.Date(t.Year(), t.Month(), t.Day()+day, 0, minute, 0, 0, t.Location())
+	}
 	for _, w := range hours {
 		day := 0
 		if w.To <= w.From {
@@ -104,4 +106,12 @@ func calendarDigest(p contract.Platform) string {
 		return "" // of plain strings and numbers
 	}
 	return contract.Digest(raw)
+}
+
+// location gives the platform's time zone; China Standard Time if it is not known here.
+func location(p contract.Platform) *time.Location {
+	if zone, err := time.LoadLocation(p.TimeZone); err == nil && p.TimeZone != "" {
+		return zone
+	}
+	return time.FixedZone("CST", 8*3600)
 }
