@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -135,7 +136,13 @@ func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 	})
 	if digest := calendarDigest(p); digest != s.reckoned || now.Sub(s.reckonedAt) >= reckonEvery {
 		err := s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE working AND due IS NOT NULL AND calendar <> $2 AND case_id > $1 ORDER BY case_id LIMIT 200", func(id uuid.UUID) error {
-			return s.locked(ctx, id, func(tx pgx.Tx, c *Case) error { return reckonCase(ctx, tx, p, c, now) })
+			return s.locked(ctx, id, func(tx pgx.Tx, c *Case) error {
+				k, err := clocksOf(ctx, tx, p, c)
+				if err != nil {
+					return err
+				}
+				return reckonCase(ctx, tx, p, c, k, now)
+			})
 		}, digest)
 		if problems = errors.Join(problems, err); err == nil {
 			s.reckoned, s.reckonedAt = digest, now
@@ -193,11 +200,11 @@ func (s *sweeper) fire(ctx context.Context, b *intake.Bundle, id uuid.UUID, now 
 	return nil
 }
 
-// reckonCase gives the running timers of a case the dues of the platform's calendar, and says so if that moves one.
-func reckonCase(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, now time.Time) error {
-	k, err := clocksOf(ctx, tx, p, c)
-	if err != nil {
-		return err
+// reckonCase gives the running timers of a case, k, the dues of the platform's calendar, and says so if that moves one.
+func reckonCase(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, k clocks, now time.Time) error {
+	digest := calendarDigest(p)
+	if !slices.ContainsFunc(slices.Collect(maps.Values(k)), func(t timer) bool { return t.Working && t.Due != nil && t.Calendar != digest }) {
+		return nil
 	}
 	moved := detail{}
 	for kind, t := range k {
@@ -222,6 +229,14 @@ var deadlineNames = map[string]string{timerAcknowledge: "acknowledge", timerOnSi
 // fire takes the timers of a case that are due and does what a missed time does: the case says it, and goes a level up, where the same time
 // runs again; at the top none does. It gives the kinds that were missed. The case is locked in tx.
 func fire(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, now time.Time) (missed []string, err error) {
+	p := b.Directory.Platform
+	k, err := clocksOf(ctx, tx, p, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := reckonCase(ctx, tx, p, c, k, now); err != nil { // the case may have been held while the others were reckoned anew
+		return nil, err
+	}
 	rows, err := tx.Query(ctx, "DELETE FROM grid.timers WHERE case_id = $1 AND party = '' AND kind = ANY($3) AND due <= $2 RETURNING "+timerColumns, c.ID, now, timerKinds)
 	if err != nil {
 		return nil, fmt.Errorf("timers of case %s: %w", c.Number, err)
@@ -230,10 +245,8 @@ func fire(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, now time.Ti
 	if err != nil || len(due) == 0 {
 		return nil, err // none: another fired them
 	}
-	p := b.Directory.Platform
-	k, err := clocksOf(ctx, tx, p, c)
-	if err != nil {
-		return nil, err
+	for _, t := range due {
+		delete(k, t.Kind)
 	}
 	slices.SortFunc(due, func(x, y timer) int {
 		return cmp.Or(x.Due.Compare(*y.Due), cmp.Compare(slices.Index(timerKinds, x.Kind), slices.Index(timerKinds, y.Kind)))
