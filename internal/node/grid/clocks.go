@@ -37,7 +37,8 @@ func (t timer) left() time.Duration { return time.Duration(t.LeftMS) * time.Mill
 // run lets a timer that is paused go on from now.
 func (t timer) run(p contract.Platform, now time.Time) timer {
 	if t.Due == nil {
-		t.RunningSince = &now
+		since := now.Truncate(time.Millisecond) // as fine as what is left, so that the two make the due that was meant
+		t.RunningSince = &since
 	}
 	return t.reckon(p)
 }
@@ -157,7 +158,7 @@ func (k clocks) after(p contract.Platform, c *Case, a Action, until *time.Time, 
 		c.Round++
 		c.ResolveOverdue = false
 		// A date that people set: every minute counts, and no calendar moves it.
-		k[timerResolve] = timer{Kind: timerResolve, Round: c.Round, LeftMS: until.Sub(now).Milliseconds()}.run(p, now)
+		k[timerResolve] = timer{Kind: timerResolve, Round: c.Round, LeftMS: until.Sub(now.Truncate(time.Millisecond)).Milliseconds()}.run(p, now)
 	case a == Return && c.AcknowledgedAt != nil: // whoever gets it next has to take it, and to come
 		c.AcknowledgedAt, c.OnSiteAt, c.AcknowledgeOverdue, c.OnSiteOverdue = nil, nil, false, false
 		k.begin(p, c, now, timerAcknowledge, timerOnSite)
