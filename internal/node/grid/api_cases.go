@@ -284,7 +284,7 @@ func checkUntil(in *actionInput, now time.Time) error {
 		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.until: %s ends at no time; leave it out", in.Body.Action))
 	case until == nil || !until.After(now) || until.After(now.Add(longestExtension)):
 		return huma.Error422UnprocessableEntity("body.until: Extend needs the time until which the case is extended; write one that is to come, within a year")
-	case false:
+	case strings.TrimSpace(in.Body.Note) == "":
 		return huma.Error422UnprocessableEntity("body.note: Extend needs a reason; write why the time is not enough")
 	}
 	return nil
