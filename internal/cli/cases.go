@@ -49,9 +49,11 @@ type Case struct {
 	Title          string     `json:"title"`
 	OpenedAt       time.Time  `json:"openedAt"`
 	AcknowledgeDue *time.Time `json:"acknowledgeDue,omitempty"`
+	OnSiteDue      *time.Time `json:"onSiteDue,omitempty"`
 	ResolveDue     *time.Time `json:"resolveDue,omitempty"`
-	// AcknowledgeOverdue and ResolveOverdue say that an SLA time was missed.
+	// AcknowledgeOverdue, OnSiteOverdue and ResolveOverdue say that an SLA time was missed.
 	AcknowledgeOverdue bool `json:"acknowledgeOverdue,omitempty"`
+	OnSiteOverdue      bool `json:"onSiteOverdue,omitempty"`
 	ResolveOverdue     bool `json:"resolveOverdue,omitempty"`
 	// History of one case.
 	History []CaseStep `json:"history,omitempty"`
@@ -163,6 +165,9 @@ func overdue(c Case) string {
 	if c.AcknowledgeOverdue {
 		out = append(out, "acknowledge")
 	}
+	if c.OnSiteOverdue {
+		out = append(out, "on site")
+	}
 	if c.ResolveOverdue {
 		out = append(out, "resolve")
 	}
@@ -197,11 +202,11 @@ func (a *app) caseShowCommand() *cobra.Command {
 
 func (a *app) caseActCommand() *cobra.Command {
 	var f gridFlags
-	var action, note, format string
+	var action, note, until, format string
 	var duties []string
 	cmd := &cobra.Command{
 		Use:   "act CASE --action Acknowledge",
-		Short: "Act on a case: Acknowledge, Handle, RequestVerification, Verify, Close, Void and so on",
+		Short: "Act on a case: Acknowledge, Arrive, Handle, RequestVerification, Verify, Close, Void and so on",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.grid(cmd.Context(), &f)
@@ -219,6 +224,13 @@ func (a *app) caseActCommand() *cobra.Command {
 			if len(duties) > 0 {
 				body["duties"] = duties
 			}
+			if until != "" {
+				at, err := time.Parse(time.RFC3339, until)
+				if err != nil {
+					return fmt.Errorf("--until: %q is not a time such as 2026-06-01T18:00:00+08:00", until)
+				}
+				body["until"] = at
+			}
 			var raw json.RawMessage
 			if err := s.call(cmd.Context(), http.MethodPost, "/v1/cases/"+id+"/actions", nil, body, &raw); err != nil {
 				return err
@@ -229,6 +241,7 @@ func (a *app) caseActCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().StringVar(&action, "action", "", "what to do")
 	cmd.Flags().StringVar(&note, "note", "", "text for colleagues; it is kept apart from the history and may be erased")
+	cmd.Flags().StringVar(&until, "until", "", "with Extend: until when, as 2026-06-01T18:00:00+08:00; --note says why")
 	cmd.Flags().StringSliceVar(&duties, "duty", nil, "with Dispatch: duties of the organisations to call")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json or yaml")
 	_ = cmd.MarkFlagRequired("action")

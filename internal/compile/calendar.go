@@ -3,15 +3,16 @@ package compile
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// calendar gives the days that are worked, for hours of agreements.
+// calendar gives the days and hours that are worked, for hours of agreements and times of cases; nil if the platform says nothing.
 func calendar(o *v1alpha1.GridPlatform) *contract.Calendar {
 	days := o.Spec.Calendar.WorkingDays
-	if len(days) == 0 && len(o.Spec.Calendar.Holidays) == 0 && len(o.Spec.Calendar.Workdays) == 0 {
+	if len(days) == 0 && len(o.Spec.Calendar.Holidays) == 0 && len(o.Spec.Calendar.Workdays) == 0 && len(o.Spec.Calendar.WorkingHours) == 0 {
 		return nil
 	}
 	week := []v1alpha1.Weekday{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"}
@@ -24,7 +25,24 @@ func calendar(o *v1alpha1.GridPlatform) *contract.Calendar {
 			out.Weekdays = append(out.Weekdays, i)
 		}
 	}
+	for _, w := range o.Spec.Calendar.WorkingHours {
+		if from, to := minuteOf(w.From), minuteOf(w.To); from >= 0 && to >= 0 {
+			out.Hours = append(out.Hours, contract.Window{From: from, To: to})
+		}
+	}
+	if len(out.Hours) == 0 {
+		out.Hours = contract.WorkingHours()
+	}
 	return out
+}
+
+// minuteOf gives the minute of the day of a local time such as 06:30; -1 for what the API server would not have let in.
+func minuteOf(text string) int {
+	at, err := time.Parse("15:04", text)
+	if err != nil {
+		return -1
+	}
+	return at.Hour()*60 + at.Minute()
 }
 
 // oidcIssuers gives the OpenID Connect issuers of a platform.

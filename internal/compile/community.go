@@ -40,7 +40,7 @@ func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.scenarios", "is not served by this version; set spec.scenarios of the GridPlatform")
 	}
 	plan := CommunityPlan{Document: contract.Community{
-		DisplayName: o.Spec.DisplayName, Division: o.Spec.Division, FormerDivisions: o.Spec.FormerDivisions,
+		DisplayName: o.Spec.DisplayName, Division: o.Spec.Division, FormerDivisions: o.Spec.FormerDivisions, Posts: o.Spec.Posts,
 	}}
 	for _, k := range o.Spec.Compounds {
 		plan.Document.Compounds = append(plan.Document.Compounds, k.Name)
@@ -50,7 +50,11 @@ func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
 		if len(posts) == 0 {
 			posts = o.Spec.Posts
 		}
-		plan.Document.Grids = append(plan.Document.Grids, contract.Grid{Name: g.Name, Code: g.Code, Posts: posts})
+		grid := contract.Grid{Name: g.Name, Code: g.Code, Posts: posts}
+		for _, m := range g.MicroGrids {
+			grid.MicroGrids = append(grid.MicroGrids, contract.MicroGrid{Name: m.Name, Posts: m.Posts, Buildings: m.Buildings})
+		}
+		plan.Document.Grids = append(plan.Document.Grids, grid)
 	}
 	if len(o.Spec.Grids) == 0 { // a community without grids is one grid
 		plan.Document.Grids = []contract.Grid{{Posts: o.Spec.Posts}}

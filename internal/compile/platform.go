@@ -299,12 +299,13 @@ func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {
 	out := maps.Clone(defaultSLA)
 	for _, line := range o.Spec.SLA {
 		v := contract.SLA{AcknowledgeSeconds: int64(line.Acknowledge.Seconds()), Working: line.Clock == v1alpha1.ClockWorking}
+		if line.OnSite != nil {
+			v.OnSiteSeconds = int64(line.OnSite.Seconds())
+		}
 		switch {
 		case line.Resolve != nil:
 			v.ResolveSeconds = int64(line.Resolve.Seconds())
-		case line.OnSite != nil:
-			v.ResolveSeconds = int64(line.OnSite.Seconds())
-		default:
+		case line.OnSite == nil:
 			v.ResolveSeconds = defaultSLA[contract.Severity(line.Severity)].ResolveSeconds
 		}
 		out[contract.Severity(line.Severity)] = v

@@ -46,7 +46,12 @@ type Calendar struct {
 	// Holidays are dates, as YYYY-MM-DD, not worked though their weekday is; Workdays the other way round (调休).
 	Holidays []string `json:"holidays,omitempty"`
 	Workdays []string `json:"workdays,omitempty"`
+	// Hours worked on such a day. One over midnight belongs to the day on which it opens. Empty takes WorkingHours.
+	Hours []Window `json:"hours,omitempty"`
 }
+
+// WorkingHours are those of a calendar that says none: 9:00 to 12:00 and 13:30 to 17:30.
+func WorkingHours() []Window { return []Window{{From: 9 * 60, To: 12 * 60}, {From: 13*60 + 30, To: 17*60 + 30}} }
 
 // OIDCProvider is an OpenID Connect issuer.
 type OIDCProvider struct {
@@ -122,7 +127,9 @@ const (
 type SLA struct {
 	// AcknowledgeSeconds until somebody has taken the case.
 	AcknowledgeSeconds int64 `json:"acknowledgeSeconds"`
-	// ResolveSeconds until somebody is on site or the case is handled.
+	// OnSiteSeconds until somebody is there; 0 is not measured.
+	OnSiteSeconds int64 `json:"onSiteSeconds,omitempty"`
+	// ResolveSeconds until the case is closed; 0 is not measured.
 	ResolveSeconds int64 `json:"resolveSeconds"`
 	// Working counts only working time.
 	Working bool `json:"working,omitempty"`
@@ -138,6 +145,8 @@ type Community struct {
 	FormerDivisions []string `json:"formerDivisions,omitempty"`
 	// Compounds by name.
 	Compounds []string `json:"compounds,omitempty"`
+	// Posts of the community, who stand above those of its grids.
+	Posts []string `json:"posts,omitempty"`
 	// Grids of the community.
 	Grids []Grid `json:"grids,omitempty"`
 }
@@ -150,6 +159,30 @@ type Grid struct {
 	Name  string   `json:"name"`
 	Code  string   `json:"code,omitempty"`
 	Posts []string `json:"posts,omitempty"`
+	// MicroGrids (微网格) of the grid.
+	MicroGrids []MicroGrid `json:"microGrids,omitempty"`
+}
+
+// MicroGrid is a part of a grid: some buildings, and the posts that answer for them first.
+type MicroGrid struct {
+	Name      string   `json:"name"`
+	Posts     []string `json:"posts,omitempty"`
+	Buildings []string `json:"buildings,omitempty"`
+}
+
+// MicroGridOf gives the micro-grid of a building of a grid; empty if it is in none.
+func (c Community) MicroGridOf(grid, building string) string {
+	for _, g := range c.Grids {
+		if g.Name != grid || building == "" {
+			continue
+		}
+		for _, m := range g.MicroGrids {
+			if slices.Contains(m.Buildings, building) {
+				return m.Name
+			}
+		}
+	}
+	return ""
 }
 
 // Organization is what nodes know of an Organization.

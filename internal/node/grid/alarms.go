@@ -169,7 +169,7 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 	joins := c != nil
 	if !joins {
 		c = &Case{
-			Community: row.Community, Grid: row.Grid, Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
+			Community: row.Community, Grid: row.Grid, MicroGrid: b.Directory.Communities[row.Community].MicroGridOf(row.Grid, row.Building), Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
 			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
 			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id,
 		}
@@ -185,7 +185,7 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 	if joins {
 		return join(ctx, tx, b, c, e, s.DataClass, now)
 	}
-	if err := move(ctx, tx, c, File, system, now, nil); err != nil {
+	if err := move(ctx, tx, b.Directory.Platform, c, File, system, now, nil, nil); err != nil {
 		return err
 	}
 	return dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil)
@@ -222,13 +222,18 @@ func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.E
 	if !rules.Graver(e.Severity, c.Severity) {
 		return nil
 	}
-	was := c.Severity
-	c.Severity = e.Severity
-	acknowledge, resolve := deadlines(b.Directory.Platform, c.Severity, now)
-	c.AcknowledgeDue, c.ResolveDue = sooner(c.AcknowledgeDue, acknowledge), sooner(c.ResolveDue, resolve)
-	if _, err := tx.Exec(ctx, "UPDATE grid.cases SET severity = $2, acknowledge_due = $3, resolve_due = $4, updated_at = $5 WHERE id = $1",
-		c.ID, c.Severity, c.AcknowledgeDue, c.ResolveDue, now); err != nil {
-		return fmt.Errorf("case %s: %w", c.Number, err)
+	p, was := b.Directory.Platform, c.Severity
+	k, err := clocksOf(ctx, tx, p, c)
+	if err != nil {
+		return err
+	}
+	c.Severity, c.UpdatedAt = e.Severity, now
+	k.worsen(p, c, now)
+	if err := writeClocks(ctx, tx, c, k); err != nil {
+		return err
+	}
+	if err := saveCase(ctx, tx, c); err != nil {
+		return err
 	}
 	if err := record(ctx, tx, c, "SeverityRaised", c.State, system, now, detail{"from": was, "to": c.Severity, "scenario": e.Scenario, "with": e.With}); err != nil {
 		return err
@@ -248,25 +253,17 @@ func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.E
 	return callMore(ctx, tx, b, c, more, EventDispatched, now)
 }
 
-// sooner gives the earlier of two times; nil is never.
-func sooner(a, b *time.Time) *time.Time {
-	if a == nil || b != nil && b.Before(*a) {
-		return b
-	}
-	return a
-}
-
-// retract takes an alarm back. A case of which no alarm stands, and which nobody took, is void; else a person decides: somebody may be on
+// retract takes an alarm back. A case of which no alarm stands, and which nobody took or reopened, is void; else a person decides: somebody may be on
 // the way.
 func retract(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Event, left standing, now time.Time) error {
 	more := detail{"start": e.Start, "because": "late evidence"}
-	if left.alarms > 0 || c.AcknowledgedAt != nil {
+	if left.alarms > 0 || c.AcknowledgedAt != nil || c.Reopened > 0 {
 		if left.alarms > 0 {
 			more["alarmsLeft"] = left.alarms
 		}
 		return record(ctx, tx, c, "SignalRetracted", c.State, system, now, more)
 	}
-	if err := move(ctx, tx, c, MarkVoid, system, now, more); err != nil {
+	if err := move(ctx, tx, b.Directory.Platform, c, MarkVoid, system, now, nil, more); err != nil {
 		return err
 	}
 	if err := tellCalled(ctx, tx, b, c, EventVoided, now); err != nil {
@@ -285,9 +282,9 @@ type called struct {
 	Unanswered []string
 }
 
-// respond finds who answers for a community. It is pure.
-func respond(d contract.Directory, community, grid string, responders []contract.Responder) (out called) {
-	com := d.Communities[community]
+// respond finds who answers where a case is. It is pure.
+func respond(d contract.Directory, c *Case, responders []contract.Responder) (out called) {
+	com := d.Communities[c.Community]
 	seen := map[string]bool{}
 	add := func(list *[]string, kind, name string) {
 		if !seen[kind+name] {
@@ -297,7 +294,7 @@ func respond(d contract.Directory, community, grid string, responders []contract
 	}
 	for _, r := range responders {
 		if r.Post != "" {
-			if hasPost(com, grid, r.Post) {
+			if hasPost(com, c, r.Post) {
 				add(&out.Posts, "post ", r.Post)
 			} else {
 				add(&out.Unanswered, "un ", "post "+r.Post)
@@ -315,14 +312,17 @@ func respond(d contract.Directory, community, grid string, responders []contract
 	return out
 }
 
-// hasPost says whether the grid has the post; a device that hangs in no grid is looked after by any of the community.
-func hasPost(c contract.Community, grid, post string) bool {
-	for _, g := range c.Grids {
-		if grid != "" && g.Name != grid {
+// hasPost says whether the case's grid or micro-grid has the post; a case in no grid is looked after by any of the community.
+func hasPost(com contract.Community, c *Case, post string) bool {
+	for _, g := range com.Grids {
+		if c.Grid != "" && g.Name != c.Grid {
 			continue
 		}
-		for _, p := range g.Posts {
-			if p == post {
+		if slices.Contains(g.Posts, post) {
+			return true
+		}
+		for _, m := range g.MicroGrids {
+			if m.Name == c.MicroGrid && slices.Contains(m.Posts, post) {
 				return true
 			}
 		}

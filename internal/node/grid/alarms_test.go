@@ -159,7 +159,7 @@ func TestReopenedBesideAnother(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return move(t.Context(), tx, c, Reopen, Actor{Role: RoleDispatcher}, s.at, nil)
+		return move(t.Context(), tx, s.b.Directory.Platform, c, Reopen, Actor{Role: RoleDispatcher}, s.at, nil, nil)
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -151,8 +151,10 @@ type actionInput struct {
 	Version string `header:"If-Match" maxLength:"16" doc:"The case's version, as this action is meant for; another gives 412. Not given: any."`
 	Key     string `header:"Idempotency-Key" minLength:"8" maxLength:"128" doc:"A random key; the same key acts once, and gives the case as it is now."`
 	Body    struct {
-		Action Action `json:"action" enum:"File,Decline,Dispatch,Acknowledge,Handle,Return,Extend,Suspend,Resume,RequestVerification,Verify,Rework,Close,Rate,Void,Reopen"`
+		Action Action `json:"action" enum:"File,Decline,Dispatch,Acknowledge,Arrive,Handle,Return,Extend,Suspend,Resume,RequestVerification,Verify,Rework,Close,Rate,Void,Reopen"`
 		Note   string `json:"note,omitempty" maxLength:"2000" doc:"Free text for colleagues. It is kept apart from the history and may be erased."`
+		// Until is of Extend.
+		Until *time.Time `json:"until,omitempty" doc:"Until when the case is extended; only for Extend, which needs it, and a note that says why."`
 		// Duties are called by Dispatch.
 		Duties []string `json:"duties,omitempty" maxItems:"20" doc:"Duties of the organisations to call; only for Dispatch. Without any, the scenario's responders are called."`
 	}
@@ -239,6 +241,12 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 	if fits != nil {
 		return errAction{fits}
 	}
+	if err := checkUntil(in, now); err != nil {
+		return err
+	}
+	if in.Body.Until != nil {
+		more["until"] = in.Body.Until.UTC()
+	}
 	if in.Body.Note != "" {
 		id, err := writeNote(ctx, tx, c.ID, in.Body.Note, now)
 		if err != nil {
@@ -247,20 +255,39 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 		more["note"] = id
 	}
 	if in.Body.Action != Dispatch {
-		return move(ctx, tx, c, in.Body.Action, by, now, more)
+		return move(ctx, tx, who.bundle.Directory.Platform, c, in.Body.Action, by, now, in.Body.Until, more)
 	}
-	responders := who.bundle.Rules.Scenarios[c.Scenario].Responders
+	responders := respondersOf(who.bundle, c)
 	if len(in.Body.Duties) > 0 {
 		responders = nil
 		for _, d := range in.Body.Duties {
 			responders = append(responders, contract.Responder{Duty: d})
 		}
 	}
-	called := respond(who.bundle.Directory, c.Community, c.Grid, responders)
+	called := respond(who.bundle.Directory, c, responders)
 	if len(called.Posts)+len(called.Organizations) == 0 {
 		return errAction{errors.New("nobody holds these duties there; write duties that an organization of the community's jurisdiction holds")}
 	}
 	return dispatch(ctx, tx, who.bundle.Directory, c, responders, by, now, more)
+}
+
+// longestExtension bounds until when a case is extended at once.
+const longestExtension = 366 * 24 * time.Hour
+
+// checkUntil refuses an extension without end or reason, and an end of what is none.
+func checkUntil(in *actionInput, now time.Time) error {
+	until := in.Body.Until
+	switch {
+	case in.Body.Action != Extend && until == nil:
+		return nil
+	case in.Body.Action != Extend:
+		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.until: %s ends at no time; leave it out", in.Body.Action))
+	case until == nil || !until.After(now) || until.After(now.Add(longestExtension)):
+		return huma.Error422UnprocessableEntity("body.until: Extend needs the time until which the case is extended; write one that is to come, within a year")
+	case strings.TrimSpace(in.Body.Note) == "":
+		return huma.Error422UnprocessableEntity("body.note: Extend needs a reason; write why the time is not enough")
+	}
+	return nil
 }
 
 // errAction is a refusal that the caller may read.

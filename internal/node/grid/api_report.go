@@ -14,12 +14,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
 // NewCase is what a person or another system reports.
 type NewCase struct {
 	Community string            `json:"community" minLength:"1" maxLength:"253"`
 	Grid      string            `json:"grid,omitempty" maxLength:"63"`
+	MicroGrid string            `json:"microGrid,omitempty" maxLength:"63" doc:"Micro-grid of the grid."`
 	Class     string            `json:"class" minLength:"1" maxLength:"64" doc:"Class of the case."`
 	Severity  contract.Severity `json:"severity" enum:"Critical,High,Medium,Low"`
 	Title     string            `json:"title" minLength:"1" maxLength:"120" doc:"What it is about, without names, phones or addresses."`
@@ -34,6 +36,30 @@ type NewCase struct {
 type reportInput struct {
 	Key  string `header:"Idempotency-Key" required:"true" minLength:"8" maxLength:"128" doc:"A random key; the same key gives the same case."`
 	Body NewCase
+}
+
+// send files a case that was reported and calls whoever is responsible: whom the scenarios of its class call, or else who stands on the lowest
+// level of the place where somebody does. A resident's report calls no organisation by its duty: people of the place look first, and dispatch
+// further. With nobody to call the case stays filed, and goes up when its time is missed.
+func send(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, reporter Role, now time.Time) error {
+	if err := move(ctx, tx, b.Directory.Platform, c, File, system, now, nil, nil); err != nil {
+		return err
+	}
+	responders := slices.Clone(respondersOf(b, c))
+	if reporter == RoleResident {
+		responders = slices.DeleteFunc(responders, func(r contract.Responder) bool { return r.Post == "" })
+	}
+	if who := respond(b.Directory, c, responders); len(who.Posts)+len(who.Organizations) > 0 {
+		return dispatch(ctx, tx, b.Directory, c, responders, system, now, nil)
+	}
+	for level := levelMicroGrid; level <= levelTownship; level++ {
+		posts, organizations := chain(b.Directory, c, level, nil)
+		if len(posts)+len(organizations) > 0 {
+			c.Level = level
+			return call(ctx, tx, b.Directory, c, called{Posts: posts, Organizations: organizations}, system, now, detail{"level": levelNames[level]})
+		}
+	}
+	return record(ctx, tx, c, "NobodyToDispatchTo", c.State, system, now, nil)
 }
 
 // CaseRef names a case that was made. The reporter may not be allowed to read it.
@@ -63,12 +89,21 @@ func (a *api) report(ctx context.Context, in *reportInput) (*output[CaseRef], er
 	if in.Body.Grid != "" && !slices.ContainsFunc(community.Grids, func(g contract.Grid) bool { return g.Name == in.Body.Grid }) {
 		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("body.grid: community %s has no grid %q", in.Body.Community, in.Body.Grid))
 	}
+	if in.Body.MicroGrid != "" && !hasMicroGrid(community, in.Body.Grid, in.Body.MicroGrid) {
+		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("body.microGrid: grid %q of community %s has no micro-grid %q", in.Body.Grid, in.Body.Community, in.Body.MicroGrid))
+	}
 	var ref CaseRef
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error { return a.reportOnce(ctx, tx, who, in, &ref) })
 	if err != nil {
 		return nil, a.fail(err)
 	}
 	return &output[CaseRef]{ref}, nil
+}
+
+func hasMicroGrid(c contract.Community, grid, name string) bool {
+	return slices.ContainsFunc(c.Grids, func(g contract.Grid) bool {
+		return g.Name == grid && slices.ContainsFunc(g.MicroGrids, func(m contract.MicroGrid) bool { return m.Name == name })
+	})
 }
 
 // reportOnce makes the case unless the key was used before.
@@ -94,7 +129,7 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 		return fmt.Errorf("idempotency: %w", err)
 	}
 	c := &Case{
-		Community: in.Body.Community, Grid: in.Body.Grid, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
+		Community: in.Body.Community, Grid: in.Body.Grid, MicroGrid: in.Body.MicroGrid, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
 		Source: in.Body.Source, SourceSystem: in.Body.SourceSystem, ExternalID: in.Body.ExternalID, StartedAt: now, LastSignalAt: now,
 	}
 	if in.Body.StartedAt != nil && in.Body.StartedAt.Before(now) {
@@ -111,6 +146,9 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 		if err := record(ctx, tx, c, "Note", c.State, who.scope.actor(), now, detail{"note": id}); err != nil {
 			return err
 		}
+	}
+	if err := send(ctx, tx, who.bundle, c, Role(who.scope.Role), now); err != nil {
+		return err
 	}
 	*ref = CaseRef{c.ID, c.Number, c.State}
 	if _, err := tx.Exec(ctx, "INSERT INTO grid.idempotency (organization, key, digest, case_id, at) VALUES ($1, $2, $3, $4, $5)",

@@ -8,8 +8,8 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// TestWorkingTimeMinuteByMinute holds the calendar against one that asks every minute of the spring festival of 2026, with days shifted at
-// random, whether it is worked.
+// TestWorkingTimeMinuteByMinute holds the calendar against one that asks every minute of the spring festival of 2026, with days shifted and
+// hours at random, over midnight too, whether it is worked.
 func TestWorkingTimeMinuteByMinute(t *testing.T) {
 	zone := location(contract.Platform{})
 	first := time.Date(2026, 2, 9, 0, 0, 0, 0, zone)
@@ -32,16 +32,33 @@ func TestWorkingTimeMinuteByMinute(t *testing.T) {
 				}
 			}
 		}
-		counts := func(minute int) bool {
-			of := minute % 1440
-			return days[minute/1440] && of >= 540 && of < 1080
+		hours := []contract.Window{{From: 540, To: 720}, {From: 810, To: 1050}}
+		if c != nil && seed%3 != 0 {
+			hours = nil
+			for range 1 + r.IntN(3) {
+				hours = append(hours, contract.Window{From: r.IntN(1440), To: r.IntN(1440)})
+			}
+			c.Hours = hours
 		}
-		start, left := r.IntN(20*1440), 1+r.IntN(30*540)
+		counts := func(minute int) bool {
+			day, of := minute/1440, minute%1440
+			for _, h := range hours {
+				night := h.To <= h.From
+				if days[day] && of >= h.From && (night || of < h.To) || night && day > 0 && days[day-1] && of < h.To {
+					return true
+				}
+			}
+			return false
+		}
+		start, left := 1440+r.IntN(20*1440), 1+r.IntN(10*420)
 		end, sum := start, 0
-		for ; sum < left; end++ {
+		for ; sum < left && end < len(days)*1440; end++ {
 			if counts(end) {
 				sum++
 			}
+		}
+		if sum < left {
+			continue // some minutes a day are worked
 		}
 		from := first.Add(time.Duration(start) * time.Minute)
 		got := addWorking(c, from, time.Duration(left)*time.Minute)

@@ -28,6 +28,7 @@ type Case struct {
 	// Community, Grid, Fleet, Device and Scenario are object names.
 	Community string            `json:"community" db:"community"`
 	Grid      string            `json:"grid,omitempty" db:"grid"`
+	MicroGrid string            `json:"microGrid,omitempty" db:"micro_grid"`
 	Fleet     string            `json:"fleet,omitempty" db:"fleet"`
 	Device    string            `json:"device,omitempty" db:"device"`
 	Scenario  string            `json:"scenario,omitempty" db:"scenario"`
@@ -48,12 +49,19 @@ type Case struct {
 	OpenedAt           time.Time  `json:"openedAt" db:"opened_at"`
 	UpdatedAt          time.Time  `json:"updatedAt" db:"updated_at"`
 	AcknowledgeDue     *time.Time `json:"acknowledgeDue,omitempty" db:"acknowledge_due"`
-	ResolveDue         *time.Time `json:"resolveDue,omitempty" db:"resolve_due"`
+	OnSiteDue          *time.Time `json:"onSiteDue,omitempty" db:"onsite_due"`
+	ResolveDue         *time.Time `json:"resolveDue,omitempty" db:"resolve_due" doc:"Not there while the case is suspended."`
 	AcknowledgedAt     *time.Time `json:"acknowledgedAt,omitempty" db:"acknowledged_at"`
+	OnSiteAt           *time.Time `json:"onSiteAt,omitempty" db:"onsite_at"`
 	ClosedAt           *time.Time `json:"closedAt,omitempty" db:"closed_at"`
 	AcknowledgeOverdue bool       `json:"acknowledgeOverdue,omitempty" db:"acknowledge_overdue"`
+	OnSiteOverdue      bool       `json:"onSiteOverdue,omitempty" db:"onsite_overdue"`
 	ResolveOverdue     bool       `json:"resolveOverdue,omitempty" db:"resolve_overdue"`
 	Level              int        `json:"level" db:"level" doc:"Who holds the case: 0 micro-grid, 1 grid, 2 community, 3 township, 4 department."`
+	Escalated          int        `json:"escalated,omitempty" db:"escalated" doc:"How often the case went up because a time was missed."`
+	Reopened           int        `json:"reopened,omitempty" db:"reopened" doc:"How often the case was reopened."`
+	// Round counts the times that were set for the case; 0 is a case of before there were timers.
+	Round int `json:"-" db:"round"`
 	// Version counts the entries of the history.
 	Version int `json:"version" db:"version"`
 
@@ -64,7 +72,8 @@ type Case struct {
 // caseColumns are the columns of Case, in no special order: rows are read by name.
 const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
-	c.updated_at, c.acknowledge_due, c.resolve_due, c.acknowledged_at, c.closed_at, c.acknowledge_overdue, c.resolve_overdue, c.level, c.version`
+	c.updated_at, c.acknowledge_due, c.onsite_due, c.resolve_due, c.acknowledged_at, c.onsite_at, c.closed_at, c.acknowledge_overdue, c.onsite_overdue, c.resolve_overdue,
+	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.version`
 
 // Actor is who did something to a case.
 type Actor struct {
@@ -97,7 +106,7 @@ func oneCase(ctx context.Context, tx pgx.Tx, where string, args ...any) (*Case, 
 	return c, nil
 }
 
-// insert writes a new case in state Reported.
+// insert writes a new case in state Reported, with its timers.
 func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Actor, now time.Time, more detail) error {
 	var n int64
 	if err := tx.QueryRow(ctx, "SELECT nextval('grid.case_number')").Scan(&n); err != nil {
@@ -109,65 +118,110 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	}
 	c.ID, c.Number = id, fmt.Sprintf("%s-%06d", now.In(location(d.Platform)).Format("20060102"), n)
 	c.State, c.Signals, c.OpenedAt, c.UpdatedAt = Reported, 1, now, now
-	c.AcknowledgeDue, c.ResolveDue = deadlines(d.Platform, c.Severity, now)
+	k := clocks{}
+	k.begin(d.Platform, c, now, timerKinds...)
 	_, err = tx.Exec(ctx, `INSERT INTO grid.cases (id, number, community, grid, fleet, device, scenario, class, severity, title, data_class,
-		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
+		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id,
+		onsite_due, micro_grid, level, round)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`,
 		c.ID, c.Number, c.Community, c.Grid, c.Fleet, c.Device, c.Scenario, c.Class, c.Severity, c.Title, c.DataClass,
 		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue,
-		c.mergeKey, c.scope, c.scopeID)
+		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round)
 	if err != nil {
 		return fmt.Errorf("insert case: %w", err)
+	}
+	if err := writeClocks(ctx, tx, c, k); err != nil {
+		return err
 	}
 	return record(ctx, tx, c, "Report", "", by, now, more)
 }
 
 // record appends to the history. from is the state before; the state after is the case's.
 func record(ctx context.Context, tx pgx.Tx, c *Case, action string, from State, by Actor, now time.Time, more detail) error {
+	_, err := recordOnce(ctx, tx, c, "", action, from, by, now, more)
+	return err
+}
+
+// recordOnce is record, unless the case's history has an entry of that name already; entries without a name are always new.
+func recordOnce(ctx context.Context, tx pgx.Tx, c *Case, once, action string, from State, by Actor, now time.Time, more detail) (written bool, err error) {
 	if more == nil {
 		more = detail{}
 	}
 	raw, err := json.Marshal(more)
 	if err != nil {
-		return fmt.Errorf("history: %w", err)
+		return false, fmt.Errorf("history: %w", err)
+	}
+	done, err := tx.Exec(ctx, `WITH h AS (INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor, organization, person, role, detail, once)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (case_id, once) WHERE once <> '' DO NOTHING RETURNING n)
+		UPDATE grid.cases SET version = h.n FROM h WHERE id = $1`,
+		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once)
+	if err != nil {
+		return false, fmt.Errorf("history of case %s: %w", c.Number, err)
+	}
+	if done.RowsAffected() == 0 {
+		return false, nil
 	}
 	c.Version++
-	_, err = tx.Exec(ctx, `WITH v AS (UPDATE grid.cases SET version = $2 WHERE id = $1)
-		INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor, organization, person, role, detail)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		c.ID, c.Version, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw)
-	if err != nil {
-		return fmt.Errorf("history of case %s: %w", c.Number, err)
-	}
-	return nil
+	return true, nil
 }
 
-// move takes an action on a case that is locked in tx.
-func move(ctx context.Context, tx pgx.Tx, c *Case, a Action, by Actor, now time.Time, more detail) error {
+// move takes an action on a case that is locked in tx, with what it does to the case's timers. until is of Extend.
+func move(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, a Action, by Actor, now time.Time, until *time.Time, more detail) error {
 	next, err := Next(c.State, a, by.Role)
 	if err != nil {
 		return err
 	}
+	var k clocks
+	if touches(a, next) {
+		if k, err = clocksOf(ctx, tx, p, c); err != nil {
+			return err
+		}
+	}
 	from := c.State
 	c.State, c.UpdatedAt = next, now
-	if a == Acknowledge && c.AcknowledgedAt == nil {
-		c.AcknowledgedAt = &now
-	}
 	switch {
 	case next == Closed:
 		c.ClosedAt = &now
 	case next.Open():
 		c.ClosedAt = nil
 	}
-	if a == Reopen { // meanwhile another may have been opened for the same: that one takes what comes
-		if _, err := tx.Exec(ctx, `UPDATE grid.cases c SET merge_key = '' WHERE c.id = $1 AND c.merge_key <> ''
-			AND EXISTS (SELECT FROM grid.cases o WHERE o.open AND o.merge_key = c.merge_key AND o.id <> c.id)`, c.ID); err != nil {
-			return fmt.Errorf("case %s: %w", c.Number, err)
+	if a == Reopen {
+		if err := reopen(ctx, tx, c, now); err != nil {
+			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, `UPDATE grid.cases SET state = $2, updated_at = $3, acknowledged_at = $4, closed_at = $5 WHERE id = $1`,
-		c.ID, c.State, now, c.AcknowledgedAt, c.ClosedAt); err != nil {
-		return fmt.Errorf("case %s: %w", c.Number, err)
+	if k != nil {
+		k.after(p, c, a, until, now)
+		if err := writeClocks(ctx, tx, c, k); err != nil {
+			return err
+		}
+	}
+	if err := saveCase(ctx, tx, c); err != nil {
+		return err
 	}
 	return record(ctx, tx, c, string(a), from, by, now, more)
+}
+
+// reopen gives up the merge key if meanwhile another case was opened for the same: that one takes what comes. Who was called because a time
+// was missed is called anew when one is.
+func reopen(ctx context.Context, tx pgx.Tx, c *Case, now time.Time) error {
+	if _, err := tx.Exec(ctx, `UPDATE grid.cases c SET merge_key = '' WHERE c.id = $1 AND c.merge_key <> ''
+		AND EXISTS (SELECT FROM grid.cases o WHERE o.open AND o.merge_key = c.merge_key AND o.id <> c.id)`, c.ID); err != nil {
+		return fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	if _, err := tx.Exec(ctx, "UPDATE grid.case_parties SET released_at = $2, release = 'reopened' WHERE case_id = $1 AND kind = $3 AND released_at IS NULL", c.ID, now, partyEscalation); err != nil {
+		return fmt.Errorf("parties of case %s: %w", c.Number, err)
+	}
+	return nil
+}
+
+// saveCase writes what actions and timers change of a case that is locked in tx.
+func saveCase(ctx context.Context, tx pgx.Tx, c *Case) error {
+	if _, err := tx.Exec(ctx, `UPDATE grid.cases SET state = $2, severity = $3, level = $4, escalated = $5, reopened = $6, round = $7, updated_at = $8, closed_at = $9,
+		acknowledged_at = $10, onsite_at = $11, acknowledge_due = $12, onsite_due = $13, resolve_due = $14, acknowledge_overdue = $15, onsite_overdue = $16, resolve_overdue = $17 WHERE id = $1`,
+		c.ID, c.State, c.Severity, c.Level, c.Escalated, c.Reopened, c.Round, c.UpdatedAt, c.ClosedAt, c.AcknowledgedAt, c.OnSiteAt,
+		c.AcknowledgeDue, c.OnSiteDue, c.ResolveDue, c.AcknowledgeOverdue, c.OnSiteOverdue, c.ResolveOverdue); err != nil {
+		return fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	return nil
 }

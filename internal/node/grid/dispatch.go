@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -15,8 +14,8 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// CloudEvents types of messages about a case: one calls an organisation to it, one tells who was called that it is graver, and one that it
-// was no alarm.
+// CloudEvents types of messages about a case: one calls an organisation to it, one tells who was called that it is graver or went up a level,
+// and one that it was no alarm.
 const (
 	EventDispatched = "io.dizuo.case.dispatched.v1"
 	EventEscalated  = "io.dizuo.case.escalated.v1"
@@ -41,17 +40,24 @@ type DispatchedCase struct {
 	StartedAt      time.Time  `json:"startedAt"`
 	OpenedAt       time.Time  `json:"openedAt"`
 	AcknowledgeDue *time.Time `json:"acknowledgeDue,omitempty"`
+	OnSiteDue      *time.Time `json:"onSiteDue,omitempty"`
 	ResolveDue     *time.Time `json:"resolveDue,omitempty"`
+	Level          int        `json:"level"`
 	Version        int        `json:"version"`
 }
 
 // dispatch calls the responders of a case, in the transaction that holds the case: the messages go out after it commits.
 // With nobody to call, the case stays as it is and its history says so.
 func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, responders []contract.Responder, by Actor, now time.Time, more detail) error {
-	who := respond(d, c.Community, c.Grid, responders)
+	who := respond(d, c, responders)
 	if len(who.Posts)+len(who.Organizations) == 0 {
 		return record(ctx, tx, c, "NobodyToDispatchTo", c.State, system, now, detail{"unanswered": who.Unanswered})
 	}
+	return call(ctx, tx, d, c, who, by, now, more)
+}
+
+// call dispatches a case to those of who.
+func call(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, who called, by Actor, now time.Time, more detail) error {
 	if more == nil {
 		more = detail{}
 	}
@@ -59,7 +65,7 @@ func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, res
 	if len(who.Unanswered) > 0 {
 		more["unanswered"] = who.Unanswered
 	}
-	if err := move(ctx, tx, c, Dispatch, by, now, more); err != nil {
+	if err := move(ctx, tx, d.Platform, c, Dispatch, by, now, nil, more); err != nil {
 		return err
 	}
 	if err := callParties(ctx, tx, c, partyResponder, c.Level, who.Posts, who.Organizations, now); err != nil {
@@ -82,13 +88,8 @@ func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, respond
 	if err != nil {
 		return err
 	}
-	who := respond(b.Directory, c.Community, c.Grid, responders)
-	posts := slices.DeleteFunc(who.Posts, func(n string) bool {
-		return slices.ContainsFunc(there, func(p party) bool { return p.Post == n && p.ReleasedAt == nil })
-	})
-	organizations := slices.DeleteFunc(who.Organizations, func(n string) bool {
-		return slices.ContainsFunc(there, func(p party) bool { return p.Organization == n && p.ReleasedAt == nil })
-	})
+	who := respond(b.Directory, c, responders)
+	posts, organizations := uncalled(there, who.Posts, who.Organizations)
 	if len(posts)+len(organizations) == 0 {
 		return nil
 	}
@@ -156,7 +157,7 @@ func cloudEvent(d contract.Directory, c *Case, organization, typ string, id uuid
 	body := DispatchedCase{
 		ID: c.ID, Number: c.Number, State: c.State, Severity: c.Severity, Scenario: c.Scenario, Class: c.Class, Title: c.Title,
 		Organization: organization, Community: c.Community, Division: d.Communities[c.Community].Division, Grid: c.Grid,
-		StartedAt: c.StartedAt.UTC(), OpenedAt: c.OpenedAt.UTC(), AcknowledgeDue: c.AcknowledgeDue, ResolveDue: c.ResolveDue, Version: c.Version,
+		StartedAt: c.StartedAt.UTC(), OpenedAt: c.OpenedAt.UTC(), AcknowledgeDue: c.AcknowledgeDue, OnSiteDue: c.OnSiteDue, ResolveDue: c.ResolveDue, Level: c.Level, Version: c.Version,
 	}
 	if c.Device != "" {
 		body.Device = contract.DeviceID(c.Fleet, c.Device)

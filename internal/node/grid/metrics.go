@@ -47,7 +47,7 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		faults:       counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
 		late:         counter("too_late_total", "Messages that were too old for a scenario.", "scenario"),
 		deliveries:   counter("deliveries_total", "Attempts to deliver to webhooks: delivered, failed, given_up.", "organization", "result"),
-		overdue:      counter("overdue_total", "Cases that missed a time: acknowledge, resolve.", "deadline"),
+		overdue:      counter("overdue_total", "Times that cases missed: acknowledge, on_site, resolve.", "deadline"),
 		commands:     counter("commands_total", "Commands by the state that they came to, and why; Refused ones were never given.", "state", "reason"),
 		sent:         counter("commands_sent_total", "Messages sent to devices, by channel.", "channel"),
 		acks:         counter("acks_total", "Acks of devices by result: Received, Done, Failed, repeated, late, unmatched, unknown, malformed.", "result"),

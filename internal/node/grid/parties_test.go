@@ -28,7 +28,7 @@ func TestWhoIsCalledWithoutAWebhookSeesTheCase(t *testing.T) {
 		if err := insert(t.Context(), tx, d, c, system, time.Now(), nil); err != nil {
 			return err
 		}
-		if err := move(t.Context(), tx, c, File, system, time.Now(), nil); err != nil {
+		if err := move(t.Context(), tx, d.Platform, c, File, system, time.Now(), nil, nil); err != nil {
 			return err
 		}
 		return dispatch(t.Context(), tx, d, c, []contract.Responder{{Duty: "fire"}}, system, time.Now(), nil)

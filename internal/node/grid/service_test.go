@@ -453,7 +453,7 @@ func TestReportIsIdempotent(t *testing.T) {
 		body map[string]any
 		want int
 	}{
-		{map[string]any{"action": "File"}, 200}, {map[string]any{"action": "Dispatch"}, 409}, {map[string]any{"action": "Dispatch", "duties": []string{"fire"}, "note": "n"}, 200},
+		{map[string]any{"action": "File"}, 409}, {map[string]any{"action": "Dispatch"}, 409}, {map[string]any{"action": "Dispatch", "duties": []string{"fire"}, "note": "n"}, 200},
 	} {
 		if got := w.call("POST", path, boss, c.body, nil); got != c.want {
 			t.Errorf("%v: %d, want %d", c.body, got, c.want)
@@ -467,12 +467,10 @@ func TestMissedTimeIsMarkedOnce(t *testing.T) {
 	w := newWorld(t)
 	w.send("s1", 1, `{"smoke":true}`)
 	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })
-	later := &sweeper{pool: w.pool, metrics: w.svc.sweep.metrics, log: quiet(), now: func() time.Time { return time.Now().Add(3 * time.Minute) }}
+	later := &sweeper{pool: w.pool, in: w.in, metrics: w.svc.sweep.metrics, log: quiet(), now: func() time.Time { return time.Now().Add(3 * time.Minute) }}
 	for range 3 {
-		for _, d := range missable {
-			if err := later.sweep(t.Context(), d); err != nil {
-				t.Fatal(err)
-			}
+		if err := later.sweep(t.Context(), w.bundle); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if n := number(t, w.pool, "SELECT count(*) FROM grid.case_history WHERE action = 'AcknowledgeOverdue'"); n != 1 {

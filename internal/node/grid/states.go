@@ -46,6 +46,7 @@ const (
 	Decline             Action = "Decline"             // 不予立案
 	Dispatch            Action = "Dispatch"            // 派遣
 	Acknowledge         Action = "Acknowledge"         // 接单
+	Arrive              Action = "Arrive"              // 到场
 	Handle              Action = "Handle"              // 处置
 	Return              Action = "Return"              // 退回
 	Extend              Action = "Extend"              // 延期
@@ -91,8 +92,9 @@ var (
 var transitions = map[Action]transition{
 	File:                {[]State{Reported}, Filed, office},
 	Decline:             {[]State{Reported}, NotFiled, office},
-	Dispatch:            {[]State{Filed, Returned, Reopened}, Dispatched, office},
+	Dispatch:            {[]State{Filed, Dispatched, Returned, Reopened}, Dispatched, office},
 	Acknowledge:         {[]State{Dispatched}, Handling, everyone},
+	Arrive:              {[]State{Handling, Extended}, "", everyone},
 	Handle:              {[]State{Handling, Extended}, "", everyone},
 	Return:              {[]State{Dispatched, Handling}, Returned, everyone},
 	Extend:              {[]State{Handling}, Extended, office},

@@ -34,7 +34,7 @@ func TestLifeOfACase(t *testing.T) {
 		{Filed, Dispatch, RoleSystem, Dispatched}, {Filed, Close, RoleDispatcher, ""},
 		{Dispatched, Acknowledge, RoleGridWorker, Handling}, {Dispatched, Return, RoleGridWorker, Returned}, {Dispatched, Close, RoleGridWorker, ""},
 		{Returned, Dispatch, RoleDispatcher, Dispatched}, {Returned, Dispatch, RoleGridWorker, ""},
-		{Handling, Handle, RoleGridWorker, Handling}, {Handling, Extend, RoleDispatcher, Extended}, {Handling, Extend, RoleGridWorker, ""},
+		{Handling, Handle, RoleGridWorker, Handling}, {Handling, Arrive, RoleGridWorker, Handling}, {Dispatched, Arrive, RoleGridWorker, ""}, {Handling, Extend, RoleDispatcher, Extended}, {Handling, Extend, RoleGridWorker, ""},
 		{Handling, Suspend, RoleDispatcher, Suspended}, {Extended, Resume, RoleDispatcher, Handling}, {Suspended, Resume, RoleCommunityWorker, Handling},
 		{Handling, RequestVerification, RoleGridWorker, Verifying}, {Verifying, Verify, RoleCommunityWorker, Verifying},
 		{Verifying, Rework, RoleDispatcher, Handling}, {Verifying, Close, RoleGridWorker, Closed}, {Closed, Rate, RoleDispatcher, Rated},
@@ -88,35 +88,40 @@ func TestStatesAreReachableAndLeave(t *testing.T) {
 
 func TestDeadlines(t *testing.T) {
 	p := contract.Platform{TimeZone: "Asia/Shanghai", SLA: map[contract.Severity]contract.SLA{
-		contract.SeverityCritical: {AcknowledgeSeconds: 120, ResolveSeconds: 600},
+		contract.SeverityCritical: {AcknowledgeSeconds: 120, OnSiteSeconds: 300, ResolveSeconds: 600},
 		contract.SeverityLow:      {AcknowledgeSeconds: 4 * 3600, ResolveSeconds: 20 * 3600, Working: true},
 	}}
 	zone := location(p)
 	friday := time.Date(2026, 3, 6, 16, 0, 0, 0, zone)
-	ack, resolve := deadlines(p, contract.SeverityCritical, friday)
-	if !ack.Equal(friday.Add(2*time.Minute)) || !resolve.Equal(friday.Add(10*time.Minute)) {
-		t.Errorf("critical: %s, %s", ack, resolve)
+	dues := func(s contract.Severity) *Case {
+		c := &Case{Severity: s}
+		clocks{}.begin(p, c, friday, timerKinds...)
+		return c
 	}
-	ack, resolve = deadlines(p, contract.SeverityLow, friday)
-	if want := time.Date(2026, 3, 9, 11, 0, 0, 0, zone); !ack.Equal(want) { // 2 h on Friday, 2 h on Monday
-		t.Errorf("low: acknowledge by %s, want %s", ack.In(zone), want)
+	c := dues(contract.SeverityCritical)
+	if !c.AcknowledgeDue.Equal(friday.Add(2*time.Minute)) || !c.OnSiteDue.Equal(friday.Add(5*time.Minute)) || !c.ResolveDue.Equal(friday.Add(10*time.Minute)) {
+		t.Errorf("critical: %s, %s, %s", c.AcknowledgeDue, c.OnSiteDue, c.ResolveDue)
 	}
-	if want := time.Date(2026, 3, 10, 18, 0, 0, 0, zone); !resolve.Equal(want) { // 2 + 9 + 9
-		t.Errorf("low: resolve by %s, want %s", resolve.In(zone), want)
+	c = dues(contract.SeverityLow)
+	if want := time.Date(2026, 3, 9, 11, 30, 0, 0, zone); !c.AcknowledgeDue.Equal(want) { // 1.5 h on Friday, 2.5 h on Monday
+		t.Errorf("low: acknowledge by %s, want %s", c.AcknowledgeDue.In(zone), want)
 	}
-	if ack, resolve = deadlines(p, contract.SeverityHigh, friday); ack != nil || resolve != nil {
+	if want := time.Date(2026, 3, 11, 15, 0, 0, 0, zone); !c.ResolveDue.Equal(want) { // 1.5 + 7 + 7 + 4.5
+		t.Errorf("low: resolve by %s, want %s", c.ResolveDue.In(zone), want)
+	}
+	if c = dues(contract.SeverityHigh); c.AcknowledgeDue != nil || c.OnSiteDue != nil || c.ResolveDue != nil {
 		t.Error("no SLA, no deadline")
 	}
 }
 
 func TestRespond(t *testing.T) {
 	d := testBundle("https://example.test", "").Directory
-	got := respond(d, "jinghu", "g1", []contract.Responder{{Post: "GridWorker"}, {Duty: "fire"}, {Post: "Diver"}, {Duty: "fire"}, {Duty: "sea-rescue"}})
+	got := respond(d, &Case{Community: "jinghu", Grid: "g1"}, []contract.Responder{{Post: "GridWorker"}, {Duty: "fire"}, {Post: "Diver"}, {Duty: "fire"}, {Duty: "sea-rescue"}})
 	want := called{Posts: []string{"GridWorker"}, Organizations: []string{"fire-xinxiang"}, Unanswered: []string{"post Diver", "duty sea-rescue"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got := respond(d, "other", "", []contract.Responder{{Duty: "fire"}}); !slices.Equal(got.Organizations, []string{"fire-luoyang"}) {
+	if got := respond(d, &Case{Community: "other", Grid: "g1"}, []contract.Responder{{Duty: "fire"}}); !slices.Equal(got.Organizations, []string{"fire-luoyang"}) {
 		t.Errorf("the other city's brigade must answer there: %+v", got)
 	}
 }
