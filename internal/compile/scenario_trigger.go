@@ -41,6 +41,7 @@ func (r reader) trigger(o *v1alpha1.Scenario, doc *contract.Scenario) {
 			r.c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.trigger.lateness", fmt.Sprintf("%s; write 1s to 24h", d))
 		}
 	}
+	r.graver(o, doc)
 	alone := v1alpha1.Term{When: t.When, For: t.For, Absent: t.Absent, Count: t.Count, Offline: t.Offline, Remember: t.Remember}
 	if plain(o) {
 		one := r.term("spec.trigger.", alone)
@@ -57,13 +58,12 @@ func (r reader) trigger(o *v1alpha1.Scenario, doc *contract.Scenario) {
 	}
 	doc.Schedule = r.schedule(t.Schedule)
 	r.baselines(o, doc)
-	r.graver(o, doc)
 }
 
-// plain says of a scenario that a version before can read it.
+// plain says of a trigger that a version before can read it. What makes its alarms graver, that version leaves out.
 func plain(o *v1alpha1.Scenario) bool {
 	t := o.Spec.Trigger
-	return len(t.AnyOf) == 0 && t.Schedule == nil && t.Offline == nil && len(t.Remember) == 0 && len(o.Spec.Baselines)+len(o.Spec.Raise)+len(o.Spec.Combines) == 0 &&
+	return len(t.AnyOf) == 0 && t.Schedule == nil && t.Offline == nil && len(t.Remember) == 0 && len(o.Spec.Baselines) == 0 &&
 		(t.Absent == nil || ofDevice(t.Absent.Scope) && string(t.Absent.Duration) != wholeWindow) && (t.Count == nil || ofDevice(t.Count.Scope))
 }
 
@@ -79,6 +79,9 @@ func scope(s v1alpha1.Scope) string {
 
 func (r reader) term(at string, t v1alpha1.Term) contract.Term {
 	out := contract.Term{When: t.When, ForSeconds: r.seconds(at+"for", t.For), Offline: t.Offline != nil, Remember: t.Remember, Count: r.count(at+"count.", t.Count)}
+	if t.Count != nil {
+		checkScope(r.c, at+"count.scope", t.Count.Scope)
+	}
 	if a := t.Absent; a != nil {
 		checkScope(r.c, at+"absent.scope", a.Scope)
 		out.Absent = &contract.Absent{Event: a.Event, Scope: scope(a.Scope), WholeWindow: string(a.Duration) == wholeWindow}
@@ -93,7 +96,6 @@ func (r reader) count(at string, n *v1alpha1.CountTrigger) *contract.Count {
 	if n == nil {
 		return nil
 	}
-	checkScope(r.c, at+"scope", n.Scope)
 	return &contract.Count{AtLeast: integerOf(r.c, at+"atLeast", string(n.AtLeast), r.params), DistinctBy: n.DistinctBy,
 		WithinSeconds: r.seconds(at+"within", n.Within), Scope: scope(n.Scope)}
 }
@@ -218,9 +220,11 @@ func specPath(o *v1alpha1.Scenario, field string) string {
 		at = slices.IndexFunc(o.Spec.Baselines, func(b v1alpha1.Baseline) bool { return b.Name == name })
 	case "raise":
 		at = slices.IndexFunc(o.Spec.Raise, func(x v1alpha1.SeverityRaise) bool { return x.Name == name })
+	case "combines":
+		at = slices.IndexFunc(o.Spec.Combines, func(x v1alpha1.Combination) bool { return x.Scenario == name })
 	}
 	if at < 0 {
 		return "spec." + field
 	}
-	return "spec." + list + "[" + strconv.Itoa(at) + "]." + rest
+	return strings.TrimSuffix("spec."+list+"["+strconv.Itoa(at)+"]."+rest, ".")
 }

@@ -4,12 +4,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/node/rules"
 	"github.com/dizuo/dizuo/internal/offline"
 )
 
@@ -90,7 +92,10 @@ func TestCatalogue(t *testing.T) {
 			for what, change := range changes {
 				changed := w
 				s := w.Rules.Scenarios[name]
-				change(&s)
+				s.Raise = slices.Clone(s.Raise)
+				if change(&s); reflect.DeepEqual(s, w.Rules.Scenarios[name]) {
+					continue // it has nothing of the kind
+				}
 				changed.Rules.Scenarios = map[string]contract.Scenario{name: s}
 				got, err := Play(changed, lines, time.Time{})
 				if err != nil {
@@ -126,6 +131,22 @@ var changes = map[string]func(*contract.Scenario){
 			s.Trigger.ForSeconds++
 		}
 	},
+	"a raise looks further": raised(func(n *contract.Count) { n.WithinSeconds++ }),
+	"a raise needs more":    raised(func(n *contract.Count) { n.AtLeast++ }),
+	"a raise counts all":    raised(func(n *contract.Count) { n.Scope = string(rules.ScopeCommunity) }),
+}
+
+// raised changes the counts of raises.
+func raised(change func(*contract.Count)) func(*contract.Scenario) {
+	return func(s *contract.Scenario) {
+		for i, x := range s.Raise {
+			if x.Count != nil {
+				n := *x.Count
+				change(&n)
+				s.Raise[i].Count = &n
+			}
+		}
+	}
 }
 
 // restart takes the engine's state into a new one.

@@ -113,6 +113,7 @@ func (c *compiler) compile(s contract.Scenario) {
 	c.variants(s)
 	c.baselines(s.Baselines)
 	c.raises(s)
+	c.combinations(s)
 	c.derive()
 }
 
@@ -347,21 +348,55 @@ func (c *compiler) raises(s contract.Scenario) {
 		c.fail("raise", "has %d entries; write at most %d", len(s.Raise), maxRaises)
 		return
 	}
+	distinct := ""
 	for _, x := range s.Raise {
 		at := "raise." + x.Name
 		out := raise{name: x.Name, severity: x.Severity, when: c.text(at+".when", x.When, cel.BoolType)}
-		if n := x.Count; n != nil {
+		switch n := x.Count; {
+		case n != nil && out.when != nil:
+			c.fail(at, "when and count do not go together; write an entry for each")
+		case n != nil:
 			c.count(at+".count", n)
 			out.count, out.scope, out.atLeast, out.within = true, orDevice(n.Scope), int(n.AtLeast), n.WithinSeconds*1000
 			out.distinct = c.text(at+".count.distinctBy", n.DistinctBy, nil)
+			c.contains(at+".count.scope", out.scope)
+			if n.DistinctBy != "" {
+				c.distinct(at+".count.distinctBy", n.DistinctBy, &distinct)
+			}
 		}
 		c.r.raises = append(c.r.raises, out)
 	}
+}
+
+// distinct refuses what a raise cannot tell alarms apart by: an alarm keeps one value, of the message that raised it.
+func (c *compiler) distinct(field, text string, before *string) {
+	if *before != "" && *before != text {
+		c.fail(field, "is other than that of another raise, which is %s; an alarm keeps one: write the same, or leave it out", *before)
+	}
+	*before = text
+	if !slices.ContainsFunc(c.r.base.terms, func(t term) bool { return t.mode != modeAbsent && t.mode != modeOffline }) {
+		c.fail(field, "is of the message that raises the alarm, and silence has none; leave it out: each alarm counts")
+	}
+}
+
+// contains refuses a scope in which a place of the scenario's own keys does not lie as a whole: where its alarm is then would be chance.
+func (c *compiler) contains(field string, outer Scope) {
+	if !slices.Contains(scopes, outer) {
+		c.fail(field, "%q is unknown; write one of %v", outer, scopes)
+		return
+	}
+	if !Contains(outer, c.r.scope) {
+		c.fail(field, "%s does not hold a whole %s, which the alarms are of; write one of %v", outer, c.r.scope, holders(c.r.scope))
+	}
+}
+
+func (c *compiler) combinations(s contract.Scenario) {
 	for _, x := range s.Combines {
 		scope := Scope(x.Scope)
 		if scope == "" {
 			scope = ScopeHousehold
 		}
+		c.contains("combines."+x.Scenario+".scope", scope)
 		c.r.combines = append(c.r.combines, combine{other: x.Scenario, scope: scope, within: x.WithinSeconds * 1000, severity: x.Severity})
 	}
 }

@@ -50,3 +50,17 @@ func Place(s Scope, fleet, device string, row *contract.Device) (id string, ok b
 
 // Scopes gives all scopes, the widest first.
 func Scopes() []Scope { return slices.Clone(scopes) }
+
+// Contains says whether every place of the inner scope lies in one of the outer: a building in its compound, a micro-grid in its grid. Compounds
+// and grids cut a community each in their own way.
+func Contains(outer, inner Scope) bool {
+	if outer == ScopeCompound && (inner == ScopeGrid || inner == ScopeMicroGrid) {
+		return false
+	}
+	return slices.Index(scopes, outer) <= slices.Index(scopes, inner)
+}
+
+// holders gives the scopes that contain one, the widest first.
+func holders(inner Scope) []Scope {
+	return slices.DeleteFunc(Scopes(), func(outer Scope) bool { return !Contains(outer, inner) })
+}
