@@ -70,8 +70,8 @@ func TestCatalogue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, lines, expected := shipped(t, name)
 			kinds := strings.Join(expected, "\n")
-			if !strings.Contains(kinds, KindRaised) || !strings.Contains(kinds, KindCleared) {
-				t.Error("the trace shows no alarm that is raised, or none that is cleared")
+			if !strings.Contains(kinds, KindRaised) || strings.Contains(kinds, KindCleared) == (endless[name] != "") {
+				t.Error("the trace shows no alarm that is raised, or none that is cleared, or one of those that nothing clears")
 			}
 			for how, p := range map[string]player{"in one go": {}, "restarted": {each: restart}, "doubled": {}, "shuffled": {}} {
 				given := lines
@@ -90,6 +90,9 @@ func TestCatalogue(t *testing.T) {
 				}
 			}
 			for what, change := range changes {
+				if what == anotherEnd && endless[name] != "" {
+					continue
+				}
 				changed := w
 				s := w.Rules.Scenarios[name]
 				s.Raise = slices.Clone(s.Raise)
@@ -109,31 +112,58 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
+// endless are scenarios whose alarms no message ends, and why.
+var endless = map[string]string{"s14-falling-object": "what fell has fallen: a person closes the case"}
+
+const anotherEnd = "another end"
+
 // changes of a scenario that its trace must show.
 var changes = map[string]func(*contract.Scenario){
-	"another end": func(s *contract.Scenario) {
-		if s.Trigger.Absent != nil {
-			a := *s.Trigger.Absent
-			a.Event = "(" + a.Event + ") && ts.getSeconds() != 0" // an event on the minute is none
-			s.Trigger.Absent = &a
-			return
+	anotherEnd: func(s *contract.Scenario) {
+		missed := false
+		changeTerms(s, func(term *contract.Term) {
+			if term.Absent != nil {
+				term.Absent.Event, missed = "("+term.Absent.Event+") && ts.getSeconds() != 0", true // an event on the minute is none
+			}
+		})
+		if !missed || s.Trigger.Clear != "" || s.Clear != "" {
+			s.Trigger.Clear, s.Clear = "1 == 2", "1 == 2"
 		}
-		s.Trigger.Clear, s.Clear = "1 == 2", "1 == 2"
 	},
-	"all is longer": func(s *contract.Scenario) {
-		if s.Trigger.Absent != nil {
-			a := *s.Trigger.Absent
-			a.Seconds++
-			s.Trigger.Absent = &a
-		}
-		s.Trigger.DedupSeconds, s.DedupSeconds = 24*3600, 24*3600
-		if s.Trigger.ForSeconds > 0 {
-			s.Trigger.ForSeconds++
-		}
+	"all takes a second longer": func(s *contract.Scenario) {
+		changeTerms(s, func(term *contract.Term) {
+			if term.ForSeconds > 0 {
+				term.ForSeconds++
+			}
+			if term.Absent != nil && !term.Absent.WholeWindow {
+				term.Absent.Seconds++
+			}
+		})
+	},
+	"what comes again is the same": func(s *contract.Scenario) {
+		s.Trigger.DedupSeconds, s.DedupSeconds = 100*24*3600, 100*24*3600
 	},
 	"a raise looks further": raised(func(n *contract.Count) { n.WithinSeconds++ }),
 	"a raise needs more":    raised(func(n *contract.Count) { n.AtLeast++ }),
 	"a raise counts all":    raised(func(n *contract.Count) { n.Scope = string(rules.ScopeCommunity) }),
+}
+
+// changeTerms changes copies of the terms of a scenario, its plain trigger among them.
+func changeTerms(s *contract.Scenario, change func(*contract.Term)) {
+	one := func(term contract.Term) contract.Term {
+		if term.Absent != nil {
+			a := *term.Absent
+			term.Absent = &a
+		}
+		change(&term)
+		return term
+	}
+	plain := one(contract.Term{ForSeconds: s.Trigger.ForSeconds, Absent: s.Trigger.Absent})
+	s.Trigger.ForSeconds, s.Trigger.Absent = plain.ForSeconds, plain.Absent
+	s.Terms = slices.Clone(s.Terms)
+	for i := range s.Terms {
+		s.Terms[i] = one(s.Terms[i])
+	}
 }
 
 // raised changes the counts of raises.
