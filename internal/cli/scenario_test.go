@@ -61,7 +61,7 @@ func TestScenarioList(t *testing.T) {
 		args []string
 		want string
 	}{
-		"the release": {nil, "s10-smoke     S10   fire-alarm"},
+		"the release": {nil, "S10   fire-alarm"},
 		"a platform":  {[]string{"-f", "../../config/samples/henan-pilots"}, "spec.scenarios of GridPlatform henan says enabled: true"},
 		"a program":   {[]string{"-o", "json"}, `"catalogueID": "S01"`},
 	} {

@@ -76,7 +76,7 @@ func checkTitle(c *problems, o *v1alpha1.Scenario) {
 func checkServed(c *problems, o *v1alpha1.Scenario) {
 	unserved := map[string]bool{
 		"spec.combines": len(o.Spec.Combines) > 0,
-		"spec.modes": len(o.Spec.Modes) > 0, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
+		"spec.modes":    len(o.Spec.Modes) > 0, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
