@@ -51,7 +51,9 @@ type Calendar struct {
 }
 
 // WorkingHours are those of a calendar that says none: 9:00 to 12:00 and 13:30 to 17:30.
-func WorkingHours() []Window { return []Window{{From: 9 * 60, To: 12 * 60}, {From: 13*60 + 30, To: 17*60 + 30}} }
+func WorkingHours() []Window {
+	return []Window{{From: 9 * 60, To: 12 * 60}, {From: 13*60 + 30, To: 17*60 + 30}}
+}
 
 // OIDCProvider is an OpenID Connect issuer.
 type OIDCProvider struct {
