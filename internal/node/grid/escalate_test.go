@@ -141,7 +141,7 @@ func TestACalendarMovesDues(t *testing.T) {
 	s.b.Directory.Platform.Calendar = &contract.Calendar{Weekdays: []int{1, 2, 3, 4, 5}, Holidays: []string{"2026-03-06"}}
 	s.do(id, func(tx pgx.Tx, c *Case) error {
 		if missed, err := fire(t.Context(), tx, s.b, c, s.at); err != nil || len(missed) > 0 {
-			return fmt.Errorf("missed on a holiday: %v, %v", missed, err)
+			return fmt.Errorf("missed on a holiday: %v, %w", missed, err)
 		}
 		return nil
 	})
