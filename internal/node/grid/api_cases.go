@@ -166,7 +166,18 @@ func (a *api) registerActions() {
 }
 
 func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], error) {
-	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
+	err := a.actInTx(ctx, in)
+	if placeTaken(err) { // by a case of the same that an alarm opened meanwhile: now it is seen
+		err = a.actInTx(ctx, in)
+	}
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	return a.get(ctx, &idInput{in.ID})
+}
+
+func (a *api) actInTx(ctx context.Context, in *actionInput) error {
+	return pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		who := callerOf(ctx)
 		where, args := who.scope.cases(2)
 		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
@@ -178,10 +189,6 @@ func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], er
 		}
 		return a.actOnce(ctx, tx, who, c, in)
 	})
-	if err != nil {
-		return nil, a.fail(err)
-	}
-	return a.get(ctx, &idInput{in.ID})
 }
 
 // actOnce takes the action unless the key was used before, or the case is at another version than it is meant for. The case is locked in tx,

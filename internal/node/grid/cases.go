@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -213,6 +214,12 @@ func reopen(ctx context.Context, tx pgx.Tx, c *Case, now time.Time) error {
 		return fmt.Errorf("parties of case %s: %w", c.Number, err)
 	}
 	return nil
+}
+
+// placeTaken reports whether a case could not be open because another of its merge key is.
+func placeTaken(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "23505" && refused.ConstraintName == "cases_open_merge"
 }
 
 // saveCase writes what actions and timers change of a case that is locked in tx.

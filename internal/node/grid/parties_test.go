@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -125,6 +126,61 @@ func TestOnlyWhoHasAPartMoves(t *testing.T) {
 	raw, _ := io.ReadAll(answer.Body)
 	if answer.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(raw), "was not called to the case") {
 		t.Errorf("the refusal says nothing: %s %s", answer.Header.Get("Content-Type"), raw)
+	}
+}
+
+// TestReopenedWhileAnotherOpens: a person reopens a case in the moment in which an alarm of the same opens one. Both are open, and the younger takes what comes.
+func TestReopenedWhileAnotherOpens(t *testing.T) {
+	w := newWorld(t)
+	make1 := func(tx pgx.Tx, title string) *Case {
+		c := &Case{Community: "jinghu", Grid: "g1", Class: "x", Severity: contract.SeverityLow, Title: title, Source: SourceSystem, DataClass: "C0", StartedAt: time.Now(), LastSignalAt: time.Now(),
+			mergeKey: "x|Device|f/d", scope: "Device", scopeID: "f/d"}
+		if err := insert(t.Context(), tx, w.bundle.Directory, c, system, time.Now(), nil); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var old *Case
+	if err := pgx.BeginFunc(t.Context(), w.pool, func(tx pgx.Tx) error {
+		old = make1(tx, "old")
+		if err := callParties(t.Context(), tx, old, partyResponder, 0, nil, []string{"fire-xinxiang"}, time.Now()); err != nil {
+			return err
+		}
+		_, err := tx.Exec(t.Context(), "UPDATE grid.cases SET state = 'Closed' WHERE id = $1", old.ID)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	young := make1(tx, "young")
+	status := make(chan int, 1)
+	go func() {
+		status <- w.call("POST", "/v1/cases/"+old.ID.String()+"/actions", w.token("fire-xinxiang", "p-1", RoleDispatcher), map[string]any{"action": "Reopen"}, nil)
+	}()
+	eventually(t, "the reopening waits for the other", func() bool {
+		var waits bool
+		if err := w.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')").Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-status; got != http.StatusOK {
+		t.Errorf("reopen: %d", got)
+	}
+	var open int
+	var takes string
+	if err := w.pool.QueryRow(t.Context(), "SELECT count(*), max(id::text) FILTER (WHERE merge_key <> '') FROM grid.cases WHERE open").Scan(&open, &takes); err != nil {
+		t.Fatal(err)
+	}
+	if open != 2 || takes != young.ID.String() {
+		t.Errorf("%d cases are open, and %s takes what comes; want 2 and %s", open, takes, young.ID)
 	}
 }
 
