@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,8 +50,19 @@ func Write(w io.Writer, files map[string][]byte) error {
 	return errors.Join(out.Close(), zip.Close())
 }
 
+// entryCost is what a file counts beside its bytes: it takes a block and an inode of the disk, however small it is.
+const entryCost = 4 << 10
+
+// maxName and maxFolders bound a name: one of a megabyte would be half a million folders. Export writes a handful.
+const (
+	maxName    = 1024
+	maxFolders = 16
+)
+
 // Extract unpacks an archive into a folder that is empty, and nowhere else, and holds every file against the manifest.
-func Extract(r io.Reader, dir string) error {
+func Extract(r io.Reader, dir string) error { return extractWithin(r, dir, maxArchive) }
+
+func extractWithin(r io.Reader, dir string, limit int64) error {
 	zip, err := gzip.NewReader(r)
 	if err != nil {
 		return fmt.Errorf("not an archive of `dizuo audit export`: %w", err)
@@ -59,7 +72,7 @@ func Extract(r io.Reader, dir string) error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	in, left := tar.NewReader(zip), int64(maxArchive)
+	in, left := tar.NewReader(zip), limit
 	for {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -68,8 +81,8 @@ func Extract(r io.Reader, dir string) error {
 		if err != nil {
 			return fmt.Errorf("archive: %w", err)
 		}
-		if left -= h.Size; left < 0 || h.Typeflag != tar.TypeReg {
-			return fmt.Errorf("archive: %s is not a file, or the archive is larger than %d bytes", h.Name, int64(maxArchive))
+		if left -= h.Size + entryCost; left < 0 || h.Typeflag != tar.TypeReg {
+			return fmt.Errorf("archive: %s is not a file, or the archive is larger than %d bytes", h.Name, limit)
 		}
 		if err := extract(root, h.Name, in); err != nil {
 			return fmt.Errorf("archive: %w", err)
@@ -87,8 +100,8 @@ func Extract(r io.Reader, dir string) error {
 }
 
 func extract(root *os.Root, name string, in io.Reader) error {
-	if path.Clean(name) != name || !fs.ValidPath(name) {
-		return fmt.Errorf("%q is not a name within", name)
+	if path.Clean(name) != name || !fs.ValidPath(name) || len(name) > maxName || strings.Count(name, "/") > maxFolders {
+		return fmt.Errorf("%.200q is not a name within", name)
 	}
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
@@ -119,8 +132,8 @@ func Manifest(fsys fs.FS) error {
 		if err != nil || e.IsDir() || name == ManifestFile {
 			return err
 		}
-		data, err := fs.ReadFile(fsys, name)
-		if contract.Digest(data) != want[name] {
+		sum, err := fileDigest(fsys, name)
+		if sum != want[name] {
 			bad = append(bad, name)
 		}
 		delete(want, name)
@@ -134,6 +147,20 @@ func Manifest(fsys fs.FS) error {
 		return fmt.Errorf("archive: changed, missing or added: %s", strings.Join(bad, ", "))
 	}
 	return nil
+}
+
+// fileDigest gives what contract.Digest gives for the bytes of a file, without holding them.
+func fileDigest(fsys fs.FS, name string) (string, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // ReadExcerpt reads what an archive says that it holds.

@@ -136,6 +136,15 @@ func askWitness(ctx context.Context, url, ca string) ([]audit.Mark, error) {
 	return audit.ReadMarks(resp.Body)
 }
 
+// within gives a folder of which no link leads out: whoever could write into a log would else have any file of whoever exports it in the archive.
+func within(dir string) (fsys fs.FS, done func(), err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, func() {}, err
+	}
+	return root.FS(), func() { _ = root.Close() }, nil
+}
+
 // openLog gives a folder, or an archive unpacked into a folder that done removes.
 func openLog(path string) (fsys fs.FS, archive bool, done func(), err error) {
 	info, err := os.Stat(path)
@@ -143,7 +152,8 @@ func openLog(path string) (fsys fs.FS, archive bool, done func(), err error) {
 		return nil, false, func() {}, err
 	}
 	if info.IsDir() {
-		return os.DirFS(path), false, func() {}, nil
+		fsys, done, err := within(path)
+		return fsys, false, done, err
 	}
 	dir, err := os.MkdirTemp("", "dizuo-audit-*")
 	if err != nil {
@@ -346,7 +356,12 @@ func (a *app) auditExport() *cobra.Command {
 			}
 			var folders []fs.FS
 			for _, dir := range logs {
-				folders = append(folders, os.DirFS(dir))
+				fsys, done, err := within(dir)
+				if err != nil {
+					return err
+				}
+				defer done()
+				folders = append(folders, fsys)
 			}
 			archive, err := audit.Export(folders, e, extra)
 			if err != nil {

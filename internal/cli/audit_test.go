@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -254,6 +255,22 @@ func TestAuditFromLogToReplay(t *testing.T) {
 	}
 	if code, out := l.run("replay", l.path("c.tar.gz"), "--opa", opa, "--bundle-keys", l.path("bundle.pub")); code != ExitFailed || !strings.Contains(out, "line 5") {
 		t.Errorf("a decision that the policy does not make: %d\n%s", code, out)
+	}
+}
+
+// TestExportTakesNothingFromElsewhere: who can write into a log puts a link to a file of whoever exports it there.
+func TestExportTakesNothingFromElsewhere(t *testing.T) {
+	l := newAudited(t)
+	l.decide("a6", "HomeVisits", contract.Decision{Allow: true, Fields: map[string]contract.Mask{"level": {}}, Rows: &l.rows})
+	l.checkpoint()
+	part, secret := l.path("log/policy/"+audit.PartName(l.policy.Access)), l.write("kubeconfig", []byte("secret"))
+	if err := errors.Join(os.Remove(part), os.Symlink(secret, part)); err != nil {
+		t.Fatal(err)
+	}
+	file := l.path("a.tar.gz")
+	code, out := l.run("export", "--agreement", "a6", "--from", "2026-03-01T09:00:00Z", "--to", "2026-03-01T11:00:00Z", "--log", l.log, "--out", file)
+	if _, err := os.Stat(file); code == ExitOK || !strings.Contains(out, "escapes") || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("export: %d, %v\n%s", code, err, out)
 	}
 }
 

@@ -71,6 +71,11 @@ func (s *service) giveConsent(ctx context.Context, in *giveInput) (*consentOutpu
 		case b.ExpiresAt != nil && !b.ExpiresAt.After(given):
 			return w, huma.Error422UnprocessableEntity("expiresAt is not after givenAt; write a later time, or leave it out")
 		}
+		if over, err := withdrawnSince(ctx, tx, b.Subject, b.Scope, b.Purposes, given); err != nil {
+			return w, err
+		} else if over {
+			return w, huma.Error409Conflict("a consent of this subject and scope to one of these purposes was withdrawn after givenAt; only one that was given since counts")
+		}
 		if b.Guardian != "" {
 			is, until, err := speaksFor(ctx, tx, c, b.Guardian, b.Subject)
 			if err != nil {
@@ -94,6 +99,14 @@ func (s *service) giveConsent(ctx context.Context, in *giveInput) (*consentOutpu
 		}
 		return w, err
 	})
+}
+
+// withdrawnSince says whether a consent to one of the purposes was withdrawn at a time or later: who writes an old form down again would
+// else undo what the person said last.
+func withdrawnSince(ctx context.Context, tx pgx.Tx, subject, scope string, purposes []string, given time.Time) (is bool, err error) {
+	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM grid.consents WHERE subject = $1 AND scope = $2 AND purposes && $3 AND withdrawn_at >= $4)",
+		subject, scope, purposes, given).Scan(&is)
+	return is, err
 }
 
 type withdrawInput struct {

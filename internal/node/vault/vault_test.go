@@ -89,6 +89,30 @@ func TestWhoReadMyFathersRecord(t *testing.T) {
 	w.verifyChain()
 }
 
+// TestOldFormsDoNotUndoAWithdrawal: a clerk who still has the form, or one of before, writes it down again. What the person gives anew counts.
+func TestOldFormsDoNotUndoAWithdrawal(t *testing.T) {
+	w := newWorld(t)
+	const clerk = "committee/ConsentRecorder"
+	who := w.person("elder")
+	give := func(given time.Time, status int, scope string, purposes ...string) (c Consent) {
+		t.Helper()
+		in := map[string]any{"subject": who, "scope": scope, "purposes": purposes, "evidence": "form 12"}
+		if !given.IsZero() {
+			in["givenAt"] = given
+		}
+		w.call(clerk, http.MethodPost, "/v1/consents", in, status, &c)
+		return c
+	}
+	day := time.Now().Add(-24 * time.Hour).UTC().Truncate(time.Second)
+	c := give(day, 200, "care", "HomeVisits", "PensionService")
+	w.call(clerk, http.MethodPost, "/v1/consents/"+c.ID.String()+"/withdraw", map[string]string{"evidence": "letter 3"}, 200, nil)
+	give(day.Add(time.Second), 409, "care", "HomeVisits")
+	give(day.Add(-time.Hour), 409, "care", "PensionService", "Billing")
+	give(day.Add(time.Second), 200, "care", "Billing")
+	give(day.Add(time.Second), 200, "other", "HomeVisits")
+	give(time.Time{}, 200, "care", "HomeVisits")
+}
+
 // TestConsentIsInForceWithTheNextRead asks as the gateway asks, right after each act.
 func TestConsentIsInForceWithTheNextRead(t *testing.T) {
 	w := newWorld(t)
