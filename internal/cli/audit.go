@@ -111,6 +111,9 @@ func readPublicKeys(text string) (audit.Keys, error) {
 	return keys, nil
 }
 
+// maxMarks is how many bytes a witness may answer with: checkpoints of a hundred gateways over some years are less.
+const maxMarks = 1 << 30
+
 func askWitness(ctx context.Context, url, ca string) ([]audit.Mark, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if ca != "" {
@@ -133,7 +136,7 @@ func askWitness(ctx context.Context, url, ca string) ([]audit.Mark, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("witness %s answers %s", url, resp.Status)
 	}
-	return audit.ReadMarks(resp.Body)
+	return audit.ReadMarks(http.MaxBytesReader(nil, resp.Body, maxMarks))
 }
 
 // within gives a folder of which no link leads out: whoever could write into a log would else have any file of whoever exports it in the archive.
