@@ -82,8 +82,8 @@ many Secrets it fits. Nothing is asked of a cluster, and nothing is fetched.`,
 }
 
 func (c *fleetCheck) run(ctx context.Context) error {
-	if c.format != "" && c.format != "json" && c.format != "yaml" {
-		return usage("-o %s: write json or yaml", c.format)
+	if err := checkFormat(c.format); err != nil {
+		return err
 	}
 	var files, manifests []string
 	for _, path := range c.paths {

@@ -30,7 +30,15 @@ func printAs(w io.Writer, format string, v any) (ok bool, err error) {
 		_, err = w.Write(raw)
 		return true, err
 	}
-	return true, usage("-o %s: write json or yaml", format)
+	return true, checkFormat(format)
+}
+
+// checkFormat refuses what printAs cannot write, for commands that do something before they print.
+func checkFormat(format string) error {
+	if format == "" || format == "json" || format == "yaml" {
+		return nil
+	}
+	return usage("-o %s: write json or yaml", format)
 }
 
 // table writes rows in columns, by the width that the terminal gives each character: Chinese ones take two places.

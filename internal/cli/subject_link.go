@@ -81,8 +81,8 @@ links those who have registered since. Whom the vault knows, it does not say.`,
 			return []string{"csv"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains([]string{"", "json", "yaml"}, format) {
-				return usage("-o %s: write json or yaml", format)
+			if err := checkFormat(format); err != nil {
+				return err
 			}
 			links, err := a.linksOf(args[0], source)
 			if err != nil {

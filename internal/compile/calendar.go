@@ -36,7 +36,7 @@ func calendar(o *v1alpha1.GridPlatform) *contract.Calendar {
 	return out
 }
 
-// minuteOf gives the minute of the day of a local time such as 06:30; -1 for what the API server would not have let in.
+// minuteOf gives the minute of the day of a local time such as 06:30; -1 where it is none.
 func minuteOf(text string) int {
 	at, err := time.Parse("15:04", text)
 	if err != nil {

@@ -148,12 +148,12 @@ func (r reader) minutes(field, text string) int {
 		}
 		text = r.texts[name]
 	}
-	at, err := time.Parse("15:04", text)
-	if err != nil {
+	at := minuteOf(text)
+	if at < 0 {
 		r.c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field, fmt.Sprintf("%q is not a local time such as 06:30", text))
 		return 0
 	}
-	return at.Hour()*60 + at.Minute()
+	return at
 }
 
 func (r reader) baselines(o *v1alpha1.Scenario, doc *contract.Scenario) {

@@ -209,7 +209,7 @@ func join(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Eve
 		return err
 	}
 	if e.Scenario != c.Scenario {
-		if err := callMore(ctx, tx, b, c, b.Rules.Scenarios[e.Scenario].Responders, EventDispatched, now); err != nil {
+		if err := callMore(ctx, tx, b, c, b.Rules.Scenarios[e.Scenario].Responders, now); err != nil {
 			return err
 		}
 	}
@@ -250,7 +250,7 @@ func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.E
 	for _, other := range e.With {
 		more = append(more, b.Rules.Scenarios[other].Responders...) // of a scenario that combines
 	}
-	return callMore(ctx, tx, b, c, more, EventDispatched, now)
+	return callMore(ctx, tx, b, c, more, now)
 }
 
 // retract takes an alarm back. A case of which no alarm stands, and which nobody took or reopened, is void; else a person decides: somebody may be on

@@ -2,7 +2,6 @@ package grid
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -197,30 +196,18 @@ func (a *api) actOnce(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *a
 	if in.Key == "" {
 		return a.actAt(ctx, tx, who, c, in)
 	}
-	raw, err := json.Marshal(in.Body)
-	if err != nil {
-		return fmt.Errorf("digest: %w", err)
-	}
 	// A person's key on one case: it cannot be another's, nor that of a report.
-	digest, key := contract.Digest(raw), strings.Join([]string{"act", c.ID.String(), who.scope.Subject, in.Key}, "\x1f")
-	var was string
-	err = tx.QueryRow(ctx, "SELECT digest FROM grid.idempotency WHERE organization = $1 AND key = $2", who.scope.Organization, key).Scan(&was)
-	switch {
-	case err == nil && was != digest:
-		return huma.Error422UnprocessableEntity("header Idempotency-Key: the key was used for another action; make a new one")
-	case err == nil:
-		return nil
-	case !errors.Is(err, pgx.ErrNoRows):
-		return fmt.Errorf("idempotency: %w", err)
+	o, err := idempotencyOf(who, strings.Join([]string{"act", c.ID.String(), who.scope.Subject, in.Key}, "\x1f"), in.Body)
+	if err != nil {
+		return err
+	}
+	if _, used, err := o.used(ctx, tx, "action"); err != nil || used {
+		return err
 	}
 	if err := a.actAt(ctx, tx, who, c, in); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, "INSERT INTO grid.idempotency (organization, key, digest, case_id, at) VALUES ($1, $2, $3, $4, $5)",
-		who.scope.Organization, key, digest, c.ID, a.now().UTC()); err != nil {
-		return fmt.Errorf("idempotency: %w", err)
-	}
-	return nil
+	return o.keep(ctx, tx, c.ID, a.now().UTC())
 }
 
 // actAt takes the action if the case is at the version that it is meant for.

@@ -2,8 +2,6 @@ package grid
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -108,25 +106,22 @@ func hasMicroGrid(c contract.Community, grid, name string) bool {
 
 // reportOnce makes the case unless the key was used before.
 func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportInput, ref *CaseRef) error {
-	raw, err := json.Marshal(in.Body)
+	o, err := idempotencyOf(who, in.Key, in.Body)
 	if err != nil {
-		return fmt.Errorf("digest: %w", err)
+		return err
 	}
-	digest, now := contract.Digest(raw), a.now().UTC()
+	now := a.now().UTC()
 	// Two requests with one key: the second waits here for the first.
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", who.scope.Organization+"\x1f"+in.Key); err != nil {
 		return fmt.Errorf("idempotency: %w", err)
 	}
-	var was string
-	err = tx.QueryRow(ctx, `SELECT i.digest, c.id, c.number, c.state FROM grid.idempotency i JOIN grid.cases c ON c.id = i.case_id
-		WHERE i.organization = $1 AND i.key = $2`, who.scope.Organization, in.Key).Scan(&was, &ref.ID, &ref.Number, &ref.State)
-	switch {
-	case err == nil && was != digest:
-		return huma.Error422UnprocessableEntity("header Idempotency-Key: the key was used for another report; make a new one")
-	case err == nil:
+	before, used, err := o.used(ctx, tx, "report")
+	if err != nil {
+		return err
+	}
+	if used {
+		*ref = before
 		return nil
-	case !errors.Is(err, pgx.ErrNoRows):
-		return fmt.Errorf("idempotency: %w", err)
 	}
 	c := &Case{
 		Community: in.Body.Community, Grid: in.Body.Grid, MicroGrid: in.Body.MicroGrid, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
@@ -151,9 +146,5 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 		return err
 	}
 	*ref = CaseRef{c.ID, c.Number, c.State}
-	if _, err := tx.Exec(ctx, "INSERT INTO grid.idempotency (organization, key, digest, case_id, at) VALUES ($1, $2, $3, $4, $5)",
-		who.scope.Organization, in.Key, digest, c.ID, now); err != nil {
-		return fmt.Errorf("idempotency: %w", err)
-	}
-	return nil
+	return o.keep(ctx, tx, c.ID, now)
 }

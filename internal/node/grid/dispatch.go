@@ -68,10 +68,16 @@ func call(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, who cal
 	if err := move(ctx, tx, d.Platform, c, Dispatch, by, now, nil, more); err != nil {
 		return err
 	}
-	if err := callParties(ctx, tx, c, partyResponder, c.Level, who.Posts, who.Organizations, now); err != nil {
+	return summon(ctx, tx, d, c, partyResponder, who.Posts, who.Organizations, now)
+}
+
+// summon writes down who is called to a case, at its level, and sends the organisations the message. The history has it before: the message names
+// the version.
+func summon(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind string, posts, organizations []string, now time.Time) error {
+	if err := callParties(ctx, tx, c, kind, c.Level, posts, organizations, now); err != nil {
 		return err
 	}
-	for _, name := range who.Organizations {
+	for _, name := range organizations {
 		if err := enqueue(ctx, tx, d, c, name, EventDispatched, now); err != nil {
 			return err
 		}
@@ -80,7 +86,7 @@ func call(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, who cal
 }
 
 // callMore calls those of responders who were not called to a case before.
-func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, typ string, now time.Time) error {
+func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, now time.Time) error {
 	if len(responders) == 0 {
 		return nil
 	}
@@ -93,18 +99,10 @@ func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, respond
 	if len(posts)+len(organizations) == 0 {
 		return nil
 	}
-	if err := callParties(ctx, tx, c, partyResponder, c.Level, posts, organizations, now); err != nil {
-		return err
-	}
 	if err := record(ctx, tx, c, "CalledInAddition", c.State, system, now, detail{"posts": posts, "organizations": organizations}); err != nil {
 		return err
 	}
-	for _, name := range organizations {
-		if err := enqueue(ctx, tx, b.Directory, c, name, typ, now); err != nil {
-			return err
-		}
-	}
-	return nil
+	return summon(ctx, tx, b.Directory, c, partyResponder, posts, organizations, now)
 }
 
 // tellCalled sends a message to every organisation that is called to a case.

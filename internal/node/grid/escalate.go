@@ -148,13 +148,5 @@ func raise(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, level int,
 	if err := tellCalled(ctx, tx, b, c, EventEscalated, now); err != nil {
 		return err
 	}
-	if err := callParties(ctx, tx, c, partyEscalation, level, posts, organizations, now); err != nil {
-		return err
-	}
-	for _, name := range organizations {
-		if err := enqueue(ctx, tx, b.Directory, c, name, EventDispatched, now); err != nil {
-			return err
-		}
-	}
-	return nil
+	return summon(ctx, tx, b.Directory, c, partyEscalation, posts, organizations, now)
 }

@@ -76,20 +76,11 @@ func mayAct(d contract.Directory, organization string, c *Case, parties []party)
 	}
 	switch {
 	case c.Level <= levelCommunity && kind == "Township":
-		return !hasCommittee(d, d.Communities[c.Community].Division)
+		return len(nearest(d, "Committee", d.Communities[c.Community].Division, nil)) == 0
 	case c.Level <= levelCommunity:
 		return kind == "Committee"
 	case c.Level == levelTownship:
 		return kind == "Township"
-	}
-	return false
-}
-
-func hasCommittee(d contract.Directory, division string) bool {
-	for _, o := range d.Organizations {
-		if o.Type == "Committee" && o.Covers(division) > 0 {
-			return true
-		}
 	}
 	return false
 }

@@ -128,14 +128,14 @@ func (s *sweeper) run(ctx context.Context) error {
 // is left to the next sweep.
 func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 	now, p := s.now().UTC(), b.Directory.Platform
-	problems := s.every(ctx, "SELECT id FROM grid.cases WHERE open AND round = 0 AND id > $1 ORDER BY id LIMIT 200", func(id uuid.UUID) error {
+	problems := s.every(ctx, "SELECT id FROM grid.cases WHERE open AND round = 0 AND id > $1 ORDER BY id", func(id uuid.UUID) error {
 		return s.locked(ctx, id, func(tx pgx.Tx, c *Case) error {
 			_, err := clocksOf(ctx, tx, p, c)
 			return err
 		})
 	})
 	if digest := calendarDigest(p); digest != s.reckoned || now.Sub(s.reckonedAt) >= reckonEvery {
-		err := s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE working AND due IS NOT NULL AND calendar <> $2 AND case_id > $1 ORDER BY case_id LIMIT 200", func(id uuid.UUID) error {
+		err := s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE working AND due IS NOT NULL AND calendar <> $2 AND case_id > $1 ORDER BY case_id", func(id uuid.UUID) error {
 			return s.locked(ctx, id, func(tx pgx.Tx, c *Case) error {
 				k, err := clocksOf(ctx, tx, p, c)
 				if err != nil {
@@ -148,15 +148,15 @@ func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 			s.reckoned, s.reckonedAt = digest, now
 		}
 	}
-	return errors.Join(problems, s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE due <= $2 AND case_id > $1 ORDER BY case_id LIMIT 200", func(id uuid.UUID) error {
+	return errors.Join(problems, s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE due <= $2 AND case_id > $1 ORDER BY case_id", func(id uuid.UUID) error {
 		return s.fire(ctx, b, id, now)
 	}, now))
 }
 
-// every does f to each case that a query names: it gives ids above $1, in order, at most pageOfCases. args are its arguments from $2 on.
+// every does f to each case that a query names, pageOfCases at a time: it gives ids above $1, in order. args are its arguments from $2 on.
 func (s *sweeper) every(ctx context.Context, query string, f func(uuid.UUID) error, args ...any) (problems error) {
 	for args = append([]any{uuid.Nil}, args...); ; {
-		rows, err := s.pool.Query(ctx, query, args...)
+		rows, err := s.pool.Query(ctx, fmt.Sprintf("%s LIMIT %d", query, pageOfCases), args...)
 		if err != nil {
 			return errors.Join(problems, fmt.Errorf("timers: %w", err))
 		}
