@@ -116,7 +116,7 @@ func serveBundles(mgr ctrl.Manager, o options) (*bundleserver.Server, error) {
 	if o.bundles == "" {
 		return nil, nil
 	}
-	s := &bundleserver.Server{Authorizer: &bundleserver.Reviews{Client: mgr.GetClient()}}
+	s := &bundleserver.Server{Authorizer: bundleserver.NewReviews(mgr.GetClient())}
 	if err := mgr.Add(bundleserver.Runnable{Server: s, Address: o.bundles, TLSDir: o.bundleTLS}); err != nil || o.bundleService.Name == "" {
 		return s, err
 	}

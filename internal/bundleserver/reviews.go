@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -23,64 +23,72 @@ const Audience = "dizuo-bundles"
 var ErrUnknown = errors.New("nobody is known by this token")
 
 const (
-	// remembered is how long an answer of the API server stands.
-	remembered = 30 * time.Second
-	// mostRemembered bounds what strangers may fill, askedPerSecond what they may ask of the API server.
+	// remembered is how long an answer of the API server stands, acquainted how long a bearer who was known is told from a stranger.
+	remembered, acquainted = 30 * time.Second, time.Hour
+	// mostRemembered bounds each of the memories, so that what strangers fill is not what others are known by.
 	mostRemembered = 1024
-	askedPerSecond = 20
+	// strangersPerSecond is what all tokens together that nobody was known by may ask of the API server, bearerPerSecond each other token.
+	strangersPerSecond, bearerPerSecond = 20, 2
 )
 
 // Reviews asks the API server: who bears a token (TokenReview), and may they get gridplatforms/bundle (SubjectAccessReview)?
 type Reviews struct {
-	Client client.Client
-
-	once    sync.Once
-	pace    *rate.Limiter
-	mu      sync.Mutex
-	answers map[question]answered
+	client    client.Client
+	strangers *rate.Limiter
+	// bearers holds the pace of each token that somebody was known by, answers what was said of them, unknown the tokens nobody is known by.
+	bearers, answers, unknown *cache.LRUExpireCache
 }
 
-type question struct {
-	token    [sha256.Size]byte
-	platform types.NamespacedName
+// NewReviews gives Reviews that ask by a client that may create token reviews and subject access reviews.
+func NewReviews(c client.Client) *Reviews {
+	return &Reviews{
+		client: c, strangers: rate.NewLimiter(strangersPerSecond, strangersPerSecond),
+		bearers: cache.NewLRUExpireCache(mostRemembered), answers: cache.NewLRUExpireCache(mostRemembered), unknown: cache.NewLRUExpireCache(mostRemembered),
+	}
 }
 
-type answered struct {
-	may   bool
-	err   error
-	until time.Time
-}
+type (
+	digest   [sha256.Size]byte
+	question struct {
+		token    digest
+		platform types.NamespacedName
+	}
+)
 
 // MayRead implements Authorizer. Answers are remembered for half a minute.
 func (r *Reviews) MayRead(ctx context.Context, token string, platform types.NamespacedName) (bool, error) {
-	q, now := question{sha256.Sum256([]byte(token)), platform}, time.Now()
-	r.mu.Lock()
-	a, known := r.answers[q]
-	r.mu.Unlock()
-	if known && now.Before(a.until) {
-		return a.may, a.err
+	q := question{sha256.Sum256([]byte(token)), platform}
+	if may, is := r.answers.Get(q); is {
+		return may.(bool), nil
 	}
-	r.once.Do(func() { r.pace = rate.NewLimiter(askedPerSecond, askedPerSecond) })
-	if !r.pace.Allow() {
+	if _, is := r.unknown.Get(q.token); is {
+		return false, ErrUnknown
+	}
+	pace := r.strangers
+	if own, is := r.bearers.Get(q.token); is {
+		pace = own.(*rate.Limiter)
+	}
+	if !pace.Allow() {
 		return false, errors.New("too many tokens are shown that nobody looked at yet")
 	}
-	a.may, a.err = r.ask(ctx, token, platform)
-	if a.err != nil && !errors.Is(a.err, ErrUnknown) {
-		return false, a.err
+	may, err := r.ask(ctx, token, platform)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		r.bearers.Remove(q.token)
+		r.unknown.Add(q.token, nil, remembered)
+	case err == nil:
+		if pace == r.strangers {
+			pace = rate.NewLimiter(bearerPerSecond, 10*bearerPerSecond)
+		}
+		r.bearers.Add(q.token, pace, acquainted)
+		r.answers.Add(q, may, remembered)
 	}
-	a.until = now.Add(remembered)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.answers == nil || len(r.answers) >= mostRemembered {
-		r.answers = map[question]answered{}
-	}
-	r.answers[q] = a
-	return a.may, a.err
+	return may, err
 }
 
 func (r *Reviews) ask(ctx context.Context, token string, platform types.NamespacedName) (bool, error) {
 	who := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{Audience}}}
-	if err := r.Client.Create(ctx, who); err != nil {
+	if err := r.client.Create(ctx, who); err != nil {
 		return false, fmt.Errorf("token review: %w", err)
 	}
 	if !who.Status.Authenticated || len(who.Status.Audiences) != 1 || who.Status.Audiences[0] != Audience {
@@ -96,7 +104,7 @@ func (r *Reviews) ask(ctx context.Context, token string, platform types.Namespac
 			Group: "dizuo.io", Resource: "gridplatforms", Subresource: "bundle", Verb: "get", Namespace: platform.Namespace, Name: platform.Name,
 		},
 	}}
-	if err := r.Client.Create(ctx, may); err != nil {
+	if err := r.client.Create(ctx, may); err != nil {
 		return false, fmt.Errorf("access review: %w", err)
 	}
 	return may.Status.Allowed && !may.Status.Denied, nil

@@ -87,22 +87,29 @@ func (a *app) consentGiveCommand() *cobra.Command {
 func (a *app) consentWithdrawCommand() *cobra.Command {
 	var f vaultFlags
 	var evidence, format string
+	var only bool
 	cmd := &cobra.Command{
 		Use: "withdraw CONSENT --evidence REF --server URL", Short: "Withdraw a consent, by its id, from now on", Args: cobra.ExactArgs(1),
+		Long: `Withdraw a consent from now on, and with it whatever else stands of the same person and scope for one of its purposes: all that ended is
+printed. Another purpose that one of them covered is no more covered either; "dizuo consent give" writes down what still holds.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.vault(cmd.Context(), &f)
 			if err != nil {
 				return err
 			}
-			var c Consent
-			if err := s.call(cmd.Context(), http.MethodPost, "/v1/consents/"+url.PathEscape(args[0])+"/withdraw", nil, map[string]string{"evidence": evidence}, &c); err != nil {
+			var out struct {
+				Consent
+				Along []Consent `json:"along"`
+			}
+			if err := s.call(cmd.Context(), http.MethodPost, "/v1/consents/"+url.PathEscape(args[0])+"/withdraw", nil, map[string]any{"evidence": evidence, "only": only}, &out); err != nil {
 				return denied(err)
 			}
-			return a.printConsents(format, []Consent{c})
+			return a.printConsents(format, append([]Consent{out.Consent}, out.Along...))
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&evidence, "evidence", "", "where what proves the withdrawal lies")
+	cmd.Flags().BoolVar(&only, "only", false, "leave others of the same scope in force, as where one was written down twice")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json or yaml")
 	_ = cmd.MarkFlagRequired("evidence")
 	return cmd

@@ -71,6 +71,9 @@ func (s *service) giveConsent(ctx context.Context, in *giveInput) (*consentOutpu
 		case b.ExpiresAt != nil && !b.ExpiresAt.After(given):
 			return w, huma.Error422UnprocessableEntity("expiresAt is not after givenAt; write a later time, or leave it out")
 		}
+		if err := oneAtATime(ctx, tx, b.Subject, b.Scope); err != nil {
+			return w, err
+		}
 		if over, err := withdrawnSince(ctx, tx, b.Subject, b.Scope, b.Purposes, given); err != nil {
 			return w, err
 		} else if over {
@@ -101,6 +104,13 @@ func (s *service) giveConsent(ctx context.Context, in *giveInput) (*consentOutpu
 	})
 }
 
+// oneAtATime holds, until the transaction ends, what others would say of consents of a subject and scope: an old form that is written down
+// in the moment of a withdrawal would not see it.
+func oneAtATime(ctx context.Context, tx pgx.Tx, subject, scope string) error {
+	_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "consent "+subject+" "+scope)
+	return err
+}
+
 // withdrawnSince says whether a consent to one of the purposes was withdrawn at a time or later: who writes an old form down again would
 // else undo what the person said last.
 func withdrawnSince(ctx context.Context, tx pgx.Tx, subject, scope string, purposes []string, given time.Time) (is bool, err error) {
@@ -113,40 +123,64 @@ type withdrawInput struct {
 	ID   uuid.UUID `path:"id" format:"uuid"`
 	Body struct {
 		Evidence string `json:"evidence" minLength:"1" maxLength:"256"`
+		Only     bool   `json:"only,omitempty" doc:"Leave others of the same scope in force, as where one was written down twice. Without it whatever stands of the same scope for one of its purposes ends with it."`
 	}
 }
 
-// withdrawConsent ends a consent now. One that was withdrawn before stays as it is.
-func (s *service) withdrawConsent(ctx context.Context, in *withdrawInput) (*consentOutput, error) {
-	out := &consentOutput{}
+type withdrawOutput struct {
+	Body struct {
+		Consent
+		Along []Consent `json:"along,omitempty" doc:"Other consents of the same scope for one of its purposes, which ended with it. What they covered besides is no more covered either: a new consent says it anew."`
+	}
+}
+
+// withdrawConsent ends a consent now, and with it every other of the same scope that shares a purpose: a person withdraws what they
+// agreed to, not the form that they happen to remember. One that was withdrawn before stays as it is.
+func (s *service) withdrawConsent(ctx context.Context, in *withdrawInput) (*withdrawOutput, error) {
+	out := &withdrawOutput{}
 	return out, s.do(ctx, actWithdraw, func(tx pgx.Tx, c caller, _ string) (said, error) {
 		w := said{kind: contract.LogConsent}
 		rows, err := tx.Query(ctx, "SELECT "+consentColumns+" FROM grid.consents WHERE id = $1", in.ID)
 		if err != nil {
 			return w, err
 		}
-		out.Body, err = pgx.CollectExactlyOneRow(rows, scanConsent)
+		named, err := pgx.CollectExactlyOneRow(rows, scanConsent)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return w, errNoSubject() // the same as of somebody else's
 		}
 		if err != nil {
 			return w, err
 		}
-		if err := subjectOf(ctx, tx, c, out.Body.Subject); err != nil {
+		if err := subjectOf(ctx, tx, c, named.Subject); err != nil {
 			return w, err
 		}
-		w.dataset, w.subjects = out.Body.Scope, []string{out.Body.Subject}
-		// A clock that was ahead when it was given must not keep it from being withdrawn.
-		if _, err := tx.Exec(ctx, "UPDATE grid.consents SET withdrawn_at = greatest(now(), given_at), withdrawal_evidence = $2 WHERE id = $1 AND withdrawn_at IS NULL", in.ID, in.Body.Evidence); err != nil {
+		w.dataset, w.subjects = named.Scope, []string{named.Subject}
+		if err := oneAtATime(ctx, tx, named.Subject, named.Scope); err != nil {
 			return w, err
 		}
-		rows, err = tx.Query(ctx, "SELECT "+consentColumns+" FROM grid.consents WHERE id = $1", in.ID)
-		if err != nil {
-			return w, err
+		ended, err := endConsents(ctx, tx, named, in.Body.Only, in.Body.Evidence)
+		out.Body.Consent = named
+		for _, e := range ended {
+			if e.ID == in.ID {
+				out.Body.Consent = e
+			} else {
+				out.Body.Along = append(out.Body.Along, e)
+			}
 		}
-		out.Body, err = pgx.CollectExactlyOneRow(rows, scanConsent)
 		return w, err
 	})
+}
+
+// endConsents ends one consent, and unless only that is meant, all that stand of its subject and scope for one of its purposes.
+func endConsents(ctx context.Context, tx pgx.Tx, named Consent, only bool, evidence string) ([]Consent, error) {
+	// A clock that was ahead when it was given must not keep it from being withdrawn.
+	rows, err := tx.Query(ctx, `UPDATE grid.consents SET withdrawn_at = greatest(now(), given_at), withdrawal_evidence = $2
+		WHERE subject = $3 AND scope = $4 AND withdrawn_at IS NULL AND (id = $1 OR NOT $5 AND purposes && $6 AND (expires_at IS NULL OR expires_at > now()))
+		RETURNING `+consentColumns, named.ID, evidence, named.Subject, named.Scope, only, named.Purposes)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanConsent)
 }
 
 type consentsInput struct {

@@ -96,7 +96,7 @@ func errNotEntered() error {
 }
 
 func errTooFast() error {
-	return huma.ErrorWithHeaders(huma.Error429TooManyRequests("this organisation looks people up too fast; wait a second"), http.Header{"Retry-After": {"1"}})
+	return huma.ErrorWithHeaders(huma.Error429TooManyRequests("this organisation looks people up or links keys too fast; wait a second"), http.Header{"Retry-After": {"1"}})
 }
 
 // enter gives the subject that is meant, or makes one, and holds that the caller may ask about it.

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -14,9 +15,11 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/contract/pseudonym"
+	"github.com/dizuo/dizuo/test/postgres"
 )
 
 // line adds a line of a gateway's log to the store, as it would be shipped.
@@ -111,6 +114,108 @@ func TestOldFormsDoNotUndoAWithdrawal(t *testing.T) {
 	give(day.Add(time.Second), 200, "care", "Billing")
 	give(day.Add(time.Second), 200, "other", "HomeVisits")
 	give(time.Time{}, 200, "care", "HomeVisits")
+}
+
+// A withdrawal ends what was agreed to, on however many forms; other scopes, other purposes and other people are left alone. Where only one
+// entry is meant, only it ends.
+func TestAWithdrawalEndsEveryFormOfIt(t *testing.T) {
+	w := newWorld(t)
+	const clerk = "committee/ConsentRecorder"
+	elder, neighbour := w.person("elder"), w.person("neighbour")
+	give := func(hours int, subject, scope string, purposes ...string) string {
+		t.Helper()
+		var c Consent
+		in := map[string]any{"subject": subject, "scope": scope, "purposes": purposes, "evidence": "form"}
+		if hours > 0 {
+			in["givenAt"] = time.Now().Add(-time.Duration(hours) * time.Hour).UTC()
+		}
+		w.call(clerk, http.MethodPost, "/v1/consents", in, 200, &c)
+		return c.ID.String()
+	}
+	first, second := give(9, elder, "care", "HomeVisits"), give(8, elder, "care", "HomeVisits", "PensionService")
+	give(7, elder, "care", "PensionService")
+	give(6, elder, "meals", "HomeVisits")
+	give(5, neighbour, "care", "HomeVisits")
+	standing := func(subject string) (n int) {
+		var list struct{ Consents []Consent }
+		w.call(clerk, http.MethodGet, "/v1/consents?subject="+subject, nil, 200, &list)
+		for _, c := range list.Consents {
+			if c.WithdrawnAt == nil {
+				n++
+			}
+		}
+		return n
+	}
+	withdraw := func(id string, only bool) (out struct {
+		Consent
+		Along []Consent
+	}) {
+		w.call(clerk, http.MethodPost, "/v1/consents/"+id+"/withdraw", map[string]any{"evidence": "letter", "only": only}, 200, &out)
+		return out
+	}
+	out := withdraw(first, false)
+	if out.ID.String() != first || out.WithdrawnAt == nil || len(out.Along) != 1 || out.Along[0].ID.String() != second || out.Along[0].WithdrawalEvidence != "letter" {
+		t.Errorf("withdrawn: %+v", out)
+	}
+	if e, n := standing(elder), standing(neighbour); e != 2 || n != 1 {
+		t.Errorf("%d of the person's and %d of the neighbour's stand", e, n)
+	}
+	give(0, elder, "care", "PensionService") // a double of the third
+	var list struct{ Consents []Consent }
+	w.call(clerk, http.MethodGet, "/v1/consents?subject="+elder, nil, 200, &list)
+	if out := withdraw(list.Consents[0].ID.String(), true); len(out.Along) != 0 || standing(elder) != 2 {
+		t.Errorf("only one was meant: %+v, %d stand", out, standing(elder))
+	}
+}
+
+// An old form that is written down while the withdrawal is not yet committed waits for it, and is refused.
+func TestAnOldFormWaitsForAWithdrawal(t *testing.T) {
+	w := newWorld(t)
+	const clerk = "committee/ConsentRecorder"
+	elder := w.person("elder")
+	given := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	var c Consent
+	w.call(clerk, http.MethodPost, "/v1/consents", map[string]any{"subject": elder, "scope": "care", "purposes": []string{"HomeVisits"}, "evidence": "form", "givenAt": given}, 200, &c)
+	conn, err := pgx.Connect(t.Context(), postgres.DSN(w.owner))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := oneAtATime(t.Context(), tx, elder, "care"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := endConsents(t.Context(), tx, c, false, "letter"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		w.call(clerk, http.MethodPost, "/v1/consents", map[string]any{"subject": elder, "scope": "care", "purposes": []string{"HomeVisits"}, "evidence": "old form", "givenAt": given.Add(-time.Hour)}, 409, nil)
+	}()
+	for waiting := 0; waiting == 0; {
+		select {
+		case <-answered:
+			t.Fatal("the old form did not wait for the withdrawal")
+		default:
+		}
+		if err := w.sql("", "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", nil, &waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-answered
+}
+
+// A body that is too long is told so.
+func TestABodyThatIsTooLong(t *testing.T) {
+	w := newWorld(t)
+	w.call("committee/ConsentRecorder", http.MethodPost, "/v1/consents", map[string]string{"evidence": strings.Repeat("x", contract.MaxVaultBodyBytes)}, 413, nil)
 }
 
 // TestConsentIsInForceWithTheNextRead asks as the gateway asks, right after each act.
