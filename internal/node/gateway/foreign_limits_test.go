@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,12 +34,7 @@ func TestForeignAggregateLimits(t *testing.T) {
 	w.regrant(func(g *contract.Grant) {
 		g.Fields["village"], g.ConsentScope, g.Aggregates = contract.Mask{}, "care", &contract.Aggregates{Dimensions: []string{"village"}, SmallCell: 5}
 	})
-	raw, err := os.ReadFile(filepath.Join(w.config.SourceDir, "elders"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(raw), "://")
-	name, _, _ := strings.Cut(rest, ":")
+	name := w.sourceName()
 	count := func() (int, string) {
 		w.regrant(func(g *contract.Grant) { g.Generation++ }) // no answer is remembered
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.http.URL+"/v1/datasets/elders/aggregate?purpose=HomeVisits&by=village", nil)
@@ -71,6 +67,12 @@ func TestForeignAggregateLimits(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", c.what, status, reason, c.status, c.reason)
 		}
 	}
+	w.server.subjects = everybody(false)
+	postgres.Shared(t).Exec(t, name, `TRUNCATE public.people`)
+	postgres.Shared(t).Exec(t, name, `INSERT INTO public.people SELECT i, 'jinghu', repeat('k', 1 << 20) || i FROM generate_series(1, $1::int) i`, maxListBytes>>20+1)
+	if status, reason := count(); status != 422 || reason != reasonSubjectsTooMany {
+		t.Errorf("names longer than memory has room for: %d %s", status, reason)
+	}
 	if !w.server.lists.TryAcquire(listsAtOnce) {
 		t.Fatal("lists are held")
 	}
@@ -78,4 +80,58 @@ func TestForeignAggregateLimits(t *testing.T) {
 		t.Errorf("no room for a list: %d %s", status, reason)
 	}
 	w.server.lists.Release(listsAtOnce)
+}
+
+// A row that is longer than is taken makes its own page fail, and others are read on.
+func TestForeignRowThatIsTooLong(t *testing.T) {
+	w := newWorld(t, foreign)
+	postgres.Shared(t).Exec(t, w.sourceName(), `UPDATE public.people SET phone = repeat('1', $1::int) WHERE id = 3`, foreignMessage+1)
+	read := func(query string) reply {
+		return w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits&"+query)
+	}
+	if r := read("where=phone:In:1381"); r.status != 200 || len(r.Records) != 1 {
+		t.Errorf("another row: %d %.300s", r.status, r.raw)
+	}
+	if r := read(""); r.status != 503 || r.problem.Reasons[0] != reasonSourceUnavailable {
+		t.Errorf("the row: %d %.300s", r.status, r.raw)
+	}
+	if r := read("where=phone:In:1382"); r.status != 200 || len(r.Records) != 1 {
+		t.Errorf("another row afterwards: %d %.300s", r.status, r.raw)
+	}
+}
+
+// Where nearly nobody consents a page ends after some rounds, with a cursor that goes on behind what was looked through.
+func TestForeignPageOfNobody(t *testing.T) {
+	w := newWorld(t, foreign)
+	const many = 2*refills*maxPage + 1
+	postgres.Shared(t).Exec(t, w.sourceName(), `TRUNCATE public.people`)
+	postgres.Shared(t).Exec(t, w.sourceName(), `INSERT INTO public.people SELECT i, 'jinghu', 'k' || i, '138' || i FROM generate_series(1, $1::int) i`, many)
+	w.regrant(func(g *contract.Grant) { g.ConsentScope = "care" })
+	w.server.subjects = stubVault{fmt.Sprintf("k%d", many): "subject-last"}
+	cursor, found, pages := "", 0, 0
+	for {
+		r := w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits&limit=50&cursor="+cursor)
+		if r.status != 200 {
+			t.Fatalf("page %d: %d %.300s", pages+1, r.status, r.raw)
+		}
+		pages, found, cursor = pages+1, found+len(r.Records), r.Next
+		if cursor == "" || pages > 10 {
+			break
+		}
+	}
+	if found != 1 || pages != 3 {
+		t.Errorf("%d records on %d pages, want 1 on 3", found, pages)
+	}
+}
+
+// sourceName is the provider's database, and its user.
+func (w *world) sourceName() string {
+	w.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(w.config.SourceDir, "elders"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "://")
+	name, _, _ := strings.Cut(rest, ":")
+	return name
 }
