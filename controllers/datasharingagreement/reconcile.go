@@ -36,6 +36,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return r.stopped(o, err)
 	}
+	r.end(s, o)
 	var plan compile.AgreementPlan
 	if s.Platform != nil {
 		var found compile.Problems
@@ -56,6 +57,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{RequeueAfter: plan.WakeAt.Sub(s.Now)}, nil
 	}
 	return ctrl.Result{}, nil
+}
+
+// end takes what is revoked or suspended out of the bundle before anything else is looked at or written: that it grants nothing hangs on
+// nothing but the agreement itself, and somebody waits for it.
+func (r *Reconciler) end(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement) {
+	switch {
+	case o.Spec.Revoked:
+		r.contribute(s, o, compile.AgreementPlan{Phase: v1alpha1.AgreementRevoked}, nil)
+	case o.Spec.Suspended:
+		r.contribute(s, o, compile.AgreementPlan{Phase: v1alpha1.AgreementSuspended}, nil)
+	}
 }
 
 // stopped gives up this pass for an error. What is revoked or suspended grants nothing from now on all the same: that needs nothing but the

@@ -1,6 +1,6 @@
 // Package publication sends the bundle of each platform: it joins what the objects contribute into shards, signs what
 // changed, and puts out a lease that gives the bundle time and order. It has a queue of its own, in which changes within
-// 100 ms become one publication.
+// 100 ms become one publication, after a pause within 10 ms.
 //
 //	shelf -> settled.go (has every object been looked at?) -> bundle.Prepare -> seal -> send.go -> lease
 //	reports.go: what the nodes say comes back --> shelf.Acknowledge --> status.enforcement
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -163,17 +164,7 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 		found = index.Revision() == lease.Revision && !state.turned(cuts, signer.KeyID)
 		lease = contract.Lease{Platform: name.String(), Scope: contract.ScopeCenter, Revision: index.Revision(), Sequence: lease.Sequence + 1,
 			IssuedAt: now.UTC(), ExpiresAt: now.Add(life).UTC()}
-		if err := r.record(ctx, p, lease, sign.ring); err != nil {
-			return 0, err
-		}
-		r.use(name, sign)
-		// The sequence is spent whether or not the lease gets out: it only grows.
-		// Whether it got out is not known before send returns, so what is in force is unknown until then.
-		state.lease.Sequence, state.lease.Revision, state.entry = lease.Sequence, "", 0
-		if state.keyID != signer.KeyID {
-			state.objects = map[string]bool{}
-		}
-		entry, err := state.send(ctx, link.JetStream, signer, shards, index, lease)
+		entry, err := r.lead(ctx, p, link, sign, state, shards, index, lease)
 		if err != nil {
 			return 0, err
 		}
@@ -198,6 +189,35 @@ func (r *Reconciler) publish(ctx context.Context, p *v1alpha1.GridPlatform, link
 		due = sign.due
 	}
 	return max(time.Second, due.Sub(now)), nil
+}
+
+// lead puts out a lease, with what it names, once its sequence and the keys are in the status. What it names is brought into the broker
+// meanwhile, unless the keys change: nothing looks at it before the lease names it.
+func (r *Reconciler) lead(ctx context.Context, p *v1alpha1.GridPlatform, link *natslink.Link, sign signing, state *sent, shards []bundle.Prepared, index contract.Index, lease contract.Lease) (uint64, error) {
+	if sign.changed {
+		if err := r.record(ctx, p, lease, sign.ring); err != nil {
+			return 0, err
+		}
+	}
+	r.use(kit.PlatformKey(p), sign)
+	if state.keyID != sign.signer.KeyID {
+		state.objects = map[string]bool{}
+	}
+	var recorded errgroup.Group
+	if !sign.changed {
+		recorded.Go(func() error { return r.record(ctx, p, lease, sign.ring) })
+	}
+	store, err := state.lay(ctx, link.JetStream, sign.signer, shards, index)
+	if noted := recorded.Wait(); noted != nil {
+		return 0, noted
+	}
+	// The sequence is spent whether or not the lease gets out: it only grows. Whether it got out is not known before lead returns, so
+	// what is in force is unknown until then.
+	state.lease.Sequence, state.lease.Revision, state.entry = lease.Sequence, "", 0
+	if err != nil {
+		return 0, err
+	}
+	return state.lead(ctx, link.JetStream, store, sign.signer, index, lease)
 }
 
 // record writes the sequence and the keys to the platform's status before they are used, so that neither goes back.

@@ -103,9 +103,18 @@ func current(ctx context.Context, js jetstream.JetStream, trust *seal.Trust, sco
 // send puts shards, index and lease into the broker, in this order: whoever sees the lease finds all that it names. It gives the revision
 // of the lease in its bucket.
 func (s *sent) send(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, shards []bundle.Prepared, index contract.Index, lease contract.Lease) (uint64, error) {
+	store, err := s.lay(ctx, js, signer, shards, index)
+	if err != nil {
+		return 0, err
+	}
+	return s.lead(ctx, js, store, signer, index, lease)
+}
+
+// lay puts shards and index into the broker, where nobody looks at them before a lease names them.
+func (s *sent) lay(ctx context.Context, js jetstream.JetStream, signer *seal.Signer, shards []bundle.Prepared, index contract.Index) (jetstream.ObjectStore, error) {
 	store, err := js.ObjectStore(ctx, contract.BundleStore)
 	if err != nil {
-		return 0, errBroker{fmt.Errorf("object store %s: %w", contract.BundleStore, err)}
+		return nil, errBroker{fmt.Errorf("object store %s: %w", contract.BundleStore, err)}
 	}
 	for i, ref := range index.Shards {
 		if s.objects[ref.Digest] {
@@ -113,24 +122,29 @@ func (s *sent) send(ctx context.Context, js jetstream.JetStream, signer *seal.Si
 		}
 		shard, err := shards[i].Open()
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		raw, err := signer.Shard(shard)
+		raw, err := signer.ShardOf(shard, ref.Digest)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if _, err := store.PutBytes(ctx, contract.ObjectName("shard", ref.Digest), raw); err != nil {
-			return 0, errBroker{fmt.Errorf("shard %s: %w", ref.Name, err)}
+			return nil, errBroker{fmt.Errorf("shard %s: %w", ref.Name, err)}
 		}
 		s.objects[ref.Digest] = true
 	}
 	raw, err := json.Marshal(index)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if _, err := store.PutBytes(ctx, contract.ObjectName("index", lease.Revision), raw); err != nil {
-		return 0, errBroker{fmt.Errorf("index: %w", err)}
+	if _, err := store.PutBytes(ctx, contract.ObjectName("index", index.Revision()), raw); err != nil {
+		return nil, errBroker{fmt.Errorf("index: %w", err)}
 	}
+	return store, nil
+}
+
+// lead puts out the lease that names what was laid, and removes what no lease names any more.
+func (s *sent) lead(ctx context.Context, js jetstream.JetStream, store jetstream.ObjectStore, signer *seal.Signer, index contract.Index, lease contract.Lease) (uint64, error) {
 	entry, err := putLease(ctx, js, signer, lease)
 	if err != nil {
 		return 0, err

@@ -235,7 +235,7 @@ func only[V any](from map[string]V, names []string) map[string]V {
 // digests opens shards one after the other and lists them by content.
 func digests(shards []Prepared) (contract.Index, error) {
 	for i := range shards {
-		if err := shards[i].identify(); err != nil {
+		if _, err := shards[i].identify(); err != nil {
 			return contract.Index{}, err
 		}
 	}

@@ -19,16 +19,27 @@ type Memo struct{ known map[string]known }
 
 type known struct{ version, digest string }
 
+// keepsOpen is how many changed shards of grants stay open for whoever sends them. More than a few are a start, or a change of all: those
+// are opened again one by one, as those of fleets are, so that they are never in memory together.
+const keepsOpen = 4
+
 // Prepare gives the shards of the parts, sorted by name.
 func (m *Memo) Prepare(p Parts) ([]Prepared, error) {
-	next, out := map[string]known{}, shards(p)
+	next, out, changed := map[string]known{}, shards(p), 0
 	for i := range out {
 		s := &out[i]
 		version := versionOf(p, s.Name)
 		if was := m.known[s.Name]; version != "" && was.version == version {
 			s.Digest = was.digest
-		} else if err := s.identify(); err != nil {
-			return nil, err
+		} else {
+			opened, err := s.identify()
+			if err != nil {
+				return nil, err
+			}
+			if strings.HasPrefix(s.Name, contract.ShardGrants) && changed < keepsOpen {
+				changed++
+				s.Open = func() (contract.Shard, error) { return opened, nil }
+			}
 		}
 		next[s.Name] = known{version, s.Digest}
 	}
@@ -37,13 +48,13 @@ func (m *Memo) Prepare(p Parts) ([]Prepared, error) {
 }
 
 // identify opens a shard and notes its digest.
-func (s *Prepared) identify() error {
+func (s *Prepared) identify() (contract.Shard, error) {
 	opened, err := s.Open()
 	if err != nil {
-		return err
+		return opened, err
 	}
 	s.Digest, err = opened.ContentDigest()
-	return err
+	return opened, err
 }
 
 // contributing are the kinds of objects from which a shard is made, for those that are made from all objects of some kinds.

@@ -124,6 +124,11 @@ func (s *Signer) Shard(sh contract.Shard) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.ShardOf(sh, digest)
+}
+
+// ShardOf is Shard where the digest is known already.
+func (s *Signer) ShardOf(sh contract.Shard, digest string) ([]byte, error) {
 	b := bundle.Bundle{Data: sh.Data, Manifest: bundle.Manifest{
 		Revision: digest, Roots: &sh.Roots, Metadata: map[string]any{"shard": sh.Name},
 	}}

@@ -33,7 +33,8 @@ const table = `CREATE SCHEMA IF NOT EXISTS datasets; CREATE TABLE IF NOT EXISTS 
 INSERT INTO datasets.addresses VALUES (1, '410199001001') ON CONFLICT DO NOTHING;`
 
 // TestBenchCluster signs many agreements on the local cluster, and measures from the revocation of one until the gateway refuses a reader under
-// it, who asks forty times a second and pays the limit of an organisation.
+// it, who asks forty times a second and pays the limit of an organisation: first while the operator still writes into each status since when
+// it is enforced, then when there is nothing left to write.
 func TestBenchCluster(t *testing.T) {
 	if os.Getenv("DIZUO_BENCH_OUT") == "" {
 		t.Skip("make bench-access-cluster runs it")
@@ -56,10 +57,23 @@ func TestBenchCluster(t *testing.T) {
 	w.inForce(ctx, 40*time.Minute)
 	settled := time.Since(began)
 	r := w.reader(ctx, env)
-	m := min(w.many/consumers/2, number("DIZUO_BENCH_REVOCATIONS", 30))
-	var took []time.Duration
-	for i := range m {
-		name := agreementName(i * consumers) // all of the first consumer
+	m := min(w.many/consumers/3, number("DIZUO_BENCH_REVOCATIONS", 30))
+	writing := w.revocations(ctx, r, 0, m/2)
+	told := settled + w.told(ctx, 40*time.Minute)
+	took := w.revocations(ctx, r, m/2, m)
+	name := fmt.Sprintf("cluster_%d_", w.many)
+	w.tell([]figure.Figure{
+		figure.AtMost(name+"in_force", settled.Seconds(), "s", 0), figure.AtMost(name+"told", told.Seconds(), "s", 0),
+		figure.AtMost(name+"writing_revoke_to_deny_p50", percentile(writing, 50), "ms", 0), figure.AtMost(name+"writing_revoke_to_deny_longest", percentile(writing, 100), "ms", 0),
+		figure.AtMost(name+"revoke_to_deny_p50", percentile(took, 50), "ms", 0), figure.AtMost(name+"revoke_to_deny_longest", percentile(took, 100), "ms", 1000),
+	})
+}
+
+// revocations revokes so many agreements of the first consumer, one after the other, and gives how long the gateway still answered.
+func (w *world) revocations(ctx context.Context, r *reader, from, many int) (took []time.Duration) {
+	w.Helper()
+	for i := range many {
+		name := agreementName((from + i) * consumers)
 		r.until(ctx, name, http.StatusOK, time.Minute)
 		begin := time.Now()
 		w.revoke(ctx, name)
@@ -67,11 +81,7 @@ func TestBenchCluster(t *testing.T) {
 		took = append(took, time.Since(begin))
 	}
 	w.Logf("from revocation to refusal, one after the other: %v", took)
-	name := fmt.Sprintf("cluster_%d_", w.many)
-	w.tell([]figure.Figure{
-		figure.AtMost(name+"in_force", settled.Seconds(), "s", 0),
-		figure.AtMost(name+"revoke_to_deny_p50", percentile(took, 50), "ms", 0), figure.AtMost(name+"revoke_to_deny_longest", percentile(took, 100), "ms", 1000),
-	})
+	return took
 }
 
 // up makes the namespace, admits Dizuo to it, and waits for a platform with parties and one table.

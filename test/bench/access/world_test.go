@@ -180,14 +180,29 @@ func agreementName(i int) string { return fmt.Sprintf("a-%06d", i) }
 // inForce waits until all agreements are in force, and gives how long that took.
 func (w *world) inForce(ctx context.Context, limit time.Duration) time.Duration {
 	w.Helper()
+	return w.all(ctx, limit, "in force", func(a *v1alpha1.DataSharingAgreement) bool { return a.Status.Phase == v1alpha1.AgreementInForce })
+}
+
+// told waits until the status of every agreement says since when all gateways enforce it: the operator has nothing left to write of them.
+func (w *world) told(ctx context.Context, limit time.Duration) time.Duration {
+	w.Helper()
+	return w.all(ctx, limit, "told", func(a *v1alpha1.DataSharingAgreement) bool {
+		return a.Status.Enforcement != nil && a.Status.Enforcement.EffectiveAt != nil
+	})
+}
+
+// all waits until something holds of as many agreements as there are, and gives how long it took.
+func (w *world) all(ctx context.Context, limit time.Duration, what string, holds func(*v1alpha1.DataSharingAgreement) bool) time.Duration {
+	w.Helper()
 	for began, said := time.Now(), -1; ; {
-		n, next := 0, ""
-		phases := map[v1alpha1.AgreementPhase]int{}
+		n, held, next := 0, 0, ""
 		for {
 			var list v1alpha1.DataSharingAgreementList
 			w.must(w.client.List(ctx, &list, client.InNamespace(w.ns), client.Limit(1000), client.Continue(next)))
 			for i := range list.Items {
-				phases[list.Items[i].Status.Phase]++
+				if holds(&list.Items[i]) {
+					held++
+				}
 			}
 			n += len(list.Items)
 			if next = list.Continue; next == "" {
@@ -195,14 +210,14 @@ func (w *world) inForce(ctx context.Context, limit time.Duration) time.Duration 
 			}
 		}
 		took := time.Since(began)
-		if now := phases[v1alpha1.AgreementInForce]; now >= w.many {
+		if held >= w.many {
 			return took
-		} else if now/1000 != said {
-			said = now / 1000
-			w.Logf("%s: phases of %d agreements: %v", took.Round(time.Second), n, phases)
+		} else if held/1000 != said {
+			said = held / 1000
+			w.Logf("%s: %d of %d agreements %s", took.Round(time.Second), held, n, what)
 		}
 		if took > limit {
-			w.Fatalf("after %s: phases %v", took, phases)
+			w.Fatalf("after %s: %d of %d agreements %s", took, held, n, what)
 		}
 		select {
 		case <-ctx.Done():
