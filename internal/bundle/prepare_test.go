@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -65,5 +66,34 @@ func TestAMemoTrustsVersions(t *testing.T) {
 	bundle.Only(p, "DeviceFleet", "f")(&p)
 	if p.Versions["f"] != "" {
 		t.Error("documents of one object have the version of another")
+	}
+}
+
+// A change of a few agreements makes each shard once, for the digest and for whoever sends it; a change of all keeps few of them in memory.
+func TestFewChangedGrantsStayOpen(t *testing.T) {
+	for _, c := range []struct{ consumers, want int }{{1, 1}, {2, 2}, {40, 4}} {
+		memo, p := &bundle.Memo{}, parts()
+		clear(p.Agreements)
+		for i := range c.consumers {
+			name := fmt.Sprint("consumer-", i)
+			p.Agreements[name] = bundle.Agreement{Consumer: name, Grants: map[string]contract.Grant{"d": {UID: name}}}
+		}
+		kept := 0
+		for _, s := range prepare(t, memo, p) {
+			one, err := s.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			other, err := s.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if reflect.ValueOf(one.Data).Pointer() == reflect.ValueOf(other.Data).Pointer() {
+				kept++
+			}
+		}
+		if kept != c.want {
+			t.Errorf("of %d consumers' shards %d stay open, want %d", c.consumers, kept, c.want)
+		}
 	}
 }
