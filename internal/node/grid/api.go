@@ -30,7 +30,7 @@ type api struct {
 	huma      huma.API
 
 	receiptPace receiptPace
-	uploads     limiter
+	uploads     uploads
 }
 
 type ctxKey struct{}

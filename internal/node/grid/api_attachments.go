@@ -93,14 +93,15 @@ func (a *api) attach(ctx context.Context, in *attachInput) (*output[Attachment],
 	if err := a.mayAttach(ctx, a.pool, in); err != nil {
 		return nil, a.fail(err)
 	}
-	if !a.uploads.take(uploadsAtOnce) {
-		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("too many attachments come at once; try again in some seconds"), http.Header{"Retry-After": {"5"}})
+	who := callerOf(ctx).scope
+	if problem := a.uploads.take(who.Organization + "/" + who.Subject); problem != "" {
+		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(problem+"; try again in some seconds"), http.Header{"Retry-After": {"5"}})
 	}
-	defer a.uploads.give()
+	defer a.uploads.give(who.Organization + "/" + who.Subject)
 	r, w := humago.Unwrap(ctx.Value(requestKey{}).(huma.Context))
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(a.now().Add(transferTime)) // a server that cannot has its own
-	_ = control.SetWriteDeadline(a.now().Add(transferTime + 30*time.Second))
+	_ = control.SetReadDeadline(time.Now().Add(transferTime)) // a server that cannot has its own
+	_ = control.SetWriteDeadline(time.Now().Add(transferTime + 30*time.Second))
 	file, err := filePart(r)
 	if err != nil {
 		return nil, err
@@ -275,7 +276,7 @@ func (a *api) attachment(ctx context.Context, in *attachmentInput) (*huma.Stream
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		_, w := humago.Unwrap(hc)
-		_ = http.NewResponseController(w).SetWriteDeadline(a.now().Add(transferTime))
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(transferTime))
 		for name, value := range map[string]string{
 			"Content-Type": at.MediaType, "Content-Length": strconv.FormatInt(at.Bytes, 10), "Content-Disposition": fmt.Sprintf(`attachment; filename="%s%s"`, at.ID, endings[at.MediaType]),
 			"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "private, no-store",

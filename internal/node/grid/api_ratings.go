@@ -137,6 +137,12 @@ func rework(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, score int
 	if err := move(ctx, tx, b.Directory.Platform, c, Rework, system, now, nil, detail{"score": score}); err != nil {
 		return err
 	}
+	c.OnSiteAt, c.OnSiteDue, c.ResolveDue, c.OnSiteOverdue, c.ResolveOverdue = nil, nil, nil, false, false
+	k := clocks{}
+	k.begin(b.Directory.Platform, c, now, timerOnSite, timerResolve)
+	if err := writeClocks(ctx, tx, c, k); err != nil {
+		return err
+	}
 	var bad int
 	if err := tx.QueryRow(ctx, "SELECT count(*) FROM grid.ratings WHERE case_id = $1 AND reworked", c.ID).Scan(&bad); err != nil {
 		return fmt.Errorf("ratings of case %s: %w", c.Number, err)
@@ -150,12 +156,6 @@ func rework(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, score int
 		}
 	}
 	if err := tellSupervisor(ctx, tx, b, c, now); err != nil {
-		return err
-	}
-	c.OnSiteAt, c.OnSiteDue, c.ResolveDue, c.OnSiteOverdue, c.ResolveOverdue = nil, nil, nil, false, false
-	k := clocks{}
-	k.begin(b.Directory.Platform, c, now, timerOnSite, timerResolve)
-	if err := writeClocks(ctx, tx, c, k); err != nil {
 		return err
 	}
 	return saveCase(ctx, tx, c)

@@ -13,7 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -152,16 +152,36 @@ func eraseAttachments(ctx context.Context, tx pgx.Tx, r contract.Retention, now 
 	return n, nil
 }
 
-// limiter counts what runs at once. The zero value is ready.
-type limiter struct{ n atomic.Int64 }
-
-// take says whether another may run, of most; then it must be given back.
-func (l *limiter) take(most int64) bool {
-	if l.n.Add(1) > most {
-		l.n.Add(-1)
-		return false
-	}
-	return true
+// uploads are those that run, by who sends them. The zero value is ready.
+type uploads struct {
+	mu sync.Mutex
+	by map[string]bool
 }
 
-func (l *limiter) give() { l.n.Add(-1) }
+// take counts an upload, which must be given back; or it says why it may not run now.
+func (u *uploads) take(who string) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.by[who]:
+		return "another attachment of yours is on its way"
+	case len(u.by) >= uploadsAtOnce:
+		return "too many attachments come at once"
+	case u.by == nil:
+		u.by = map[string]bool{}
+	}
+	u.by[who] = true
+	return ""
+}
+
+func (u *uploads) give(who string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.by, who)
+}
+
+func (u *uploads) running() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.by)
+}

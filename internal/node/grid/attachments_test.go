@@ -155,7 +155,7 @@ func TestAttachmentsComeBackAsTheyWere(t *testing.T) {
 	if n := number(t, w.pool, "SELECT count(*) FROM grid.attachment_parts p WHERE NOT EXISTS (SELECT FROM grid.attachments a WHERE a.id = p.id)"); n != 0 {
 		t.Errorf("%d parts of nothing", n)
 	}
-	if w.svc.api.uploads.n.Load() != 0 {
+	if w.svc.api.uploads.running() != 0 {
 		t.Error("an upload that is over counts still")
 	}
 	if _, got := w.send1("PUT", "/v1/roster", boss, bytes.NewReader(content(`{"community":"`, maxBody+1)), "Content-Type", "application/json"); got != 413 {
@@ -253,14 +253,14 @@ func TestASlowUploadHoldsNothing(t *testing.T) {
 	answers := make(chan answer, uploadsAtOnce)
 	var pipes []*io.PipeWriter
 	var forms []*multipart.Writer
-	for range uploadsAtOnce {
+	for i := range uploadsAtOnce {
 		r, in := io.Pipe()
 		form := multipart.NewWriter(in)
 		req, err := http.NewRequestWithContext(t.Context(), "POST", w.api.URL+path+"/attachments", r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Authorization", "Bearer "+boss)
+		req.Header.Set("Authorization", "Bearer "+w.token("committee", fmt.Sprint("p-", i), RoleDispatcher))
 		req.Header.Set("Content-Type", form.FormDataContentType())
 		go func() {
 			resp, err := http.DefaultClient.Do(req)
@@ -279,8 +279,15 @@ func TestASlowUploadHoldsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		pipes, forms = append(pipes, in), append(forms, form)
+		if i > 0 {
+			continue
+		}
+		eventually(t, "an upload runs", func() bool { return w.svc.api.uploads.running() == 1 })
+		if _, got := w.upload(path, w.token("committee", "p-0", RoleDispatcher), content(pngBegin, 100)); got != 503 {
+			t.Errorf("a second one of the same person: %d, want 503", got)
+		}
 	}
-	eventually(t, "all uploads run", func() bool { return w.svc.api.uploads.n.Load() == uploadsAtOnce })
+	eventually(t, "all uploads run", func() bool { return w.svc.api.uploads.running() == uploadsAtOnce })
 	if err := pgx.BeginFunc(t.Context(), w.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), "SELECT FROM grid.cases WHERE id = $1 FOR UPDATE NOWAIT", ref.ID)
 		return err
