@@ -78,12 +78,14 @@ func withRequest(ctx huma.Context, next func(huma.Context)) {
 
 func (a *api) registerAttachments() {
 	file := &huma.Schema{Type: huma.TypeObject, Required: []string{"file"}, Properties: map[string]*huma.Schema{"file": {Type: huma.TypeString, Format: "binary"}}}
-	huma.Register(a.huma, huma.Operation{OperationID: "attach-to-case", Method: http.MethodPost, Path: "/v1/cases/{id}/attachments", DefaultStatus: http.StatusCreated,
-		Summary:     "Attach a picture, a PDF or a sound to a case, at most 10 MiB",
-		Middlewares: huma.Middlewares{withRequest}, RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: file}}}}, a.attach)
-	huma.Register(a.huma, huma.Operation{OperationID: "list-attachments", Method: http.MethodGet, Path: "/v1/cases/{id}/attachments", Summary: "The attachments of a case"}, a.attachments)
-	huma.Register(a.huma, huma.Operation{OperationID: "get-attachment", Method: http.MethodGet, Path: "/v1/cases/{id}/attachments/{attachment}", Summary: "The bytes of an attachment"}, a.attachment)
-	huma.Register(a.huma, huma.Operation{OperationID: "erase-attachment", Method: http.MethodDelete, Path: "/v1/cases/{id}/attachments/{attachment}", Summary: "Erase an attachment; that it was there stays",
+	const path = "/v1/cases/{id}/attachments"
+	huma.Register(a.huma, huma.Operation{OperationID: "attach-to-case", Method: http.MethodPost, Path: path, DefaultStatus: http.StatusCreated,
+		Summary: "Attach a picture, a PDF or a sound to a case, at most 10 MiB", Middlewares: huma.Middlewares{withRequest}}, a.attach)
+	// Said after the operation is there: else the framework reads the whole body itself, and as JSON.
+	a.huma.OpenAPI().Paths[path].Post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: file}}}
+	huma.Register(a.huma, huma.Operation{OperationID: "list-attachments", Method: http.MethodGet, Path: path, Summary: "The attachments of a case"}, a.attachments)
+	huma.Register(a.huma, huma.Operation{OperationID: "get-attachment", Method: http.MethodGet, Path: path + "/{attachment}", Summary: "The bytes of an attachment"}, a.attachment)
+	huma.Register(a.huma, huma.Operation{OperationID: "erase-attachment", Method: http.MethodDelete, Path: path + "/{attachment}", Summary: "Erase an attachment; that it was there stays",
 		DefaultStatus: http.StatusNoContent}, a.eraseAttachment)
 }
 

@@ -47,7 +47,7 @@ func (h *heard) listen(s *service) {
 func everythingKept(t *testing.T, w *world, without ...string) string {
 	t.Helper()
 	rows, err := w.pool.Query(t.Context(), `SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'v', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND has_table_privilege(c.oid, 'SELECT') AND n.nspname || '.' || c.relname <> ALL($1)`, without)
+		WHERE c.relkind IN ('r', 'v', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND has_table_privilege(c.oid, 'SELECT') AND n.nspname || '.' || c.relname <> ALL($1)`, append([]string{}, without...))
 	if err != nil {
 		t.Fatal(err)
 	}
