@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// badScore is the best score for which a case is reopened (ours).
+// badScore is the best score for which a case is reopened, where the platform does not say (ours).
 const badScore = 2
 
 // EventReworked tells who is called to a case, and their supervisor, that it was rated badly and is to be done again.
@@ -22,7 +23,7 @@ const EventReworked = "io.dizuo.case.reworked.v1"
 
 // Rating is how whoever reported a case, or who asked them, finds what was done (好差评).
 type Rating struct {
-	Score int    `json:"score" minimum:"1" maximum:"5" doc:"5 is very good, 1 is very bad; 2 or less reopens the case."`
+	Score int    `json:"score" minimum:"1" maximum:"5" doc:"5 is very good, 1 is very bad; one as bad as spec.ratings.badScore of the platform, 2 without it, reopens the case."`
 	Note  string `json:"note,omitempty" maxLength:"2000" doc:"Free text. It is kept apart from the history and may be erased."`
 	// Receipt is of the reporter; without it committees and townships rate, who asked the reporter.
 	Receipt string `json:"receipt,omitempty" maxLength:"64" doc:"The receipt of the report. Committees and townships rate without."`
@@ -98,7 +99,7 @@ func rateCase(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, by Acto
 	if c.State != Closed && c.State != Rated {
 		return huma.Error409Conflict(fmt.Sprintf("case %s is %s (%s): it is rated when it is closed", c.Number, c.State, c.State.ChineseName()))
 	}
-	bad, closing := r.Score <= badScore, c.Reopened
+	bad, closing := r.Score <= cmp.Or(b.Directory.Platform.BadScore, badScore), c.Reopened
 	done, err := tx.Exec(ctx, "INSERT INTO grid.ratings (case_id, closing, at, score, reworked, by_reporter) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
 		c.ID, closing, now, r.Score, bad, by.Role == RoleResident)
 	if err != nil {

@@ -2,6 +2,7 @@ package grid
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +154,22 @@ func TestWhoRates(t *testing.T) {
 	}
 	if d, _ := w.detail(path, boss); d.State != Rated || d.Score == nil || *d.Score != 4 {
 		t.Errorf("after: %+v", d.Case)
+	}
+}
+
+// TestABadScoreIsWhatThePlatformSays: just at it, and just above.
+func TestABadScoreIsWhatThePlatformSays(t *testing.T) {
+	t.Parallel()
+	w := newPeopleWorldWith(t, func(b *intake.Bundle) { b.Directory.Platform.BadScore = 4 }, func(*service) {})
+	boss := w.token("committee", "p-9", RoleDispatcher)
+	for i, want := range map[int]State{4: Handling, 5: Rated} {
+		ref, _ := w.reportAs(boss, fmt.Sprint("key-000", i), lamp())
+		path := "/v1/cases/" + ref.ID.String()
+		w.close(path, boss, Acknowledge, RequestVerification, Close)
+		var state ReportState
+		if got := w.call("POST", path+"/ratings", boss, Rating{Score: i}, &state); got != 200 || state.State != want {
+			t.Errorf("score %d: %d %s, want %s", i, got, state.State, want)
+		}
 	}
 }
 
