@@ -893,7 +893,7 @@ type ClassRetention struct {
 
 // RatingsSpec says what ratings of cases do.
 type RatingsSpec struct {
-	// badScore is the best score, of 1 to 5, for which a closed case goes back to who handled it. Default: 2. *Ours*.
+	// badScore is the best score, of 1 to 5, for which a closed case goes back to who handled it. Unset: 2, *ours*.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=4
