@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
@@ -213,5 +215,34 @@ func TestContactIsKeptApart(t *testing.T) {
 	}
 	if got := w.call("GET", path+"/contact", boss, nil, nil); got != 404 {
 		t.Errorf("erased: %d, want 404", got)
+	}
+}
+
+// TestContactsGoAsNotesDo: by the class of the case, when it is over for as long; that of an open case stays.
+func TestContactsGoAsNotesDo(t *testing.T) {
+	grid, owner := database(t)
+	now := time.Now().UTC()
+	ago := func(seconds int64) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
+	stays := map[uuid.UUID]bool{}
+	for class, seconds := range map[string]int64{"": 1000, "C0": 1000, "C3": 100} {
+		for _, state := range []string{"Closed", "Handling"} {
+			for _, off := range []int64{1, -1} {
+				id := uuid.New()
+				exec1(t, owner, `INSERT INTO grid.cases (id, number, community, class, severity, title, data_class, state, source, started_at, last_signal_at, opened_at, updated_at)
+					VALUES ($1, $1::uuid::text, 'c', 'x', 'Low', 't', $2, $3, 'System', $4, $4, $4, $4)`, id, class, state, ago(seconds+off))
+				exec1(t, owner, "INSERT INTO grid.report_contacts (case_id, at, phone) VALUES ($1, $2, '1')", id, ago(2*seconds))
+				stays[id] = off < 0 || state == "Handling"
+			}
+		}
+	}
+	pool := poolOf(t, grid)
+	k := &retainer{pool: pool, log: quiet(), now: func() time.Time { return now }, profiles: noProfiles}
+	if _, err := k.forget(t.Context(), contract.Retention{NoteSeconds: 1000, NoteClasses: map[string]int64{"C3": 100}}); err != nil {
+		t.Fatal(err)
+	}
+	for id, there := range stays {
+		if got := number(t, pool, "SELECT count(*) FROM grid.report_contacts WHERE case_id = $1", id) == 1; got != there {
+			t.Errorf("%s: there %v, want %v", id, got, there)
+		}
 	}
 }

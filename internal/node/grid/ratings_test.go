@@ -98,6 +98,9 @@ func TestBadRatingsReopen(t *testing.T) {
 	if !slices.Equal(actions[len(actions)-4:], []string{"Rate", "Rework", "Escalated", "SupervisorTold"}) || d.Escalated != 1 || d.Level != levelCommunity || d.Reopened != 2 {
 		t.Errorf("after the second: %v, %+v", actions, d.Case)
 	}
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.case_parties WHERE case_id = $1 AND kind = 'Escalation' AND organization = 'committee'", ref.ID); n != 1 {
+		t.Error("the committee, who was told only, is not called")
+	}
 	eventually(t, "the township is told", func() bool { return w.hooks.count("/fire-xinxiang") > 0 }) // its webhook, too
 	w.hooks.mu.Lock()
 	for _, e := range w.hooks.got["/fire-xinxiang"] {
@@ -206,5 +209,15 @@ func TestBadRatingOfAPlaceThatIsTaken(t *testing.T) {
 	}
 	if w.cases("Handling") != 1 || w.cases("Dispatched") != 1 {
 		t.Errorf("%d handled and %d dispatched, want one each", w.cases("Handling"), w.cases("Dispatched"))
+	}
+}
+
+// TestWhoIsToldIsNotCalled: to hear of a case gives no part in it.
+func TestWhoIsToldIsNotCalled(t *testing.T) {
+	d := testBundle("https://example.test", "").Directory
+	for kind, want := range map[string]bool{partyTold: false, partyResponder: true, partyEscalation: true} {
+		if got := isParty(d, "fire-xinxiang", []party{{Kind: kind, Organization: "fire-xinxiang"}}); got != want {
+			t.Errorf("%s: %v, want %v", kind, got, want)
+		}
 	}
 }
