@@ -149,6 +149,9 @@ type GridPlatformSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Calendar Calendar `json:"calendar,omitzero"`
+	// ratings says what ratings (好差评) of cases do.
+	// +optional
+	Ratings RatingsSpec `json:"ratings,omitzero"`
 	// gridCodeScheme is how the codes of grids (网格) are made. Cities differ.
 	// +optional
 	// +kubebuilder:default={type: Division12PlusSequence}
@@ -886,6 +889,15 @@ type ClassRetention struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$`
 	Attachments *metav1.Duration `json:"attachments,omitempty"`
+}
+
+// RatingsSpec says what ratings of cases do.
+type RatingsSpec struct {
+	// badScore is the best score, of 1 to 5, for which a closed case goes back to who handled it. Unset: 2, *ours*.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4
+	BadScore *int32 `json:"badScore,omitempty"`
 }
 
 // Calendar is working time.

@@ -164,6 +164,9 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention), Calendar: calendar(o), OIDC: oidcIssuers(o)},
 		Profiles: map[string]contract.Profile{}, Scenarios: map[string]contract.Scenario{}, WebhookSecrets: map[string][]byte{},
 	}
+	if bad := o.Spec.Ratings.BadScore; bad != nil {
+		plan.Document.BadScore = int(*bad)
+	}
 	if _, err := time.LoadLocation(o.Spec.TimeZone); err != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.timeZone", fmt.Sprintf("%q is not an IANA time zone such as Asia/Shanghai", o.Spec.TimeZone))
 	}

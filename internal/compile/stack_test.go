@@ -132,3 +132,18 @@ func TestEngineAt(t *testing.T) {
 		}
 	}
 }
+
+// What the platform says of a bad rating reaches the grid service; without it the service has its own.
+func TestBadScore(t *testing.T) {
+	for _, want := range []int{0, 1, 4} {
+		p := &v1alpha1.GridPlatform{}
+		p.Name, p.Namespace, p.Spec.TimeZone = "henan", "henan", "Asia/Shanghai"
+		if bad := int32(want); bad > 0 {
+			p.Spec.Ratings.BadScore = &bad
+		}
+		plan, _ := compile.Platform(&compile.Snapshot{Platform: p, Platforms: []*v1alpha1.GridPlatform{p}, Namespaces: map[string]compile.Namespace{"henan": {}}})
+		if got := plan.Document.BadScore; got != want {
+			t.Errorf("bad score %d, want %d", got, want)
+		}
+	}
+}

@@ -35,6 +35,8 @@ type Platform struct {
 	AuditKeys []string `json:"auditKeys,omitempty"`
 	// Witnesses receive checkpoints.
 	Witnesses []Witness `json:"witnesses,omitempty"`
+	// BadScore is the best score for which a closed case goes back to who handled it; 0 takes the service's own.
+	BadScore int `json:"badScore,omitempty"`
 	// Retention of what services keep; zero values keep it for ever.
 	Retention Retention `json:"retention,omitzero"`
 }

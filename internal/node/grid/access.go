@@ -73,6 +73,10 @@ func (s scope) where(first int) (string, []any) {
 // cases gives the SQL condition on grid.cases under the alias c, and its arguments from number first on.
 func (s scope) cases(first int) (string, []any) {
 	where, args := s.where(first)
+	if s.rostered { // whoever stands in for another is on no roster there
+		args = append(args, s.Organization, s.Subject)
+		where = fmt.Sprintf("(%s OR c.community = ANY($%d) AND c.assignee_organization = $%d AND c.assignee_person = $%d)", where, first, first+len(args)-2, first+len(args)-1)
+	}
 	if s.grassroots {
 		return where, args
 	}

@@ -28,6 +28,9 @@ type api struct {
 	log       *slog.Logger
 	now       func() time.Time
 	huma      huma.API
+
+	receiptPace receiptPace
+	uploads     uploads
 }
 
 type ctxKey struct{}
@@ -58,10 +61,15 @@ func newAPI(a *api) http.Handler {
 	a.registerActions()
 	a.registerReport()
 	a.registerRoster()
+	a.registerDuty()
+	a.registerPeople()
+	a.registerIntake()
+	a.registerRatings()
+	a.registerAttachments()
 	a.registerDevices()
 	a.registerCommands()
 	a.registerDesired()
-	return http.MaxBytesHandler(mux, maxBody)
+	return limitBodies(mux)
 }
 
 // authenticate reads the person's token. Without a bundle in force it fails closed.

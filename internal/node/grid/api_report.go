@@ -29,6 +29,8 @@ type NewCase struct {
 	SourceSystem string     `json:"sourceSystem,omitempty" maxLength:"63"`
 	ExternalID   string     `json:"externalId,omitempty" maxLength:"128"`
 	StartedAt    *time.Time `json:"startedAt,omitempty" doc:"When it began; now if not given."`
+	Channel      string     `json:"channel,omitempty" enum:"Phone,Snap,Counter,App,Hotline" doc:"By which way it came: 电话, 随手拍, 窗口, 应用, 12345."`
+	Contact      *Contact   `json:"contact,omitempty" doc:"How to reach whoever reports. It is kept apart from the case and may be erased."`
 }
 
 type reportInput struct {
@@ -65,6 +67,8 @@ type CaseRef struct {
 	ID     uuid.UUID `json:"id"`
 	Number string    `json:"number"`
 	State  State     `json:"state"`
+	// Receipt is of a report.
+	Receipt string `json:"receipt,omitempty" doc:"With it whoever reported asks for the state, and rates. It is told here only; the same request again gives another, and ends this one."`
 }
 
 func (a *api) registerReport() {
@@ -74,21 +78,8 @@ func (a *api) registerReport() {
 
 func (a *api) report(ctx context.Context, in *reportInput) (*output[CaseRef], error) {
 	who := callerOf(ctx)
-	org := who.bundle.Directory.Organizations[who.scope.Organization]
-	community, known := who.bundle.Directory.Communities[in.Body.Community]
-	role := Role(who.scope.Role)
-	if !slices.Contains([]Role{RoleResident, RoleGridWorker, RoleCommunityWorker, RoleDispatcher}, role) {
-		return nil, huma.Error403Forbidden(fmt.Sprintf("role %q may not report cases", role))
-	}
-	vendor := len(org.Duties) == 0 && isVendor(who.bundle, who.scope.Organization)
-	if !known || vendor || org.Covers(community.Division) == 0 {
-		return nil, huma.Error404NotFound("no such community in your organization's jurisdiction")
-	}
-	if in.Body.Grid != "" && !slices.ContainsFunc(community.Grids, func(g contract.Grid) bool { return g.Name == in.Body.Grid }) {
-		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("body.grid: community %s has no grid %q", in.Body.Community, in.Body.Grid))
-	}
-	if in.Body.MicroGrid != "" && !hasMicroGrid(community, in.Body.Grid, in.Body.MicroGrid) {
-		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("body.microGrid: grid %q of community %s has no micro-grid %q", in.Body.Grid, in.Body.Community, in.Body.MicroGrid))
+	if err := checkReport(who, in.Body); err != nil {
+		return nil, err
 	}
 	var ref CaseRef
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error { return a.reportOnce(ctx, tx, who, in, &ref) })
@@ -106,7 +97,9 @@ func hasMicroGrid(c contract.Community, grid, name string) bool {
 
 // reportOnce makes the case unless the key was used before.
 func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportInput, ref *CaseRef) error {
-	o, err := idempotencyOf(who, in.Key, in.Body)
+	body := in.Body
+	body.Contact = nil // a digest of a phone can be guessed from, and outlives it
+	o, err := idempotencyOf(who, in.Key, body)
 	if err != nil {
 		return err
 	}
@@ -121,7 +114,8 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 	}
 	if used {
 		*ref = before
-		return nil
+		ref.Receipt, err = giveReceipt(ctx, tx, ref.ID, now)
+		return err
 	}
 	c := &Case{
 		Community: in.Body.Community, Grid: in.Body.Grid, MicroGrid: in.Body.MicroGrid, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
@@ -131,6 +125,9 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 		c.StartedAt, c.LastSignalAt = *in.Body.StartedAt, *in.Body.StartedAt
 	}
 	if err := insert(ctx, tx, who.bundle.Directory, c, who.scope.actor(), now, nil); err != nil {
+		return err
+	}
+	if err := keepReport(ctx, tx, c, in.Body, now); err != nil {
 		return err
 	}
 	if in.Body.Note != "" {
@@ -145,6 +142,9 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 	if err := send(ctx, tx, who.bundle, c, Role(who.scope.Role), now); err != nil {
 		return err
 	}
-	*ref = CaseRef{c.ID, c.Number, c.State}
+	*ref = CaseRef{ID: c.ID, Number: c.Number, State: c.State}
+	if ref.Receipt, err = giveReceipt(ctx, tx, c.ID, now); err != nil {
+		return err
+	}
 	return o.keep(ctx, tx, c.ID, now)
 }

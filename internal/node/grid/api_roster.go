@@ -17,6 +17,10 @@ type RosterEntry struct {
 	Person string `json:"person" minLength:"1" maxLength:"128" doc:"A pseudonym: the sub of the person's tokens."`
 	Role   string `json:"role" minLength:"1" maxLength:"63" doc:"Role on the grid, such as GridWorker."`
 	Grid   string `json:"grid,omitempty" maxLength:"63" doc:"Grid of the community; empty for all of them."`
+	// MicroGrid, Post and Rank say for what, and in which order, the person is on duty.
+	MicroGrid string `json:"microGrid,omitempty" maxLength:"63" doc:"Micro-grid of the grid; empty for all of them."`
+	Post      string `json:"post,omitempty" maxLength:"63" doc:"Post of the community that the person stands on; empty for the one that is called as the role."`
+	Rank      int    `json:"rank,omitempty" minimum:"1" maximum:"99" doc:"Who is asked first on the post: 1, which it is without, before 2."`
 }
 
 // Roster is what one organisation has entered for one community (值班表).
@@ -48,7 +52,7 @@ func (a *api) getRoster(ctx context.Context, in *rosterInput) (*output[Roster], 
 	if who.scope.rostered { // a grid worker sees where they stand, not where everybody does
 		where, args = where+" AND person = $3", append(args, who.scope.Subject)
 	}
-	rows, err := a.pool.Query(ctx, "SELECT person, role, grid FROM grid.roster WHERE "+where+" ORDER BY grid, role, person", args...)
+	rows, err := a.pool.Query(ctx, "SELECT person, role, grid, micro_grid, post, rank FROM grid.roster WHERE "+where+" ORDER BY grid, micro_grid, role, post, rank, person", args...)
 	if err != nil {
 		return nil, a.fail(err)
 	}
@@ -75,8 +79,8 @@ func (a *api) putRoster(ctx context.Context, in *putRosterInput) (*output[Roster
 			return fmt.Errorf("roster: %w", err)
 		}
 		for _, e := range in.Body.Entries {
-			if _, err := tx.Exec(ctx, "INSERT INTO grid.roster (organization, person, role, community, grid) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-				who.scope.Organization, e.Person, e.Role, in.Body.Community, e.Grid); err != nil {
+			if _, err := tx.Exec(ctx, "INSERT INTO grid.roster (organization, person, role, community, grid, micro_grid, post, rank) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+				who.scope.Organization, e.Person, e.Role, in.Body.Community, e.Grid, e.MicroGrid, e.Post, max(e.Rank, 1)); err != nil {
 				return fmt.Errorf("roster: %w", err)
 			}
 		}
@@ -88,15 +92,11 @@ func (a *api) putRoster(ctx context.Context, in *putRosterInput) (*output[Roster
 	return a.getRoster(ctx, &rosterInput{in.Body.Community})
 }
 
-// checkGrids refuses grids that the community has not.
+// checkGrids refuses grids, micro-grids and posts that the community has not.
 func checkGrids(c contract.Community, r Roster) error {
-	known := map[string]bool{"": true}
-	for _, g := range c.Grids {
-		known[g.Name] = true
-	}
 	for i, e := range r.Entries {
-		if !known[e.Grid] {
-			return huma.Error422UnprocessableEntity(fmt.Sprintf("body.entries[%d].grid: community %s has no grid %q", i, r.Community, e.Grid))
+		if err := checkPlace(c, fmt.Sprintf("body.entries[%d]", i), r.Community, e.Grid, e.MicroGrid, e.Post); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -61,6 +61,13 @@ type Case struct {
 	Level              int        `json:"level" db:"level" doc:"Who holds the case: 0 micro-grid, 1 grid, 2 community, 3 township, 4 department."`
 	Escalated          int        `json:"escalated,omitempty" db:"escalated" doc:"How often the case went up because a time was missed."`
 	Reopened           int        `json:"reopened,omitempty" db:"reopened" doc:"How often the case was reopened."`
+	// Who is to take the case: an organisation, and the person, by a pseudonym, who was on duty on a post of its grid when it was dispatched.
+	AssigneeOrganization string `json:"assigneeOrganization,omitempty" db:"assignee_organization"`
+	AssigneePerson       string `json:"assigneePerson,omitempty" db:"assignee_person"`
+	AssigneePost         string `json:"assigneePost,omitempty" db:"assignee_post"`
+	// Channel of a report, and how whoever reported it rated the case at last.
+	Channel string `json:"channel,omitempty" db:"channel"`
+	Score   *int   `json:"score,omitempty" db:"score" doc:"1 to 5, of the last rating."`
 	// Round counts the times that were set for the case; 0 is a case of before there were timers.
 	Round int `json:"-" db:"round"`
 	// Version counts the entries of the history.
@@ -74,7 +81,7 @@ type Case struct {
 const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
 	c.updated_at, c.acknowledge_due, c.onsite_due, c.resolve_due, c.acknowledged_at, c.onsite_at, c.closed_at, c.acknowledge_overdue, c.onsite_overdue, c.resolve_overdue,
-	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.version`
+	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score`
 
 // Actor is who did something to a case.
 type Actor struct {
@@ -206,12 +213,20 @@ func move(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, a Action
 // reopen gives up the merge key if meanwhile another case was opened for the same: that one takes what comes. Who was called because a time
 // was missed is called anew when one is.
 func reopen(ctx context.Context, tx pgx.Tx, c *Case, now time.Time) error {
-	if _, err := tx.Exec(ctx, `UPDATE grid.cases c SET merge_key = '' WHERE c.id = $1 AND c.merge_key <> ''
-		AND EXISTS (SELECT FROM grid.cases o WHERE o.open AND o.merge_key = c.merge_key AND o.id <> c.id)`, c.ID); err != nil {
-		return fmt.Errorf("case %s: %w", c.Number, err)
+	if err := giveUpPlace(ctx, tx, c); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, "UPDATE grid.case_parties SET released_at = $2, release = 'reopened' WHERE case_id = $1 AND kind = $3 AND released_at IS NULL", c.ID, now, partyEscalation); err != nil {
 		return fmt.Errorf("parties of case %s: %w", c.Number, err)
+	}
+	return nil
+}
+
+// giveUpPlace takes the merge key from a closed case if another of the same was opened since.
+func giveUpPlace(ctx context.Context, tx pgx.Tx, c *Case) error {
+	if _, err := tx.Exec(ctx, `UPDATE grid.cases c SET merge_key = '' WHERE c.id = $1 AND c.merge_key <> ''
+		AND EXISTS (SELECT FROM grid.cases o WHERE o.open AND o.merge_key = c.merge_key AND o.id <> c.id)`, c.ID); err != nil {
+		return fmt.Errorf("case %s: %w", c.Number, err)
 	}
 	return nil
 }
@@ -225,9 +240,11 @@ func placeTaken(err error) bool {
 // saveCase writes what actions and timers change of a case that is locked in tx.
 func saveCase(ctx context.Context, tx pgx.Tx, c *Case) error {
 	if _, err := tx.Exec(ctx, `UPDATE grid.cases SET state = $2, severity = $3, level = $4, escalated = $5, reopened = $6, round = $7, updated_at = $8, closed_at = $9,
-		acknowledged_at = $10, onsite_at = $11, acknowledge_due = $12, onsite_due = $13, resolve_due = $14, acknowledge_overdue = $15, onsite_overdue = $16, resolve_overdue = $17 WHERE id = $1`,
+		acknowledged_at = $10, onsite_at = $11, acknowledge_due = $12, onsite_due = $13, resolve_due = $14, acknowledge_overdue = $15, onsite_overdue = $16, resolve_overdue = $17,
+		assignee_organization = $18, assignee_person = $19, assignee_post = $20 WHERE id = $1`,
 		c.ID, c.State, c.Severity, c.Level, c.Escalated, c.Reopened, c.Round, c.UpdatedAt, c.ClosedAt, c.AcknowledgedAt, c.OnSiteAt,
-		c.AcknowledgeDue, c.OnSiteDue, c.ResolveDue, c.AcknowledgeOverdue, c.OnSiteOverdue, c.ResolveOverdue); err != nil {
+		c.AcknowledgeDue, c.OnSiteDue, c.ResolveDue, c.AcknowledgeOverdue, c.OnSiteOverdue, c.ResolveOverdue,
+		c.AssigneeOrganization, c.AssigneePerson, c.AssigneePost); err != nil {
 		return fmt.Errorf("case %s: %w", c.Number, err)
 	}
 	return nil

@@ -65,6 +65,9 @@ func call(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, who cal
 	if len(who.Unanswered) > 0 {
 		more["unanswered"] = who.Unanswered
 	}
+	if err := assign(ctx, tx, d, c, who, now, more); err != nil {
+		return err
+	}
 	if err := move(ctx, tx, d.Platform, c, Dispatch, by, now, nil, more); err != nil {
 		return err
 	}

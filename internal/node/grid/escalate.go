@@ -124,7 +124,7 @@ func escalate(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, missed 
 // uncalled leaves out who is called to a case already.
 func uncalled(there []party, posts, organizations []string) (newPosts, newOrganizations []string) {
 	called := func(is func(party) bool) bool {
-		return slices.ContainsFunc(there, func(p party) bool { return p.ReleasedAt == nil && is(p) })
+		return slices.ContainsFunc(there, func(p party) bool { return p.ReleasedAt == nil && p.Kind != partyTold && is(p) })
 	}
 	for _, n := range posts {
 		if !called(func(p party) bool { return p.Post == n }) {

@@ -35,6 +35,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 			id              uuid.UUID
 			community, grid string
 			class, called   string
+			assigned        roster
 		}
 		var all []row
 		prefix := fmt.Sprintf("n%d-", seed)
@@ -57,7 +58,11 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 			if _, err := pool.Exec(t.Context(), "INSERT INTO grid.case_parties (id, case_id, kind, organization, called_at) VALUES ($1, $2, 'Responder', $3, now())", uuid.New(), c.ID, called); err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, row{c.ID, c.Community, c.Grid, c.DataClass, called})
+			assigned := roster{org: fmt.Sprintf("o%d", r.IntN(8)), person: fmt.Sprintf("p%d", r.IntN(3))}
+			if _, err := pool.Exec(t.Context(), "UPDATE grid.cases SET assignee_organization = $2, assignee_person = $3 WHERE id = $1", c.ID, assigned.org, assigned.person); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, row{c.ID, c.Community, c.Grid, c.DataClass, called, assigned})
 		}
 		seen := 0
 		for o := range 9 { // the last is no organisation at all
@@ -81,7 +86,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 						switch role {
 						case RoleCommunityWorker, RoleDispatcher, RoleAuditor:
 						case RoleGridWorker:
-							ok = ok && slices.ContainsFunc(entries, func(e roster) bool {
+							ok = ok && (c.assigned == roster{org: who.Organization, person: who.Subject}) || ok && slices.ContainsFunc(entries, func(e roster) bool {
 								return e.org == who.Organization && e.person == who.Subject && e.role == who.Role && e.community == c.community && (e.grid == "" || e.grid == c.grid)
 							})
 						default:

@@ -3,6 +3,7 @@ package grid
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +16,7 @@ import (
 const (
 	partyResponder  = "Responder"  // by the scenario, or by who dispatched it
 	partyEscalation = "Escalation" // a level further up, because a time was missed
+	partyTold       = "Told"       // was told of it, and is not called
 )
 
 // party is somebody who was called to a case: a post of the grid or an organisation.
@@ -67,13 +69,10 @@ const (
 // was called; or the case is at its level. Committees hold the levels up to the community's, and townships where no committee covers it, and
 // the township's. It is pure; that the case is in the organisation's jurisdiction was asked before.
 func mayAct(d contract.Directory, organization string, c *Case, parties []party) bool {
-	kind := d.Organizations[organization].Type
-	grassroots := kind == "Committee" || kind == "Township"
-	for _, p := range parties {
-		if p.ReleasedAt == nil && (p.Organization == organization || grassroots && p.Post != "") {
-			return true
-		}
+	if isParty(d, organization, parties) {
+		return true
 	}
+	kind := d.Organizations[organization].Type
 	switch {
 	case c.Level <= levelCommunity && kind == "Township":
 		return len(nearest(d, "Committee", d.Communities[c.Community].Division, nil)) == 0
@@ -83,6 +82,15 @@ func mayAct(d contract.Directory, organization string, c *Case, parties []party)
 		return kind == "Township"
 	}
 	return false
+}
+
+// isParty says whether an organisation is called to a case: itself, or a post of the grid, for which committees and townships answer. It is pure.
+func isParty(d contract.Directory, organization string, parties []party) bool {
+	kind := d.Organizations[organization].Type
+	grassroots := kind == "Committee" || kind == "Township"
+	return slices.ContainsFunc(parties, func(p party) bool {
+		return p.ReleasedAt == nil && p.Kind != partyTold && (p.Organization == organization || grassroots && p.Post != "")
+	})
 }
 
 // errNotCalled says that an organisation has no part in a case that it sees.

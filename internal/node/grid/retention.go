@@ -50,6 +50,9 @@ var deletions = []deletion{
 	{"notes", `DELETE FROM grid.case_notes WHERE id = ANY (ARRAY(SELECT n.id FROM grid.case_notes n JOIN grid.cases c ON c.id = n.case_id
 		WHERE n.data_class = $3 AND n.at <= $1 AND NOT c.open AND c.updated_at <= $1 ORDER BY n.at LIMIT $2))`,
 		func(r contract.Retention) int64 { return r.NoteSeconds }, func(r contract.Retention) map[string]int64 { return r.NoteClasses }},
+	{"contacts", `DELETE FROM grid.report_contacts WHERE case_id = ANY (ARRAY(SELECT k.case_id FROM grid.report_contacts k JOIN grid.cases c ON c.id = k.case_id
+		WHERE k.data_class = $3 AND k.at <= $1 AND NOT c.open AND c.updated_at <= $1 ORDER BY k.at LIMIT $2))`,
+		func(r contract.Retention) int64 { return r.NoteSeconds }, func(r contract.Retention) map[string]int64 { return r.NoteClasses }},
 	{"deliveries", `DELETE FROM grid.dispatch_outbox WHERE id = ANY (ARRAY(SELECT id FROM grid.dispatch_outbox
 		WHERE (delivered_at IS NOT NULL OR given_up_at IS NOT NULL) AND coalesce(delivered_at, given_up_at) <= $1
 		ORDER BY coalesce(delivered_at, given_up_at) LIMIT $2 FOR UPDATE SKIP LOCKED))`,
@@ -102,6 +105,10 @@ func (k *retainer) forget(ctx context.Context, r contract.Retention) (n int64, e
 			if n += deleted; err != nil {
 				return fmt.Errorf("%s: %w", d.name, err)
 			}
+		}
+		erased, err := eraseAttachments(ctx, tx, r, k.now().UTC())
+		if n += erased; err != nil {
+			return fmt.Errorf("attachments: %w", err)
 		}
 		deleted, err := forgetTelemetry(ctx, tx, r, k.profiles(), k.now().UTC())
 		if n += deleted; err != nil {

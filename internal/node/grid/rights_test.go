@@ -50,6 +50,9 @@ var rights = map[string]string{
 		grid.modes insert select update(ended_at) update(reason)
 		grid.people delete insert select update
 		grid.people_reads insert select
+		grid.ratings insert select
+		grid.receipts insert select update(at) update(digest)
+		grid.report_contacts delete insert select
 		grid.roster delete insert select
 		grid.shifts delete insert select update
 		grid.signals_kept insert select update
@@ -213,6 +216,9 @@ func TestDatabaseRights(t *testing.T) {
 
 		{grid, "INSERT INTO grid.people VALUES ('o', 'p', 'name', 'phone', now())", true}, {gateway, "SELECT * FROM grid.people", false}, {vault, "SELECT * FROM grid.people", false},
 		{grid, "INSERT INTO grid.people_reads VALUES (now(), 'o', 'p', 'r', 's', NULL)", true}, {grid, "DELETE FROM grid.people_reads", false}, {owner, "DELETE FROM grid.people_reads", false},
+		{grid, "INSERT INTO grid.report_contacts (case_id, at, phone) VALUES ('00000000-0000-0000-0000-000000000001', now(), '1')", true}, {gateway, "SELECT * FROM grid.report_contacts", false}, {vault, "SELECT * FROM grid.report_contacts", false},
+		{grid, "INSERT INTO grid.ratings VALUES ('00000000-0000-0000-0000-000000000001', 0, now(), 2, true, true)", true}, {grid, "INSERT INTO grid.ratings VALUES ('00000000-0000-0000-0000-000000000001', 0, now(), 5, false, true)", false},
+		{grid, "INSERT INTO grid.ratings VALUES ('00000000-0000-0000-0000-000000000001', 1, now(), 6, false, true)", false}, {grid, "UPDATE grid.ratings SET score = 5", false}, {gateway, "SELECT * FROM grid.receipts", false},
 		{grid, "INSERT INTO grid.modes (mode, since, expires_at, reason, organization, person, role) VALUES ('m', now(), now() + interval '1 h', 'r', 'o', 'p', 'Commander')", true},
 		{grid, "INSERT INTO grid.modes (mode, since, expires_at, reason, organization, person, role) VALUES ('n', now(), now() + interval '1 h', 'r', 'o', 'p', 'Commander')", false},
 		{grid, "UPDATE grid.modes SET ended_at = now(), reason = ''", true}, {grid, "UPDATE grid.modes SET person = 'q'", false}, {grid, "DELETE FROM grid.modes", false},

@@ -73,6 +73,7 @@ const (
 	RoleDispatcher      Role = "Dispatcher"      // 派单员
 	RoleAuditor         Role = "Auditor"         // 审计员, reads only
 	RoleResident        Role = "Resident"        // 居民, reports only
+	RoleHotline         Role = "Hotline"         // 12345 话务员, reports only
 	RoleTechnician      Role = "Technician"      // 运维人员 of a vendor, sends commands to its devices only
 )
 
@@ -104,10 +105,13 @@ var transitions = map[Action]transition{
 	Verify:              {[]State{Verifying}, "", everyone},
 	Rework:              {[]State{Verifying}, Handling, everyone},
 	Close:               {[]State{Verifying}, Closed, everyone},
-	Rate:                {[]State{Closed}, Rated, office},
+	Rate:                {[]State{Closed}, Rated, append([]Role{RoleResident}, office...)}, // residents by their receipt
 	Reopen:              {[]State{Closed, Rated, Void}, Reopened, office},
 	MarkVoid:            {[]State{Reported, Filed, Dispatched, Handling, Returned, Extended, Suspended, Verifying, Reopened}, Void, append([]Role{RoleSystem}, everyone...)},
 }
+
+// reworked is what the service does itself with a closed case that was rated badly: nobody else takes it up like that.
+var reworked = transition{[]State{Rated}, Handling, []Role{RoleSystem}}
 
 // ErrRole says that a role may not do an action at all.
 type ErrRole struct {
@@ -122,6 +126,9 @@ func (e ErrRole) Error() string { return fmt.Sprintf("role %q may not do %s", e.
 // may not act.
 func Next(s State, a Action, by Role) (State, error) {
 	t, ok := transitions[a]
+	if a == Rework && by == RoleSystem {
+		t = reworked
+	}
 	if !ok {
 		return s, fmt.Errorf("action %q is unknown; a case that is %s takes %s", a, s, actions(s))
 	}
