@@ -56,6 +56,7 @@ func newAPI(a *api) http.Handler {
 	a.huma.UseMiddleware(a.authenticate)
 	a.registerCases()
 	a.registerActions()
+	a.registerReassign()
 	a.registerReport()
 	a.registerRoster()
 	a.registerDevices()
