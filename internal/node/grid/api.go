@@ -57,6 +57,7 @@ func newAPI(a *api) http.Handler {
 	a.registerCases()
 	a.registerActions()
 	a.registerReassign()
+	a.registerStatistics()
 	a.registerReport()
 	a.registerRoster()
 	a.registerDevices()

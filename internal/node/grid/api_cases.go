@@ -17,7 +17,6 @@ import (
 )
 
 type listInput struct {
-	Community string            `query:"community" doc:"Name of a community." maxLength:"253"`
 	State     string            `query:"state" doc:"State of the cases; Open asks for all that are not finished." enum:"Open,Reported,NotFiled,Filed,Dispatched,Handling,Returned,Extended,Suspended,Verifying,Closed,Rated,Void,Reopened"`
 	Severity  contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
 	Limit     int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
@@ -70,9 +69,6 @@ func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error
 	add := func(condition string, v any) {
 		args = append(args, v)
 		where += fmt.Sprintf(" AND "+condition, len(args))
-	}
-	if in.Community != "" {
-		add("c.community = $%d", in.Community)
 	}
 	switch in.State {
 	case "":

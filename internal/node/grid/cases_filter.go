@@ -2,8 +2,9 @@ package grid
 
 import "fmt"
 
-// caseFilter narrows a list of cases beyond its community, state and severity.
+// caseFilter narrows a list of cases beyond its state and severity.
 type caseFilter struct {
+	Community    string `query:"community" doc:"Name of a community." maxLength:"253"`
 	Class        string `query:"class" doc:"Class of the cases." maxLength:"64"`
 	Grid         string `query:"grid" doc:"Name of a grid." maxLength:"63"`
 	Organization string `query:"organization" doc:"Only cases to which this organization is called." maxLength:"253"`
@@ -25,6 +26,9 @@ func (f caseFilter) where(s scope, args []any) (string, []any) {
 			places[i] = len(args)
 		}
 		where += fmt.Sprintf(" AND "+condition, places...)
+	}
+	if f.Community != "" {
+		add("c.community = $%d", f.Community)
 	}
 	if f.Class != "" {
 		add("c.class = $%d", f.Class)
