@@ -17,10 +17,10 @@ import (
 )
 
 type listInput struct {
-	State     string            `query:"state" doc:"State of the cases; Open asks for all that are not finished." enum:"Open,Reported,NotFiled,Filed,Dispatched,Handling,Returned,Extended,Suspended,Verifying,Closed,Rated,Void,Reopened"`
-	Severity  contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
-	Limit     int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
-	Cursor    string            `query:"cursor" doc:"The field next of the page before." maxLength:"36"`
+	State    string            `query:"state" doc:"State of the cases; Open asks for all that are not finished." enum:"Open,Reported,NotFiled,Filed,Dispatched,Handling,Returned,Extended,Suspended,Verifying,Closed,Rated,Void,Reopened"`
+	Severity contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
+	Limit    int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
+	Cursor   string            `query:"cursor" doc:"The field next of the page before." maxLength:"36"`
 	caseFilter
 }
 

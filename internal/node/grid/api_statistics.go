@@ -14,6 +14,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 type statisticsInput struct {
@@ -125,19 +127,20 @@ func (a *api) statistics(ctx context.Context, in *statisticsInput) (*rawOutput, 
 // question reads what is asked.
 func (a *api) question(ctx context.Context, in *statisticsInput) (question, error) {
 	who := callerOf(ctx)
-	q := question{by: in.By, interval: in.Interval, zone: location(who.bundle.Directory.Platform), to: a.now()}
+	zone := location(who.bundle.Directory.Platform)
+	q := question{by: in.By, interval: in.Interval, zone: zoneName(who.bundle.Directory.Platform), to: a.now()}
 	if q.by == nil {
 		q.by = []string{}
 	}
 	var err error
 	if in.To != "" {
-		if q.to, err = dayOrTime(in.To, q.zone); err != nil {
+		if q.to, err = dayOrTime(in.To, zone); err != nil {
 			return q, huma.Error422UnprocessableEntity("query.to: " + err.Error())
 		}
 	}
 	q.from = q.to.AddDate(0, 0, -30)
 	if in.From != "" {
-		if q.from, err = dayOrTime(in.From, q.zone); err != nil {
+		if q.from, err = dayOrTime(in.From, zone); err != nil {
 			return q, huma.Error422UnprocessableEntity("query.from: " + err.Error())
 		}
 	}
@@ -150,6 +153,14 @@ func (a *api) question(ctx context.Context, in *statisticsInput) (question, erro
 	more, q.args = filter.where(who.scope, q.args)
 	q.where += more
 	return q, nil
+}
+
+// zoneName gives the name of location for PostgreSQL, to which CST is a zone of America.
+func zoneName(p contract.Platform) string {
+	if name := location(p).String(); name != "CST" {
+		return name
+	}
+	return "Asia/Shanghai"
 }
 
 // dayOrTime reads a date, which begins at midnight of the zone, or a time.

@@ -62,7 +62,8 @@ type question struct {
 	by       []string
 	interval string
 	from, to time.Time
-	zone     *time.Location
+	// zone is an IANA name.
+	zone string
 	// where is a condition on grid.cases under the alias c, with its arguments.
 	where string
 	args  []any
@@ -127,9 +128,9 @@ func (q question) cells() (string, []any) {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	period := "''"
+	period := "''::text"
 	if q.interval != "" {
-		period = fmt.Sprintf("to_char(date_trunc(%s, c.opened_at AT TIME ZONE %s), 'YYYY-MM-DD')", arg(q.interval), arg(q.zone.String()))
+		period = fmt.Sprintf("to_char(date_trunc(%s::text, c.opened_at AT TIME ZONE %s::text), 'YYYY-MM-DD')", arg(q.interval), arg(q.zone))
 	}
 	key, join := []string{period}, ""
 	for _, d := range q.by {
@@ -161,8 +162,11 @@ func measure(ctx context.Context, tx pgx.Tx, q question) (out answer, err error)
 	}
 	rest, gone := suppress(cells)
 	out.left = len(gone) > 0
-	args = append(args, gone)
-	not := fmt.Sprintf("c.id NOT IN (SELECT g.id FROM (%s) g WHERE g.key = ANY($%d::text[]))", from, len(args))
+	not := "true"
+	if out.left {
+		args = append(args, gone)
+		not = fmt.Sprintf("c.id NOT IN (SELECT g.id FROM (%s) g WHERE g.key = ANY($%d::text[]))", from, len(args))
+	}
 	if rows, err = tx.Query(ctx, fmt.Sprintf("SELECT CASE WHEN c.key = ANY($%d::text[]) THEN '%s' ELSE c.key END AS key, %s FROM (%s) c WHERE %s GROUP BY 1 ORDER BY 1",
 		len(args)+1, restKey, figuresSQL, from, not), append(slices.Clone(args), rest)...); err != nil {
 		return out, fmt.Errorf("statistics: %w", err)
