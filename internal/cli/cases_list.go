@@ -256,15 +256,15 @@ func (a *app) printCases(format string, w words, list []json.RawMessage) error {
 		})
 	}
 	columns, _ := terminal(a.Out)
-	return table(a.Out, fit(rows, columns, 5, 4, 3, 6))
+	return table(a.Out, fitted(rows, columns, 5, 4, 3, 6))
 }
 
 // clock writes a time as people here read it.
 func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
-// fit makes the rows of a table fit so many columns; 0 is any. It cuts the texts of one column short, down to 12, and then leaves columns out, in
+// fitted makes the rows of a table fit so many columns; 0 is any. It cuts the texts of one column short, down to 12, and then leaves columns out, in
 // the order given.
-func fit(rows [][]string, columns, text int, less ...int) [][]string {
+func fitted(rows [][]string, columns, text int, less ...int) [][]string {
 	gone := map[int]bool{}
 	for columns > 0 && len(rows) > 0 {
 		room, widest := columns, 0

@@ -58,6 +58,7 @@ func newAPI(a *api) http.Handler {
 	a.registerActions()
 	a.registerReassign()
 	a.registerStatistics()
+	a.registerOneTable()
 	a.registerReport()
 	a.registerRoster()
 	a.registerDevices()
