@@ -34,7 +34,7 @@ func (a *app) casesCommand() *cobra.Command {
 	cmd.Short = "List cases (事件/工单), show one, act on one, watch them, count them"
 	cmd.Long = `List the cases that a person may see, newest first, over the REST API of the grid service. A person's token speaks for them;
 it is signed here if --organization, --subject, --role and --secret or --key are given.`
-	cmd.AddCommand(a.caseListCommand("list"), a.caseShowCommand(), a.caseAckCommand(), a.caseCloseCommand(), a.caseReassignCommand(), a.caseActCommand(), a.caseWatchCommand())
+	cmd.AddCommand(a.caseListCommand("list"), a.caseShowCommand(), a.caseAckCommand(), a.caseCloseCommand(), a.caseReassignCommand(), a.caseActCommand(), a.caseWatchCommand(), a.caseStatsCommand(), a.oneTableCommand())
 	return cmd
 }
 

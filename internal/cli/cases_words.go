@@ -59,6 +59,8 @@ var actionWords = map[string]string{
 
 var headWords = map[string]string{
 	"NUMBER": "编号", "STATE": "状态", "SEVERITY": "等级", "COMMUNITY": "社区", "DEVICE": "设备", "TITLE": "标题", "OPENED": "立案时间", "OVERDUE": "超时",
+	"PERIOD": "时段", "GRID": "网格", "CLASS": "类别", "ORGANIZATION": "组织", "SOURCE": "来源", "CASES": "事件", "OPEN": "未结", "CLOSED": "结案", "VOID": "误报", "ESCALATED": "升级",
+	"REOPENED": "重新立案", "SCORE": "评分", "ACKNOWLEDGE": "接单", "ON SITE": "到场", "CLOSE": "办结", "NAME": "名称",
 }
 
 // timeWords name the times of a case.
@@ -74,4 +76,11 @@ var showWords = map[string][2]string{
 	"times": {"Times", "时限"}, "parties": {"Called", "派往"}, "closing": {"Before closing", "结案前核对"}, "history": {"History", "经过"},
 	"left": {"%s left, due %s", "剩余 %s，截止 %s"}, "late": {"due %s, missed", "截止 %s，已超时"}, "paused": {"%s left, stands still", "剩余 %s，暂停计时"}, "working": {" of working time", "（工作时间）"},
 	"called": {"called %s", "%s 派出"}, "released": {", released %s (%s)", "，%s 解除（%s）"},
+}
+
+// statWords are the words of statistics.
+var statWords = map[string][2]string{
+	"rest": {"(rest: groups too small to show)", "（其余：数量过少不单列）"}, "whole": {"all", "合计"}, "times": {"times are median/90th percentile from when the case was opened\n", "用时自上报起，为中位数/90 分位数\n"},
+	"withheld":   {"fewer than 3 cases with sensitive data are left out\n", "不足 3 件的敏感事件未计入\n"},
+	"incomplete": {"%s is not over\n", "%s 尚未结束\n"}, "hidden": {"* fewer than 3 cases with sensitive data: not shown\n", "* 不足 3 件的敏感事件，不显示\n"},
 }
