@@ -99,7 +99,7 @@ func (a *api) statistics(ctx context.Context, in *statisticsInput) (*rawOutput, 
 	if err != nil {
 		return nil, err
 	}
-	var found answer
+	var found reckoning
 	err = pgx.BeginTxFunc(ctx, a.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		found, err = measure(ctx, tx, q)
 		return err

@@ -113,8 +113,8 @@ type measured struct {
 	Figures
 }
 
-// answer is what a question gives: groups by key, the rest last, and the whole. left says that cases were left out of everything.
-type answer struct {
+// reckoning is what a question gives: groups by key, the rest last, and the whole. left says that cases were left out of everything.
+type reckoning struct {
 	groups []measured
 	whole  Figures
 	left   bool
@@ -147,7 +147,7 @@ func (q question) cells() (string, []any) {
 var errTooMany = fmt.Errorf("more than %d groups; ask for a shorter time, a longer interval, or fewer dimensions", maxCells)
 
 // measure answers a question from one state of the database.
-func measure(ctx context.Context, tx pgx.Tx, q question) (out answer, err error) {
+func measure(ctx context.Context, tx pgx.Tx, q question) (out reckoning, err error) {
 	from, args := q.cells()
 	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT key, count(*) AS n, bool_or(c.data_class IN ('C2', 'C3')) AS sensitive FROM (%s) c GROUP BY key ORDER BY key LIMIT %d", from, maxCells+1), args...)
 	if err != nil {
