@@ -76,7 +76,7 @@ func lines(w io.Writer, columns int, texts ...string) {
 
 func timeRows(w words, c Case) (rows [][]string) {
 	for _, t := range c.Times {
-		left := (time.Duration(t.LeftSeconds) * time.Second).String()
+		left := span(t.LeftSeconds)
 		if t.Working {
 			left += w.of(showWords, "working")
 		}

@@ -91,7 +91,7 @@ func TestCaseListFits(t *testing.T) {
 		{"NUMBER", "STATE", "SEVERITY", "COMMUNITY", "DEVICE", "TITLE", "OPENED", "OVERDUE"},
 		{"20260601-000001", "Dispatched", "Critical", "jinghu", "smoke.sd-1", "三号楼楼道烟感报警，请到现场查看", "2026-06-01 08:00:00", "acknowledge"},
 	}
-	for _, tc := range []struct{ columns, cells int }{{0, 8}, {200, 8}, {120, 8}, {100, 7}, {80, 6}} {
+	for _, tc := range []struct{ columns, cells int }{{0, 8}, {200, 8}, {120, 8}, {100, 6}, {80, 5}} {
 		got := fitted(rows, tc.columns, 5, 4, 3, 6)
 		var out bytes.Buffer
 		if err := table(&out, got); err != nil {

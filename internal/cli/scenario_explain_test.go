@@ -56,7 +56,7 @@ spec:
 apiVersion: dizuo.io/v1alpha1
 kind: Organization
 metadata: {name: city-fire}
-spec: {type: Fire, jurisdiction: ["4107"], duties: [fire]}
+spec: {type: Fire, jurisdiction: ["410702"], duties: [fire], identities: [{name: system}]}
 `)
 	explain := func(args ...string) string {
 		t.Helper()

@@ -21,7 +21,7 @@ type listInput struct {
 	Severity contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
 	Limit    int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
 	Cursor   string            `query:"cursor" doc:"The field next of the page before." maxLength:"36"`
-	caseFilter
+	CaseFilter
 }
 
 // CaseList is a page of cases, newest first.

@@ -148,7 +148,7 @@ func (a *api) question(ctx context.Context, in *statisticsInput) (question, erro
 		return q, huma.Error422UnprocessableEntity("query.from: is not before query.to; write an earlier one")
 	}
 	q.where, q.args = who.scope.cases(1)
-	filter := caseFilter{Class: in.Class, Community: in.Community}
+	filter := CaseFilter{Class: in.Class, Community: in.Community}
 	var more string
 	more, q.args = filter.where(who.scope, q.args)
 	q.where += more

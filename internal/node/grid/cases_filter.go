@@ -2,8 +2,8 @@ package grid
 
 import "fmt"
 
-// caseFilter narrows a list of cases beyond its state and severity.
-type caseFilter struct {
+// CaseFilter narrows a list of cases beyond its state and severity.
+type CaseFilter struct {
 	Community    string `query:"community" doc:"Name of a community." maxLength:"253"`
 	Class        string `query:"class" doc:"Class of the cases." maxLength:"64"`
 	Grid         string `query:"grid" doc:"Name of a grid." maxLength:"63"`
@@ -17,7 +17,7 @@ type caseFilter struct {
 const missedTime = "(c.acknowledge_overdue OR c.onsite_overdue OR c.resolve_overdue)"
 
 // where gives the SQL condition on grid.cases under the alias c that goes behind a scope's, and all arguments with those before.
-func (f caseFilter) where(s scope, args []any) (string, []any) {
+func (f CaseFilter) where(s scope, args []any) (string, []any) {
 	where := ""
 	add := func(condition string, values ...any) {
 		places := make([]any, len(values))

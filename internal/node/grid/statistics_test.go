@@ -74,6 +74,9 @@ func (w *world) live(r *rand.Rand, opened time.Time) *lived {
 			}
 			l.happens(a, at)
 		}
+		if _, err := tx.Exec(w.t.Context(), "DELETE FROM grid.timers WHERE case_id = $1", c.ID); err != nil { // its times are over: nobody is to miss them now
+			return err
+		}
 		l.late, l.up = r.IntN(3) == 0, r.IntN(4) == 0
 		if _, err := tx.Exec(w.t.Context(), "UPDATE grid.cases SET onsite_overdue = $2, resolve_overdue = false, acknowledge_overdue = false, escalated = $3 WHERE id = $1", c.ID, l.late, map[bool]int{true: 1 + r.IntN(3)}[l.up]); err != nil {
 			return err
