@@ -57,7 +57,7 @@ func (f *polledFeed) next(ctx context.Context) (out []changedCase, err error) {
 			return nil, err
 		}
 		switch seen := f.seen[c.ID]; {
-		case first && (f.since.IsZero() || c.UpdatedAt.Before(f.since)):
+		case first && (f.since.IsZero() || finished[c.State] && c.UpdatedAt.Before(f.since)): // of an open one more may have happened than its row says
 			f.seen[c.ID] = c.Version
 		case c.Version > seen:
 			out = append(out, changedCase{c.ID, seen})
@@ -65,6 +65,9 @@ func (f *polledFeed) next(ctx context.Context) (out []changedCase, err error) {
 	}
 	return out, nil
 }
+
+// finished are the states of cases to which no more happens by itself.
+var finished = map[string]bool{"NotFiled": true, "Closed": true, "Rated": true, "Void": true}
 
 func (f *polledFeed) told(id string, n int) { f.seen[id] = n }
 
