@@ -18,3 +18,8 @@ const (
 //
 //go:embed profiles/*.yaml scenarios/*.yaml
 var FS embed.FS
+
+// OneTable says which indicators the one table of communities (“一套表”) has; internal/node/grid reads it.
+//
+//go:embed reports/one-table.yaml
+var OneTable []byte

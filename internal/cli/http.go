@@ -81,7 +81,7 @@ func (r *Refusal) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-// call makes a request; in and out are JSON and may be nil. An answer of 300 or more is a *Refusal.
+// call makes a request; in and out are JSON and may be nil; an out of *[]byte gets the answer as it came. An answer of 300 or more is a *Refusal.
 func (s *service) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
 	target := s.base.JoinPath(path)
 	target.RawQuery = query.Encode()
@@ -123,7 +123,11 @@ func (s *service) call(ctx context.Context, method, path string, query url.Value
 		}
 		return refusal
 	}
-	if out == nil {
+	switch out := out.(type) {
+	case nil:
+		return nil
+	case *[]byte: // as it came
+		*out = raw
 		return nil
 	}
 	return json.Unmarshal(raw, out)

@@ -19,8 +19,8 @@ import (
 )
 
 func (a *app) scenarioCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "scenario", Short: "Try scenarios (场景) on recorded messages, and list them"}
-	cmd.AddCommand(a.scenarioTest(), a.scenarioList())
+	cmd := &cobra.Command{Use: "scenario", Short: "Try scenarios (场景) on recorded messages, list them, and say what they do"}
+	cmd.AddCommand(a.scenarioTest(), a.scenarioList(), a.scenarioExplain())
 	return cmd
 }
 

@@ -137,7 +137,7 @@ func TestCases(t *testing.T) {
 			t.Errorf("show %s: exit code %d:\n%s%s", name, r.code, r.out, r.err)
 		}
 	}
-	if r = cases("show", "2026-999999"); r.code != ExitFailed || !strings.Contains(r.err, "write its id") {
+	if r = cases("show", "2026-999999"); r.code != ExitFailed || !strings.Contains(r.err, "sees no case of that number") {
 		t.Errorf("unknown number: exit code %d: %s", r.code, r.err)
 	}
 	if r = cases("act", "2026-000001", "--action", "Acknowledge", "--note", "on my way"); r.code != ExitOK || !strings.Contains(r.out, "Handling") {
@@ -150,7 +150,7 @@ func TestCases(t *testing.T) {
 		t.Errorf("refused action: exit code %d: %s", r.code, r.err)
 	}
 	r = run(t, "", append([]string{"cases", "--token", "not-a-token"}, common...)...)
-	if r.code != ExitFailed || !strings.Contains(r.err, "401") {
+	if r.code != ExitDenied || !strings.Contains(r.err, "401") {
 		t.Errorf("bad token: exit code %d: %s", r.code, r.err)
 	}
 	r = run(t, "", append([]string{"cases", "--server", server.URL, "--platform", "qi/qi"}, signing...)...)

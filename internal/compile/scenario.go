@@ -40,6 +40,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	}
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
+		doc.Closing = k.Closing
 		if k.MergeBy != v1alpha1.ScopeDevice { // what the trigger counts by
 			doc.MergeBy = string(k.MergeBy)
 		}

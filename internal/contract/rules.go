@@ -99,6 +99,8 @@ type Scenario struct {
 	Severity Severity `json:"severity"`
 	Title    string   `json:"title"`
 	TitleEN  string   `json:"titleEN,omitempty"`
+	// Closing are the steps to check before the case may be closed.
+	Closing []string `json:"closing,omitempty"`
 	// Responders in the order in which they are called.
 	Responders []Responder `json:"responders,omitempty"`
 	// Commands that an alarm sends.

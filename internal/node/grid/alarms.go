@@ -171,7 +171,7 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 		c = &Case{
 			Community: row.Community, Grid: row.Grid, MicroGrid: b.Directory.Communities[row.Community].MicroGridOf(row.Grid, row.Building), Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
 			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
-			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id,
+			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id, Closing: closingSteps(s.Closing),
 		}
 		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, detail{"start": e.Start, "revision": b.Lease.Revision}); err != nil {
 			return err

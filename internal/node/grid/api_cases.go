@@ -17,11 +17,11 @@ import (
 )
 
 type listInput struct {
-	Community string            `query:"community" doc:"Name of a community." maxLength:"253"`
-	State     string            `query:"state" doc:"State of the cases; Open asks for all that are not finished." enum:"Open,Reported,NotFiled,Filed,Dispatched,Handling,Returned,Extended,Suspended,Verifying,Closed,Rated,Void,Reopened"`
-	Severity  contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
-	Limit     int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
-	Cursor    string            `query:"cursor" doc:"The field next of the page before." maxLength:"36"`
+	State    string            `query:"state" doc:"State of the cases; Open asks for all that are not finished." enum:"Open,Reported,NotFiled,Filed,Dispatched,Handling,Returned,Extended,Suspended,Verifying,Closed,Rated,Void,Reopened"`
+	Severity contract.Severity `query:"severity" enum:"Critical,High,Medium,Low"`
+	Limit    int               `query:"limit" minimum:"1" maximum:"500" default:"50"`
+	Cursor   string            `query:"cursor" doc:"The field next of the page before." maxLength:"36"`
+	CaseFilter
 }
 
 // CaseList is a page of cases, newest first.
@@ -48,6 +48,8 @@ type HistoryEntry struct {
 type CaseDetail struct {
 	Case
 	StateName string         `json:"stateName" doc:"The state in Chinese."`
+	Parties   []PartyView    `json:"parties" doc:"Who was called, first to last."`
+	Times     []TimeLeft     `json:"times" doc:"The times that run, or stand still."`
 	History   []HistoryEntry `json:"history"`
 }
 
@@ -68,9 +70,6 @@ func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error
 		args = append(args, v)
 		where += fmt.Sprintf(" AND "+condition, len(args))
 	}
-	if in.Community != "" {
-		add("c.community = $%d", in.Community)
-	}
 	switch in.State {
 	case "":
 	case "Open":
@@ -81,6 +80,8 @@ func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error
 	if in.Severity != "" {
 		add("c.severity = $%d", in.Severity)
 	}
+	more, args := in.where(callerOf(ctx).scope, args)
+	where += more
 	if in.Cursor != "" {
 		id, err := uuid.Parse(in.Cursor)
 		if err != nil {
@@ -126,6 +127,12 @@ func (a *api) detail(ctx context.Context, id uuid.UUID) (*CaseDetail, error) {
 			return errNoCase()
 		}
 		out.Case, out.StateName = *c, c.State.ChineseName()
+		if out.Parties, err = partyViews(ctx, tx, id); err != nil {
+			return err
+		}
+		if out.Times, err = timesLeft(ctx, tx, callerOf(ctx).bundle.Directory.Platform, id, a.now()); err != nil {
+			return err
+		}
 		out.History, err = history(ctx, tx, id)
 		return err
 	})
@@ -154,6 +161,8 @@ type actionInput struct {
 		Note   string `json:"note,omitempty" maxLength:"2000" doc:"Free text for colleagues. It is kept apart from the history and may be erased."`
 		// Until is of Extend.
 		Until *time.Time `json:"until,omitempty" doc:"Until when the case is extended; only for Extend, which needs it, and a note that says why."`
+		// Closing are steps that are done.
+		Closing []int `json:"closing,omitempty" maxItems:"16" doc:"Numbers, from 1 on, of the closing steps that are done; for Handle, RequestVerification, Verify and Close, which needs them all."`
 		// Duties are called by Dispatch.
 		Duties []string `json:"duties,omitempty" maxItems:"20" doc:"Duties of the organisations to call; only for Dispatch. Without any, the scenario's responders are called."`
 	}
@@ -237,6 +246,12 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 	}
 	if err := checkUntil(in, now); err != nil {
 		return err
+	}
+	if err := checkSteps(c, in.Body.Action, in.Body.Closing, by, now); err != nil {
+		return err
+	}
+	if len(in.Body.Closing) > 0 {
+		more["closing"] = in.Body.Closing
 	}
 	if in.Body.Until != nil {
 		more["until"] = in.Body.Until.UTC()

@@ -129,7 +129,7 @@ func (k clocks) mirror(c *Case) {
 // touches says whether an action that led to a state sets, stops or pauses timers.
 func touches(a Action, next State) bool {
 	switch a {
-	case Acknowledge, Arrive, Suspend, Resume, Extend, Return, Reopen:
+	case Acknowledge, Arrive, Suspend, Resume, Extend, Return, Reassign, Reopen:
 		return true
 	}
 	return !next.Open()
@@ -159,7 +159,7 @@ func (k clocks) after(p contract.Platform, c *Case, a Action, until *time.Time, 
 		c.ResolveOverdue = false
 		// A date that people set: every minute counts, and no calendar moves it.
 		k[timerResolve] = timer{Kind: timerResolve, Round: c.Round, LeftMS: until.Sub(now.Truncate(time.Millisecond)).Milliseconds()}.run(p, now)
-	case a == Return && c.AcknowledgedAt != nil: // whoever gets it next has to take it, and to come
+	case (a == Return || a == Reassign) && c.AcknowledgedAt != nil: // whoever gets it next has to take it, and to come
 		c.AcknowledgedAt, c.OnSiteAt, c.AcknowledgeOverdue, c.OnSiteOverdue = nil, nil, false, false
 		k.begin(p, c, now, timerAcknowledge, timerOnSite)
 	case a == Reopen:

@@ -97,6 +97,9 @@ func TestOnlyWhoHasAPartMoves(t *testing.T) {
 			for _, role := range []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor} {
 				token := w.token(organization, "p-1", role)
 				for action, row := range transitions {
+					if action == Reassign { // has an operation of its own
+						continue
+					}
 					// From Rated only Reopen leads on, and this puts it back.
 					exec("UPDATE grid.cases SET state = 'Rated', level = $2 WHERE id = $1", c.ID, tc.level)
 					want := 409

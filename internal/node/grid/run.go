@@ -90,6 +90,7 @@ type service struct {
 	keep     *keeper
 	registry *registry
 	retain   *retainer
+	gauges   *caseGauges
 	api      *api
 	log      *slog.Logger
 }
@@ -101,7 +102,8 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 	}
 	m, p := newMetrics(reg), &presence{}
 	c := &commander{in: in, metrics: m, log: log, now: time.Now, publish: nc.PublishMsg}
-	reg.MustRegister(presenceCollector{p, in, time.Now})
+	gauges := &caseGauges{pool: pool, in: in, log: log, working: p.running}
+	reg.MustRegister(presenceCollector{p, in, time.Now}, gauges)
 	return &service{
 		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,
 		worker:   &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: reading.DeviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
@@ -109,6 +111,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		sweep:    &sweeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
 		registry: &registry{pool: pool, in: in, log: log},
 		keep:     &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
+		gauges:   gauges,
 		retain:   &retainer{pool: pool, retention: retentionOf(in), profiles: fleetProfiles(in), log: log, now: time.Now},
 		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
 	}
@@ -124,6 +127,7 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.keep.run(ctx) })
 	group.Go(func() error { return s.registry.run(ctx) })
 	group.Go(func() error { return s.retain.run(ctx) })
+	group.Go(func() error { return s.gauges.run(ctx) })
 	group.Go(func() error {
 		tls := process.ServerTLS(s.cfg.Grid.TLS)
 		return process.ServeHTTP(ctx, &http.Server{

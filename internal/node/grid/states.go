@@ -45,6 +45,7 @@ const (
 	File                Action = "File"                // 立案
 	Decline             Action = "Decline"             // 不予立案
 	Dispatch            Action = "Dispatch"            // 派遣
+	Reassign            Action = "Reassign"            // 改派; by its own operation, which says to whom
 	Acknowledge         Action = "Acknowledge"         // 接单
 	Arrive              Action = "Arrive"              // 到场
 	Handle              Action = "Handle"              // 处置
@@ -94,6 +95,7 @@ var transitions = map[Action]transition{
 	File:                {[]State{Reported}, Filed, office},
 	Decline:             {[]State{Reported}, NotFiled, office},
 	Dispatch:            {[]State{Filed, Dispatched, Returned, Reopened}, Dispatched, office},
+	Reassign:            {[]State{Filed, Dispatched, Handling, Returned, Extended, Reopened}, Dispatched, []Role{RoleCommunityWorker, RoleDispatcher}},
 	Acknowledge:         {[]State{Dispatched}, Handling, everyone},
 	Arrive:              {[]State{Handling, Extended}, "", everyone},
 	Handle:              {[]State{Handling, Extended}, "", everyone},

@@ -33,6 +33,7 @@ func TestLifeOfACase(t *testing.T) {
 		{Reported, File, RoleSystem, Filed}, {Reported, Decline, RoleDispatcher, NotFiled}, {Reported, Acknowledge, RoleGridWorker, ""},
 		{Filed, Dispatch, RoleSystem, Dispatched}, {Filed, Close, RoleDispatcher, ""},
 		{Dispatched, Acknowledge, RoleGridWorker, Handling}, {Dispatched, Return, RoleGridWorker, Returned}, {Dispatched, Close, RoleGridWorker, ""},
+		{Handling, Reassign, RoleDispatcher, Dispatched}, {Handling, Reassign, RoleGridWorker, ""}, {Handling, Reassign, RoleSystem, ""}, {Verifying, Reassign, RoleDispatcher, ""},
 		{Returned, Dispatch, RoleDispatcher, Dispatched}, {Returned, Dispatch, RoleGridWorker, ""},
 		{Handling, Handle, RoleGridWorker, Handling}, {Handling, Arrive, RoleGridWorker, Handling}, {Dispatched, Arrive, RoleGridWorker, ""}, {Handling, Extend, RoleDispatcher, Extended}, {Handling, Extend, RoleGridWorker, ""},
 		{Handling, Suspend, RoleDispatcher, Suspended}, {Extended, Resume, RoleDispatcher, Handling}, {Suspended, Resume, RoleCommunityWorker, Handling},

@@ -32,7 +32,11 @@ func (t *teller) work(ctx context.Context) error {
 	}
 	t.print.Seen(0, "a community worker of %s puts %s on the roster of grid-1", committee, worker)
 	for _, a := range []struct{ action, state string }{{"Acknowledge", "Handling"}, {"RequestVerification", "Verifying"}, {"Verify", "Verifying"}, {"Close", "Closed"}} {
-		out, err := t.run(ctx, t.Dizuo, append([]string{"cases", "act", t.caseID, "--action", a.action}, t.committee(worker, "GridWorker")...)...)
+		args := append([]string{"cases", "act", t.caseID, "--action", a.action}, t.committee(worker, "GridWorker")...)
+		if a.action == "Close" {
+			args = append(args, "--done", "1,2") // the closing steps of S10
+		}
+		out, err := t.run(ctx, t.Dizuo, args...)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// asked is what a stub of the grid service was asked.
+type asked struct {
+	method, path string
+	query        url.Values
+	body         map[string]any
+}
+
+// stub answers every request with what answer gives, and keeps what it was asked.
+func stub(t *testing.T, answer func(asked) (int, any)) (args []string, all *[]asked) {
+	t.Helper()
+	all = &[]asked{}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := asked{method: r.Method, path: r.URL.Path, query: r.URL.Query()}
+		if raw, _ := io.ReadAll(r.Body); len(raw) > 0 {
+			if err := json.Unmarshal(raw, &q.body); err != nil {
+				t.Error(err)
+			}
+		}
+		*all = append(*all, q)
+		status, v := answer(q)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}))
+	t.Cleanup(server.Close)
+	return []string{"--server", server.URL, "--ca", pemOf(t, server.Certificate()), "--token", "t"}, all
+}
+
+// aCase is a case as the service shows one.
+func aCase() map[string]any {
+	at := func(minute string) string { return "2026-06-01T08:" + minute + ":00Z" }
+	person := map[string]any{"kind": "Person", "organization": "committee", "person": "p-17", "role": "GridWorker"}
+	return map[string]any{
+		"id": "0197a1b2-0000-7000-8000-000000000001", "number": "20260601-000001", "state": "Handling", "severity": "Critical", "community": "jinghu", "grid": "g1",
+		"fleet": "smoke", "device": "sd-1", "title": "楼道烟感报警", "class": "fire", "openedAt": at("00"), "updatedAt": at("03"), "version": 3,
+		"acknowledgeOverdue": true, "acknowledgeDue": at("02"),
+		"closing": []any{map[string]any{"text": "现场已排查", "doneAt": at("03")}, map[string]any{"text": "隐患已消除"}},
+		"parties": []any{
+			map[string]any{"kind": "Responder", "post": "grid-worker", "calledAt": at("00")},
+			map[string]any{"kind": "Responder", "organization": "fire", "calledAt": at("00"), "releasedAt": at("02"), "release": "reassigned"},
+		},
+		"times": []any{map[string]any{"kind": "OnSite", "leftSeconds": 90, "due": at("05")}, map[string]any{"kind": "Resolve", "leftSeconds": 3600, "working": true, "paused": true}},
+		"history": []any{
+			map[string]any{"n": 1, "at": at("00"), "action": "Report", "to": "Reported", "actor": map[string]any{"kind": "Device"}},
+			map[string]any{"n": 2, "at": at("01"), "action": "Dispatch", "from": "Reported", "to": "Dispatched", "actor": map[string]any{"kind": "System"}},
+			map[string]any{"n": 3, "at": at("03"), "action": "Acknowledge", "from": "Dispatched", "to": "Handling", "actor": person, "note": "on my way"},
+		},
+	}
+}
+
+func TestCaseShown(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	t.Cleanup(func() { time.Local = local })
+	args, _ := stub(t, func(asked) (int, any) { return 200, aCase() })
+	for _, lang := range []string{"en", "zh"} {
+		r := run(t, "", append([]string{"cases", "show", "0197a1b2-0000-7000-8000-000000000001", "--lang", lang}, args...)...)
+		if r.code != ExitOK {
+			t.Fatal(r.err)
+		}
+		golden(t, "case."+lang+".txt", r.out)
+	}
+	if r := run(t, "", append([]string{"cases", "show", "0197a1b2-0000-7000-8000-000000000001", "-o", "yaml"}, args...)...); !strings.Contains(r.out, "leftSeconds: 90") {
+		t.Errorf("yaml:\n%s", r.out)
+	}
+	if r := run(t, "", append([]string{"cases", "show", "0197a1b2-0000-7000-8000-000000000001", "-o", "xml"}, args...)...); r.code != ExitUsage {
+		t.Errorf("-o xml: exit code %d", r.code)
+	}
+}
+
+// TestCaseListFits: a table is no wider than the terminal while there is something to leave out, and what stays is whole but for the title.
+func TestCaseListFits(t *testing.T) {
+	rows := [][]string{
+		{"NUMBER", "STATE", "SEVERITY", "COMMUNITY", "DEVICE", "TITLE", "OPENED", "OVERDUE"},
+		{"20260601-000001", "Dispatched", "Critical", "jinghu", "smoke.sd-1", "三号楼楼道烟感报警，请到现场查看", "2026-06-01 08:00:00", "acknowledge"},
+	}
+	for _, tc := range []struct{ columns, cells int }{{0, 8}, {200, 8}, {120, 8}, {100, 6}, {80, 5}} {
+		got := fitted(rows, tc.columns, 5, 4, 3, 6)
+		var out bytes.Buffer
+		if err := table(&out, got); err != nil {
+			t.Fatal(err)
+		}
+		if len(got[1]) != tc.cells {
+			t.Errorf("%d columns: %d cells: %q", tc.columns, len(got[1]), got[1])
+		}
+		for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+			if w := wide.StringWidth(line); tc.columns > 0 && w > tc.columns {
+				t.Errorf("%d columns: a line has %d: %s", tc.columns, w, line)
+			}
+		}
+		if cut := strings.Contains(out.String(), "…"); cut != (tc.columns > 0 && tc.columns < 200) {
+			t.Errorf("%d columns: cut %v:\n%s", tc.columns, cut, out.String())
+		}
+	}
+}
+
+func TestCaseFiltersArePassedOn(t *testing.T) {
+	args, all := stub(t, func(asked) (int, any) { return 200, map[string]any{"cases": []any{}} })
+	r := run(t, "", append([]string{"cases", "list", "--state", "Open", "--community", "jinghu", "--grid", "g1", "--class", "fire", "--severity", "High", "--party", "fire-brigade", "--overdue", "--mine", "--limit", "7"}, args...)...)
+	if r.code != ExitOK {
+		t.Fatal(r.err)
+	}
+	want := url.Values{"state": {"Open"}, "community": {"jinghu"}, "grid": {"g1"}, "class": {"fire"}, "severity": {"High"}, "organization": {"fire-brigade"}, "overdue": {"true"}, "mine": {"true"}, "limit": {"7"}}
+	if len(*all) != 1 || (*all)[0].query.Encode() != want.Encode() {
+		t.Errorf("asked %+v, want %s", *all, want.Encode())
+	}
+	if run(t, "", append([]string{"cases"}, args...)...); (*all)[1].query.Encode() != "limit=100" {
+		t.Errorf("without filters: %s", (*all)[1].query.Encode())
+	}
+}
+
+func TestCaseVerbs(t *testing.T) {
+	const id = "0197a1b2-0000-7000-8000-000000000001"
+	args, all := stub(t, func(q asked) (int, any) {
+		if strings.HasSuffix(q.path, "/reassign") && q.body["organization"] == "stranger" {
+			return 403, map[string]any{"title": "Forbidden", "status": 403, "detail": "it was not called"}
+		}
+		return 200, aCase()
+	})
+	for _, tc := range []struct {
+		args []string
+		path string
+		body map[string]any
+		code int
+	}{
+		{[]string{"ack", id, "--note", "on my way"}, "/actions", map[string]any{"action": "Acknowledge", "note": "on my way"}, ExitOK},
+		{[]string{"close", id, "--done", "1,2"}, "/actions", map[string]any{"action": "Close", "closing": []any{1.0, 2.0}}, ExitOK},
+		{[]string{"close", id}, "/actions", map[string]any{"action": "Close"}, ExitOK},
+		{[]string{"reassign", id, "--post", "grid-worker", "--reason", "ill"}, "/reassign", map[string]any{"post": "grid-worker", "reason": "ill"}, ExitOK},
+		{[]string{"reassign", id, "--person", "p-3", "--reason", "ill"}, "/reassign", map[string]any{"person": "p-3", "reason": "ill"}, ExitOK},
+		{[]string{"reassign", id, "--to", "gas", "--reason", "gas"}, "/reassign", map[string]any{"organization": "gas", "reason": "gas"}, ExitOK},
+		{[]string{"reassign", id, "--to", "stranger", "--reason", "gas"}, "/reassign", map[string]any{"organization": "stranger", "reason": "gas"}, ExitDenied},
+		{[]string{"reassign", id, "--to", "gas"}, "", nil, ExitUsage},
+		{[]string{"reassign", id, "--reason", "x"}, "", nil, ExitUsage},
+		{[]string{"reassign", id, "--to", "gas", "--post", "p", "--reason", "x"}, "", nil, ExitUsage},
+		{[]string{"ack"}, "", nil, ExitUsage},
+		{[]string{"ack", id, "-o", "xml"}, "", nil, ExitUsage},
+	} {
+		*all = nil
+		r := run(t, "", append(append([]string{"cases"}, tc.args...), args...)...)
+		if r.code != tc.code {
+			t.Errorf("%v: exit code %d: %s", tc.args, r.code, r.err)
+		}
+		if tc.body == nil {
+			if len(*all) > 0 {
+				t.Errorf("%v: asked %+v", tc.args, *all)
+			}
+			continue
+		}
+		want, _ := json.Marshal(tc.body)
+		if got, _ := json.Marshal((*all)[0].body); len(*all) != 1 || (*all)[0].path != "/v1/cases/"+id+tc.path || string(got) != string(want) {
+			t.Errorf("%v: asked %+v, want %s with %s", tc.args, *all, tc.path, want)
+		}
+	}
+}
+
+func TestCaseNamesAreCompleted(t *testing.T) {
+	args, _ := stub(t, func(asked) (int, any) { return 200, map[string]any{"cases": []any{aCase()}} })
+	r := run(t, "", append(append([]string{"__complete", "cases", "ack"}, args...), "")...)
+	if !strings.Contains(r.out, "20260601-000001\t楼道烟感报警") {
+		t.Errorf("completion:\n%s%s", r.out, r.err)
+	}
+	r = run(t, "", "__complete", "cases", "list", "--state", "")
+	if !strings.Contains(r.out, "Handling") {
+		t.Errorf("completion of --state:\n%s", r.out)
+	}
+}
+
+// TestCaseWatch: each entry of a history is told once, in order, also where reading fails in between; what was there before is not.
+func TestCaseWatch(t *testing.T) {
+	one, two := aCase(), aCase()
+	two["id"], two["number"] = "0197a1b2-0000-7000-8000-000000000002", "20260601-000002"
+	whole := slices.Clone(one["history"].([]any))
+	upTo := func(c map[string]any, version int) map[string]any {
+		c = maps.Clone(c)
+		c["version"], c["history"] = version, whole[:version]
+		return c
+	}
+	// What the service has, poll by poll; a poll that fails is nil.
+	polls := [][]map[string]any{{upTo(one, 1)}, {upTo(one, 2)}, nil, {upTo(two, 1), upTo(one, 2)}, {upTo(two, 3), upTo(one, 3)}}
+	turn, broken := 0, false
+	answer := func(q asked) (int, any) {
+		now := polls[min(turn, len(polls)-1)]
+		if now == nil {
+			return 503, map[string]any{"title": "Service Unavailable", "status": 503}
+		}
+		if q.path == "/v1/cases" {
+			return 200, map[string]any{"cases": now}
+		}
+		if turn == 3 && !broken { // the list was read, the case cannot be
+			broken = true
+			return 503, map[string]any{"title": "Service Unavailable", "status": 503}
+		}
+		for _, c := range now {
+			if "/v1/cases/"+c["id"].(string) == q.path {
+				return 200, c
+			}
+		}
+		return 404, map[string]any{"title": "Not Found", "status": 404}
+	}
+	args, _ := stub(t, answer)
+	watch := func(args ...string) (ran, []string) {
+		turn, broken = 0, false
+		var out, errs bytes.Buffer
+		a := &app{Streams: Streams{strings.NewReader(""), &out, &errs}, now: func() time.Time { return at }, env: func(string) string { return "" }, wait: func(context.Context, time.Duration) error {
+			if turn++; turn > 5 {
+				return context.Canceled
+			}
+			return nil
+		}}
+		root := newRoot(a)
+		root.SetArgs(append([]string{"cases", "watch"}, args...))
+		code := report(root.ExecuteContext(t.Context()), &errs)
+		var told []string
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, "{") {
+				var e struct {
+					Case  Case
+					Entry CaseStep
+				}
+				if err := json.Unmarshal([]byte(line), &e); err != nil {
+					t.Fatal(err)
+				}
+				line = "- - " + e.Case.Number + " " + e.Entry.Action
+			}
+			f := strings.Fields(line)
+			told = append(told, f[2][len(f[2])-1:]+" "+f[3])
+		}
+		return ran{out.String(), errs.String(), code}, told
+	}
+	for _, format := range []string{"", "json"} {
+		r, told := watch(append(args, "-o", format)...)
+		if want := []string{"1 Dispatch", "1 Acknowledge", "2 Report", "2 Dispatch", "2 Acknowledge"}; r.code != ExitOK || !slices.Equal(told, want) {
+			t.Errorf("-o %q: exit code %d, told %v, want %v\n%s%s", format, r.code, told, want, r.out, r.err)
+		}
+	}
+	if _, told := watch(append(args, "--since", "2026-06-01T08:00:00Z")...); len(told) == 0 || told[0] != "1 Report" || len(told) != 6 {
+		t.Errorf("--since: told %v", told)
+	}
+	for _, wrong := range [][]string{{"--every", "10ms"}, {"-o", "yaml"}, {"--since", "yesterday"}} {
+		if r, _ := watch(append(args, wrong...)...); r.code != ExitUsage {
+			t.Errorf("%v: exit code %d", wrong, r.code)
+		}
+	}
+	denying, _ := stub(t, func(asked) (int, any) { return 401, map[string]any{"title": "Unauthorized", "status": 401} })
+	if r, _ := watch(denying...); r.code != ExitDenied {
+		t.Errorf("refused: exit code %d: %s", r.code, r.err)
+	}
+}

@@ -1,0 +1,56 @@
+package grid
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// TestCaseGauges: series are of the platform's communities and classes only, whatever people write, and of the working replica only.
+func TestCaseGauges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 3 {
+		w.filed(fmt.Sprint("f", i), Case{Grid: "g1", Class: "fire"}, []string{"GridWorker"}, nil)
+		w.filed(fmt.Sprint("x", i), Case{Class: fmt.Sprint("=written", i)}, []string{"GridWorker"}, nil)
+	}
+	w.exec("UPDATE grid.cases SET resolve_overdue = true WHERE title IN ('f1', 'x0', 'x2')")
+	w.exec("UPDATE grid.cases SET state = 'Closed' WHERE title IN ('f2', 'x2')")
+	w.exec("UPDATE grid.cases SET community = 'gone' WHERE title = 'x1'")
+	working := true
+	g := &caseGauges{pool: w.pool, in: w.in, log: quiet(), working: func() bool { return working }}
+	if n := testutil.CollectAndCount(g); n != 0 {
+		t.Errorf("%d series before anything was counted", n)
+	}
+	if err := g.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+# HELP dizuo_grid_cases_open Cases that are not finished, by community and class; other is what no community and no scenario of the platform has. From the working replica.
+# TYPE dizuo_grid_cases_open gauge
+dizuo_grid_cases_open{class="fire",community="jinghu"} 2
+dizuo_grid_cases_open{class="other",community="jinghu"} 1
+dizuo_grid_cases_open{class="other",community="other"} 1
+# HELP dizuo_grid_cases_overdue Cases that are not finished and missed a time, by community and class. From the working replica.
+# TYPE dizuo_grid_cases_overdue gauge
+dizuo_grid_cases_overdue{class="fire",community="jinghu"} 1
+dizuo_grid_cases_overdue{class="other",community="jinghu"} 1
+dizuo_grid_cases_overdue{class="other",community="other"} 0
+`
+	if err := testutil.CollectAndCompare(g, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	if working = false; testutil.CollectAndCount(g) != 0 {
+		t.Error("a replica that stopped working goes on telling")
+	}
+	if err := g.refresh(t.Context()); err != nil || g.counts.Load() != nil {
+		t.Errorf("a replica that does not work counts: %v", err)
+	}
+	eventually(t, "the service tells it", func() bool {
+		_ = w.svc.gauges.refresh(t.Context())
+		n, err := testutil.GatherAndCount(w.reg, "dizuo_grid_cases_open")
+		return err == nil && n == 3
+	})
+}
