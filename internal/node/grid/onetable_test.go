@@ -187,7 +187,7 @@ func TestOneTableWithholds(t *testing.T) {
 	} {
 		rows := map[string]*OneTableRow{"a": {Values: map[string]*float64{}}, "b": {Values: map[string]*float64{}}}
 		total := OneTableRow{Values: map[string]*float64{}}
-		fill("x", true, tc.values, rows, &total)
+		fillIn("x", true, tc.values, rows, &total)
 		text := func(r OneTableRow) string {
 			if len(r.Withheld) > 0 {
 				if r.Values["x"] != nil {
