@@ -34,7 +34,8 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	doc := contract.Scenario{
 		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
 	}
-	reader{&c, params, texts, s.Platform.Spec.TimeZone}.trigger(o, &doc)
+	read := reader{&c, params, texts, s.Platform.Spec.TimeZone}
+	read.trigger(o, &doc)
 	if o.Spec.Subject != nil {
 		doc.AppliesTo = o.Spec.Subject.AppliesTo
 	}
@@ -43,6 +44,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 		if k.MergeBy != v1alpha1.ScopeDevice { // what the trigger counts by
 			doc.MergeBy = string(k.MergeBy)
 		}
+		doc.AfterSeconds = read.after(k.After)
 	}
 	profile, ok := scenarioProfile(&c, s, o)
 	if ok && o.Spec.ProfileRef != nil {

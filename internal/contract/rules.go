@@ -96,9 +96,11 @@ type Scenario struct {
 	CaseClass string `json:"caseClass"`
 	// MergeBy is the scope whose signals are one case; empty is that of the alarm. Scenarios of one class share it.
 	MergeBy  string   `json:"mergeBy,omitempty"`
-	Severity Severity `json:"severity"`
-	Title    string   `json:"title"`
-	TitleEN  string   `json:"titleEN,omitempty"`
+	// AfterSeconds is how long an alarm must stand before its case is opened; 0 opens it at once.
+	AfterSeconds int64    `json:"afterSeconds,omitempty"`
+	Severity     Severity `json:"severity"`
+	Title        string   `json:"title"`
+	TitleEN      string   `json:"titleEN,omitempty"`
 	// Responders in the order in which they are called.
 	Responders []Responder `json:"responders,omitempty"`
 	// Commands that an alarm sends.

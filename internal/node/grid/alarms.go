@@ -50,6 +50,14 @@ func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 	if err != nil {
 		return err
 	}
+	if untold := a == nil || a.RetractedAt != nil; untold && (e.Kind != rules.Raised || b.Rules.Scenarios[e.Scenario].AfterSeconds > 0) {
+		if waits, err := waiting(ctx, tx, e); err != nil || waits {
+			return err
+		}
+		if a, err = toldOf(ctx, tx, e); err != nil { // a sweeper may have opened its case meanwhile
+			return err
+		}
+	}
 	if a == nil || e.Kind == rules.Raised {
 		if e.Kind == rules.Raised && (a == nil || a.RetractedAt != nil) || e.Kind == rules.Joined {
 			return place(ctx, tx, b, e, now)
@@ -145,8 +153,13 @@ func mergeKey(s contract.Scenario, row contract.Device, e rules.Event) (key stri
 	return s.CaseClass + "|" + string(scope) + "|" + id, scope, id
 }
 
-// place puts an alarm into the open case of its merge key, or opens one.
+// place puts an alarm into the open case of its merge key, or opens one; an alarm that must stand for some time before waits.
 func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
+	return open(ctx, tx, b, e, nil, now)
+}
+
+// open is place of an alarm that waited, if it did.
+func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *waited, now time.Time) error {
 	s, ok := b.Rules.Scenarios[e.Scenario]
 	row, registered := b.Fleets[e.Fleet].Devices[e.Device]
 	if !ok || !registered {
@@ -167,13 +180,20 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 		return err
 	}
 	joins := c != nil
+	if !joins && s.AfterSeconds > 0 && w == nil {
+		return holdBack(ctx, tx, e, now.Add(time.Duration(s.AfterSeconds)*time.Second))
+	}
+	more := detail{"start": e.Start, "revision": b.Lease.Revision}
+	if w != nil {
+		more["stood"] = now.Sub(e.Began).Round(time.Second).String()
+	}
 	if !joins {
 		c = &Case{
 			Community: row.Community, Grid: row.Grid, MicroGrid: b.Directory.Communities[row.Community].MicroGridOf(row.Grid, row.Building), Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
 			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
 			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id,
 		}
-		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, detail{"start": e.Start, "revision": b.Lease.Revision}); err != nil {
+		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, more); err != nil {
 			return err
 		}
 	}
@@ -182,13 +202,34 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 		c.ID, e.Scenario, e.Scope, e.ID, e.Start, e.Began, e.Severity); err != nil {
 		return fmt.Errorf("alarm: %w", err)
 	}
+	if w != nil {
+		if err := w.enter(ctx, tx, c, e); err != nil {
+			return err
+		}
+	}
 	if joins {
 		return join(ctx, tx, b, c, e, s.DataClass, now)
 	}
 	if err := move(ctx, tx, b.Directory.Platform, c, File, system, now, nil, nil); err != nil {
 		return err
 	}
-	return dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil)
+	if err := dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil); err != nil {
+		return err
+	}
+	return callMore(ctx, tx, b, c, graverResponders(b, e), now)
+}
+
+// graverResponders gives who is to be called in addition because of what makes an alarm graver.
+func graverResponders(b *intake.Bundle, e rules.Event) (more []contract.Responder) {
+	for _, r := range b.Rules.Scenarios[e.Scenario].Raise {
+		if slices.Contains(e.With, r.Name) {
+			more = append(more, r.Responders...)
+		}
+	}
+	for _, other := range e.With {
+		more = append(more, b.Rules.Scenarios[other].Responders...) // of a scenario that combines
+	}
+	return more
 }
 
 // join adds an alarm to an open case. The case is as sensitive as the gravest of its scenarios, and as grave as the gravest alarm.
@@ -241,16 +282,7 @@ func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.E
 	if err := tellCalled(ctx, tx, b, c, EventEscalated, now); err != nil {
 		return err
 	}
-	var more []contract.Responder
-	for _, r := range b.Rules.Scenarios[e.Scenario].Raise {
-		if slices.Contains(e.With, r.Name) {
-			more = append(more, r.Responders...)
-		}
-	}
-	for _, other := range e.With {
-		more = append(more, b.Rules.Scenarios[other].Responders...) // of a scenario that combines
-	}
-	return callMore(ctx, tx, b, c, more, now)
+	return callMore(ctx, tx, b, c, graverResponders(b, e), now)
 }
 
 // retract takes an alarm back. A case of which no alarm stands, and which nobody took or reopened, is void; else a person decides: somebody may be on

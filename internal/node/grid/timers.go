@@ -148,6 +148,7 @@ func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 			s.reckoned, s.reckonedAt = digest, now
 		}
 	}
+	problems = errors.Join(problems, s.every(ctx, dueAlarms, func(id uuid.UUID) error { return s.openWaited(ctx, b, id, now) }, now))
 	return errors.Join(problems, s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE due <= $2 AND case_id > $1 ORDER BY case_id", func(id uuid.UUID) error {
 		return s.fire(ctx, b, id, now)
 	}, now))
