@@ -147,6 +147,10 @@ func TestASweeperGivesWayToTheWorker(t *testing.T) {
 	if c, err := oneCase(t.Context(), tx, "c.merge_key = $1 FOR UPDATE", key); err != nil || c == nil {
 		t.Fatal(c, err)
 	}
+	// The worker must not wait until PostgreSQL looks for deadlocks, after a second: it might be the one that is stopped.
+	if _, err := tx.Exec(t.Context(), "SET LOCAL lock_timeout = '800ms'"); err != nil {
+		t.Fatal(err)
+	}
 	swept := make(chan error, 1)
 	w := &sweeper{pool: s.pool, in: intake.NewStatic(s.b), metrics: newMetrics(prometheus.NewRegistry()), log: quiet(), now: func() time.Time { return s.at.Add(8 * time.Minute) }}
 	go func() { swept <- w.sweep(context.Background(), s.b) }()
