@@ -269,11 +269,14 @@ func responders(o *v1alpha1.Scenario) []contract.Responder {
 		if duty == "" {
 			duty = duties[r.Role]
 		}
-		if duty != "" {
-			out = append(out, contract.Responder{Duty: duty})
-		} else {
-			out = append(out, contract.Responder{Post: post(r.Role)})
+		to := contract.Responder{Duty: duty, MinSeverity: contract.Severity(r.MinimumSeverity)}
+		if duty == "" {
+			to.Post = post(r.Role)
 		}
+		if r.Order > 1 { // 1 is left out
+			to.Order = r.Order
+		}
+		out = append(out, to)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -216,7 +217,7 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 	if err := dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil); err != nil {
 		return err
 	}
-	return callMore(ctx, tx, b, c, graverResponders(b, e), now)
+	return callMore(ctx, tx, b, c, graverResponders(b, e), "the alarm is graver: "+strings.Join(e.With, ", "), now)
 }
 
 // graverResponders gives who is to be called in addition because of what makes an alarm graver.
@@ -250,7 +251,7 @@ func join(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Eve
 		return err
 	}
 	if e.Scenario != c.Scenario {
-		if err := callMore(ctx, tx, b, c, b.Rules.Scenarios[e.Scenario].Responders, now); err != nil {
+		if err := callMore(ctx, tx, b, c, firstStep(b.Rules.Scenarios[e.Scenario].Responders), "an alarm of scenario "+e.Scenario+" joined", now); err != nil {
 			return err
 		}
 	}
@@ -282,7 +283,13 @@ func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.E
 	if err := tellCalled(ctx, tx, b, c, EventEscalated, now); err != nil {
 		return err
 	}
-	return callMore(ctx, tx, b, c, graverResponders(b, e), now)
+	if err := hurryStep(ctx, tx, p, c, now); err != nil {
+		return err
+	}
+	if err := callMore(ctx, tx, b, c, reached(was, c.Severity, respondersOf(b, c)), "the case became "+string(c.Severity), now); err != nil {
+		return err
+	}
+	return callMore(ctx, tx, b, c, graverResponders(b, e), "the alarm is graver: "+strings.Join(e.With, ", "), now)
 }
 
 // retract takes an alarm back. A case of which no alarm stands, and which nobody took or reopened, is void; else a person decides: somebody may be on
@@ -314,7 +321,7 @@ type called struct {
 	Unanswered []string
 }
 
-// respond finds who answers where a case is. It is pure.
+// respond finds who answers where a case is, of those whom its severity lets be called. It is pure.
 func respond(d contract.Directory, c *Case, responders []contract.Responder) (out called) {
 	com := d.Communities[c.Community]
 	seen := map[string]bool{}
@@ -324,7 +331,7 @@ func respond(d contract.Directory, c *Case, responders []contract.Responder) (ou
 			*list = append(*list, name)
 		}
 	}
-	for _, r := range responders {
+	for _, r := range callable(c.Severity, responders) {
 		if r.Post != "" {
 			if hasPost(com, c, r.Post) {
 				add(&out.Posts, "post ", r.Post)

@@ -46,14 +46,21 @@ type DispatchedCase struct {
 	Version        int        `json:"version"`
 }
 
-// dispatch calls the responders of a case, in the transaction that holds the case: the messages go out after it commits.
+// dispatch calls the responders of a case, in the transaction that holds the case: the messages go out after it commits. Those of its first step
+// are called now, the others step by step when nobody acknowledges; without a time to acknowledge, all now.
 // With nobody to call, the case stays as it is and its history says so.
 func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, responders []contract.Responder, by Actor, now time.Time, more detail) error {
-	who := respond(d, c, responders)
+	who, step, later := nextStep(d, c, responders, 0, nil)
+	if later && allowed(d.Platform.SLA[c.Severity], timerAcknowledge) == 0 {
+		who, later = respond(d, c, responders), false
+	}
 	if len(who.Posts)+len(who.Organizations) == 0 {
 		return record(ctx, tx, c, "NobodyToDispatchTo", c.State, system, now, detail{"unanswered": who.Unanswered})
 	}
-	return call(ctx, tx, d, c, who, by, now, more)
+	if err := call(ctx, tx, d, c, who, by, now, more); err != nil || !later {
+		return err
+	}
+	return setStep(ctx, tx, d.Platform, c, step, now)
 }
 
 // call dispatches a case to those of who.
@@ -74,7 +81,12 @@ func call(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, who cal
 // summon writes down who is called to a case, at its level, and sends the organisations the message. The history has it before: the message names
 // the version.
 func summon(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind string, posts, organizations []string, now time.Time) error {
-	if err := callParties(ctx, tx, c, kind, c.Level, posts, organizations, now); err != nil {
+	return summonStep(ctx, tx, d, c, kind, 1, posts, organizations, now)
+}
+
+// summonStep is summon of those of a step.
+func summonStep(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind string, step int, posts, organizations []string, now time.Time) error {
+	if err := callPartiesOfStep(ctx, tx, c, kind, step, c.Level, posts, organizations, now); err != nil {
 		return err
 	}
 	for _, name := range organizations {
@@ -85,8 +97,8 @@ func summon(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind 
 	return nil
 }
 
-// callMore calls those of responders who were not called to a case before.
-func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, now time.Time) error {
+// callMore calls those of responders who were not called to a case before, and says why.
+func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, because string, now time.Time) error {
 	if len(responders) == 0 {
 		return nil
 	}
@@ -99,7 +111,7 @@ func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, respond
 	if len(posts)+len(organizations) == 0 {
 		return nil
 	}
-	if err := record(ctx, tx, c, "CalledInAddition", c.State, system, now, detail{"posts": posts, "organizations": organizations}); err != nil {
+	if err := record(ctx, tx, c, "CalledInAddition", c.State, system, now, detail{"posts": posts, "organizations": organizations, "because": because}); err != nil {
 		return err
 	}
 	return summon(ctx, tx, b.Directory, c, partyResponder, posts, organizations, now)

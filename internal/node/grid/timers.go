@@ -141,7 +141,10 @@ func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 				if err != nil {
 					return err
 				}
-				return reckonCase(ctx, tx, p, c, k, now)
+				if err := reckonCase(ctx, tx, p, c, k, now); err != nil {
+					return err
+				}
+				return reckonOthers(ctx, tx, p, c)
 			})
 		}, digest)
 		if problems = errors.Join(problems, err); err == nil {
@@ -190,8 +193,10 @@ func (s *sweeper) locked(ctx context.Context, id uuid.UUID, f func(pgx.Tx, *Case
 func (s *sweeper) fire(ctx context.Context, b *intake.Bundle, id uuid.UUID, now time.Time) (err error) {
 	var missed []string
 	if err := s.locked(ctx, id, func(tx pgx.Tx, c *Case) (err error) {
-		missed, err = fire(ctx, tx, b, c, now)
-		return err
+		if missed, err = fire(ctx, tx, b, c, now); err != nil {
+			return err
+		}
+		return fireOthers(ctx, tx, b, c, now)
 	}); err != nil {
 		return err
 	}
