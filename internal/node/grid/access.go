@@ -26,7 +26,7 @@ type scope struct {
 func scopeOf(b *intake.Bundle, who person.Identity) scope {
 	s := scope{Identity: who, rostered: Role(who.Role) == RoleGridWorker}
 	org, ok := b.Directory.Organizations[who.Organization]
-	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor}, Role(who.Role))
+	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor}, Role(who.Role))
 	if !ok || !reads || len(org.Duties) == 0 && isVendor(b, who.Organization) {
 		return s
 	}

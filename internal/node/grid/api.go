@@ -57,6 +57,8 @@ func newAPI(a *api) http.Handler {
 	a.registerCases()
 	a.registerActions()
 	a.registerReport()
+	a.registerWhistle()
+	a.registerIncidents()
 	a.registerRoster()
 	a.registerDevices()
 	a.registerCommands()

@@ -22,7 +22,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 	t.Parallel()
 	cfg, _ := database(t)
 	pool := poolOf(t, cfg)
-	roles := []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor, RoleResident, "Mayor", ""}
+	roles := []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor, RoleResident, "Mayor", ""}
 	for seed := range uint64(12) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		if _, err := pool.Exec(t.Context(), "DELETE FROM grid.roster"); err != nil {
@@ -79,7 +79,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 						com, there := b.Directory.Communities[c.community]
 						ok := known && there && slices.ContainsFunc(org.Jurisdiction, func(j string) bool { return strings.HasPrefix(com.Division, j) })
 						switch role {
-						case RoleCommunityWorker, RoleDispatcher, RoleAuditor:
+						case RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor:
 						case RoleGridWorker:
 							ok = ok && slices.ContainsFunc(entries, func(e roster) bool {
 								return e.org == who.Organization && e.person == who.Subject && e.role == who.Role && e.community == c.community && (e.grid == "" || e.grid == c.grid)

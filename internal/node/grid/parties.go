@@ -15,6 +15,8 @@ import (
 const (
 	partyResponder  = "Responder"  // by the scenario, or by who dispatched it
 	partyEscalation = "Escalation" // a level further up, because a time was missed
+	partyJoint      = "Joint"      // together with others, by a township
+	partyCall       = "Call"       // by a one-key response
 )
 
 // party is somebody who was called to a case: a post of the grid or an organisation.

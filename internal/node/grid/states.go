@@ -71,6 +71,7 @@ const (
 	RoleGridWorker      Role = "GridWorker"      // 网格员
 	RoleCommunityWorker Role = "CommunityWorker" // 社区工作者
 	RoleDispatcher      Role = "Dispatcher"      // 派单员
+	RoleCommander       Role = "Commander"       // 指挥员, one-key responses
 	RoleAuditor         Role = "Auditor"         // 审计员, reads only
 	RoleResident        Role = "Resident"        // 居民, reports only
 	RoleTechnician      Role = "Technician"      // 运维人员 of a vendor, sends commands to its devices only

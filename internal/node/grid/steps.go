@@ -157,7 +157,7 @@ func fireOthers(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, now t
 }
 
 // effects say what these timers do when they are due.
-var effects = map[string]func(context.Context, pgx.Tx, *intake.Bundle, *Case, other, time.Time) error{timerStep: stepDue}
+var effects = map[string]func(context.Context, pgx.Tx, *intake.Bundle, *Case, other, time.Time) error{timerStep: stepDue, timerCall: callDue}
 
 // stepDue calls the next responders of a case that nobody acknowledged.
 func stepDue(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, o other, now time.Time) error {
