@@ -14,11 +14,12 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// CloudEvents types of messages about a case: one calls an organisation to it, one tells who was called that it is graver or went up a level,
-// and one that it was no alarm.
+// CloudEvents types of messages about a case: one calls an organisation to it; one tells who was called that it is graver or went up a level,
+// one that a time was missed, and one that it was no alarm.
 const (
 	EventDispatched = "io.dizuo.case.dispatched.v1"
 	EventEscalated  = "io.dizuo.case.escalated.v1"
+	EventOverdue    = "io.dizuo.case.overdue.v1"
 	EventVoided     = "io.dizuo.case.voided.v1"
 )
 
@@ -42,8 +43,10 @@ type DispatchedCase struct {
 	AcknowledgeDue *time.Time `json:"acknowledgeDue,omitempty"`
 	OnSiteDue      *time.Time `json:"onSiteDue,omitempty"`
 	ResolveDue     *time.Time `json:"resolveDue,omitempty"`
-	Level          int        `json:"level"`
-	Version        int        `json:"version"`
+	// Overdue are the times that were missed: Acknowledge, OnSite, Resolve.
+	Overdue []string `json:"overdue,omitempty"`
+	Level   int      `json:"level"`
+	Version int      `json:"version"`
 }
 
 // dispatch calls the responders of a case, in the transaction that holds the case: the messages go out after it commits. Those of its first step
@@ -168,6 +171,11 @@ func cloudEvent(d contract.Directory, c *Case, organization, typ string, id uuid
 		ID: c.ID, Number: c.Number, State: c.State, Severity: c.Severity, Scenario: c.Scenario, Class: c.Class, Title: c.Title,
 		Organization: organization, Community: c.Community, Division: d.Communities[c.Community].Division, Grid: c.Grid,
 		StartedAt: c.StartedAt.UTC(), OpenedAt: c.OpenedAt.UTC(), AcknowledgeDue: c.AcknowledgeDue, OnSiteDue: c.OnSiteDue, ResolveDue: c.ResolveDue, Level: c.Level, Version: c.Version,
+	}
+	for _, kind := range timerKinds {
+		if *c.times(kind).overdue {
+			body.Overdue = append(body.Overdue, kind)
+		}
 	}
 	if c.Device != "" {
 		body.Device = contract.DeviceID(c.Fleet, c.Device)

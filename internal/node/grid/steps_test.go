@@ -170,7 +170,9 @@ func TestStepsAsTheModel(t *testing.T) {
 		s := newStepStage(t, responders...)
 		grave := 0
 		called := map[string]bool{}
-		allowed := func(x contract.Responder) bool { return x.MinSeverity == "" || slices.Index(severities, x.MinSeverity) <= grave }
+		allowed := func(x contract.Responder) bool {
+			return x.MinSeverity == "" || slices.Index(severities, x.MinSeverity) <= grave
+		}
 		// next calls the first step behind a number that has somebody new; it gives that number.
 		next := func(behind int, fresh bool) int {
 			for n := behind + 1; n <= 3; n++ {

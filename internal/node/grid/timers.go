@@ -290,6 +290,11 @@ func miss(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, k clocks, t
 		}
 	}
 	*says.overdue = true
+	if fired {
+		if err := tellCalled(ctx, tx, b, c, EventOverdue, now); err != nil {
+			return false, err
+		}
+	}
 	up, err := escalate(ctx, tx, b, c, t.Kind, now)
 	if err != nil {
 		return fired, err
