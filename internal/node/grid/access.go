@@ -81,6 +81,17 @@ func (s scope) cases(first int) (string, []any) {
 		WHERE p.case_id = c.id AND p.organization = $%d))`, where, first+len(args)-1), args
 }
 
+// incidents is cases for one-key responses: a post of a grid was called by name, so whoever the roster names for that grid sees it, though the
+// response is of the whole community.
+func (s scope) incidents(first int) (string, []any) {
+	where, args := s.cases(first)
+	if !s.rostered {
+		return where, args
+	}
+	return fmt.Sprintf(`(%s OR c.community = ANY($%d) AND EXISTS (SELECT FROM grid.roster r JOIN grid.case_parties p ON p.case_id = c.id AND p.kind = 'Call' AND starts_with(p.post, r.grid || '/')
+		WHERE r.organization = $%d AND r.person = $%d AND r.role = $%d AND r.community = c.community AND r.grid <> ''))`, where, first, first+1, first+2, first+3), args
+}
+
 // actor names the person in a history.
 func (s scope) actor() Actor {
 	return Actor{Kind: "Person", Organization: s.Organization, Person: s.Subject, Role: Role(s.Role)}

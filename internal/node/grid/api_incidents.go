@@ -155,7 +155,7 @@ func (a *api) openOnce(ctx context.Context, tx pgx.Tx, who caller, in *incidentI
 func (a *api) getIncident(ctx context.Context, in *idInput) (*output[Incident], error) {
 	out := Incident{Calls: []Party{}}
 	err := pgx.BeginTxFunc(ctx, a.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		where, args := callerOf(ctx).scope.cases(2)
+		where, args := callerOf(ctx).scope.incidents(2)
 		c, err := oneCase(ctx, tx, "c.id = $1 AND c.incident = c.id AND "+where, append([]any{in.ID}, args...)...)
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ var errNoIncident = func() error { return huma.Error404NotFound("no such inciden
 func (a *api) answerIncident(ctx context.Context, in *answerInput) (*output[Incident], error) {
 	who := callerOf(ctx)
 	if err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
-		where, args := who.scope.cases(2)
+		where, args := who.scope.incidents(2)
 		c, err := oneCase(ctx, tx, "c.id = $1 AND c.incident = c.id AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
 		if err != nil {
 			return err

@@ -112,6 +112,11 @@ func (a *api) answerFor(ctx context.Context, tx pgx.Tx, who caller, c *Case, pos
 		return nil, err
 	}
 	mine := answering(who.bundle.Directory, who.scope.Organization, post, parties, kind)
+	if who.scope.rostered {
+		if mine, err = onRoster(ctx, tx, who.scope, c, mine); err != nil {
+			return nil, err
+		}
+	}
 	if len(mine) == 0 {
 		var names []string
 		for _, p := range parties {
@@ -123,6 +128,22 @@ func (a *api) answerFor(ctx context.Context, tx pgx.Tx, who caller, c *Case, pos
 			who.scope.Organization, c.Number, strings.Join(names, ", ")))
 	}
 	return writeAnswers(ctx, tx, c, mine, action, who.scope.actor(), a.now().UTC())
+}
+
+// onRoster leaves out the posts of grids for which the roster does not name a person.
+func onRoster(ctx context.Context, tx pgx.Tx, s scope, c *Case, mine []Party) ([]Party, error) {
+	rows, err := tx.Query(ctx, "SELECT DISTINCT grid FROM grid.roster WHERE organization = $1 AND person = $2 AND role = $3 AND community = $4", s.Organization, s.Subject, s.Role, c.Community)
+	if err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	grids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	return slices.DeleteFunc(mine, func(p Party) bool {
+		grid, _, placed := strings.Cut(p.Post, "/")
+		return p.Post != "" && !slices.Contains(grids, "") && !(placed && slices.Contains(grids, grid))
+	}), nil
 }
 
 // onCase does f with a case that the caller sees, locked, and gives the case as it is then.

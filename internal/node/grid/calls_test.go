@@ -304,6 +304,19 @@ func TestWhoMayOpenAnIncident(t *testing.T) {
 	if got := w.call("GET", "/v1/incidents/"+w.newCase("C0").String(), w.token("street", "p-1", RoleCommander), nil, nil); got != 404 {
 		t.Errorf("a case that is no incident: %d, want 404", got)
 	}
+	if _, err := w.pool.Exec(t.Context(), "INSERT INTO grid.roster (organization, person, role, community, grid) VALUES ('committee', 'g-1', 'GridWorker', 'jinghu', 'g1'), ('committee', 'g-3', 'GridWorker', 'jinghu', 'g3')"); err != nil {
+		t.Fatal(err)
+	}
+	for person, want := range map[string][3]int{"g-1": {200, 200, 403}, "g-3": {404, 404, 404}, "g-0": {404, 404, 404}} {
+		token := w.token("committee", person, RoleGridWorker)
+		got := [3]int{w.call("GET", "/v1/incidents/"+i.ID.String(), token, nil, nil)}
+		for k, post := range []string{"g1/worker", "g2/worker"} {
+			got[k+1] = w.call("POST", "/v1/incidents/"+i.ID.String()+"/ack", token, map[string]any{"post": post}, nil)
+		}
+		if got != want {
+			t.Errorf("%s of the roster reads, answers for g1, and for g2: %v, want %v", person, got, want)
+		}
+	}
 	for what, body := range map[string]map[string]any{
 		"neither": {"community": "jinghu", "reason": "x"}, "both": {"community": "jinghu", "all": true, "posts": []string{"worker"}, "reason": "x"}, "no such grid": {"community": "jinghu", "grid": "g9", "all": true, "reason": "x"},
 		"no such post": {"community": "jinghu", "posts": []string{"worker", "diver"}, "reason": "x"}, "no reason": {"community": "jinghu", "all": true},

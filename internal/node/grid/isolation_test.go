@@ -165,6 +165,11 @@ func TestJurisdictionOverTheAPI(t *testing.T) {
 		if got := w.call("POST", path+"/actions", token, map[string]any{"action": "Void"}, nil); got != 404 {
 			t.Errorf("%s %s acts: %d, want 404", who.org, who.role, got)
 		}
+		for route, body := range map[string]any{"/whistle": map[string]any{"duties": []string{"fire"}, "reason": "x"}, "/whistle/ack": map[string]any{}} {
+			if got := w.call("POST", path+route, token, body, nil); got != 404 {
+				t.Errorf("%s %s posts %s: %d, want 404", who.org, who.role, route, got)
+			}
+		}
 		var none CaseList
 		if got := w.call("GET", "/v1/cases?community=jinghu", token, nil, &none); got != 200 || len(none.Cases) != 0 {
 			t.Errorf("%s %s lists: %d, %d cases", who.org, who.role, got, len(none.Cases))
