@@ -54,6 +54,8 @@ const (
 	// ConditionGuardrailsCompiled: the city's own guardrails compile under restricted capabilities. False: the last good ones are in
 	// force. Does not feed Ready.
 	ConditionGuardrailsCompiled = "GuardrailsCompiled"
+	// ConditionCalendarStale: times count working time, and the calendar lacks the holidays of a year. True is what to mend. Does not feed Ready.
+	ConditionCalendarStale = "CalendarStale"
 	// ConditionBackedUp: the last scheduled backup succeeded.
 	ConditionBackedUp = "BackedUp"
 )
@@ -230,6 +232,8 @@ const (
 	ReasonDeletionProtected = "DeletionProtected"
 	// ReasonRetained: data is kept because of `deletionPolicy: Retain`.
 	ReasonRetained = "Retained"
+	// ReasonYearMissing: a calendar has no dates of a year.
+	ReasonYearMissing = "YearMissing"
 	// ReasonNoWitness: no audit witness is configured, or none answers: "internally consistent only".
 	ReasonNoWitness = "NoWitness"
 	// ReasonWitnessForked: a witness knows another history of a decision log than the one that it was shown.

@@ -561,6 +561,10 @@ type ScenarioCase struct {
 	// +optional
 	// +kubebuilder:default=Device
 	MergeBy Scope `json:"mergeBy,omitempty"`
+	// after is how long the alarm must stand before the case is opened: a duration or `${parameter}`. What its commands settle by then needs
+	// nobody. Unset: it is opened at once.
+	// +optional
+	After DurationExpression `json:"after,omitempty"`
 	// closing are the steps to check before the case may be closed (结案), e.g. `现场已排查`.
 	// +optional
 	// +listType=atomic

@@ -51,7 +51,7 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
 	logs, seen := witnessed(reports, len(o.Spec.AuditWitnesses), s.Now)
 	o.Status.DecisionLogs = logs
-	r.Common(s, o, problems, status.Facts{Named: named, Informative: append([]status.Named{members(s), fully, seen}, guardrails(o, plan.Guardrails)...), Claims: []v1alpha1.Claim{{Kind: compile.ClaimNamespace, Value: o.Namespace}}, ReadyMessage: "the platform is up and its bundle in force"})
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: append(append([]status.Named{members(s), fully, seen}, guardrails(o, plan.Guardrails)...), calendar(plan.Document, s.Now)...), Claims: []v1alpha1.Claim{{Kind: compile.ClaimNamespace, Value: o.Namespace}}, ReadyMessage: "the platform is up and its bundle in force"})
 	o.Status.Enforcement, o.Status.Inventory = r.overall(o, enforcement), report.Inventory
 	host, port := compile.MQTTEndpoint(o)
 	o.Status.Endpoints = &v1alpha1.EndpointStatus{

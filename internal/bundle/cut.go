@@ -204,7 +204,7 @@ func rules(p Parts, fleets []string) map[string]any {
 	}
 	for name, s := range p.Scenarios {
 		if _, used := profiles[s.Profile]; used {
-			s.Responders = nil // who is called is the hub's business
+			s.Responders, s.AfterSeconds = nil, 0 // who is called, and when, is the hub's business
 			scenarios[name] = s
 		}
 	}

@@ -34,7 +34,8 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	doc := contract.Scenario{
 		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
 	}
-	reader{&c, params, texts, s.Platform.Spec.TimeZone}.trigger(o, &doc)
+	read := reader{&c, params, texts, s.Platform.Spec.TimeZone}
+	read.trigger(o, &doc)
 	if o.Spec.Subject != nil {
 		doc.AppliesTo = o.Spec.Subject.AppliesTo
 	}
@@ -44,6 +45,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 		if k.MergeBy != v1alpha1.ScopeDevice { // what the trigger counts by
 			doc.MergeBy = string(k.MergeBy)
 		}
+		doc.AfterSeconds = read.after(k.After)
 	}
 	profile, ok := scenarioProfile(&c, s, o)
 	if ok && o.Spec.ProfileRef != nil {
@@ -268,11 +270,14 @@ func responders(o *v1alpha1.Scenario) []contract.Responder {
 		if duty == "" {
 			duty = duties[r.Role]
 		}
-		if duty != "" {
-			out = append(out, contract.Responder{Duty: duty})
-		} else {
-			out = append(out, contract.Responder{Post: post(r.Role)})
+		to := contract.Responder{Duty: duty, MinSeverity: contract.Severity(r.MinimumSeverity)}
+		if duty == "" {
+			to.Post = post(r.Role)
 		}
+		if r.Order > 1 { // 1 is left out
+			to.Order = r.Order
+		}
+		out = append(out, to)
 	}
 	return out
 }

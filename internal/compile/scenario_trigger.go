@@ -31,6 +31,18 @@ func (r reader) seconds(field string, e v1alpha1.DurationExpression) int64 {
 	return durationOf(r.c, field, string(e), r.params)
 }
 
+// mostAfter bounds how long an alarm stands before people hear of it.
+const mostAfter = 24 * time.Hour
+
+// after gives how long an alarm must stand before its case is opened, in seconds.
+func (r reader) after(e v1alpha1.DurationExpression) int64 {
+	s := r.seconds("spec.case.after", e)
+	if s < 0 || time.Duration(s)*time.Second > mostAfter {
+		r.c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.case.after", fmt.Sprintf("%ds; write at most 24h", s))
+	}
+	return s
+}
+
 // trigger writes what must happen. What a version before reads stands in Trigger; the rest of the language in Terms, which that version leaves
 // out: it then runs everything but this scenario.
 func (r reader) trigger(o *v1alpha1.Scenario, doc *contract.Scenario) {

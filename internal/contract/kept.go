@@ -31,7 +31,7 @@ func Kepts() []Kept {
 		{"grid.telemetry_hourly", signals, ours, grid}, {"grid.signals_kept", stands, ours, "one row a fleet"},
 		{"grid.ingest_position", stands, ours, "one row"}, {"grid.edge_position", stands, ours, "one row an edge node"}, {"grid.invalid_messages", stands, ours, "one row a fleet"},
 		{"grid.roster", stands, ours, "whoever keeps the roster"}, {"grid.migrations", stands, ours, "nothing"},
-		{"grid.case_alarms", "with its case", ours, "the case"}, {"grid.case_parties", "with its case", ours, "the case"}, {"grid.timers", "until it is due, or with its case", ours, "the case"},
+		{"grid.alarms_waiting", "until it opens a case or ends, a day at most", ours, grid}, {"grid.case_alarms", "with its case", ours, "the case"}, {"grid.case_parties", "with its case", ours, "the case"}, {"grid.timers", "until it is due, or with its case", ours, "the case"},
 		{"grid.attachments", "with its case", ours, "the case"}, {"grid.attachment_parts", notes, ours, grid}, {"grid.report_contacts", notes, ours, grid},
 		{"grid.receipts", "with its case", ours, "the case"}, {"grid.ratings", "with its case", ours, "the case"}, {"grid.mirrors", "with its case", ours, "the case"},
 		{"grid.changes", deliveries, ours, grid}, {"grid.feed_position", stands, ours, "one row a reader"}, {"grid.modes", "for good; it names posts and pseudonyms", ours, "nothing"},

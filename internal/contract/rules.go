@@ -95,10 +95,12 @@ type Scenario struct {
 	// CaseClass is the class of the case that an alarm opens; empty opens none.
 	CaseClass string `json:"caseClass"`
 	// MergeBy is the scope whose signals are one case; empty is that of the alarm. Scenarios of one class share it.
-	MergeBy  string   `json:"mergeBy,omitempty"`
-	Severity Severity `json:"severity"`
-	Title    string   `json:"title"`
-	TitleEN  string   `json:"titleEN,omitempty"`
+	MergeBy string `json:"mergeBy,omitempty"`
+	// AfterSeconds is how long an alarm must stand before its case is opened; 0 opens it at once.
+	AfterSeconds int64    `json:"afterSeconds,omitempty"`
+	Severity     Severity `json:"severity"`
+	Title        string   `json:"title"`
+	TitleEN      string   `json:"titleEN,omitempty"`
 	// Closing are the steps to check before the case may be closed.
 	Closing []string `json:"closing,omitempty"`
 	// Responders in the order in which they are called.
@@ -169,6 +171,10 @@ type Responder struct {
 	Post string `json:"post,omitempty"`
 	// Duty of organisations, such as "fire"; empty if Post is set.
 	Duty string `json:"duty,omitempty"`
+	// Order is the step at which it is called: the next when nobody of the one before acknowledges in time. 0 is 1.
+	Order int32 `json:"order,omitempty"`
+	// MinSeverity calls it from this severity on; empty is always.
+	MinSeverity Severity `json:"minSeverity,omitempty"`
 }
 
 // Term is one thing that can happen: When, with ForSeconds or Count; Absent; or Offline.

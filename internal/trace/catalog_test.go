@@ -140,6 +140,11 @@ var changes = map[string]func(*contract.Scenario){
 			}
 		})
 	},
+	"an alarm must stand for longer": func(s *contract.Scenario) {
+		if s.AfterSeconds > 0 {
+			s.AfterSeconds++
+		}
+	},
 	"what comes again is the same": func(s *contract.Scenario) {
 		s.Trigger.DedupSeconds, s.DedupSeconds = 100*24*3600, 100*24*3600
 	},

@@ -18,6 +18,8 @@ const (
 	KindRaised  = "raised"
 	KindCleared = "cleared"
 	KindCommand = "command"
+	// KindCase: an alarm stood for as long as its scenario says, and its case is opened. Other cases are opened as their alarm is raised.
+	KindCase = "case"
 )
 
 // Output is one line that comes out.
@@ -29,7 +31,7 @@ type Output struct {
 	Device    string      `json:"device,omitempty"`
 	Scope     rules.Scope `json:"scope,omitempty"`
 	Place     string      `json:"place,omitempty"`
-	// Kind is raised, cleared or command. Severity is what it came to in the end.
+	// Kind is raised, cleared, command or case. Severity is what it came to in the end.
 	Kind     string            `json:"kind"`
 	Severity contract.Severity `json:"severity,omitempty"`
 	Title    string            `json:"title,omitempty"`
@@ -61,6 +63,10 @@ func (p *player) outputs(end time.Time) []Output {
 		raised := o
 		raised.Kind, raised.TS, raised.With = KindRaised, a.Began.In(p.zone()), slices.Sorted(slices.Values(a.With))
 		out = append(append(out, raised), commands(s, o, a.Began.In(p.zone()), string(rules.Raised))...)
+		if at := a.Began.Add(time.Duration(s.AfterSeconds) * time.Second); s.AfterSeconds > 0 && !at.After(end) && (a.Cleared.IsZero() || a.Cleared.After(at)) {
+			o.Kind, o.TS = KindCase, at.In(p.zone())
+			out = append(out, o)
+		}
 		if a.Cleared.IsZero() || a.Cleared.After(end) {
 			continue
 		}

@@ -26,7 +26,7 @@ type scope struct {
 func scopeOf(b *intake.Bundle, who person.Identity) scope {
 	s := scope{Identity: who, rostered: Role(who.Role) == RoleGridWorker}
 	org, ok := b.Directory.Organizations[who.Organization]
-	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor}, Role(who.Role))
+	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor}, Role(who.Role))
 	if !ok || !reads || len(org.Duties) == 0 && isVendor(b, who.Organization) {
 		return s
 	}
@@ -83,6 +83,17 @@ func (s scope) cases(first int) (string, []any) {
 	args = append(args, s.Organization)
 	return fmt.Sprintf(`%s AND (c.data_class NOT IN ('C2', 'C3') OR EXISTS (SELECT FROM grid.case_parties p
 		WHERE p.case_id = c.id AND p.organization = $%d))`, where, first+len(args)-1), args
+}
+
+// incidents is cases for one-key responses: a post of a grid was called by name, so whoever the roster names for that grid sees it, though the
+// response is of the whole community.
+func (s scope) incidents(first int) (string, []any) {
+	where, args := s.cases(first)
+	if !s.rostered {
+		return where, args
+	}
+	return fmt.Sprintf(`(%s OR c.community = ANY($%d) AND EXISTS (SELECT FROM grid.roster r JOIN grid.case_parties p ON p.case_id = c.id AND p.kind = 'Call' AND starts_with(p.post, r.grid || '/')
+		WHERE r.organization = $%d AND r.person = $%d AND r.role = $%d AND r.community = c.community AND r.grid <> ''))`, where, first, first+1, first+2, first+3), args
 }
 
 // actor names the person in a history.

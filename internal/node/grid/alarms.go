@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -49,6 +50,14 @@ func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 	a, err := toldOf(ctx, tx, e)
 	if err != nil {
 		return err
+	}
+	if untold := a == nil || a.RetractedAt != nil; untold && (e.Kind != rules.Raised || b.Rules.Scenarios[e.Scenario].AfterSeconds > 0) {
+		if waits, err := waiting(ctx, tx, e); err != nil || waits {
+			return err
+		}
+		if a, err = toldOf(ctx, tx, e); err != nil { // a sweeper may have opened its case meanwhile
+			return err
+		}
 	}
 	if a == nil || e.Kind == rules.Raised {
 		if e.Kind == rules.Raised && (a == nil || a.RetractedAt != nil) || e.Kind == rules.Joined {
@@ -145,8 +154,13 @@ func mergeKey(s contract.Scenario, row contract.Device, e rules.Event) (key stri
 	return s.CaseClass + "|" + string(scope) + "|" + id, scope, id
 }
 
-// place puts an alarm into the open case of its merge key, or opens one.
+// place puts an alarm into the open case of its merge key, or opens one; an alarm that must stand for some time before waits.
 func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
+	return open(ctx, tx, b, e, nil, now)
+}
+
+// open is place of an alarm that waited, if it did.
+func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *waited, now time.Time) error {
 	s, ok := b.Rules.Scenarios[e.Scenario]
 	row, registered := b.Fleets[e.Fleet].Devices[e.Device]
 	if !ok || !registered {
@@ -167,13 +181,20 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 		return err
 	}
 	joins := c != nil
+	if !joins && s.AfterSeconds > 0 && w == nil {
+		return holdBack(ctx, tx, e, now.Add(time.Duration(s.AfterSeconds)*time.Second))
+	}
+	more := detail{"start": e.Start, "revision": b.Lease.Revision}
+	if w != nil {
+		more["stood"] = now.Sub(e.Began).Round(time.Second).String()
+	}
 	if !joins {
 		c = &Case{
 			Community: row.Community, Grid: row.Grid, MicroGrid: b.Directory.Communities[row.Community].MicroGridOf(row.Grid, row.Building), Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
 			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
 			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id, Closing: closingSteps(s.Closing),
 		}
-		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, detail{"start": e.Start, "revision": b.Lease.Revision}); err != nil {
+		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, more); err != nil {
 			return err
 		}
 	}
@@ -182,13 +203,34 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 		c.ID, e.Scenario, e.Scope, e.ID, e.Start, e.Began, e.Severity); err != nil {
 		return fmt.Errorf("alarm: %w", err)
 	}
+	if w != nil {
+		if err := w.enter(ctx, tx, c, e); err != nil {
+			return err
+		}
+	}
 	if joins {
 		return join(ctx, tx, b, c, e, s.DataClass, now)
 	}
 	if err := move(ctx, tx, b.Directory.Platform, c, File, system, now, nil, nil); err != nil {
 		return err
 	}
-	return dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil)
+	if err := dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil); err != nil {
+		return err
+	}
+	return callMore(ctx, tx, b, c, graverResponders(b, e), "the alarm is graver: "+strings.Join(e.With, ", "), now)
+}
+
+// graverResponders gives who is to be called in addition because of what makes an alarm graver.
+func graverResponders(b *intake.Bundle, e rules.Event) (more []contract.Responder) {
+	for _, r := range b.Rules.Scenarios[e.Scenario].Raise {
+		if slices.Contains(e.With, r.Name) {
+			more = append(more, r.Responders...)
+		}
+	}
+	for _, other := range e.With {
+		more = append(more, b.Rules.Scenarios[other].Responders...) // of a scenario that combines
+	}
+	return more
 }
 
 // join adds an alarm to an open case. The case is as sensitive as the gravest of its scenarios, and as grave as the gravest alarm.
@@ -209,7 +251,7 @@ func join(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.Eve
 		return err
 	}
 	if e.Scenario != c.Scenario {
-		if err := callMore(ctx, tx, b, c, b.Rules.Scenarios[e.Scenario].Responders, now); err != nil {
+		if err := callMore(ctx, tx, b, c, firstStep(b.Rules.Scenarios[e.Scenario].Responders), "an alarm of scenario "+e.Scenario+" joined", now); err != nil {
 			return err
 		}
 	}
@@ -241,16 +283,13 @@ func worsen(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, e rules.E
 	if err := tellCalled(ctx, tx, b, c, EventEscalated, now); err != nil {
 		return err
 	}
-	var more []contract.Responder
-	for _, r := range b.Rules.Scenarios[e.Scenario].Raise {
-		if slices.Contains(e.With, r.Name) {
-			more = append(more, r.Responders...)
-		}
+	if err := hurryStep(ctx, tx, p, c, now); err != nil {
+		return err
 	}
-	for _, other := range e.With {
-		more = append(more, b.Rules.Scenarios[other].Responders...) // of a scenario that combines
+	if err := callMore(ctx, tx, b, c, reached(was, c.Severity, respondersOf(b, c)), "the case became "+string(c.Severity), now); err != nil {
+		return err
 	}
-	return callMore(ctx, tx, b, c, more, now)
+	return callMore(ctx, tx, b, c, graverResponders(b, e), "the alarm is graver: "+strings.Join(e.With, ", "), now)
 }
 
 // retract takes an alarm back. A case of which no alarm stands, and which nobody took or reopened, is void; else a person decides: somebody may be on
@@ -282,7 +321,7 @@ type called struct {
 	Unanswered []string
 }
 
-// respond finds who answers where a case is. It is pure.
+// respond finds who answers where a case is, of those whom its severity lets be called. It is pure.
 func respond(d contract.Directory, c *Case, responders []contract.Responder) (out called) {
 	com := d.Communities[c.Community]
 	seen := map[string]bool{}
@@ -292,7 +331,7 @@ func respond(d contract.Directory, c *Case, responders []contract.Responder) (ou
 			*list = append(*list, name)
 		}
 	}
-	for _, r := range responders {
+	for _, r := range callable(c.Severity, responders) {
 		if r.Post != "" {
 			if hasPost(com, c, r.Post) {
 				add(&out.Posts, "post ", r.Post)

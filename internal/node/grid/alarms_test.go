@@ -64,7 +64,7 @@ func (s *alarmStage) want(what string, want ...string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(append([]string{}, want...), got); diff != "" {
 		s.t.Errorf("%s: -want +got:\n%s", what, diff)
 	}
 }

@@ -63,6 +63,8 @@ func newAPI(a *api) http.Handler {
 	a.registerStatistics()
 	a.registerOneTable()
 	a.registerReport()
+	a.registerWhistle()
+	a.registerIncidents()
 	a.registerRoster()
 	a.registerDuty()
 	a.registerPeople()

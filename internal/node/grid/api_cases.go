@@ -48,7 +48,7 @@ type HistoryEntry struct {
 type CaseDetail struct {
 	Case
 	StateName string         `json:"stateName" doc:"The state in Chinese."`
-	Parties   []PartyView    `json:"parties" doc:"Who was called, first to last."`
+	Parties   []Party        `json:"parties" doc:"Who was called, and who answered."`
 	Times     []TimeLeft     `json:"times" doc:"The times that run, or stand still."`
 	History   []HistoryEntry `json:"history"`
 }
@@ -127,7 +127,7 @@ func (a *api) detail(ctx context.Context, id uuid.UUID) (*CaseDetail, error) {
 			return errNoCase()
 		}
 		out.Case, out.StateName = *c, c.State.ChineseName()
-		if out.Parties, err = partyViews(ctx, tx, id); err != nil {
+		if out.Parties, err = calledTo(ctx, tx, id); err != nil {
 			return err
 		}
 		if out.Times, err = timesLeft(ctx, tx, callerOf(ctx).bundle.Directory.Platform, id, a.now()); err != nil {
@@ -262,6 +262,11 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 			return err
 		}
 		more["note"] = id
+	}
+	if in.Body.Action == Acknowledge {
+		if err := acknowledgeFor(ctx, tx, who, c, now); err != nil {
+			return err
+		}
 	}
 	if in.Body.Action != Dispatch {
 		return move(ctx, tx, who.bundle.Directory.Platform, c, in.Body.Action, by, now, in.Body.Until, more)

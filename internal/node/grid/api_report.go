@@ -48,6 +48,9 @@ func send(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, reporter Ro
 	responders := slices.Clone(respondersOf(b, c))
 	if reporter == RoleResident {
 		responders = slices.DeleteFunc(responders, func(r contract.Responder) bool { return r.Post == "" })
+		for i := range responders {
+			responders[i].Order = 0 // all at once: a further step would call organisations, too
+		}
 	}
 	if who := respond(b.Directory, c, responders); len(who.Posts)+len(who.Organizations) > 0 {
 		return dispatch(ctx, tx, b.Directory, c, responders, system, now, nil)

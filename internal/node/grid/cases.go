@@ -195,6 +195,11 @@ func move(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, a Action
 	case next.Open():
 		c.ClosedAt = nil
 	}
+	if from == Dispatched { // whoever is called next, is from the beginning
+		if err := dropOthers(ctx, tx, c, timerStep); err != nil {
+			return err
+		}
+	}
 	if a == Reopen {
 		if err := reopen(ctx, tx, c, now); err != nil {
 			return err

@@ -14,11 +14,12 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// CloudEvents types of messages about a case: one calls an organisation to it, one tells who was called that it is graver or went up a level,
-// and one that it was no alarm.
+// CloudEvents types of messages about a case: one calls an organisation to it; one tells who was called that it is graver or went up a level,
+// one that a time was missed, and one that it was no alarm.
 const (
 	EventDispatched = "io.dizuo.case.dispatched.v1"
 	EventEscalated  = "io.dizuo.case.escalated.v1"
+	EventOverdue    = "io.dizuo.case.overdue.v1"
 	EventVoided     = "io.dizuo.case.voided.v1"
 )
 
@@ -42,18 +43,27 @@ type DispatchedCase struct {
 	AcknowledgeDue *time.Time `json:"acknowledgeDue,omitempty"`
 	OnSiteDue      *time.Time `json:"onSiteDue,omitempty"`
 	ResolveDue     *time.Time `json:"resolveDue,omitempty"`
-	Level          int        `json:"level"`
-	Version        int        `json:"version"`
+	// Overdue are the times that were missed: Acknowledge, OnSite, Resolve.
+	Overdue []string `json:"overdue,omitempty"`
+	Level   int      `json:"level"`
+	Version int      `json:"version"`
 }
 
-// dispatch calls the responders of a case, in the transaction that holds the case: the messages go out after it commits.
+// dispatch calls the responders of a case, in the transaction that holds the case: the messages go out after it commits. Those of its first step
+// are called now, the others step by step when nobody acknowledges; without a time to acknowledge, all now.
 // With nobody to call, the case stays as it is and its history says so.
 func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, responders []contract.Responder, by Actor, now time.Time, more detail) error {
-	who := respond(d, c, responders)
+	who, step, later := nextStep(d, c, responders, 0, nil)
+	if later && allowed(d.Platform.SLA[c.Severity], timerAcknowledge) == 0 {
+		who, later = respond(d, c, responders), false
+	}
 	if len(who.Posts)+len(who.Organizations) == 0 {
 		return record(ctx, tx, c, "NobodyToDispatchTo", c.State, system, now, detail{"unanswered": who.Unanswered})
 	}
-	return call(ctx, tx, d, c, who, by, now, more)
+	if err := call(ctx, tx, d, c, who, by, now, more); err != nil || !later {
+		return err
+	}
+	return setStep(ctx, tx, d.Platform, c, step, now)
 }
 
 // call dispatches a case to those of who.
@@ -77,7 +87,12 @@ func call(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, who cal
 // summon writes down who is called to a case, at its level, and sends the organisations the message. The history has it before: the message names
 // the version.
 func summon(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind string, posts, organizations []string, now time.Time) error {
-	if err := callParties(ctx, tx, c, kind, c.Level, posts, organizations, now); err != nil {
+	return summonStep(ctx, tx, d, c, kind, 1, posts, organizations, now)
+}
+
+// summonStep is summon of those of a step.
+func summonStep(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind string, step int, posts, organizations []string, now time.Time) error {
+	if err := callPartiesOfStep(ctx, tx, c, kind, step, c.Level, posts, organizations, now); err != nil {
 		return err
 	}
 	for _, name := range organizations {
@@ -88,8 +103,8 @@ func summon(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, kind 
 	return nil
 }
 
-// callMore calls those of responders who were not called to a case before.
-func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, now time.Time) error {
+// callMore calls those of responders who were not called to a case before, and says why.
+func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, responders []contract.Responder, because string, now time.Time) error {
 	if len(responders) == 0 {
 		return nil
 	}
@@ -102,7 +117,7 @@ func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, respond
 	if len(posts)+len(organizations) == 0 {
 		return nil
 	}
-	if err := record(ctx, tx, c, "CalledInAddition", c.State, system, now, detail{"posts": posts, "organizations": organizations}); err != nil {
+	if err := record(ctx, tx, c, "CalledInAddition", c.State, system, now, detail{"posts": posts, "organizations": organizations, "because": because}); err != nil {
 		return err
 	}
 	return summon(ctx, tx, b.Directory, c, partyResponder, posts, organizations, now)
@@ -159,6 +174,11 @@ func cloudEvent(d contract.Directory, c *Case, organization, typ string, id uuid
 		ID: c.ID, Number: c.Number, State: c.State, Severity: c.Severity, Scenario: c.Scenario, Class: c.Class, Title: c.Title,
 		Organization: organization, Community: c.Community, Division: d.Communities[c.Community].Division, Grid: c.Grid,
 		StartedAt: c.StartedAt.UTC(), OpenedAt: c.OpenedAt.UTC(), AcknowledgeDue: c.AcknowledgeDue, OnSiteDue: c.OnSiteDue, ResolveDue: c.ResolveDue, Level: c.Level, Version: c.Version,
+	}
+	for _, kind := range timerKinds {
+		if *c.times(kind).overdue {
+			body.Overdue = append(body.Overdue, kind)
+		}
 	}
 	if c.Device != "" {
 		body.Device = contract.DeviceID(c.Fleet, c.Device)

@@ -111,6 +111,11 @@ func TestAMissedTimeGoesUp(t *testing.T) {
 	if n := number(t, s.pool, "SELECT count(*) FROM grid.dispatch_outbox WHERE organization = 'committee' AND type = $1", EventEscalated); n != 1 {
 		t.Errorf("the committee hears by %d messages that the case went up, want 1", n)
 	}
+	// It is called by the first time that is missed, and hears of each after that.
+	if n := number(t, s.pool, "SELECT count(*) FROM grid.dispatch_outbox WHERE organization = 'committee' AND type = $1 AND convert_from(payload, 'UTF8')::jsonb->'data'->'overdue' ? 'Acknowledge'", EventOverdue); n == 0 ||
+		n != number(t, s.pool, "SELECT count(*) FROM grid.case_history WHERE action LIKE '%Overdue'")-1 {
+		t.Errorf("the committee hears by %d messages that times were missed", n)
+	}
 	if n := number(t, s.pool, "SELECT count(*) FROM grid.timers WHERE kind = 'Acknowledge'"); n != 0 {
 		t.Errorf("%d timers at the top, want none", n)
 	}

@@ -22,7 +22,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 	t.Parallel()
 	cfg, _ := database(t)
 	pool := poolOf(t, cfg)
-	roles := []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor, RoleResident, "Mayor", ""}
+	roles := []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor, RoleResident, "Mayor", ""}
 	for seed := range uint64(12) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		if _, err := pool.Exec(t.Context(), "DELETE FROM grid.roster"); err != nil {
@@ -84,7 +84,7 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 						com, there := b.Directory.Communities[c.community]
 						ok := known && there && slices.ContainsFunc(org.Jurisdiction, func(j string) bool { return strings.HasPrefix(com.Division, j) })
 						switch role {
-						case RoleCommunityWorker, RoleDispatcher, RoleAuditor:
+						case RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor:
 						case RoleGridWorker:
 							ok = ok && (c.assigned == roster{org: who.Organization, person: who.Subject}) || ok && slices.ContainsFunc(entries, func(e roster) bool {
 								return e.org == who.Organization && e.person == who.Subject && e.role == who.Role && e.community == c.community && (e.grid == "" || e.grid == c.grid)
@@ -169,6 +169,11 @@ func TestJurisdictionOverTheAPI(t *testing.T) {
 		}
 		if got := w.call("POST", path+"/actions", token, map[string]any{"action": "Void"}, nil); got != 404 {
 			t.Errorf("%s %s acts: %d, want 404", who.org, who.role, got)
+		}
+		for route, body := range map[string]any{"/whistle": map[string]any{"duties": []string{"fire"}, "reason": "x"}, "/whistle/ack": map[string]any{}} {
+			if got := w.call("POST", path+route, token, body, nil); got != 404 {
+				t.Errorf("%s %s posts %s: %d, want 404", who.org, who.role, route, got)
+			}
 		}
 		var none CaseList
 		if got := w.call("GET", "/v1/cases?community=jinghu", token, nil, &none); got != 200 || len(none.Cases) != 0 {

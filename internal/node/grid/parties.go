@@ -17,6 +17,8 @@ const (
 	partyResponder  = "Responder"  // by the scenario, or by who dispatched it
 	partyEscalation = "Escalation" // a level further up, because a time was missed
 	partyTold       = "Told"       // was told of it, and is not called
+	partyJoint      = "Joint"      // together with others, by a township
+	partyCall       = "Call"       // by a one-key response
 )
 
 // party is somebody who was called to a case: a post of the grid or an organisation.
@@ -29,11 +31,16 @@ type party struct {
 
 // callParties writes down who was called to a case. Who was called before and released is called anew.
 func callParties(ctx context.Context, tx pgx.Tx, c *Case, kind string, level int, posts, organizations []string, now time.Time) error {
-	if _, err := tx.Exec(ctx, `INSERT INTO grid.case_parties (id, case_id, kind, level, post, organization, called_at)
-		SELECT gen_random_uuid(), $1::uuid, $2::text, $3::smallint, p, '', $6::timestamptz FROM unnest($4::text[]) p
-		UNION ALL SELECT gen_random_uuid(), $1, $2, $3, '', o, $6 FROM unnest($5::text[]) o
+	return callPartiesOfStep(ctx, tx, c, kind, 1, level, posts, organizations, now)
+}
+
+// callPartiesOfStep is callParties for those of a step.
+func callPartiesOfStep(ctx context.Context, tx pgx.Tx, c *Case, kind string, step, level int, posts, organizations []string, now time.Time) error {
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.case_parties (id, case_id, kind, level, post, organization, called_at, step)
+		SELECT gen_random_uuid(), $1::uuid, $2::text, $3::smallint, p, '', $6::timestamptz, $7::smallint FROM unnest($4::text[]) p
+		UNION ALL SELECT gen_random_uuid(), $1, $2, $3, '', o, $6, $7 FROM unnest($5::text[]) o
 		ON CONFLICT (case_id, kind, step, post, organization, person) DO UPDATE SET released_at = NULL, release = ''`,
-		c.ID, kind, level, posts, organizations, now); err != nil {
+		c.ID, kind, level, posts, organizations, now, step); err != nil {
 		return fmt.Errorf("parties of case %s: %w", c.Number, err)
 	}
 	return nil

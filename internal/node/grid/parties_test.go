@@ -94,7 +94,7 @@ func TestOnlyWhoHasAPartMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, organization := range []string{"fire-xinxiang", "property", "committee", "street", "health"} {
-			for _, role := range []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleAuditor} {
+			for _, role := range []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor} {
 				token := w.token(organization, "p-1", role)
 				for action, row := range transitions {
 					if action == Reassign { // has an operation of its own
@@ -104,7 +104,7 @@ func TestOnlyWhoHasAPartMoves(t *testing.T) {
 					exec("UPDATE grid.cases SET state = 'Rated', level = $2 WHERE id = $1", c.ID, tc.level)
 					want := 409
 					switch {
-					case role == RoleAuditor || !slices.Contains(row.roles, role) || !slices.Contains(tc.part, organization):
+					case role == RoleAuditor || role == RoleCommander || !slices.Contains(row.roles, role) || !slices.Contains(tc.part, organization):
 						want = 403
 					case action == Reopen:
 						want = 200

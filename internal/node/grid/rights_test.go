@@ -22,6 +22,7 @@ import (
 // rights is what each user may do, and nothing else: a line is a relation or a function, and its verbs; "update(x)" is of a column.
 var rights = map[string]string{
 	contract.DatabaseUserGrid: `
+		grid.alarms_waiting delete insert select update
 		grid.attachment_parts delete insert select
 		grid.attachments insert select update(erase_after) update(erased_at) update(erased_by)
 		grid.case_alarms insert select update

@@ -141,13 +141,17 @@ func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 				if err != nil {
 					return err
 				}
-				return reckonCase(ctx, tx, p, c, k, now)
+				if err := reckonCase(ctx, tx, p, c, k, now); err != nil {
+					return err
+				}
+				return reckonOthers(ctx, tx, p, c)
 			})
 		}, digest)
 		if problems = errors.Join(problems, err); err == nil {
 			s.reckoned, s.reckonedAt = digest, now
 		}
 	}
+	problems = errors.Join(problems, s.every(ctx, dueAlarms, func(id uuid.UUID) error { return s.openWaited(ctx, b, id, now) }, now))
 	return errors.Join(problems, s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE due <= $2 AND case_id > $1 ORDER BY case_id", func(id uuid.UUID) error {
 		return s.fire(ctx, b, id, now)
 	}, now))
@@ -189,8 +193,10 @@ func (s *sweeper) locked(ctx context.Context, id uuid.UUID, f func(pgx.Tx, *Case
 func (s *sweeper) fire(ctx context.Context, b *intake.Bundle, id uuid.UUID, now time.Time) (err error) {
 	var missed []string
 	if err := s.locked(ctx, id, func(tx pgx.Tx, c *Case) (err error) {
-		missed, err = fire(ctx, tx, b, c, now)
-		return err
+		if missed, err = fire(ctx, tx, b, c, now); err != nil {
+			return err
+		}
+		return fireOthers(ctx, tx, b, c, now)
 	}); err != nil {
 		return err
 	}
@@ -284,6 +290,11 @@ func miss(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, k clocks, t
 		}
 	}
 	*says.overdue = true
+	if fired {
+		if err := tellCalled(ctx, tx, b, c, EventOverdue, now); err != nil {
+			return false, err
+		}
+	}
 	up, err := escalate(ctx, tx, b, c, t.Kind, now)
 	if err != nil {
 		return fired, err
