@@ -58,7 +58,10 @@ func adoptCase(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case) (cl
 	if err := writeClocks(ctx, tx, c, k); err != nil {
 		return nil, err
 	}
-	return k, saveCase(ctx, tx, c)
+	if err := saveCase(ctx, tx, c); err != nil {
+		return nil, err
+	}
+	return k, changed(ctx, tx, c, "TimesSet", c.UpdatedAt)
 }
 
 // writeClocks makes the timers of a case those of k, and no others.
@@ -284,6 +287,9 @@ func miss(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, k clocks, t
 		}
 	}
 	*says.overdue = true
+	if err := tellCalled(ctx, tx, b, c, EventOverdue, now); err != nil {
+		return fired, err
+	}
 	up, err := escalate(ctx, tx, b, c, t.Kind, now)
 	if err != nil {
 		return fired, err
