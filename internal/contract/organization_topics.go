@@ -33,9 +33,10 @@ func ParseOrganizationSubject(subject string) (organization string, c Organizati
 	return parts[3], OrganizationChannel(parts[4]), nil
 }
 
-// OrganizationClientID gives the MQTT client id that an identity of an organisation must use. A device's holds no dot.
+// OrganizationClientID gives the MQTT client id that an identity of an organisation must use. One that is made from a device's name holds no slash;
+// the server takes no dot.
 func OrganizationClientID(organization, identity string) string {
-	return "organization." + organization + "." + identity
+	return "organization/" + organization + "/" + identity
 }
 
 // ParseOrganizationURI reads organisation and identity from a URI as OrganizationURI gives it. It fails for any other.

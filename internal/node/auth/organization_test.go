@@ -98,7 +98,7 @@ func ptr[T any](v T) *T { return &v }
 func TestWhichOrganisationsComeIn(t *testing.T) {
 	root, other := newCA(t, "platform"), newCA(t, "other")
 	registry := func(all map[string]contract.Organization, ca string) *Registry {
-		r, problems := NewRegistry(platform, map[string]contract.Credentials{"f": {Method: "X509", Devices: map[string]contract.Credential{"d": {ClientID: "organization.bound.desk"}}}})
+		r, problems := NewRegistry(platform, map[string]contract.Credentials{"f": {Method: "X509", Devices: map[string]contract.Credential{"d": {ClientID: "organization/bound/desk"}}}})
 		if problems = append(problems, r.takeOrganizations(all, ca)...); len(problems) > 0 {
 			t.Fatal(problems)
 		}
@@ -144,7 +144,7 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 		if got := Revokes(r, tc.next); got == tc.stays {
 			t.Errorf("%s: revokes %v", what, got)
 		}
-		if tc.next.Stays(id.User(), "organization.fire.other") {
+		if tc.next.Stays(id.User(), "organization/fire/other") {
 			t.Errorf("%s: stays under another client id", what)
 		}
 	}
