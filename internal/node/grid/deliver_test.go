@@ -193,3 +193,13 @@ func TestWhoIsCalledHearsWhatBecomesOfACase(t *testing.T) {
 		t.Errorf("%d messages, want 9", n)
 	}
 }
+
+// TestAMissedTimeIsTold lets the time to acknowledge pass.
+func TestAMissedTimeIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, func(*intake.Bundle) {}, func(s *service) { s.sweep.now = func() time.Time { return time.Now().Add(3 * time.Minute) } })
+	w.send("s1", 1, `{"smoke":true}`)
+	eventually(t, "the message", func() bool {
+		return number(t, w.pool, "SELECT count(*) FROM grid.dispatch_outbox WHERE organization = 'fire-xinxiang' AND type = $1", EventOverdue) == 1
+	})
+}
