@@ -47,8 +47,10 @@ story: build ## Tell the story on the cluster that is there
 ##@ Develop
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen ## Write deep copies of the API types
+generate: $(TOOLS)/controller-gen ## Write deep copies of the API types, and the OpenAPI document of the grid service
 	$(TOOLS)/controller-gen object paths=./api/...
+	mkdir -p api/openapi
+	$(GO) run ./hack/openapi api/openapi/grid.yaml
 
 .PHONY: generate-exhook
 generate-exhook: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## Write the gRPC code of EMQX's ExHook; needs protoc

@@ -1,12 +1,15 @@
 package organization
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/apply"
 	"github.com/dizuo/dizuo/internal/compile"
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/status"
 )
 
@@ -30,14 +33,24 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 		o.Status.Approvers = plan.Approvers.Approvers
 		named = append([]status.Named{accepted(plan)}, named...) // a person must mend it, whatever else waits
 	}
-	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, Claims: compile.OrganizationClaims(&plan), ReadyMessage: "the organisation is known to every enforcer"})
+	informative := []status.Named{fully}
+	if s.Platform != nil {
+		if d, ok := r.Reports.Dispatch(kit.PlatformKey(s.Platform), o.Name); ok {
+			informative = append(informative, dispatching(d))
+			o.Status.Dispatch = &v1alpha1.DispatchStatus{Delivered: d.Delivered, Failed: d.Failed, LastError: d.LastError}
+		}
+	}
+	r.Common(s, o, problems, status.Facts{Named: named, Informative: informative, Claims: compile.OrganizationClaims(&plan), ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
-	if s.Platform == nil {
-		return
+}
+
+// dispatching tells whether messages to the organisation were tried in vain for a day.
+func dispatching(d contract.DispatchReport) status.Named {
+	if d.Failed == 0 {
+		return status.True(v1alpha1.ConditionDispatching, v1alpha1.ReasonSucceeded, "no message to the organisation is a dead letter")
 	}
-	if d, ok := r.Reports.Dispatch(kit.PlatformKey(s.Platform), o.Name); ok {
-		o.Status.Dispatch = &v1alpha1.DispatchStatus{Delivered: d.Delivered, Failed: d.Pending, LastError: d.LastError}
-	}
+	return status.Named{Type: v1alpha1.ConditionDispatching, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDeliveriesFailing,
+		Message: fmt.Sprintf("%d messages were tried for a day and not taken: %s; mend the receiver, then replay them (POST /v1/deliveries/replay)", d.Failed, d.LastError)}
 }
 
 // accepted tells whether the approvers in the spec are those that stand.

@@ -335,15 +335,12 @@ func (r *Reports) OpenCases(name types.NamespacedName, community string) (int64,
 	return 0, false
 }
 
-// Dispatch gives the deliveries to an organisation, summed up over the instances of the role grid.
+// Dispatch gives the deliveries to an organisation. Every instance of the role grid counts the same rows: the one that has seen most tells.
 func (r *Reports) Dispatch(name types.NamespacedName, organization string) (sum contract.DispatchReport, ok bool) {
 	reports, _ := r.Platform(name)
 	for _, report := range reports {
-		if d, has := report.Dispatch[organization]; has {
-			sum.Delivered, sum.Pending, ok = sum.Delivered+d.Delivered, sum.Pending+d.Pending, true
-			if d.LastError != "" {
-				sum.LastError = d.LastError
-			}
+		if d, has := report.Dispatch[organization]; has && (!ok || d.Delivered+d.Failed > sum.Delivered+sum.Failed) {
+			sum, ok = d, true
 		}
 	}
 	return sum, ok

@@ -31,6 +31,8 @@ type Received struct {
 	// Valid says that the signature is good; Problem says why not.
 	Valid   bool   `json:"valid"`
 	Problem string `json:"problem,omitempty"`
+	// Answered lists the actions that the case was answered with.
+	Answered []string `json:"answered,omitempty"`
 	// Event as it came, if its signature is good.
 	Event json.RawMessage `json:"event,omitempty"`
 }
@@ -45,6 +47,8 @@ type receiver struct {
 	file, dir string
 	log       io.Writer
 	now       func() time.Time
+	// answer answers cases; nil answers none.
+	answer *answerer
 
 	mu   sync.Mutex
 	kept []Received
@@ -78,6 +82,16 @@ func (r *receiver) take(w http.ResponseWriter, request *http.Request) {
 	} else {
 		got.Valid = true
 		got.read(body)
+	}
+	if got.Valid && r.answer != nil {
+		refused, err := r.answer.answer(request.Context(), got)
+		if err != nil { // the sender tries again, under the same webhook-id
+			http.Error(w, "cannot answer the case now", http.StatusServiceUnavailable)
+			return
+		}
+		if got.Problem = refused; refused == "" && got.Type == dispatchedEvent {
+			got.Answered = r.answer.actions
+		}
 	}
 	if err := r.keep(got); err != nil { // what was not logged is not taken: the sender tries again
 		http.Error(w, "cannot log", http.StatusInternalServerError)

@@ -57,8 +57,18 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 		}
 	}
 	checkApprovers(&c, s, o, &plan)
+	if o.Spec.Delivery == v1alpha1.DeliveryMQTT {
+		plan.Document.Delivery = contract.DeliveryMQTT
+		if len(plan.Certificates) == 0 {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.delivery",
+				"MQTT needs a certificate by which the broker knows the organisation: write an identity of type IssuedCertificate into spec.identities, or another delivery")
+		}
+	}
 	if w := o.Spec.Webhook; w != nil {
 		plan.Document.Webhook = &contract.Webhook{URL: w.URL, CABundle: w.CABundle}
+		for _, e := range w.Events {
+			plan.Document.Events = append(plan.Document.Events, string(e))
+		}
 		checkWebhookURL(&c, w.URL)
 		plan.WebhookSecret = secretValue(&c, s, o.Namespace, w.SecretRef.Name, "secret", "spec.webhook.secretRef.name")
 		if len(plan.WebhookSecret) > maxWebhookSecret {

@@ -212,9 +212,19 @@ type Organization struct {
 	Compounds []string `json:"compounds,omitempty"`
 	// Clearance is the highest data class that it may be given, "C0" to "C3".
 	Clearance string `json:"clearance,omitempty"`
+	// Delivery is DeliveryMQTT where cases go to the organisation's topic; else Webhook says whether they are sent.
+	Delivery string `json:"delivery,omitempty"`
+	// Events are the names of what is sent, such as "CaseDispatched"; empty sends all.
+	Events []string `json:"events,omitempty"`
 	// Webhook is where cases are sent, if anywhere.
 	Webhook *Webhook `json:"webhook,omitempty"`
 }
+
+// Ways in which cases are sent to an organisation.
+const (
+	DeliveryWebhook = "Webhook"
+	DeliveryMQTT    = "MQTT"
+)
 
 // OIDCIdentity says which tokens of an OIDCProvider are an organisation's: those of a Subject, those with a Claim, or both.
 type OIDCIdentity struct {

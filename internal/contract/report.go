@@ -125,10 +125,11 @@ type FleetReport struct {
 	LastViolationAt time.Time `json:"lastViolationAt,omitzero"`
 }
 
-// DispatchReport counts deliveries to an organisation's webhook.
+// DispatchReport counts deliveries to an organisation: taken by it, tried still, and dead letters.
 type DispatchReport struct {
 	Delivered int64  `json:"delivered,omitempty"`
 	Pending   int64  `json:"pending,omitempty"`
+	Failed    int64  `json:"failed,omitempty"`
 	LastError string `json:"lastError,omitempty"`
 }
 

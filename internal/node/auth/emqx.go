@@ -150,7 +150,7 @@ func readEMQX(body io.Reader) (zone string, req Request, err error) {
 	if in.Zone != zoneDevices && in.Zone != zoneRoles {
 		return "", req, fmt.Errorf("zone %q has nobody who may come in", in.Zone)
 	}
-	req = Request{Type: "mqtt", ClientID: in.ClientID, Username: in.Username, Password: in.Password}
+	req = Request{Type: "mqtt", DevicesOnly: true, ClientID: in.ClientID, Username: in.Username, Password: in.Password}
 	if in.Cert == "" {
 		return in.Zone, req, nil
 	}

@@ -34,6 +34,8 @@ type sweep func(ctx context.Context, stays func(user, clientID string) bool, gon
 // its own sweep found.
 type enforcer struct {
 	platform string
+	// ca reads the platform's CA, under which organisations' certificates stand; nil at an edge node, where none come.
+	ca       func() (string, error)
 	in       *intake.Intake
 	flush    func(context.Context) error
 	sweep    sweep
@@ -152,6 +154,7 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 	}
 	next, problems := NewRegistry(e.platform, b.Credentials)
 	problems = append(problems, next.takeEdges(b.EdgeCredentials)...)
+	problems = append(problems, e.organizations(next, b)...)
 	for _, err := range problems {
 		e.log.Warn("credentials", "err", err)
 	}
@@ -170,6 +173,19 @@ func (e *enforcer) take(b *intake.Bundle) (dirty bool) {
 	e.admitted.begin()
 	e.returning.retain(next.Stays)
 	return dirty
+}
+
+// organizations gives a registry those that take cases over MQTT. Without a CA that can be read none comes in.
+func (e *enforcer) organizations(next *Registry, b *intake.Bundle) []error {
+	if e.ca == nil {
+		return next.takeOrganizations(nil, "")
+	}
+	ca, err := e.ca()
+	problems := next.takeOrganizations(b.Directory.Organizations, ca)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("platform's CA: %w", err))
+	}
+	return problems
 }
 
 // clear cuts everybody who may not stay under the present registry.

@@ -20,6 +20,8 @@ type Request struct {
 	Password string
 	// Chain is the certificate that the client proved to hold the key of, then what it sent with it; empty if none.
 	Chain []*x509.Certificate
+	// DevicesOnly keeps out organisations: what they are sent does not go over the broker that asks.
+	DevicesOnly bool
 }
 
 // Identity is a device that was let in, or an edge node.
@@ -28,6 +30,8 @@ type Identity struct {
 	// Edge is the edge node; then there is no device. Token says that it came with its enrolment token.
 	Edge  string
 	Token bool
+	// Organization that takes cases over MQTT; then there is no device.
+	Organization string
 	// ClientID that the connection must use.
 	ClientID string
 	// Stamp is a digest of what the admission rested on; see Registry.Stays.
@@ -48,6 +52,9 @@ type Identity struct {
 func (i Identity) User() string {
 	if i.Edge != "" {
 		return edgeUser + i.Edge + "/" + i.Stamp
+	}
+	if i.Organization != "" {
+		return organizationUser + i.Organization + "/" + i.Stamp
 	}
 	return contract.DeviceID(i.Fleet, i.Device) + "/" + i.Stamp
 }
@@ -107,6 +114,9 @@ func (r *Registry) Identify(req Request, now time.Time, verify Verifier) (Identi
 	}
 	if !strings.EqualFold(req.Type, "mqtt") {
 		return Identity{}, &Refusal{Reason: ReasonNotMQTT}
+	}
+	if uri, ok := r.organizationURI(req.Chain); ok {
+		return r.identifyOrganization(req, uri, now)
 	}
 	id, no := r.prove(req, now, verify)
 	if no != nil {

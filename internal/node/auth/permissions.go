@@ -38,7 +38,7 @@ func (i Identity) down() []contract.Channel {
 
 // Permissions gives what an identity may do: publish up and subscribe down, on literal subjects. It
 // needs no subject of the broker's own. Devices subscribe at QoS 0; a subscription at QoS 1 would be a JetStream consumer
-// (34 KB and three goroutines) and is refused with SUBACK 0x80. An identity without prefix and cloud has no permission at all.
+// (34 KB and three goroutines) and is refused with SUBACK 0x80. An organisation hears its cases and says which it took. An identity without prefix, cloud and organisation has no permission at all.
 func Permissions(id Identity) jwt.Permissions {
 	var p jwt.Permissions
 	for _, d := range id.Prefixes {
@@ -52,6 +52,10 @@ func Permissions(id Identity) jwt.Permissions {
 	if id.Cloud != "" {
 		p.Pub.Allow.Add(contract.PlatformSubject(id.Cloud, contract.PlatformUp))
 		p.Sub.Allow.Add(contract.PlatformSubject(id.Cloud, contract.PlatformDown))
+	}
+	if id.Organization != "" {
+		p.Pub.Allow.Add(contract.OrganizationSubject(id.Organization, contract.OrganizationAcks))
+		p.Sub.Allow.Add(contract.OrganizationSubject(id.Organization, contract.OrganizationCases))
 	}
 	p.Sub.Deny.Add(qos1Delivery)
 	if len(p.Pub.Allow) == 0 { // empty lists would allow everything

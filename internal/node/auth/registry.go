@@ -33,6 +33,8 @@ type Registry struct {
 	via map[string][]Prefix
 	// edges are the edge nodes; see takeEdges.
 	edges map[string]*edgeEntry
+	// organizations take cases; see takeOrganizations.
+	organizations organizations
 }
 
 // fleetEntry is a fleet as the registry keeps it.

@@ -15,6 +15,9 @@ func (r *Registry) Stays(user, clientID string) bool {
 	if rest, ok := strings.CutPrefix(user, edgeUser); ok {
 		return r.edgeStays(rest)
 	}
+	if rest, ok := strings.CutPrefix(user, organizationUser); ok {
+		return r.organizationStays(rest, clientID)
+	}
 	name, stamp, ok := strings.Cut(user, "/")
 	fleet, device, err := contract.ParseDeviceID(name)
 	if !ok || err != nil {
@@ -33,7 +36,7 @@ func Revokes(old, next *Registry) bool {
 	if old == nil {
 		return true
 	}
-	if !maps.Equal(old.bound, next.bound) || revokesEdges(old, next) {
+	if !maps.Equal(old.bound, next.bound) || revokesEdges(old, next) || revokesOrganizations(old, next) {
 		return true
 	}
 	for range Gone(old, next) {

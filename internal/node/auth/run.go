@@ -33,7 +33,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 		return fmt.Errorf("role auth: fields auth and nats of the configuration are required")
 	}
 	in, err := intake.Open(cfg, func(shard string) bool {
-		return strings.HasPrefix(shard, contract.ShardCredentials) || shard == contract.ShardEdgeCredentials
+		return strings.HasPrefix(shard, contract.ShardCredentials) || shard == contract.ShardEdgeCredentials || shard == contract.ShardDirectory
 	}, log)
 	if err != nil {
 		return err
@@ -96,7 +96,11 @@ func serve(ctx context.Context, cfg contract.NodeConfig, c conns, in *intake.Int
 		return err
 	}
 	known := &admitted{}
-	e := &enforcer{platform: path.Base(cfg.Platform), in: in, now: time.Now, log: log, stats: s, admitted: known,
+	readCA := func() (string, error) {
+		raw, err := os.ReadFile(cfg.NATS.TLS.CAFile)
+		return string(raw), err
+	}
+	e := &enforcer{platform: path.Base(cfg.Platform), ca: readCA, in: in, now: time.Now, log: log, stats: s, admitted: known,
 		flush: c.callout.FlushWithContext, sweep: sweeper{c.system, known}.Sweep}
 	recent := &ledger{born: time.Now()}
 	if q := cfg.Auth.EMQX; q != nil {

@@ -141,6 +141,8 @@ type world struct {
 	creds map[string]contract.Credentials
 	edges map[string]contract.EdgeCredential
 	seq   int64
+	// organizations of the directory.
+	organizations map[string]contract.Organization
 
 	in     *intake.Intake
 	broker *broker.Broker
@@ -205,7 +207,7 @@ func (w *world) bundle() *intake.Bundle {
 		c.Devices = devices
 		copied[name] = c
 	}
-	return &intake.Bundle{Credentials: copied, EdgeCredentials: maps.Clone(w.edges), Lease: contract.Lease{Platform: w.cfg.Platform, Scope: contract.ScopeCenter,
+	return &intake.Bundle{Credentials: copied, EdgeCredentials: maps.Clone(w.edges), Directory: contract.Directory{Organizations: maps.Clone(w.organizations)}, Lease: contract.Lease{Platform: w.cfg.Platform, Scope: contract.ScopeCenter,
 		Revision: fmt.Sprintf("sha256:%d", w.seq), Sequence: w.seq, IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path"
 	"strconv"
 	"sync/atomic"
@@ -38,6 +39,8 @@ type Broker struct {
 	log     *serverLog
 	gate    *gate
 	pool    *atomic.Pointer[x509.CertPool]
+	// platformCA is the file of the platform's CA.
+	platformCA string
 	// edgePool holds the CAs of edge nodes.
 	edgePool *atomic.Pointer[x509.CertPool]
 	// gathered says that gather is done.
@@ -53,7 +56,7 @@ func Start(ctx context.Context, cfg contract.NodeConfig, reg prometheus.Register
 	if err := enter(ctx, *cfg.Broker, log); err != nil {
 		return nil, err
 	}
-	b := &Broker{log: newServerLog(log, reg), gate: &gate{}, pool: &atomic.Pointer[x509.CertPool]{}, edgePool: &atomic.Pointer[x509.CertPool]{}}
+	b := &Broker{log: newServerLog(log, reg), gate: &gate{}, pool: &atomic.Pointer[x509.CertPool]{}, edgePool: &atomic.Pointer[x509.CertPool]{}, platformCA: cfg.Broker.TLS.CAFile}
 	if cfg.StateDir != "" {
 		b.log.remember(tallyIn(cfg.StateDir))
 	}
@@ -241,7 +244,11 @@ func (b *Broker) measure(reg prometheus.Registerer) {
 
 // Update takes the credentials of a new bundle: fleets' CAs, and client ids that name a fleet.
 func (b *Broker) Update(credentials map[string]contract.Credentials) {
-	b.pool.Store(fleetPool(credentials))
+	pool := fleetPool(credentials)
+	if raw, err := os.ReadFile(b.platformCA); err == nil { // organisations come under the platform's own CA; auth says whom it lets in, and what cannot be read lets in none
+		pool.AppendCertsFromPEM(raw)
+	}
+	b.pool.Store(pool)
 	b.log.bind(credentials)
 }
 

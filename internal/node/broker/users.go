@@ -34,9 +34,9 @@ func users() []user {
 		{name: contract.UserGateway, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleGateway))},
 		{name: contract.UserVault, account: contract.AccountDevices, publish: join(readBundles(), writeReport(contract.RoleVault))},
 		{name: contract.UserGrid, account: contract.AccountDevices,
-			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>"}, answerEdges(contract.EdgeCommand)),
+			publish: join(readBundles(), writeReport(contract.RoleGrid), readIngest(), deviceSubjects("", contract.DownChannels()), []string{"dizuo.v1.c.>", contract.OrganizationSubject("*", contract.OrganizationCases)}, answerEdges(contract.EdgeCommand)),
 			// QoS 0 messages are in no stream: the grid service hears them as they come.
-			subscribe: join([]string{"dizuo.v1.d.>", contract.PlatformSubject("*", contract.PlatformUp)}, edgeSubjects(edgeOfGrid()...))},
+			subscribe: join([]string{"dizuo.v1.d.>", contract.PlatformSubject("*", contract.PlatformUp), contract.OrganizationSubject("*", contract.OrganizationAcks)}, edgeSubjects(edgeOfGrid()...))},
 		{name: contract.UserIngest, account: contract.AccountDevices, publish: join(deviceSubjects("", contract.UpChannels()),
 			deviceSubjects(contract.IngestPrefix, contract.UpChannels()), []string{contract.SubjectIngest},
 			[]string{contract.PlatformSubject("*", contract.PlatformUp), contract.IngestPrefix + contract.PlatformSubject("*", contract.PlatformUp)},

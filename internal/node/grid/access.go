@@ -26,7 +26,7 @@ type scope struct {
 func scopeOf(b *intake.Bundle, who person.Identity) scope {
 	s := scope{Identity: who, rostered: Role(who.Role) == RoleGridWorker}
 	org, ok := b.Directory.Organizations[who.Organization]
-	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor}, Role(who.Role))
+	reads := slices.Contains([]Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleCommander, RoleAuditor, RoleOrganizationSystem}, Role(who.Role))
 	if !ok || !reads || len(org.Duties) == 0 && isVendor(b, who.Organization) {
 		return s
 	}
@@ -96,7 +96,10 @@ func (s scope) incidents(first int) (string, []any) {
 		WHERE r.organization = $%d AND r.person = $%d AND r.role = $%d AND r.community = c.community AND r.grid <> ''))`, where, first, first+1, first+2, first+3), args
 }
 
-// actor names the person in a history.
+// actor names the person, or the organisation whose system it is, in a history.
 func (s scope) actor() Actor {
+	if Role(s.Role) == RoleOrganizationSystem {
+		return Actor{Kind: "Organization", Organization: s.Organization, Role: RoleOrganizationSystem}
+	}
 	return Actor{Kind: "Person", Organization: s.Organization, Person: s.Subject, Role: Role(s.Role)}
 }

@@ -125,11 +125,19 @@ func note(ctx context.Context, tx pgx.Tx, c *Case, e rules.Event, now time.Time)
 	if !c.State.Open() {
 		return left, nil // what is over stays as it was closed
 	}
+	var started time.Time
+	var cleared *time.Time
 	err = tx.QueryRow(ctx, `UPDATE grid.cases SET updated_at = $2, started_at = coalesce(a.began, started_at), cleared_at = CASE WHEN a.uncleared = 0 AND a.alarms > 0 THEN a.cleared END
 		FROM (SELECT count(*) AS alarms, count(*) FILTER (WHERE cleared_at IS NULL) AS uncleared, min(began) AS began, max(cleared_at) AS cleared
-			FROM grid.case_alarms WHERE case_id = $1 AND retracted_at IS NULL) a WHERE id = $1 RETURNING a.alarms, a.uncleared`, c.ID, now).Scan(&left.alarms, &left.uncleared)
+			FROM grid.case_alarms WHERE case_id = $1 AND retracted_at IS NULL) a WHERE id = $1 RETURNING a.alarms, a.uncleared, started_at, cleared_at`, c.ID, now).Scan(&left.alarms, &left.uncleared, &started, &cleared)
 	if err != nil {
 		return left, fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	switch { // of other kinds the history says it
+	case e.Kind == rules.Joined && c.ClearedAt != nil && cleared == nil:
+		return left, changed(ctx, tx, c, "SignalAgain", now)
+	case e.Kind == rules.Worse && !started.Equal(c.StartedAt):
+		return left, changed(ctx, tx, c, "BeganEarlier", now)
 	}
 	return left, nil
 }

@@ -3,6 +3,7 @@ package grid
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -25,6 +26,7 @@ type api struct {
 	// caFile holds the platform's CA, under which organisations' certificates stand.
 	caFile    string
 	commander *commander
+	feed      *feedWatch
 	log       *slog.Logger
 	now       func() time.Time
 	huma      huma.API
@@ -50,7 +52,7 @@ func newAPI(a *api) http.Handler {
 	cfg := huma.DefaultConfig("Dizuo grid service (网格服务)", "v1")
 	cfg.RejectUnknownQueryParameters = true                      // a filter that is misspelt would show everything
 	cfg.CreateHooks, cfg.DocsPath, cfg.SchemasPath = nil, "", "" // no $schema in answers, no page that loads scripts from elsewhere
-	cfg.Info.Description = "Cases (事件/工单), rosters (值班表) and devices. Every call carries a token that an organisation signed for one of its people."
+	cfg.Info.Description = "Cases (事件/工单), rosters (值班表) and devices. Every call carries a token that an organisation signed for one of its people; an organisation's system may show its client certificate instead where a person is not needed."
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"person": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "A person's token, signed by their organisation (ES256 or EdDSA), at most 15 minutes old."},
 	}
@@ -62,6 +64,8 @@ func newAPI(a *api) http.Handler {
 	a.registerReassign()
 	a.registerStatistics()
 	a.registerOneTable()
+	a.registerChanges()
+	a.registerDeliveries()
 	a.registerReport()
 	a.registerWhistle()
 	a.registerIncidents()
@@ -86,6 +90,10 @@ func (a *api) authenticate(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	kind, token, _ := strings.Cut(ctx.Header("Authorization"), " ")
+	if state := ctx.TLS(); kind == "" && state != nil && len(state.PeerCertificates) > 0 {
+		a.authenticateSystem(ctx, next, b, now)
+		return
+	}
 	if !strings.EqualFold(kind, "Bearer") || token == "" {
 		a.refuse(ctx, http.StatusUnauthorized, "write Authorization: Bearer and a person's token")
 		return
@@ -99,6 +107,10 @@ func (a *api) authenticate(ctx huma.Context, next func(huma.Context)) {
 	who, err := person.Verify(token, b.Directory, pool, contract.PersonAudience(p.Namespace, p.Name, contract.RoleGrid), now)
 	if err != nil {
 		a.refuse(ctx, http.StatusUnauthorized, err.Error())
+		return
+	}
+	if Role(who.Role) == RoleOrganizationSystem {
+		a.refuse(ctx, http.StatusUnauthorized, "role System is of an organization's certificate, never of a token; write the person's role")
 		return
 	}
 	next(huma.WithValue(ctx, ctxKey{}, caller{b, scopeOf(b, who)}))
@@ -131,3 +143,14 @@ var (
 	errNoCase   = func() error { return huma.Error404NotFound("no such case") }
 	errNoDevice = func() error { return huma.Error404NotFound("no such device") }
 )
+
+// OpenAPI gives the document of the whole API in YAML, as OpenAPI 3.0.3: the generators of clients read no later form.
+func OpenAPI() ([]byte, error) {
+	a := &api{}
+	newAPI(a)
+	raw, err := a.huma.OpenAPI().DowngradeYAML()
+	if err != nil {
+		return nil, fmt.Errorf("OpenAPI: %w", err)
+	}
+	return raw, nil
+}

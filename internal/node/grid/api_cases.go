@@ -269,7 +269,7 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 		}
 	}
 	if in.Body.Action != Dispatch {
-		return move(ctx, tx, who.bundle.Directory.Platform, c, in.Body.Action, by, now, in.Body.Until, more)
+		return moveAndTell(ctx, tx, who.bundle.Directory, c, parties, in.Body.Action, by, now, in.Body.Until, more)
 	}
 	responders := respondersOf(who.bundle, c)
 	if len(in.Body.Duties) > 0 {
@@ -282,7 +282,7 @@ func (a *api) apply(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *act
 	if len(called.Posts)+len(called.Organizations) == 0 {
 		return errAction{errors.New("nobody holds these duties there; write duties that an organization of the community's jurisdiction holds")}
 	}
-	return dispatch(ctx, tx, who.bundle.Directory, c, responders, by, now, more)
+	return dispatchAndTell(ctx, tx, who.bundle.Directory, c, parties, responders, by, now, more)
 }
 
 // longestExtension bounds until when a case is extended at once.

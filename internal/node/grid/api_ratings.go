@@ -122,7 +122,10 @@ func rateCase(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, by Acto
 	} else { // somebody marked it rated, with no score
 		err = record(ctx, tx, c, string(Rate), c.State, by, now, more)
 	}
-	if err != nil || !bad {
+	if err != nil {
+		return err
+	}
+	if err := tellCalled(ctx, tx, b, c, EventRated, now); err != nil || !bad {
 		return err
 	}
 	return rework(ctx, tx, b, c, r.Score, now)

@@ -139,6 +139,9 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 // take runs one message through validation and the engine. What is wrong with a message is counted and never stops others. paced is as in
 // receive.
 func (b *batch) take(subject string, raw []byte, arrived, paced time.Time, id string) {
+	if strings.HasPrefix(subject, acksOfOrganizations) {
+		return // deliveryAcks hears them as they come
+	}
 	in, ok := b.receive(subject, raw, arrived, paced)
 	if !ok {
 		return

@@ -87,7 +87,7 @@ const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.s
 
 // Actor is who did something to a case.
 type Actor struct {
-	// Kind is "System", "Device" or "Person".
+	// Kind is "System", "Device", "Person", or "Organization" for a system of it.
 	Kind string `json:"kind"`
 	// Organization, Person (a pseudonym) and Role of a person.
 	Organization string `json:"organization,omitempty"`
@@ -162,9 +162,10 @@ func recordOnce(ctx context.Context, tx pgx.Tx, c *Case, once, action string, fr
 		return false, fmt.Errorf("history: %w", err)
 	}
 	done, err := tx.Exec(ctx, `WITH h AS (INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor, organization, person, role, detail, once)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (case_id, once) WHERE once <> '' DO NOTHING RETURNING n)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (case_id, once) WHERE once <> '' DO NOTHING RETURNING n),
+			f AS (INSERT INTO grid.changes (case_id, version, kind, community, at) SELECT $1, n, $4, $13, $3 FROM h)
 		UPDATE grid.cases SET version = h.n FROM h WHERE id = $1`,
-		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once)
+		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once, c.Community)
 	if err != nil {
 		return false, fmt.Errorf("history of case %s: %w", c.Number, err)
 	}

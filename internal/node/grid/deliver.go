@@ -25,6 +25,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"golang.org/x/sync/errgroup"
 
@@ -36,8 +37,8 @@ const (
 	// deliveryTimeout bounds one attempt; a claimed message is free again after claimFor.
 	deliveryTimeout = 10 * time.Second
 	claimFor        = time.Minute
-	// giveUpAfter is how long a message is tried.
-	giveUpAfter = 72 * time.Hour
+	// deadAfter is how long a message is tried; then it is a dead letter until somebody replays it.
+	deadAfter = 24 * time.Hour
 	// deliveriesAtOnce bounds the attempts under way.
 	deliveriesAtOnce = 8
 )
@@ -48,9 +49,11 @@ type deliverer struct {
 	in        *intake.Intake
 	secretDir string
 	plain     bool
-	metrics   *metrics
-	log       *slog.Logger
-	now       func() time.Time
+	// publish sends over the broker; see sendMQTT.
+	publish func(*nats.Msg) error
+	metrics *metrics
+	log     *slog.Logger
+	now     func() time.Time
 }
 
 // message is a row of the outbox that was claimed.
@@ -58,8 +61,9 @@ type message struct {
 	ID           uuid.UUID
 	Organization string
 	Payload      []byte
-	CreatedAt    time.Time
-	Attempts     int
+	// Since is when it was made, or replayed.
+	Since    time.Time
+	Attempts int
 }
 
 // run delivers until ctx ends.
@@ -90,9 +94,9 @@ func (d *deliverer) round(ctx context.Context) (int, error) {
 	}
 	now := d.now()
 	rows, err := d.pool.Query(ctx, `UPDATE grid.dispatch_outbox SET attempts = attempts + 1, next_attempt_at = $2 WHERE id IN (
-			SELECT id FROM grid.dispatch_outbox WHERE delivered_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= $1
+			SELECT id FROM grid.dispatch_outbox WHERE delivered_at IS NULL AND dead_at IS NULL AND next_attempt_at <= $1
 			ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-		RETURNING id, organization, payload, created_at, attempts`, now, now.Add(claimFor), deliveriesAtOnce)
+		RETURNING id, organization, payload, coalesce(tried_since, created_at), attempts`, now, now.Add(claimFor), deliveriesAtOnce)
 	if err != nil {
 		return 0, fmt.Errorf("claim messages: %w", err)
 	}
@@ -114,17 +118,19 @@ func (d *deliverer) finish(ctx context.Context, m message, failed error) error {
 	switch {
 	case failed == nil:
 		_, err = d.pool.Exec(ctx, "UPDATE grid.dispatch_outbox SET delivered_at = $2, last_error = '' WHERE id = $1", m.ID, now)
-	case now.Sub(m.CreatedAt) > giveUpAfter:
-		result = "given_up"
-		_, err = d.pool.Exec(ctx, "UPDATE grid.dispatch_outbox SET given_up_at = $2, last_error = $3 WHERE id = $1", m.ID, now, failed.Error())
+	case now.Sub(m.Since) > deadAfter:
+		result = "dead"
+		_, err = d.pool.Exec(ctx, "UPDATE grid.dispatch_outbox SET dead_at = $2, last_error = $3 WHERE id = $1 AND delivered_at IS NULL", m.ID, now, failed.Error())
 	default:
-		result = "failed"
-		_, err = d.pool.Exec(ctx, "UPDATE grid.dispatch_outbox SET next_attempt_at = $2, last_error = $3 WHERE id = $1",
-			m.ID, now.Add(pause(m.Attempts, rand.Float64())), failed.Error()) //nolint:gosec // jitter of a pause, not a secret
+		wait := pause(m.Attempts, rand.Float64()) //nolint:gosec // jitter of a pause, not a secret
+		if result = "failed"; errors.Is(failed, errUnacknowledged) {
+			result, wait = "sent", min(wait, longestMQTTPause)
+		}
+		_, err = d.pool.Exec(ctx, "UPDATE grid.dispatch_outbox SET next_attempt_at = $2, last_error = $3 WHERE id = $1 AND delivered_at IS NULL", m.ID, now.Add(wait), failed.Error())
 	}
 	d.metrics.deliveries.WithLabelValues(m.Organization, result).Inc()
-	if failed != nil {
-		d.log.Warn("webhook not delivered", "organization", m.Organization, "message", m.ID, "attempt", m.Attempts, "err", failed)
+	if failed != nil && result != "sent" {
+		d.log.Warn("message not delivered", "organization", m.Organization, "message", m.ID, "attempt", m.Attempts, "err", failed)
 	}
 	if err != nil {
 		return fmt.Errorf("message %s: %w", m.ID, err)
@@ -143,7 +149,11 @@ func pause(attempts int, jitter float64) time.Duration {
 
 // send makes one attempt. The error names the cause and never what the other side sent.
 func (d *deliverer) send(ctx context.Context, dir contract.Directory, m message) error {
-	hook := dir.Organizations[m.Organization].Webhook
+	o := dir.Organizations[m.Organization]
+	if deliveryOf(o) == contract.DeliveryMQTT {
+		return d.sendMQTT(m)
+	}
+	hook := o.Webhook
 	if hook == nil {
 		return errors.New("organization has no webhook")
 	}

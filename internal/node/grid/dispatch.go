@@ -14,15 +14,6 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// CloudEvents types of messages about a case: one calls an organisation to it; one tells who was called that it is graver or went up a level,
-// one that a time was missed, and one that it was no alarm.
-const (
-	EventDispatched = "io.dizuo.case.dispatched.v1"
-	EventEscalated  = "io.dizuo.case.escalated.v1"
-	EventOverdue    = "io.dizuo.case.overdue.v1"
-	EventVoided     = "io.dizuo.case.voided.v1"
-)
-
 // DispatchedCase is the data of these messages. It holds no personal data: who needs more reads the case over the API.
 type DispatchedCase struct {
 	ID           uuid.UUID         `json:"id"`
@@ -123,28 +114,10 @@ func callMore(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, respond
 	return summon(ctx, tx, b.Directory, c, partyResponder, posts, organizations, now)
 }
 
-// tellCalled sends a message to every organisation that is called to a case.
-func tellCalled(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, typ string, now time.Time) error {
-	there, err := partiesOf(ctx, tx, c.ID)
-	if err != nil {
-		return err
-	}
-	told := map[string]bool{"": true}
-	for _, p := range there {
-		if p.ReleasedAt != nil || told[p.Organization] {
-			continue
-		}
-		told[p.Organization] = true
-		if err := enqueue(ctx, tx, b.Directory, c, p.Organization, typ, now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// enqueue writes a message to one organisation into the outbox; one without a webhook sees the case over the API.
+// enqueue writes a message to one organisation into the outbox, if it is sent any of the type; one that is not sees the case over the API.
 func enqueue(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, organization, typ string, now time.Time) error {
-	if d.Organizations[organization].Webhook == nil {
+	o := d.Organizations[organization]
+	if !hears(o, typ) {
 		return nil
 	}
 	id, err := uuid.NewV7()
@@ -155,8 +128,8 @@ func enqueue(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, orga
 	if err != nil {
 		return fmt.Errorf("message about case %s: %w", c.Number, err)
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at, type)
-		VALUES ($1, $2, $3, $4, $5, $5, $6)`, id, c.ID, organization, payload, now, typ); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at, type, method)
+		VALUES ($1, $2, $3, $4, $5, $5, $6, $7)`, id, c.ID, organization, payload, now, typ, deliveryOf(o)); err != nil {
 		return fmt.Errorf("outbox: %w", err)
 	}
 	return nil

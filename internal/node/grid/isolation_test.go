@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -39,6 +40,11 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 		}
 		var all []row
 		prefix := fmt.Sprintf("n%d-", seed)
+		feed, number := &api{pool: pool, log: quiet()}, newSequencer(pool, quiet())
+		before, err := lastChange(t.Context(), pool)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name := range b.Directory.Communities {
 			for range 1 + r.IntN(3) {
 				e := roster{fmt.Sprintf("o%d", r.IntN(8)), fmt.Sprintf("p%d", r.IntN(3)), string(roles[r.IntN(2)]), name, []string{"", "g1", "g2"}[r.IntN(3)]}
@@ -63,6 +69,9 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 				t.Fatal(err)
 			}
 			all = append(all, row{c.ID, c.Community, c.Grid, c.DataClass, called, assigned})
+		}
+		if _, err := number.number(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 		seen := 0
 		for o := range 9 { // the last is no organisation at all
@@ -107,6 +116,9 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 					if !slices.Equal(got, want) {
 						t.Fatalf("seed %d, %+v: sees %d cases, want %d", seed, who, len(got), len(want))
 					}
+					if told := casesInFeed(t, feed, caller{b, scopeOf(b, who)}, before); !slices.Equal(told, want) {
+						t.Fatalf("seed %d, %+v: the feed tells of %d cases, want %d", seed, who, len(told), len(want))
+					}
 					seen += len(got)
 				}
 			}
@@ -115,6 +127,30 @@ func TestNoCaseOfAnotherJurisdictionIsVisible(t *testing.T) {
 			t.Fatalf("seed %d: nobody sees anything, the test proves nothing", seed)
 		}
 	}
+}
+
+// casesInFeed gives the cases of which the feed tells a caller, sorted, and fails if it tells one twice at the same version.
+func casesInFeed(t *testing.T, a *api, who caller, after int64) (ids []uuid.UUID) {
+	t.Helper()
+	told := map[uuid.UUID]int{}
+	for more := true; more; {
+		page, left, err := a.changesAfter(context.WithValue(t.Context(), ctxKey{}, who), after, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range page.Changes {
+			if told[c.Case.ID] >= c.Version || c.N <= after {
+				t.Fatalf("change %d of case %s at version %d comes after version %d and number %d", c.N, c.Case.Number, c.Version, told[c.Case.ID], after)
+			}
+			told[c.Case.ID], after = c.Version, c.N
+		}
+		after, more = page.Next, left
+	}
+	for id := range told {
+		ids = append(ids, id)
+	}
+	sortIDs(ids)
+	return ids
 }
 
 func sortIDs(ids []uuid.UUID) {

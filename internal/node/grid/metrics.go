@@ -46,7 +46,7 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		alarms:       counter("alarms_total", "What happened to alarms.", "scenario", "kind"),
 		faults:       counter("expression_faults_total", "Expressions that failed while running.", "scenario", "part"),
 		late:         counter("too_late_total", "Messages that were too old for a scenario.", "scenario"),
-		deliveries:   counter("deliveries_total", "Attempts to deliver to webhooks: delivered, failed, given_up.", "organization", "result"),
+		deliveries:   counter("deliveries_total", "Attempts to deliver messages to organizations: delivered, failed, sent (over MQTT, not acknowledged yet), dead.", "organization", "result"),
 		overdue:      counter("overdue_total", "Times that cases missed: acknowledge, on_site, resolve.", "deadline"),
 		commands:     counter("commands_total", "Commands by the state that they came to, and why; Refused ones were never given.", "state", "reason"),
 		sent:         counter("commands_sent_total", "Messages sent to devices, by channel.", "channel"),

@@ -116,7 +116,10 @@ func (a *api) applyReassign(ctx context.Context, tx pgx.Tx, who caller, c *Case,
 	if err := move(ctx, tx, d.Platform, c, Reassign, by, now, nil, detail{"released": from, "post": to.Post, "organization": organization, "person": to.Person, "note": note}); err != nil {
 		return err
 	}
-	return callAssignee(ctx, tx, d, c, to.Post, organization, to.Person, now)
+	if err := callAssignee(ctx, tx, d, c, to.Post, organization, to.Person, now); err != nil {
+		return err
+	}
+	return tellParties(ctx, tx, d, c, there, []string{organization}, EventReassigned, now)
 }
 
 // checkReassignment refuses who cannot answer for a case: a post that is not there, an organisation that does not cover the place, and of a case

@@ -54,10 +54,11 @@ var deletions = []deletion{
 		WHERE k.data_class = $3 AND k.at <= $1 AND NOT c.open AND c.updated_at <= $1 ORDER BY k.at LIMIT $2))`,
 		func(r contract.Retention) int64 { return r.NoteSeconds }, func(r contract.Retention) map[string]int64 { return r.NoteClasses }},
 	{"deliveries", `DELETE FROM grid.dispatch_outbox WHERE id = ANY (ARRAY(SELECT id FROM grid.dispatch_outbox
-		WHERE (delivered_at IS NOT NULL OR given_up_at IS NOT NULL) AND coalesce(delivered_at, given_up_at) <= $1
-		ORDER BY coalesce(delivered_at, given_up_at) LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		WHERE (delivered_at IS NOT NULL OR dead_at IS NOT NULL) AND coalesce(delivered_at, dead_at) <= $1
+		ORDER BY coalesce(delivered_at, dead_at) LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
-	{"changes", `DELETE FROM grid.changes WHERE id = ANY (ARRAY(SELECT id FROM grid.changes WHERE at <= $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+	{"changes", `DELETE FROM grid.changes WHERE id = ANY (ARRAY(SELECT id FROM grid.changes
+		WHERE n < coalesce((SELECT n FROM grid.changes WHERE at > $1 AND n IS NOT NULL ORDER BY n LIMIT 1), 9223372036854775807) ORDER BY n LIMIT $2))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
 		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)

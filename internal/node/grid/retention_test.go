@@ -84,7 +84,7 @@ func TestWhatIsOverGoes(t *testing.T) {
 	young := addCase("Closed", "C0", 0)
 	stays["grid.cases"][young] = true
 	for _, off := range []int64{1, 0, -1} {
-		for i, column := range []string{"delivered_at", "given_up_at", "created_at"} {
+		for i, column := range []string{"delivered_at", "dead_at", "created_at"} {
 			id := uuid.New()
 			exec1(t, owner, "INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at) VALUES ($1, $2, 'o', '', $3, $3)", id, young, ago(1e6))
 			exec1(t, owner, "UPDATE grid.dispatch_outbox SET "+column+" = $2 WHERE id = $1", id, ago(2000+off))

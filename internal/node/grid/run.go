@@ -2,6 +2,7 @@ package grid
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,6 +93,9 @@ type service struct {
 	retain   *retainer
 	gauges   *caseGauges
 	api      *api
+	acks     *deliveryAcks
+	sequence *sequencer
+	feed     *feedWatch
 	log      *slog.Logger
 }
 
@@ -104,16 +108,18 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 	c := &commander{in: in, metrics: m, log: log, now: time.Now, publish: nc.PublishMsg}
 	gauges := &caseGauges{pool: pool, in: in, log: log, working: p.running}
 	reg.MustRegister(presenceCollector{p, in, time.Now}, gauges)
+	sequence, feed := newSequencer(pool, log), newFeedWatch(pool, log)
 	return &service{
-		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log,
-		worker:   &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: reading.DeviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch)},
-		deliver:  &deliverer{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
+		cfg: cfg, instance: instance, pool: pool, in: in, presence: p, log: log, sequence: sequence, feed: feed,
+		acks:     &deliveryAcks{pool: pool, nc: nc, metrics: m, log: log, now: time.Now},
+		worker:   &worker{pool: pool, nc: nc, js: js, in: in, presence: p, metrics: m, commander: c, log: log, now: time.Now, burst: reading.DeviceBurst, ready: func(error) {}, loose: make(chan *nats.Msg, 4*maxBatch), committed: sequence.nudge},
+		deliver:  &deliverer{pool: pool, in: in, publish: nc.PublishMsg, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: m, log: log, now: time.Now},
 		sweep:    &sweeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
 		registry: &registry{pool: pool, in: in, log: log},
 		keep:     &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
 		gauges:   gauges,
 		retain:   &retainer{pool: pool, retention: retentionOf(in), profiles: fleetProfiles(in), log: log, now: time.Now},
-		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, log: log, now: time.Now},
+		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, feed: feed, log: log, now: time.Now},
 	}
 }
 
@@ -124,14 +130,18 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.worker.run(ctx) })
 	group.Go(func() error { return s.deliver.run(ctx) })
 	group.Go(func() error { return s.sweep.run(ctx) })
+	group.Go(func() error { return s.acks.run(ctx) })
+	group.Go(func() error { return s.sequence.run(ctx) })
+	group.Go(func() error { return s.feed.run(ctx) })
 	group.Go(func() error { return s.keep.run(ctx) })
 	group.Go(func() error { return s.registry.run(ctx) })
 	group.Go(func() error { return s.retain.run(ctx) })
 	group.Go(func() error { return s.gauges.run(ctx) })
 	group.Go(func() error {
-		tls := process.ServerTLS(s.cfg.Grid.TLS)
+		serving := process.ServerTLS(s.cfg.Grid.TLS)
+		serving.ClientAuth = tls.RequestClientCert // whom a certificate names is judged for every request
 		return process.ServeHTTP(ctx, &http.Server{
-			Addr: s.cfg.Grid.Address, Handler: newAPI(s.api), TLSConfig: tls,
+			Addr: s.cfg.Grid.Address, Handler: newAPI(s.api), TLSConfig: serving,
 			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		})
 	})
@@ -194,7 +204,7 @@ func (s *service) fillCases(ctx context.Context, r *contract.Report) error {
 
 func (s *service) fillDispatch(ctx context.Context, b *intake.Bundle, r *contract.Report) error {
 	rows, err := s.pool.Query(ctx, `SELECT organization, count(*) FILTER (WHERE delivered_at IS NOT NULL),
-			count(*) FILTER (WHERE delivered_at IS NULL AND given_up_at IS NULL),
+			count(*) FILTER (WHERE delivered_at IS NULL AND dead_at IS NULL), count(*) FILTER (WHERE delivered_at IS NULL AND dead_at IS NOT NULL),
 			coalesce((array_agg(last_error ORDER BY created_at DESC) FILTER (WHERE delivered_at IS NULL AND last_error <> ''))[1], '')
 		FROM grid.dispatch_outbox GROUP BY organization`)
 	if err != nil {
@@ -204,7 +214,7 @@ func (s *service) fillDispatch(ctx context.Context, b *intake.Bundle, r *contrac
 	for rows.Next() {
 		var name string
 		var d contract.DispatchReport
-		if err := rows.Scan(&name, &d.Delivered, &d.Pending, &d.LastError); err != nil {
+		if err := rows.Scan(&name, &d.Delivered, &d.Pending, &d.Failed, &d.LastError); err != nil {
 			return fmt.Errorf("deliveries: %w", err)
 		}
 		if _, ok := b.Directory.Organizations[name]; ok {

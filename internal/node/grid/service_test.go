@@ -153,6 +153,9 @@ func (w *world) begin() {
 	group.Go(func() error { return w.svc.worker.run(gctx) })
 	group.Go(func() error { return w.svc.deliver.run(gctx) })
 	group.Go(func() error { return w.svc.sweep.run(gctx) })
+	group.Go(func() error { return w.svc.acks.run(gctx) })
+	group.Go(func() error { return w.svc.sequence.run(gctx) })
+	group.Go(func() error { return w.svc.feed.run(gctx) })
 	w.stop = func() {
 		cancel()
 		_ = group.Wait()
@@ -177,6 +180,11 @@ func (w *world) token(org, subject string, role Role) string {
 // call makes a request and decodes the answer into out, if it is not nil.
 func (w *world) call(method, path, token string, body, out any, headers ...string) int {
 	w.t.Helper()
+	return w.callWith(http.DefaultClient, method, path, token, body, out, headers...)
+}
+
+func (w *world) callWith(client *http.Client, method, path, token string, body, out any, headers ...string) int {
+	w.t.Helper()
 	var r io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
@@ -195,7 +203,7 @@ func (w *world) call(method, path, token string, body, out any, headers ...strin
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -76,7 +76,9 @@ const (
 	RoleAuditor         Role = "Auditor"         // 审计员, reads only
 	RoleResident        Role = "Resident"        // 居民, reports only
 	RoleHotline         Role = "Hotline"         // 12345 话务员, reports only
-	RoleTechnician      Role = "Technician"      // 运维人员 of a vendor, sends commands to its devices only
+	// RoleOrganizationSystem is a system of an organisation, known by its certificate; no token can name it.
+	RoleOrganizationSystem Role = "System"
+	RoleTechnician         Role = "Technician" // 运维人员 of a vendor, sends commands to its devices only
 )
 
 // transition is a row of the table: an action leads from some states to one.
@@ -87,7 +89,7 @@ type transition struct {
 }
 
 var (
-	everyone = []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher}
+	everyone = []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleOrganizationSystem}
 	office   = []Role{RoleSystem, RoleCommunityWorker, RoleDispatcher}
 )
 

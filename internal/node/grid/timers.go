@@ -58,7 +58,10 @@ func adoptCase(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case) (cl
 	if err := writeClocks(ctx, tx, c, k); err != nil {
 		return nil, err
 	}
-	return k, saveCase(ctx, tx, c)
+	if err := saveCase(ctx, tx, c); err != nil {
+		return nil, err
+	}
+	return k, changed(ctx, tx, c, "TimesSet", c.UpdatedAt)
 }
 
 // writeClocks makes the timers of a case those of k, and no others.

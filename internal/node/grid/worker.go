@@ -36,6 +36,8 @@ type worker struct {
 	burst time.Duration
 	// loose are messages of QoS 0.
 	loose chan *nats.Msg
+	// committed is called when a batch is.
+	committed func()
 	// another says that another replica worked since this one did.
 	another bool
 }
@@ -108,6 +110,7 @@ func (w *worker) session(ctx context.Context, good func()) error {
 		if err != nil {
 			return err
 		}
+		w.committed()
 		w.ready(nil)
 		good()
 	}
