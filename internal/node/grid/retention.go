@@ -56,6 +56,8 @@ var deletions = []deletion{
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
 	{"changes", `DELETE FROM grid.changes WHERE id = ANY (ARRAY(SELECT id FROM grid.changes WHERE at <= $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
+	{"reasons of modes", `UPDATE grid.modes SET reason = '' WHERE n = ANY (ARRAY(SELECT n FROM grid.modes WHERE reason <> '' AND ended_at <= $1 ORDER BY n LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		func(r contract.Retention) int64 { return r.NoteSeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
 		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
 		ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED))`,

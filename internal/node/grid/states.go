@@ -74,6 +74,7 @@ const (
 	RoleAuditor         Role = "Auditor"         // 审计员, reads only
 	RoleResident        Role = "Resident"        // 居民, reports only
 	RoleTechnician      Role = "Technician"      // 运维人员 of a vendor, sends commands to its devices only
+	RoleCommander       Role = "Commander"       // 指挥员, switches the mode only
 )
 
 // transition is a row of the table: an action leads from some states to one.
