@@ -117,6 +117,7 @@ func TestModeIsSwitchedByACommander(t *testing.T) {
 		}
 	}
 	w.modeReported(contract.ModeEmergency, true)
+	got = ModeView{}
 	if code := w.call("PUT", "/v1/mode", boss, putMode{"mode": "Routine", "reason": "over: " + secretReason}, &got); code != 200 || got.Mode != "Routine" || got.ExpiresAt != nil {
 		t.Fatalf("%d %+v", code, got)
 	}
@@ -191,7 +192,7 @@ func TestSwitchesFollowEachOther(t *testing.T) {
 		t.Fatalf("%d switches, %v", len(rows), err)
 	}
 	for i, m := range rows {
-		if (m.EndedAt == nil) != (i == 0) && i > 0 {
+		if m.EndedAt == nil && i > 0 {
 			t.Errorf("switch %d has no end", m.N)
 		}
 		if m.EndedAt != nil && m.EndedAt.Before(m.Since) || m.EndedAt != nil && m.ExpiresAt != nil && m.EndedAt.After(*m.ExpiresAt) {
@@ -331,7 +332,7 @@ func TestTimesOfAMode(t *testing.T) {
 	if got := s.dues(paused, s.at); got[2] != 5 {
 		t.Errorf("it goes on with %d minutes, want the 5 of the mode", got[2])
 	}
-	if low := s.dues(low, zero)[2]; low < 24*60 {
+	if low := s.dues(low, zero)[2]; low > 24*60 {
 		t.Errorf("the mode's later time took the place of a sooner one: %d", low)
 	}
 	s.act(reopened, Reopen, nil)
@@ -404,7 +405,7 @@ func TestAModeReachesTheEngine(t *testing.T) {
 	if n := dense(); n != 1 {
 		t.Fatalf("%d cases of the threshold in the mode, want 1", n)
 	}
-	if n := number(t, w.pool, "SELECT count(*) FROM grid.cases WHERE class = 'smoke' AND mode = 'Emergency' AND acknowledge_due = opened_at + interval '1 min'"); n != 1 {
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.cases WHERE class = 'smoke' AND mode = 'Emergency' AND abs(extract(epoch FROM acknowledge_due - opened_at) - 60) < 1"); n != 1 {
 		t.Error("the case has not the times of the mode")
 	}
 	w.stop()
