@@ -109,7 +109,7 @@ spec: {displayName: 车, division: "410702001001", scenarios: [{name: s13-chargi
 			raised = append(raised, line)
 		}
 	}
-	if got.code != 0 || len(raised) != 2 || !strings.Contains(raised[0], `"ts":"2026-07-20T00:06:00Z"`) || !strings.Contains(raised[0], "c-1") || !strings.Contains(raised[1], `"ts":"2026-07-20T00:07:00Z"`) || !strings.Contains(raised[1], "c-2") {
+	if got.code != 0 || len(raised) != 2 || !strings.Contains(raised[0], `"ts":"2026-07-20T08:06:00+08:00"`) || !strings.Contains(raised[0], "c-1") || !strings.Contains(raised[1], `"ts":"2026-07-20T08:07:00+08:00"`) || !strings.Contains(raised[1], "c-2") {
 		t.Errorf("exit %d\n%s%s", got.code, got.out, got.err)
 	}
 }

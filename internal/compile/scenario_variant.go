@@ -148,7 +148,7 @@ func (v *varied) of(ch choice) (contract.Variant, Problems) {
 	if c.list.Fatal() {
 		return contract.Variant{Off: true}, c.list
 	}
-	key := fmt.Sprint(texts) // in the order of keys
+	key := fmt.Sprintf("%q", texts) // in the order of keys
 	if _, ok := v.known[key]; !ok {
 		v.known[key] = v.read(params, texts)
 	}
