@@ -30,6 +30,9 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Community) (*compil
 			return nil, nil, err
 		}
 	}
+	if err := r.Gather.Selected(ctx, s, o); err != nil {
+		return nil, nil, err
+	}
 	return s, problems, r.edges(ctx, s, o)
 }
 

@@ -29,6 +29,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.CommunityList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.Rivals(&v1alpha1.Community{}), kit.SpecChanged()).
 		Watches(&v1alpha1.Community{}, r.rivals(), kit.SpecChanged()).
+		Watches(&v1alpha1.Scenario{}, r.ToAll(&v1alpha1.CommunityList{}, func(to, from client.Object) bool {
+			return compile.Selects(from.(*v1alpha1.Community), to.GetName())
+		}), kit.SpecChanged()).
 		Watches(&v1alpha1.EdgeNode{}, r.ToAll(&v1alpha1.CommunityList{}, func(to, from client.Object) bool {
 			return slices.Contains(to.(*v1alpha1.EdgeNode).Spec.Communities, from.GetName())
 		}), edgeTurned()).

@@ -18,10 +18,11 @@ import (
 	"github.com/dizuo/dizuo/internal/secrets"
 )
 
-// Field indexes of Communities: by division code, and by the names of their grids.
+// Field indexes of Communities: by division code, by the names of their grids, and by the scenarios that they say something of.
 const (
 	IndexDivision = "spec.division"
 	IndexGrid     = "spec.grids.name"
+	IndexScenario = "spec.scenarios.name"
 )
 
 // Field indexes of EdgeNodes by the communities that they serve, and of DeviceFleets by where their devices connect.

@@ -154,9 +154,10 @@ func (r *Reconciler) objects(ctx context.Context, s *compile.Snapshot) error {
 	for name := range s.Catalog.Scenarios {
 		names = append(names, name)
 	}
-	for _, sel := range s.Platform.Spec.Scenarios {
-		names = append(names, sel.Name)
+	if err := r.Gather.Selecting(ctx, s, names...); err != nil {
+		return err
 	}
+	names = append(names, compile.ScenariosNamed(s.Platform)...)
 	if err := gather.ByName(ctx, r.Gather, s, "Scenario", s.Scenarios, names...); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.WriteStatus(ctx, withoutBundle(before), withoutBundle(o)); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, report.Err
+	return ctrl.Result{RequeueAfter: modeLeft(o, s.Now)}, report.Err
 }
 
 // moved notes where the data is, and reports whether that has just changed from one engine to another.

@@ -61,6 +61,7 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	if !kit.KeepsLastGood(problems) { // what is on the platform that holds the namespace is not on this one
 		o.Status.Communities, o.Status.Organizations, o.Status.Fleets, o.Status.Datasets, o.Status.Agreements = nil, nil, nil, nil, nil
 		o.Status.Cases, o.Status.Endpoints, o.Status.Devices, o.Status.EdgeNodes = nil, nil, nil, nil
+		o.Status.Mode, o.Status.ModeExpiresAt = "", nil
 		return nil
 	}
 	return r.counts(ctx, s, o)
@@ -227,6 +228,7 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 		}
 	}
 	o.Status.Cases = &v1alpha1.CaseSummary{Open: int32(open)}
+	o.Status.Mode, o.Status.ModeExpiresAt = mode(reports, o, s.Now)
 	if !last.IsZero() && (o.Status.LastReports == nil || last.Sub(o.Status.LastReports.Time) > time.Minute) {
 		at := metav1.NewTime(last.UTC().Truncate(time.Second))
 		o.Status.LastReports = &at

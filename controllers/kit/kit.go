@@ -339,6 +339,13 @@ func RegisterIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 			}
 			return names
 		}),
+		indexer.IndexField(ctx, &v1alpha1.Community{}, gather.IndexScenario, func(o client.Object) []string {
+			var names []string
+			for _, sel := range o.(*v1alpha1.Community).Spec.Scenarios {
+				names = append(names, sel.Name)
+			}
+			return names
+		}),
 		indexer.IndexField(ctx, &v1alpha1.DataSharingAgreement{}, gather.IndexOrganization, func(o client.Object) []string {
 			return compile.OrganizationsOf(o.(*v1alpha1.DataSharingAgreement))
 		}),

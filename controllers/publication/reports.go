@@ -162,7 +162,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	}
 	counted = append(counted, r.edgeKeys(name, f.hearAll(was, report, r.Now()))...)
 	out := f.calls.now(counted, r.Now())
-	stands := was.Contract == report.Contract && ptr.Deref(was.Broker, contract.BrokerReport{}) == ptr.Deref(report.Broker, contract.BrokerReport{})
+	stands := was.Contract == report.Contract && ptr.Deref(was.Mode, contract.ModeReport{}) == ptr.Deref(report.Mode, contract.ModeReport{}) && ptr.Deref(was.Broker, contract.BrokerReport{}) == ptr.Deref(report.Broker, contract.BrokerReport{})
 	if !stands && !slices.Contains(out, platform) {
 		out = append(out, platform)
 	}

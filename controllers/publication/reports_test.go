@@ -80,6 +80,10 @@ func TestPresenceOfReports(t *testing.T) {
 	if got := r.take(name, f, told{report: gateway}); len(got) > 0 {
 		t.Errorf("the same again calls %v", got)
 	}
+	gateway.Mode = &contract.ModeReport{Name: contract.ModeEmergency, ExpiresAt: now.Add(time.Hour)}
+	if got := r.take(name, f, told{report: gateway}); !slices.Equal(got, []shelf.Key{platform}) {
+		t.Errorf("a switch of the mode calls %v, want the platform", got)
+	}
 	now = now.Add(fresh + time.Second)
 	f.calls.due(now)
 	if got := r.silent(name, f); len(got) != 4 || got[0] != platform {

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"slices"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/gather"
@@ -15,22 +14,11 @@ func (r *Reconciler) gather(ctx context.Context, o *v1alpha1.Scenario) (*compile
 	if err != nil || s.Platform == nil {
 		return s, problems, err
 	}
-	if err := gather.ByName(ctx, r.Gather, s, "DeviceProfile", s.Profiles, profiles(o)...); err != nil {
+	if err := gather.ByName(ctx, r.Gather, s, "DeviceProfile", s.Profiles, compile.ProfilesOf(o)...); err != nil {
+		return nil, nil, err
+	}
+	if err := r.Gather.Selecting(ctx, s, o.Name); err != nil {
 		return nil, nil, err
 	}
 	return s, problems, gather.ByName(ctx, r.Gather, s, kind, s.Scenarios, o.Name)
-}
-
-// profiles names the profiles that a Scenario refers to: of the devices that it listens to, and of those that it sends commands to.
-func profiles(o *v1alpha1.Scenario) (names []string) {
-	add := func(ref *v1alpha1.ProfileRef) {
-		if ref != nil && !slices.Contains(names, ref.Name) {
-			names = append(names, ref.Name)
-		}
-	}
-	add(o.Spec.ProfileRef)
-	for _, c := range o.Spec.Commands {
-		add(c.ProfileRef)
-	}
-	return names
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
 )
 
 // SetupWithManager starts the controller: what it reconciles, and what else makes it look again.
@@ -18,7 +19,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Scenario{}, r.Rivals(&v1alpha1.Scenario{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.LabelsChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(&v1alpha1.ScenarioList{}, func(to, from client.Object) bool {
-			return slices.Contains(profiles(from.(*v1alpha1.Scenario)), to.GetName())
+			return slices.Contains(compile.ProfilesOf(from.(*v1alpha1.Scenario)), to.GetName())
+		}), kit.SpecChanged()).
+		Watches(&v1alpha1.Community{}, r.ToAll(&v1alpha1.ScenarioList{}, func(to, from client.Object) bool {
+			return compile.Selects(to.(*v1alpha1.Community), from.GetName())
 		}), kit.SpecChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(kit.Again(r))

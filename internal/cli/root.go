@@ -119,7 +119,7 @@ func newRoot(a *app) *cobra.Command {
 shows how a platform stands, and speaks to its grid service and gateway.
 
 Without a cluster:  render, lint, explain, plan, access, audit, catalog, agreement, organization, key, fleet, scenario, admit, webhook
-With a cluster or a service:  plan, status, cases, consent, device, read, subject, token`,
+With a cluster or a service:  plan, status, cases, consent, device, mode, read, subject, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(a.In)
@@ -139,6 +139,7 @@ With a cluster or a service:  plan, status, cases, consent, device, read, subjec
 		a.fleetCommand(),
 		a.keyCommand(),
 		a.lintCommand(),
+		a.modeCommand(),
 		a.organizationCommand(),
 		a.planCommand(),
 		a.readCommand(),

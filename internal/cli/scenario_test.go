@@ -70,3 +70,46 @@ func TestScenarioList(t *testing.T) {
 		}
 	}
 }
+
+// TestScenarioTestOfAMode: a trace switches the mode; scenarios run as platform, mode and community say.
+func TestScenarioTestOfAMode(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"platform.yaml": `apiVersion: dizuo.io/v1alpha1
+kind: GridPlatform
+metadata: {name: qi, namespace: qi}
+spec:
+  divisions: ["41"]
+  modes: [{name: Emergency, scenarios: [{name: s18-bin-full, enabled: false}, {name: s13-charging, parameters: {temperature: "50"}}]}]
+---
+apiVersion: dizuo.io/v1alpha1
+kind: Community
+metadata: {name: cars, namespace: qi}
+spec: {displayName: 车, division: "410702001001", scenarios: [{name: s13-charging, parameters: {temperature: "55"}}]}
+`, "trace.ndjson": `{"ts":"2026-07-20T07:00:00+08:00","device":"charger/c-1","row":{"community":"jinghu"}}
+{"ts":"2026-07-20T07:00:00+08:00","device":"charger/c-2","row":{"community":"cars"}}
+{"ts":"2026-07-20T08:00:00+08:00","topic":"dizuo/v1/d/charger/c-1/telemetry","payload":{"temp":52}}
+{"ts":"2026-07-20T08:00:00+08:00","topic":"dizuo/v1/d/charger/c-2/telemetry","payload":{"temp":52}}
+{"ts":"2026-07-20T08:00:00+08:00","topic":"dizuo/v1/d/bin/b-1/telemetry","payload":{"fillPct":99}}
+{"ts":"2026-07-20T08:05:00+08:00","mode":"Emergency"}
+{"ts":"2026-07-20T08:06:00+08:00","topic":"dizuo/v1/d/charger/c-1/telemetry","payload":{"temp":52}}
+{"ts":"2026-07-20T08:06:00+08:00","topic":"dizuo/v1/d/charger/c-2/telemetry","payload":{"temp":52}}
+{"ts":"2026-07-20T08:07:00+08:00","topic":"dizuo/v1/d/charger/c-2/telemetry","payload":{"temp":56}}
+{"ts":"2026-07-20T09:00:00+08:00","mode":"Routine"}
+{"ts":"2026-07-20T09:30:00+08:00","topic":"dizuo/v1/d/charger/c-1/telemetry","payload":{"temp":52}}
+{"ts":"2026-07-20T10:00:00+08:00"}
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := run(t, "", "scenario", "test", "-f", filepath.Join(dir, "platform.yaml"), "--all", "--trace", filepath.Join(dir, "trace.ndjson"))
+	var raised []string
+	for _, line := range strings.Split(got.out, "\n") {
+		if strings.Contains(line, `"kind":"raised"`) {
+			raised = append(raised, line)
+		}
+	}
+	if got.code != 0 || len(raised) != 2 || !strings.Contains(raised[0], `"ts":"2026-07-20T08:06:00+08:00"`) || !strings.Contains(raised[0], "c-1") || !strings.Contains(raised[1], `"ts":"2026-07-20T08:07:00+08:00"`) || !strings.Contains(raised[1], "c-2") {
+		t.Errorf("exit %d\n%s%s", got.code, got.out, got.err)
+	}
+}

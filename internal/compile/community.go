@@ -36,9 +36,7 @@ func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
 	claimName(&c, o, s.Communities)
 	checkDivision(&c, s, o)
 	checkGrids(&c, s.Platform.Spec.GridCodeScheme, o)
-	if len(o.Spec.Scenarios) > 0 {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, "spec.scenarios", "is not served by this version; set spec.scenarios of the GridPlatform")
-	}
+	checkSelections(&c, s, o)
 	plan := CommunityPlan{Document: contract.Community{
 		DisplayName: o.Spec.DisplayName, Division: o.Spec.Division, FormerDivisions: o.Spec.FormerDivisions, Posts: o.Spec.Posts,
 	}}

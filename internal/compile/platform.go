@@ -161,7 +161,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	checkAdmission(&c, s)
 	plan := PlatformPlan{
 		Name: o.Name, Namespace: o.Namespace, Spec: *o.Spec.DeepCopy(),
-		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention), Calendar: calendar(o), OIDC: oidcIssuers(o)},
+		Document: contract.Platform{Name: o.Name, Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, TimeZone: o.Spec.TimeZone, SLA: sla(o), Retention: retention(o.Spec.Retention), Calendar: calendar(o), Modes: modes(o), OIDC: oidcIssuers(o)},
 		Profiles: map[string]contract.Profile{}, Scenarios: map[string]contract.Scenario{}, WebhookSecrets: map[string][]byte{},
 	}
 	if bad := o.Spec.Ratings.BadScore; bad != nil {
@@ -300,19 +300,7 @@ func checkIngestAge(c *problems, o *v1alpha1.GridPlatform, r contract.Retention)
 
 func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {
 	out := maps.Clone(defaultSLA)
-	for _, line := range o.Spec.SLA {
-		v := contract.SLA{AcknowledgeSeconds: int64(line.Acknowledge.Seconds()), Working: line.Clock == v1alpha1.ClockWorking}
-		if line.OnSite != nil {
-			v.OnSiteSeconds = int64(line.OnSite.Seconds())
-		}
-		switch {
-		case line.Resolve != nil:
-			v.ResolveSeconds = int64(line.Resolve.Seconds())
-		case line.OnSite == nil:
-			v.ResolveSeconds = defaultSLA[contract.Severity(line.Severity)].ResolveSeconds
-		}
-		out[contract.Severity(line.Severity)] = v
-	}
+	maps.Copy(out, slaOf(o.Spec.SLA))
 	return out
 }
 
@@ -350,14 +338,9 @@ func catalogue(c *problems, s *Snapshot, plan *PlatformPlan) {
 			plan.Scenarios[name] = compiled.Document
 		}
 	}
-	for i, sel := range s.Platform.Spec.Scenarios {
-		_, own := s.Scenarios.Get(sel.Name)
-		if _, shipped := s.Catalog.Scenarios[sel.Name]; !own && !shipped {
-			c.list = append(c.list, Problem{
-				Condition: v1alpha1.ConditionReferencesResolved, Reason: v1alpha1.ReasonScenarioNotFound, Field: fmt.Sprintf("spec.scenarios[%d].name", i),
-				Message: "Scenario " + sel.Name + " is neither on the platform nor in the catalogue", Waiting: true, Partial: true,
-			})
-		}
+	unknownScenarios(c, s, "spec.scenarios", s.Platform.Spec.Scenarios)
+	for i, m := range s.Platform.Spec.Modes {
+		unknownScenarios(c, s, fmt.Sprintf("spec.modes[%d].scenarios", i), m.Scenarios)
 	}
 }
 

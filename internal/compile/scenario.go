@@ -28,14 +28,35 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Scenarios)
 	checkServed(&c, o)
-	plan := ScenarioPlan{}
-	plan.Running, plan.Why = running(s.Platform, o)
-	params, texts := parameters(&c, s.Platform, o)
+	base := choose(s.Platform, o, v1alpha1.ModeRoutine, nil)
+	plan := ScenarioPlan{Running: base.on, Why: base.why}
+	params, texts := parameters(&c, o, base.set...)
+	doc := scenarioDocument(&c, s, o, params, texts)
+	profile, ok := scenarioProfile(&c, s, o)
+	checkTitle(&c, o)
+	if ok && !c.list.Fatal() {
+		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(o, wrong.Field), wrong.Message)
+		}
+	}
+	doc.Commands = scenarioCommands(&c, s, o, texts)
+	plan.Document = doc
+	if !c.list.Fatal() {
+		newVaried(s, o, doc).variants(&c, &plan)
+	}
+	return plan, c.list
+}
+
+// scenarioDocument writes a scenario with values of its parameters, but for its commands.
+func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map[string]any, texts map[string]string) contract.Scenario {
 	doc := contract.Scenario{
 		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
 	}
-	read := reader{&c, params, texts, s.Platform.Spec.TimeZone}
+	read := reader{c, params, texts, s.Platform.Spec.TimeZone}
 	read.trigger(o, &doc)
+	if o.Spec.ProfileRef != nil {
+		doc.Profile = o.Spec.ProfileRef.Name
+	}
 	if o.Spec.Subject != nil {
 		doc.AppliesTo = o.Spec.Subject.AppliesTo
 	}
@@ -47,19 +68,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 		}
 		doc.AfterSeconds = read.after(k.After)
 	}
-	profile, ok := scenarioProfile(&c, s, o)
-	if ok && o.Spec.ProfileRef != nil {
-		doc.Profile = o.Spec.ProfileRef.Name
-	}
-	checkTitle(&c, o)
-	if ok && !c.list.Fatal() {
-		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(o, wrong.Field), wrong.Message)
-		}
-	}
-	doc.Commands = scenarioCommands(&c, s, o, texts)
-	plan.Document = doc
-	return plan, c.list
+	return doc
 }
 
 // checkTitle refuses what nothing would fill in: it would stand in every case as it is written.
@@ -79,7 +88,7 @@ func checkTitle(c *problems, o *v1alpha1.Scenario) {
 func checkServed(c *problems, o *v1alpha1.Scenario) {
 	unserved := map[string]bool{
 		"spec.combines": len(o.Spec.Combines) > 0,
-		"spec.modes":    len(o.Spec.Modes) > 0, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
+		"spec.input":    o.Spec.Input != v1alpha1.InputDevice,
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
@@ -140,23 +149,20 @@ func profileNamed(c *problems, s *Snapshot, field, name string) (contract.Profil
 	return plan.Document, true
 }
 
-// parameters gives the values that CEL sees, and their texts: the scenario's defaults under what the platform sets.
-func parameters(c *problems, p *v1alpha1.GridPlatform, o *v1alpha1.Scenario) (values map[string]any, texts map[string]string) {
+// parameters gives the values that CEL sees, and their texts: the scenario's defaults under what is set, the last over those before.
+func parameters(c *problems, o *v1alpha1.Scenario, set ...setting) (values map[string]any, texts map[string]string) {
 	texts, source := map[string]string{}, map[string]string{}
 	for i, q := range o.Spec.Parameters {
 		texts[q.Name], source[q.Name] = q.Default, fmt.Sprintf("spec.parameters[%d].default", i)
 	}
-	for i, sel := range p.Spec.Scenarios {
-		if sel.Name != o.Name {
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(sel.Parameters)) {
+	for _, by := range set {
+		for _, name := range slices.Sorted(maps.Keys(by.parameters)) {
 			if _, known := texts[name]; !known {
 				c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.parameters",
-					fmt.Sprintf("GridPlatform %s sets parameter %q, which this scenario does not declare", p.Name, name))
+					fmt.Sprintf("%s sets parameter %q, which this scenario does not declare", by.who, name))
 				continue
 			}
-			texts[name], source[name] = string(sel.Parameters[name]), fmt.Sprintf("GridPlatform %s: spec.scenarios[%d].parameters.%s", p.Name, i, name)
+			texts[name], source[name] = string(by.parameters[name]), fmt.Sprintf("%s: %s.parameters.%s", by.who, by.at, name)
 		}
 	}
 	values = map[string]any{}

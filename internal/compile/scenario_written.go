@@ -18,7 +18,7 @@ func ScenarioWritten(s *Snapshot, o *v1alpha1.Scenario) (wrong, told Problems) {
 		}
 	}
 	alone := *s
-	alone.Platform, alone.Scenarios = &v1alpha1.GridPlatform{}, nil // what the platform sets and who else has the name is between objects
+	alone.Platform, alone.Scenarios, alone.Communities = &v1alpha1.GridPlatform{}, nil, nil // what the platform sets and who else has the name is between objects
 	if s.Platform != nil {
 		alone.Platform.Spec.TimeZone = s.Platform.Spec.TimeZone
 	}

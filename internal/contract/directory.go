@@ -29,6 +29,8 @@ type Platform struct {
 	SLA map[Severity]SLA `json:"sla"`
 	// Calendar says which days are worked; nil takes Monday to Friday.
 	Calendar *Calendar `json:"calendar,omitempty"`
+	// Modes that the platform may be switched to, by name.
+	Modes map[string]Mode `json:"modes,omitempty"`
 	// OIDC are the issuers whose tokens are taken.
 	OIDC []OIDCProvider `json:"oidc,omitempty"`
 	// AuditKeys are the public keys (base64 of SPKI, DER) by which gateways sign checkpoints, former ones included.

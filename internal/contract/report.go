@@ -31,6 +31,8 @@ type Report struct {
 	Outbox *Outbox `json:"outbox,omitempty"`
 	// Cases open, by community; from the role grid.
 	OpenCases map[string]int64 `json:"openCases,omitempty"`
+	// Mode (平战) that the platform is in; from the role grid. Nil: it could not read it now.
+	Mode *ModeReport `json:"mode,omitempty"`
 	// Dispatch by organisation; from the role grid.
 	Dispatch map[string]DispatchReport `json:"dispatch,omitempty"`
 	// Decisions by agreement; from the role gateway.

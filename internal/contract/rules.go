@@ -85,6 +85,8 @@ type Scenario struct {
 	LatenessSeconds int64 `json:"latenessSeconds,omitempty"`
 	// Baselines are figures from the history of a key, `baseline` in CEL.
 	Baselines []Baseline `json:"baselines,omitempty"`
+	// Off says that the scenario runs only where a variant says so.
+	Off bool `json:"off,omitempty"`
 	// Variants hold what differs, by "<mode>/<community>"; either may be empty. The most special counts.
 	Variants map[string]Variant `json:"variants,omitempty"`
 	// Raise and Combines make an alarm graver.

@@ -74,6 +74,9 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 	if len(stored)+len(loose)+len(fromEdges) == 0 && !due {
 		return nil
 	}
+	if err := s.learnModes(ctx); err != nil {
+		return err
+	}
 	start := s.w.now()
 	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}}
 	if err := b.run(ctx, stored, loose, fromEdges, due); err != nil {

@@ -68,6 +68,7 @@ type Case struct {
 	// Channel of a report, and how whoever reported it rated the case at last.
 	Channel string `json:"channel,omitempty" db:"channel"`
 	Score   *int   `json:"score,omitempty" db:"score" doc:"1 to 5, of the last rating."`
+	Mode    string `json:"mode,omitempty" db:"mode" doc:"Mode (平战) whose times the case has."`
 	// Round counts the times that were set for the case; 0 is a case of before there were timers.
 	Round int `json:"-" db:"round"`
 	// Closing are the steps to check before it may be closed.
@@ -83,7 +84,7 @@ type Case struct {
 const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
 	c.updated_at, c.acknowledge_due, c.onsite_due, c.resolve_due, c.acknowledged_at, c.onsite_at, c.closed_at, c.acknowledge_overdue, c.onsite_overdue, c.resolve_overdue,
-	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.closing, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score`
+	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.closing, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score, c.mode`
 
 // Actor is who did something to a case.
 type Actor struct {
@@ -128,15 +129,18 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	}
 	c.ID, c.Number = id, fmt.Sprintf("%s-%06d", now.In(location(d.Platform)).Format("20060102"), n)
 	c.State, c.Signals, c.OpenedAt, c.UpdatedAt = Reported, 1, now, now
+	if c.Mode, err = modeNow(ctx, tx, d.Platform, now); err != nil {
+		return err
+	}
 	k := clocks{}
 	k.begin(d.Platform, c, now, timerKinds...)
 	_, err = tx.Exec(ctx, `INSERT INTO grid.cases (id, number, community, grid, fleet, device, scenario, class, severity, title, data_class,
 		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id,
-		onsite_due, micro_grid, level, round, closing)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)`,
+		onsite_due, micro_grid, level, round, closing, mode)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)`,
 		c.ID, c.Number, c.Community, c.Grid, c.Fleet, c.Device, c.Scenario, c.Class, c.Severity, c.Title, c.DataClass,
 		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue,
-		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing))
+		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode)
 	if err != nil {
 		return fmt.Errorf("insert case: %w", err)
 	}
@@ -205,6 +209,9 @@ func move(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, a Action
 		if err := reopen(ctx, tx, c, now); err != nil {
 			return err
 		}
+		if c.Mode, err = modeNow(ctx, tx, p, now); err != nil {
+			return err
+		}
 	}
 	if k != nil {
 		k.after(p, c, a, until, now)
@@ -249,10 +256,10 @@ func placeTaken(err error) bool {
 func saveCase(ctx context.Context, tx pgx.Tx, c *Case) error {
 	if _, err := tx.Exec(ctx, `UPDATE grid.cases SET state = $2, severity = $3, level = $4, escalated = $5, reopened = $6, round = $7, updated_at = $8, closed_at = $9,
 		acknowledged_at = $10, onsite_at = $11, acknowledge_due = $12, onsite_due = $13, resolve_due = $14, acknowledge_overdue = $15, onsite_overdue = $16, resolve_overdue = $17,
-		assignee_organization = $18, assignee_person = $19, assignee_post = $20, closing = $21 WHERE id = $1`,
+		assignee_organization = $18, assignee_person = $19, assignee_post = $20, closing = $21, mode = $22 WHERE id = $1`,
 		c.ID, c.State, c.Severity, c.Level, c.Escalated, c.Reopened, c.Round, c.UpdatedAt, c.ClosedAt, c.AcknowledgedAt, c.OnSiteAt,
 		c.AcknowledgeDue, c.OnSiteDue, c.ResolveDue, c.AcknowledgeOverdue, c.OnSiteOverdue, c.ResolveOverdue,
-		c.AssigneeOrganization, c.AssigneePerson, c.AssigneePost, orNone(c.Closing)); err != nil {
+		c.AssigneeOrganization, c.AssigneePerson, c.AssigneePost, orNone(c.Closing), c.Mode); err != nil {
 		return fmt.Errorf("case %s: %w", c.Number, err)
 	}
 	return nil

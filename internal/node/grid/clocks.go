@@ -81,7 +81,7 @@ type clocks map[string]timer
 
 // begin sets the kinds that the SLA of the case's severity has, with full time from now, and numbers them as one round.
 func (k clocks) begin(p contract.Platform, c *Case, now time.Time, kinds ...string) {
-	s := p.SLA[c.Severity]
+	s := slaOf(p, c)
 	c.Round++
 	for _, kind := range kinds {
 		delete(k, kind)
@@ -202,7 +202,7 @@ func (k clocks) worsen(p contract.Platform, c *Case, now time.Time) {
 // adopt gives a case of before timers by what it says is due. What was missed, and what was done, needs none; a case that stands still since
 // pausedAt keeps what was left then. It is pure.
 func adopt(p contract.Platform, c *Case, pausedAt *time.Time) clocks {
-	k, s := clocks{}, p.SLA[c.Severity]
+	k, s := clocks{}, slaOf(p, c)
 	c.Round = 1
 	for _, kind := range timerKinds {
 		says := c.times(kind)

@@ -23,6 +23,8 @@ const (
 	registryLock int64 = 0x647a_0010
 	// 0x647a_0005 is the vault's chain (migration 31).
 	retainLock int64 = 0x647a_0006
+	// modeLock: one switch of the mode at a time.
+	modeLock int64 = 0x647a_0051
 	// paceLock stands before the hash of an organisation.
 	paceLock int32 = 0x647a_0004
 )

@@ -60,6 +60,8 @@ var deletions = []deletion{
 	{"changes", `DELETE FROM grid.changes WHERE id = ANY (ARRAY(SELECT id FROM grid.changes
 		WHERE n < coalesce((SELECT n FROM grid.changes WHERE at > $1 AND n IS NOT NULL ORDER BY n LIMIT 1), 9223372036854775807) ORDER BY n LIMIT $2))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
+	{"reasons of modes", `UPDATE grid.modes SET reason = '' WHERE n = ANY (ARRAY(SELECT n FROM grid.modes WHERE reason <> '' AND ended_at <= $1 ORDER BY n LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		func(r contract.Retention) int64 { return r.NoteSeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
 		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
 		ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED))`,

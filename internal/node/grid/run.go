@@ -179,6 +179,9 @@ func (s *service) fill(r *contract.Report) {
 	if err := s.fillDispatch(ctx, b, r); err != nil {
 		s.log.Warn("report", "err", err)
 	}
+	if err := s.fillMode(ctx, time.Now(), r); err != nil {
+		s.log.Warn("report", "err", err)
+	}
 }
 
 func (s *service) fillCases(ctx context.Context, r *contract.Report) error {

@@ -54,6 +54,8 @@ type session struct {
 	reader   *reading.Reader
 	// early are acks from edge nodes whose commands have not come about here.
 	early []ackFrom
+	// modes are the switches of mode that the engine has heard of.
+	modes []modeSwitch
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.
@@ -93,6 +95,9 @@ func (s *session) load(ctx context.Context) error {
 	options.Until, options.Zone = s.until, location(s.bundle.Directory.Platform)
 	s.engine, problems = rules.New(s.bundle.Rules, options)
 	s.w.tellProblems(problems)
+	if err := s.learnModes(ctx); err != nil {
+		return err
+	}
 	if err := s.loadStates(ctx); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ const (
 	RoleGridWorker      Role = "GridWorker"      // 网格员
 	RoleCommunityWorker Role = "CommunityWorker" // 社区工作者
 	RoleDispatcher      Role = "Dispatcher"      // 派单员
-	RoleCommander       Role = "Commander"       // 指挥员, one-key responses
+	RoleCommander       Role = "Commander"       // 指挥员, one-key responses and the mode
 	RoleAuditor         Role = "Auditor"         // 审计员, reads only
 	RoleResident        Role = "Resident"        // 居民, reports only
 	RoleHotline         Role = "Hotline"         // 12345 话务员, reports only

@@ -101,6 +101,9 @@ type sweeper struct {
 	// reckoned is the calendar by which all timers were reckoned when it was last looked, at reckonedAt.
 	reckoned   string
 	reckonedAt time.Time
+	// entered is the row of the mode that all open cases are in, as last looked at enteredAt.
+	entered   int64
+	enteredAt time.Time
 }
 
 // pageOfCases bounds how many cases are asked for at once.
@@ -137,6 +140,7 @@ func (s *sweeper) sweep(ctx context.Context, b *intake.Bundle) error {
 			return err
 		})
 	})
+	problems = errors.Join(problems, s.modes(ctx, p, now))
 	if digest := calendarDigest(p); digest != s.reckoned || now.Sub(s.reckonedAt) >= reckonEvery {
 		err := s.every(ctx, "SELECT DISTINCT case_id FROM grid.timers WHERE working AND due IS NOT NULL AND calendar <> $2 AND case_id > $1 ORDER BY case_id", func(id uuid.UUID) error {
 			return s.locked(ctx, id, func(tx pgx.Tx, c *Case) error {

@@ -109,7 +109,7 @@ func (c *compiler) compile(s contract.Scenario) {
 	}
 	c.zone(s)
 	c.scope(s.Terms)
-	r.base = plan{params: s.Params, terms: c.terms(s.Terms, "")}
+	r.base = plan{off: s.Off, params: s.Params, terms: c.terms(s.Terms, "")}
 	c.variants(s)
 	c.baselines(s.Baselines)
 	c.raises(s)

@@ -60,8 +60,8 @@ type modeAt struct {
 	name string
 }
 
-// maxModes bounds the switches of mode that are remembered.
-const maxModes = 16
+// MaxModes bounds the switches of mode that an engine remembers.
+const MaxModes = 16
 
 // New makes an engine. A scenario with problems is left out; the others run.
 func New(r contract.Rules, o Options) (*Engine, []Problem) {
@@ -495,7 +495,7 @@ func (e *Engine) SetMode(name string, since time.Time) {
 	at, same := slices.BinarySearchFunc(e.modes, m, func(a, b modeAt) int { return cmp.Compare(a.at, b.at) })
 	if same {
 		e.modes[at] = m
-	} else if e.modes = slices.Insert(e.modes, at, m); len(e.modes) > maxModes {
+	} else if e.modes = slices.Insert(e.modes, at, m); len(e.modes) > MaxModes {
 		e.modes = slices.Delete(e.modes, 0, 1)
 	}
 	for _, r := range e.set.inOrder {
