@@ -136,7 +136,7 @@ func TestAStepWaitsForTheHours(t *testing.T) {
 	s := newStepStage(t, contract.Responder{Duty: "d1"}, contract.Responder{Duty: "d2", Order: 2})
 	id, w := s.begin(contract.SeverityLow), s.sweeper() // at 7:00 of a Friday: an hour of work is over at 10:00
 	s.minutes(4 * 60)
-	s.b.Directory.Platform.Calendar.Holidays = []string{s.at.Format(time.DateOnly)}
+	s.b.Directory.Platform.Calendar = &contract.Calendar{Weekdays: []int{1, 2, 3, 4, 5}, Holidays: []string{s.at.Format(time.DateOnly)}}
 	s.sweepBoth(w, s.sweeper())
 	if got := s.called(id); got != "o1" {
 		t.Errorf("called on a holiday: %s", got)
