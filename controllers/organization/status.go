@@ -32,7 +32,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: []status.Named{fully}, Claims: compile.OrganizationClaims(&plan), ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
-	if s.Platform == nil {
+	if s.Platform == nil || !compile.HoldsName(o, s.Organizations) {
 		return
 	}
 	if d, ok := r.Reports.Dispatch(kit.PlatformKey(s.Platform), o.Name); ok {
