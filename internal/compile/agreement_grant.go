@@ -3,6 +3,7 @@ package compile
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,8 @@ func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, co
 	personal := false
 	for _, name := range want.Fields {
 		g.Fields[name] = mask(want, name)
+	}
+	for _, name := range slices.Concat(want.Fields, picked(want)) {
 		f := fieldOf(d, name)
 		personal = personal || f == nil || f.Personal != v1alpha1.PersonalNone
 	}
