@@ -39,11 +39,13 @@ func CityPackage(configMap string) string {
 }
 
 // CityCapabilities is what a city's rules may use: Capabilities without what serves no rule about an agreement and could
-// cost much: cryptography, queries of other languages, and numbers without bound.
+// cost much: cryptography, queries of other languages, numbers without bound, and what goes on within one call, where CityTime does not
+// reach: loops of templates, paths of graphs, intersections of patterns.
 func CityCapabilities() *ast.Capabilities {
 	c := Capabilities()
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
-		return slices.ContainsFunc([]string{"crypto.", "io.jwt.", "graphql.", "providers.", "bits.", "numbers.range", "net.cidr_expand", "rego.parse_module", "json.match_schema", "json.verify_schema", "trace"},
+		return slices.ContainsFunc([]string{"crypto.", "io.jwt.", "graphql.", "providers.", "bits.", "numbers.range", "net.cidr_expand", "rego.parse_module", "json.match_schema", "json.verify_schema", "trace",
+			"strings.render_template", "graph.", "regex.globs_match"},
 			func(prefix string) bool { return strings.HasPrefix(b.Name, prefix) })
 	})
 	return c
@@ -253,7 +255,8 @@ func probes() []GuardInput {
 		Datasets: []GuardDataset{{
 			Name: "residents", Provider: GuardProvider{Name: "town", Type: "Township"}, ItemCode: "A-1", Category: "Ordinary", Sharing: "Conditional", Source: "Table",
 			CompoundColumn: "compound", Consent: GuardConsent{Required: true, Scope: "visits"}, Fields: []GuardField{field},
-			Rows: &GuardRows{Divisions: []string{"410103"}, Communities: []string{"jinghu"}, Selector: true, Grids: []string{"grid-1"}, Roster: true, Requirements: []string{"level In a,b"}},
+			Picked: []GuardField{{Name: "level", Grade: "General3", Personal: "Ordinary"}},
+			Rows:   &GuardRows{Divisions: []string{"410103"}, Communities: []string{"jinghu"}, Selector: true, Grids: []string{"grid-1"}, Roster: true, Requirements: []string{"level In a,b"}},
 		}},
 		Purposes: []string{"CoManagement"}, Roles: []string{"PropertyManager"}, Relationship: "Provision",
 		LegalBasis:       &GuardLegalBasis{Kind: "SeparateConsent", Citation: "个人信息保护法 第二十三条"},

@@ -129,6 +129,9 @@ type GuardDataset struct {
 	Consent        GuardConsent `json:"consent"`
 	// Fields that the agreement gives; there is no "all".
 	Fields []GuardField `json:"fields"`
+	// Picked are the fields by whose values the agreement picks records, in the order of its requirements: who gets a list of the sick is
+	// told who is, whether the field itself is given or not.
+	Picked []GuardField `json:"picked,omitempty"`
 	// Rows that the agreement reaches, as it says; nil if it says nothing. No shipped rule looks at it; a city's own may.
 	Rows *GuardRows `json:"rows,omitempty"`
 }

@@ -38,7 +38,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Community, plan com
 // devices fills in who is there of the devices whose rows name the community. While no fresh report tells, all that were last
 // counted are unknown.
 func (r *Reconciler) devices(s *compile.Snapshot, o *v1alpha1.Community) {
-	if s.Platform != nil {
+	if s.Platform != nil && compile.HoldsName(o, s.Communities) {
 		if p, fresh := r.Reports.Community(kit.PlatformKey(s.Platform), o.Name); fresh {
 			counts := kit.DeviceCounts(int32(p.Online+p.Offline+p.NeverSeen+p.Unknown), p, true)
 			o.Status.Devices = &counts

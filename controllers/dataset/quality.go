@@ -15,7 +15,7 @@ import (
 
 // measured gives the newest of what the gateways measured of a dataset; ok is false where none did.
 func (r *Reconciler) measured(s *compile.Snapshot, o *v1alpha1.Dataset) (newest contract.DatasetReport, ok bool) {
-	if s.Platform == nil {
+	if s.Platform == nil || !compile.HoldsName(o, s.Datasets) {
 		return newest, false
 	}
 	reports, _ := r.Reports.Platform(kit.PlatformKey(s.Platform))

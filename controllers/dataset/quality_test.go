@@ -5,8 +5,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/controllers/kit"
+	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
@@ -43,5 +46,29 @@ func TestQualityOf(t *testing.T) {
 		if c.ok != (q != nil && q.MeasuredAt.Time.Equal(at)) {
 			t.Errorf("%s: measured %+v", name, q)
 		}
+	}
+}
+
+// told says of every dataset of the platform how it was measured.
+type told struct{ kit.Reports }
+
+func (told) Platform(types.NamespacedName) ([]contract.Report, time.Time) {
+	return []contract.Report{{Datasets: map[string]contract.DatasetReport{"elders": {Reachable: true, MeasuredAt: time.Unix(1000, 0)}}}}, time.Unix(1000, 0)
+}
+
+// TestRivalIsToldNothing: nodes report by name, and who has taken another's name in a namespace of his own is not told of the other's data.
+func TestRivalIsToldNothing(t *testing.T) {
+	named := func(namespace string) *v1alpha1.Dataset {
+		return &v1alpha1.Dataset{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "elders"}}
+	}
+	holder, rival := named("county-a"), named("county-b")
+	holder.Status.Claims = []v1alpha1.Claim{{Kind: compile.ClaimName, Value: "elders"}}
+	s := &compile.Snapshot{Platform: &v1alpha1.GridPlatform{}, Datasets: compile.Named[*v1alpha1.Dataset]{"elders": {rival, holder}}}
+	r := &Reconciler{&kit.Kit{Reports: told{}}}
+	if d, ok := r.measured(s, holder); !ok || !d.Reachable {
+		t.Errorf("the holder: %+v", d)
+	}
+	if d, ok := r.measured(s, rival); ok {
+		t.Errorf("the rival: %+v", d)
 	}
 }

@@ -38,7 +38,7 @@ func inForce(plan compile.AgreementPlan) status.Named {
 
 // decisions gives what the gateways decided by the agreement, as they report it; without a report what was last said stays.
 func (r *Reconciler) decisions(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement) *v1alpha1.DecisionCounts {
-	if s.Platform == nil {
+	if s.Platform == nil || !compile.HoldsName(o, s.Agreements) {
 		return o.Status.Decisions
 	}
 	d, ok := r.Reports.Decisions(kit.PlatformKey(s.Platform), o.Name)
@@ -51,7 +51,7 @@ func (r *Reconciler) decisions(s *compile.Snapshot, o *v1alpha1.DataSharingAgree
 // breakGlass gives the uses in an emergency that wait for a review. Those of an agreement that has no break-glass any more still do. As
 // with decisions, what was last said stays while nobody tells.
 func (r *Reconciler) breakGlass(s *compile.Snapshot, o *v1alpha1.DataSharingAgreement) *v1alpha1.BreakGlassCounts {
-	if s.Platform == nil {
+	if s.Platform == nil || !compile.HoldsName(o, s.Agreements) {
 		return o.Status.BreakGlass
 	}
 	n, ok := r.Reports.BreakGlass(kit.PlatformKey(s.Platform), o.Name)

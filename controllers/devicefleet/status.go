@@ -77,7 +77,7 @@ func (r *Reconciler) counts(s *compile.Snapshot, o *v1alpha1.DeviceFleet) {
 	if d == nil {
 		return
 	}
-	if s.Platform == nil {
+	if s.Platform == nil || !compile.HoldsName(o, s.Fleets) {
 		d.DeviceCounts = kit.DeviceCounts(d.Accepted, contract.PresenceReport{}, false)
 		return
 	}

@@ -67,9 +67,13 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	return r.counts(ctx, s, o)
 }
 
-// members tells whether every member namespace belongs to the platform in return.
+// members tells whether every member namespace belongs to the platform in return, and leaves room for the others.
 func members(s *compile.Snapshot) status.Named {
-	if doubts := compile.MembersInDoubt(s); len(doubts) > 0 {
+	doubts := compile.MembersInDoubt(s)
+	if without := compile.SourcesLeftOut(s); without != "" {
+		doubts = append(doubts, without)
+	}
+	if len(doubts) > 0 {
 		return status.Waiting(v1alpha1.ConditionMembersAdmitted, v1alpha1.ReasonNamespaceNotAdmitted, strings.Join(doubts, "; "))
 	}
 	return status.True(v1alpha1.ConditionMembersAdmitted, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d member namespaces", len(s.Platform.Spec.Members)))

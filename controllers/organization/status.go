@@ -34,7 +34,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 		named = append([]status.Named{accepted(plan)}, named...) // a person must mend it, whatever else waits
 	}
 	informative := []status.Named{fully}
-	if s.Platform != nil {
+	if s.Platform != nil && compile.HoldsName(o, s.Organizations) {
 		if d, ok := r.Reports.Dispatch(kit.PlatformKey(s.Platform), o.Name); ok {
 			informative = append(informative, dispatching(d))
 			o.Status.Dispatch = &v1alpha1.DispatchStatus{Delivered: d.Delivered, Failed: d.Failed, LastError: d.LastError}

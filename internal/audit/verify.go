@@ -136,7 +136,7 @@ func Verify(fsys fs.FS, trust Trust, excerpt *Excerpt, visit func(folder string,
 		if err != nil {
 			return out, err
 		}
-		c := &chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}}
+		c := &chainCheck{fsys: sub, trust: trust, excerpt: excerpt, hashes: map[int64]string{}, written: map[int64]time.Time{}}
 		c.out.Folder = folder
 		c.run(func(l decisionlog.Line) {
 			if visit != nil {
@@ -211,8 +211,11 @@ type chainCheck struct {
 	out     ChainReport
 	// strangers counts receipts beside the log by keys that were not given.
 	strangers int
-	// hashes of the lines that checkpoints speak of, from the line before the first on.
-	hashes map[int64]string
+	// hashes of the lines that checkpoints speak of, from the line before the first on; written is when the line behind each was.
+	hashes  map[int64]string
+	written map[int64]time.Time
+	// signed is when the gateway signed what the witness saw last.
+	signed time.Time
 	// fetched is what lies beside a chain that was taken out of the platform's store, else nil.
 	fetched *Fetched
 	// later is the last line that a witness saw and that was written after the time that is meant to be here.
@@ -320,6 +323,9 @@ func (c *chainCheck) lines(visit func(decisionlog.Line)) bool {
 		if _, ok := c.hashes[l.Sequence]; ok {
 			c.hashes[l.Sequence] = l.Hash
 		}
+		if _, ok := c.hashes[l.Sequence-1]; ok {
+			c.written[l.Sequence-1] = l.At
+		}
 		c.list(l)
 		c.record(l)
 		visit(l)
@@ -425,9 +431,22 @@ func (c *chainCheck) seen(m Mark) {
 		c.begun = c.begun || !receipt.ReceivedAt.After(e.From)
 		c.ended = c.ended || !receipt.ReceivedAt.Before(e.To) && !cp.At.Before(e.To) // an old one may be shown late
 	}
+	if cp.Sequence > c.out.Witnessed || cp.Sequence == c.out.Witnessed && cp.At.After(c.signed) {
+		c.signed = cp.At
+	}
 	if cp.Sequence >= c.out.Witnessed {
 		c.out.Witnessed, c.out.WitnessedAt = cp.Sequence, receipt.ReceivedAt
 	}
+}
+
+// unseen is how long lines were written that no witness saw: behind the last receipt, by its clock; and by the gateway's own, behind the
+// checkpoint, which may be an old one that is shown late, and before it, which may leave out lines that were there.
+func (c *chainCheck) unseen() time.Duration {
+	o := &c.out
+	if o.Witnessed == o.Sequence {
+		return 0
+	}
+	return max(o.Last.Sub(o.WitnessedAt), o.Last.Sub(c.signed), c.signed.Sub(c.written[o.Witnessed]))
 }
 
 // on says whether a checkpoint speaks of a line that is here, and finds it wrong if it says another hash, or a line behind
@@ -462,8 +481,9 @@ func (c *chainCheck) verdict() Verdict {
 			o.Sequence+1, c.later, o.AsOf.Format(time.RFC3339))
 	case c.excerpt != nil && !(c.ended && (c.begun || o.From == 0)):
 		c.note("the witness did not see the beginning or the end of this excerpt: lines of the time asked for may be missing there")
-	case o.Witnessed < o.Sequence && (o.Last.Sub(o.WitnessedAt) > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed):
-		c.note("lines %d to %d, up to %s, no witness saw: the last receipt is of %s", o.Witnessed+1, o.Sequence, o.Last.Format(time.RFC3339), o.WitnessedAt.Format(time.RFC3339))
+	case c.unseen() > witnessLag || o.Sequence-o.Witnessed > maxUnwitnessed:
+		c.note("lines %d to %d, of %s to %s, no witness saw: the last receipt is of %s, for a checkpoint of %s", o.Witnessed+1, o.Sequence,
+			c.written[o.Witnessed].Format(time.RFC3339), o.Last.Format(time.RFC3339), o.WitnessedAt.Format(time.RFC3339), c.signed.Format(time.RFC3339))
 	default:
 		if c.later > 0 {
 			c.note("lines %d to %d, which the witness saw, were written after %s", o.Sequence+1, c.later, c.trust.AsOf.Format(time.RFC3339))

@@ -7,9 +7,12 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	mrand "math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -353,6 +356,66 @@ func TestOldReceipt(t *testing.T) {
 	c.lines(6)
 	if r := verify(t, c.fs, c.trust()); r.Verdict != ConsistentOnly || len(r.Chains[0].Notes) != 1 {
 		t.Errorf("the last line 14 minutes behind the receipt: %+v", r)
+	}
+}
+
+// TestOldCheckpointShownLate: a receipt of now for a line of long ago says nothing of the lines between, be it for a checkpoint of then, which
+// anybody can show again, or for one that was signed now and leaves them out.
+func TestOldCheckpointShownLate(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(3)
+	c.checkpoint()
+	was, of := c.end, c.sign("ns/henan", c.now())
+	c.lines(300)
+	is, now := c.end, c.now()
+	c.end = was
+	forged := c.sign("ns/henan", now)
+	c.end = is
+	for name, checkpoint := range map[string]string{"of then": of, "of now": forged} {
+		trust := c.trust()
+		trust.Seen = append(trust.Seen, c.receive(c.witness.Key, checkpoint, now))
+		if r := verify(t, c.fs, trust); r.Verdict != ConsistentOnly || !strings.Contains(strings.Join(r.Chains[0].Notes, " "), "lines 4 to 303") {
+			t.Errorf("a checkpoint %s: %+v", name, r)
+		}
+	}
+}
+
+// TestCheckpointIsKeptOnce: what the witness gave out can be shown to it again by anybody, also with the other spelling of its signature.
+func TestCheckpointIsKeptOnce(t *testing.T) {
+	c := newChain(t, "gateway-0.0a")
+	c.lines(2)
+	c.checkpoint()
+	c.lines(1)
+	c.checkpoint()
+	first, file := c.seen[1], c.witness.file(contract.Checkpoint{Platform: "ns/henan", Instance: "gateway-0.0a"})
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(first.Checkpoint, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := new(big.Int).Sub(elliptic.P256().Params().N, new(big.Int).SetBytes(raw[32:]))
+	parts[2] = base64.RawURLEncoding.EncodeToString(append(raw[:32:32], other.FillBytes(make([]byte, 32))...))
+	again := &Witness{Name: "court", Key: c.witness.Key, Dir: c.witness.Dir, Now: func() time.Time { return c.now().Add(5 * time.Hour) }, Trust: c.witness.Trust}
+	if err := again.Load(); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []*Witness{c.witness, again} {
+		for _, shown := range []string{first.Checkpoint, strings.Join(parts, ".")} {
+			if receipt, err := w.Take(shown); err != nil || receipt != first.Receipt {
+				t.Errorf("shown again: %v, another receipt %t", err, receipt != first.Receipt)
+			}
+		}
+	}
+	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the file grew from %d to %d bytes, %v", len(before), len(after), err)
+	}
+	hour := c.sign("ns/henan", c.now().Add(time.Hour))
+	if receipt, err := again.Take(hour); err != nil || receipt == first.Receipt {
+		t.Errorf("the checkpoint of the next hour, with no line more: %v", err)
 	}
 }
 

@@ -35,6 +35,9 @@ type Witness struct {
 
 	mu    sync.Mutex
 	known map[string]contract.Checkpoint
+	// receipts are those for the last line of each chain, by the time of the checkpoint. One that is shown again, by whomever, gets the one
+	// that it got: anybody can GET it, and could else fill the disk, or have an old one confirmed as of now.
+	receipts map[string]map[int64]string
 }
 
 // Fork is the answer to a checkpoint that contradicts what the witness knows.
@@ -55,7 +58,7 @@ func (w *Witness) Load() error {
 	if err := os.MkdirAll(w.Dir, 0o700); err != nil {
 		return err
 	}
-	w.known = map[string]contract.Checkpoint{}
+	w.known, w.receipts = map[string]contract.Checkpoint{}, map[string]map[int64]string{}
 	names, err := filepath.Glob(filepath.Join(w.Dir, "*"+marksSuffix))
 	if err != nil {
 		return err
@@ -80,12 +83,26 @@ func (w *Witness) load(name string) error {
 		}
 	}
 	marks, err := readMarksFile(name)
-	if err != nil || len(marks) == 0 {
+	if err != nil {
 		return err
 	}
-	c, err := OpenCheckpoint(marks[len(marks)-1].Checkpoint, nil)
-	w.known[chainKey(c)] = c
-	return err
+	for _, m := range marks {
+		c, err := OpenCheckpoint(m.Checkpoint, nil)
+		if err != nil {
+			return err
+		}
+		w.keep(c, m.Receipt)
+	}
+	return nil
+}
+
+// keep notes the newest checkpoint of a chain and its receipt.
+func (w *Witness) keep(c contract.Checkpoint, receipt string) {
+	key := chainKey(c)
+	if w.known[key].Sequence != c.Sequence {
+		w.receipts[key] = map[int64]string{}
+	}
+	w.known[key], w.receipts[key][c.At.UnixNano()] = c, receipt
 }
 
 func readMarksFile(name string) ([]Mark, error) {
@@ -126,6 +143,9 @@ func (w *Witness) Take(compact string) (string, error) {
 	case ok && c.Sequence == known.Sequence && c.Hash != known.Hash:
 		return "", &ForkError{Fork{"the last line is another than it was", known.Sequence, known.Hash}}
 	}
+	if receipt := w.receipts[chainKey(c)][c.At.UnixNano()]; ok && c.Sequence == known.Sequence && receipt != "" {
+		return receipt, nil
+	}
 	receipt, err := Sign(w.Key, contract.ReceiptType, contract.Receipt{
 		Format: contract.ReceiptFormat, Witness: w.Name, Checkpoint: contract.Digest([]byte(compact)), Platform: c.Platform,
 		Instance: c.Instance, Sequence: c.Sequence, Hash: c.Hash, ReceivedAt: now,
@@ -136,7 +156,7 @@ func (w *Witness) Take(compact string) (string, error) {
 	if err := Append(w.file(c), Mark{Checkpoint: compact, Receipt: receipt}.Line()); err != nil {
 		return "", err
 	}
-	w.known[chainKey(c)] = c
+	w.keep(c, receipt)
 	return receipt, nil
 }
 

@@ -3,6 +3,7 @@ package compile
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,10 +53,12 @@ func agreementTerms(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement) 
 // grant gives what an agreement allows on one dataset.
 func grant(c *problems, s *Snapshot, o *v1alpha1.DataSharingAgreement, i int, consumer *v1alpha1.Organization, d *v1alpha1.Dataset, g contract.Grant) contract.Grant {
 	want, at := &o.Spec.Datasets[i], fmt.Sprintf("spec.datasets[%d]", i)
-	g.Provider, g.Fields = d.Spec.Provider.Name, map[string]contract.Mask{}
+	g.ConsumerNamespace, g.Provider, g.Fields = consumer.Namespace, d.Spec.Provider.Name, map[string]contract.Mask{}
 	personal := false
 	for _, name := range want.Fields {
 		g.Fields[name] = mask(want, name)
+	}
+	for _, name := range slices.Concat(want.Fields, picked(want)) {
 		f := fieldOf(d, name)
 		personal = personal || f == nil || f.Personal != v1alpha1.PersonalNone
 	}

@@ -31,6 +31,9 @@ func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, co
 				fmt.Sprintf("%s is outside the jurisdiction of Organization %s (%s): an agreement narrows it and never widens it; write a division under it", division, consumer.Name, strings.Join(jurisdiction, ", ")))
 		}
 	}
+	if ownSources[d.Spec.Source.Type] != nil {
+		out.Divisions = ownDivisions(c, s, field, out.Divisions, d)
+	}
 	out.Communities = slices.Clone(want.Communities)
 	if sel := want.CommunitySelector; sel != nil {
 		selected := selectCommunities(s, sel, want.Communities)
@@ -50,6 +53,33 @@ func rows(c *problems, s *Snapshot, field string, want *v1alpha1.RowSelector, co
 			checkRequirement(c, fmt.Sprintf("%s.requirements[%d]", field, i), r, f)
 		}
 		out.Requirements = append(out.Requirements, contract.Requirement{Field: r.Column, Operator: string(r.Operator), Values: r.Values})
+	}
+	return out
+}
+
+// ownDivisions narrows the divisions of an agreement on the platform's own data to those that the namespace of the Dataset speaks for: a
+// county gives its own cases and not its neighbours', whoever the consumer is. Else two parties would open what neither has.
+func ownDivisions(c *problems, s *Snapshot, field string, divisions []string, d *v1alpha1.Dataset) (out []string) {
+	if d.Namespace == s.Platform.Namespace {
+		return divisions
+	}
+	own := Divisions(s.Platform, d.Namespace)
+	for _, a := range divisions {
+		for _, b := range own {
+			switch {
+			case strings.HasPrefix(a, b):
+				out = append(out, a)
+			case strings.HasPrefix(b, a):
+				out = append(out, b)
+			}
+		}
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	if len(out) == 0 {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field+".divisions", fmt.Sprintf(
+			"Dataset %s is of namespace %s, which gives the platform's own data of its divisions (%s), and %s lies under none of them; name a Dataset of the platform's namespace, or a division there",
+			d.Name, d.Namespace, strings.Join(own, ", "), strings.Join(divisions, ", ")))
 	}
 	return out
 }

@@ -83,12 +83,6 @@ func claimed(s *Snapshot, o *v1alpha1.Organization) int64 {
 	return at.Unix()
 }
 
-// holdsName reports whether an organisation holds its name: a rival must not have its keys recorded under it.
-func holdsName(s *Snapshot, o *v1alpha1.Organization) bool {
-	held, ok := s.Organizations.Get(o.Name)
-	return ok && held.Namespace == o.Namespace
-}
-
 // checkApprovers puts the approvers that stand into the plan. A change that is not accepted harms nothing else of the organisation.
 func checkApprovers(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *OrganizationPlan) {
 	good := true
@@ -100,7 +94,7 @@ func checkApprovers(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Or
 		record, plan.ApproversRefused = approvers(s, o)
 	}
 	// An empty list is not the first: it names nobody who could sign the next.
-	if holdsName(s, o) && (known || good && len(record.Approvers) > 0) {
+	if HoldsName(o, s.Organizations) && (known || good && len(record.Approvers) > 0) { // a rival must not have its keys recorded under the name
 		plan.Approvers = &record
 	}
 }

@@ -46,6 +46,13 @@ func recorded(o client.Object, kind, value string) int {
 	return 0
 }
 
+// HoldsName reports whether an object holds its name on the platform: what nodes report of the name is of the one that does, and a rival is
+// told nothing of it.
+func HoldsName[T client.Object](o T, named Named[T]) bool {
+	held, ok := named.Get(o.GetName())
+	return ok && held.GetNamespace() == o.GetNamespace()
+}
+
 // claimName checks that no other object of the kind holds the object's name on the platform.
 func claimName[T client.Object](c *problems, o T, named Named[T]) {
 	held, ok := named.Get(o.GetName())

@@ -54,12 +54,22 @@ func ClassOf(d *v1alpha1.Dataset, given func(field string) bool) v1alpha1.DataCl
 
 func whole(string) bool { return true }
 
-// leaves reports of a field whether an agreement gives it.
+// leaves reports of a field whether an agreement gives it, or picks records by it: whoever gets the records is told its value then, or about.
 func leaves(want *v1alpha1.AgreementDataset) func(field string) bool {
 	return func(field string) bool {
 		m := maskOf(want, field)
-		return slices.Contains(want.Fields, field) && (m == nil || m.Method != v1alpha1.MaskDrop)
+		return slices.Contains(want.Fields, field) && (m == nil || m.Method != v1alpha1.MaskDrop) || slices.Contains(picked(want), field)
 	}
+}
+
+// picked gives the fields by whose values an agreement picks records, in the order of its requirements.
+func picked(want *v1alpha1.AgreementDataset) (out []string) {
+	if want.Rows != nil {
+		for _, r := range want.Rows.Requirements {
+			out = append(out, r.Column)
+		}
+	}
+	return out
 }
 
 // selfDeclared tells what an Organization says of itself that only the platform's namespace may say of it: a type that opens more than

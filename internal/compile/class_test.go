@@ -8,6 +8,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/policies"
 )
 
@@ -95,6 +96,37 @@ func accessClass(t *testing.T, q rego.PreparedEvalQuery, d *v1alpha1.Dataset, wa
 }
 
 // Counts of groups are of nobody, so no person is asked for; where single records leave beside them, or the roster decides, one is.
+// TestWhatIsPickedByIsTold: who gets the places of the sick is told where they are, though the illness is not given.
+func TestWhatIsPickedByIsTold(t *testing.T) {
+	d := &v1alpha1.Dataset{Spec: v1alpha1.DatasetSpec{Category: v1alpha1.CategoryOrdinary, Fields: []v1alpha1.DatasetField{
+		{Name: "grid", Personal: v1alpha1.PersonalNone, Type: v1alpha1.DatasetString}, {Name: "ill", Personal: v1alpha1.PersonalSensitive, Type: v1alpha1.DatasetString}}}}
+	d.Name, d.Spec.DivisionColumn, d.Spec.SubjectColumn = "residents", "division", "subject"
+	consumer := &v1alpha1.Organization{Spec: v1alpha1.OrganizationSpec{Type: v1alpha1.OrganizationDepartment, Clearance: v1alpha1.DataClassC1, Jurisdiction: []string{"41"}}}
+	o := &v1alpha1.DataSharingAgreement{Spec: v1alpha1.DataSharingAgreementSpec{Datasets: []v1alpha1.AgreementDataset{{Name: "residents", Fields: []string{"grid"}}}}}
+	given := func() (class v1alpha1.DataClass, refused bool, grant contract.Grant) {
+		var c problems
+		class = checkClearance(&c, o, consumer, []*v1alpha1.Dataset{d})
+		return class, len(c.list) > 0, grants(&c, &Snapshot{}, o, consumer, []*v1alpha1.Dataset{d})["residents"]
+	}
+	if class, refused, grant := given(); class != v1alpha1.DataClassC0 || refused || grant.PersonRequired {
+		t.Errorf("places: class %s, refused %t, %+v", class, refused, grant)
+	}
+	o.Spec.Datasets[0].Rows = &v1alpha1.RowSelector{Requirements: []v1alpha1.RowRequirement{{Column: "ill", Operator: v1alpha1.RowIn, Values: []string{"yes"}}}}
+	if class, refused, grant := given(); class != v1alpha1.DataClassC2 || !refused || !grant.PersonRequired {
+		t.Errorf("places of the sick: class %s, refused %t, %+v", class, refused, grant)
+	}
+	guard, err := policies.Guardrails(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := guard.Check(t.Context(), GuardInput(&Snapshot{}, o, consumer, []*v1alpha1.Dataset{d}))
+	for _, rule := range []string{"clearance", "personal-legal-basis", "sensitive-impact-assessment"} {
+		if err != nil || !slices.ContainsFunc(found, func(v policies.Violation) bool { return v.Rule == rule }) {
+			t.Errorf("no finding %s in %v, %v", rule, found, err)
+		}
+	}
+}
+
 func TestCountsNeedNoPerson(t *testing.T) {
 	yes := true
 	d := &v1alpha1.Dataset{Spec: v1alpha1.DatasetSpec{DivisionColumn: "division", Fields: []v1alpha1.DatasetField{{Name: "level", Personal: v1alpha1.PersonalSensitive}}}}

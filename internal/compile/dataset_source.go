@@ -118,19 +118,6 @@ func sourceDSN(c *problems, s *Snapshot, namespace string, ref v1alpha1.SecretKe
 	return nil
 }
 
-// sourceDSNs gives the connection strings of all datasets that are in force, by dataset.
-func sourceDSNs(s *Snapshot) map[string][]byte {
-	out := map[string][]byte{}
-	for name := range s.Datasets {
-		o, _ := s.Datasets.Get(name)
-		var c problems
-		if source, dsn := datasetSource(&c, s, o); source.DSN != "" && len(dsn) > 0 {
-			out[source.DSN] = dsn
-		}
-	}
-	return out
-}
-
 // SourcePorts gives the ports of connection strings, sorted; one that cannot be read has none.
 func SourcePorts(dsns map[string][]byte) []int32 {
 	var out []int32

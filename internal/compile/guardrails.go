@@ -198,6 +198,11 @@ func guardDataset(s *Snapshot, want *v1alpha1.AgreementDataset, d *v1alpha1.Data
 		}
 		out.Fields = append(out.Fields, g)
 	}
+	for _, name := range picked(want) {
+		if f := fieldOf(d, name); f != nil {
+			out.Picked = append(out.Picked, policies.GuardField{Name: name, Grade: string(f.Grade), Personal: string(f.Personal)})
+		}
+	}
 	if r := want.Rows; r != nil {
 		out.Rows = &policies.GuardRows{
 			Divisions: r.Divisions, Communities: r.Communities, Selector: r.CommunitySelector != nil, Grids: r.Grids, Roster: isTrue(r.Roster),

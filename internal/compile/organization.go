@@ -45,7 +45,7 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 	var c problems
 	claimName(&c, o, s.Organizations)
 	plan := OrganizationPlan{Document: contract.Organization{
-		DisplayName: o.Spec.DisplayName, Type: string(o.Spec.Type), Jurisdiction: o.Spec.Jurisdiction, Duties: o.Spec.Duties,
+		Namespace: o.Namespace, DisplayName: o.Spec.DisplayName, Type: string(o.Spec.Type), Jurisdiction: o.Spec.Jurisdiction, Duties: o.Spec.Duties,
 		Clearance: string(o.Spec.EffectiveClearance()),
 	}}
 	checkJurisdiction(&c, s, o)
@@ -110,7 +110,7 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 		default:
 			c.requires(s, GroupCertManager, at+".type", "which issues the certificate")
 			cert := IssuedCertificate{
-				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Name, id.Name),
+				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Namespace+"/"+o.Name, id.Name),
 				CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-" + id.Name + "-tls"},
 			}
 			if id.IssuedCertificate != nil {

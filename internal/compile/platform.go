@@ -189,7 +189,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 		return 1
 	})
 	webhookSecrets(s, &plan)
-	plan.SourceDSNs = sourceDSNs(s)
+	plan.SourceDSNs, _ = sourceDSNs(s)
 	plan.TrustPEM = trust(&c, s)
 	if b := s.Platform.Status.Bundle; b != nil {
 		plan.Successions = b.Successions

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -164,6 +165,21 @@ spec: {type: Department, clearance: C1, jurisdiction: ["4101"]}
 `, "Organization county/lower")
 	if m.Fatal {
 		t.Errorf("a lower clearance is refused: %+v", m.Problems)
+	}
+}
+
+// TestFormerHolderOfAName: whoever had an Organization of a name, and its certificate for years, does not speak for the next of that name.
+func TestFormerHolderOfAName(t *testing.T) {
+	seen := map[string]bool{}
+	for _, namespace := range []string{"county-a", "county-b"} {
+		o := &v1alpha1.Organization{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "town"}, Spec: v1alpha1.OrganizationSpec{
+			Type: v1alpha1.OrganizationTownship, Identities: []v1alpha1.OrganizationIdentity{{Name: "system", Type: v1alpha1.IdentityIssuedCertificate}}}}
+		s := &compile.Snapshot{Platform: &v1alpha1.GridPlatform{ObjectMeta: metav1.ObjectMeta{Namespace: "henan", Name: "henan"}}}
+		plan, _ := compile.Organization(s, o)
+		if uri := plan.Certificates[0].URI; seen[uri] || !slices.Equal(plan.Document.URIs, []string{uri}) {
+			t.Errorf("%s is of both, or not in %v", uri, plan.Document.URIs)
+		}
+		seen[plan.Certificates[0].URI] = true
 	}
 }
 

@@ -111,6 +111,9 @@ type Grant struct {
 	Digest string `json:"digest"`
 	// Relied is the digest of what the approvals rely on beside the agreement's text.
 	Relied string `json:"relied,omitempty"`
+	// ConsumerNamespace is that of the Organization for which it was approved: one of its name in another is refused. It holds where the
+	// directory has the successor of a name already, and this agreement was not looked at since. Empty holds for any.
+	ConsumerNamespace string `json:"consumerNamespace,omitempty"`
 	// Provider of the dataset, and ExternalRef, the agreement's number in the city's exchange platform; for whoever reads the log.
 	Provider    string `json:"provider,omitempty"`
 	ExternalRef string `json:"externalRef,omitempty"`

@@ -193,6 +193,8 @@ func (c Community) MicroGridOf(grid, building string) string {
 
 // Organization is what nodes know of an Organization.
 type Organization struct {
+	// Namespace that the Organization stands in: another of its name is another.
+	Namespace string `json:"namespace,omitempty"`
 	// DisplayName for people.
 	DisplayName string `json:"displayName,omitempty"`
 	// Type is the api type, such as "Fire" or "PropertyCompany".

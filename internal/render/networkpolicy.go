@@ -89,11 +89,12 @@ func (p platform) toDatabase(d compile.Database) *egress {
 
 // toSources allows the databases of providers, by their port alone, for their addresses are not known.
 func (p platform) toSources() []*egress {
-	if len(p.SourceDSNs) == 0 {
+	ports := compile.SourcePorts(p.SourceDSNs)
+	if len(ports) == 0 { // a rule without ports allows every one, and a connection string may have none that can be read
 		return nil
 	}
 	rule := netac.NetworkPolicyEgressRule()
-	for _, port := range compile.SourcePorts(p.SourceDSNs) {
+	for _, port := range ports {
 		rule.WithPorts(tcp(port))
 	}
 	return []*egress{rule}

@@ -5,7 +5,7 @@
 #   submitted, when it is compiled, in the CLI and in CI, from this same file.
 #
 #   What it looks at: input.agreement (see policies.GuardAgreement), the agreement beside what it refers to: the consumer's
-#   type and, for every dataset, its category, its sharing attribute and the fields that the agreement gives.
+#   type and, for every dataset, its category, its sharing attribute and the fields that the agreement gives or picks records by.
 #
 #   Each rule says in its METADATA where it comes from:
 #     custom.origin    "law" with custom.citation and custom.article, or "ours": a choice of this project that no text demands
@@ -76,11 +76,20 @@ consumer := input.agreement.consumer
 
 # METADATA
 # title: The fields that leave under the agreement
+# description: |
+#   Those by which records are picked are told with the records, given or not: a list of names that is picked by an illness says of
+#   each name that its bearer has it.
 leaving contains [dataset, field, at] if {
 	some i, dataset in input.agreement.datasets
 	some j, field in dataset.fields
 	object.get(field, "mask", "") != "Drop"
 	at := sprintf("spec.datasets[%d].fields[%d]", [i, j])
+}
+
+leaving contains [dataset, field, at] if {
+	some i, dataset in input.agreement.datasets
+	some j, field in dataset.picked
+	at := sprintf("spec.datasets[%d].rows.requirements[%d].column", [i, j])
 }
 
 # METADATA

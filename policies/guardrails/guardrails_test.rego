@@ -88,6 +88,17 @@ test_dropped_fields_are_not_counted if {
 	rules(dropped) == set()
 }
 
+test_what_is_picked_by_is_told if {
+	places := dataset_with(without(good, ["legalBasis", "impactAssessment", "validity", "roles"]), {"fields": [{"name": "grid", "grade": "General1", "personal": "None"}]})
+	rules(places) == set()
+	picked := dataset_with(places, {"picked": [{"name": "illness", "grade": "General4", "personal": "Sensitive"}]})
+	rules(picked) == {"personal-legal-basis", "personal-roles", "sensitive-end-date", "sensitive-impact-assessment"}
+	"clearance" in rules(with_key(picked, {"consumer": {"name": "town", "type": "Township", "clearance": "C1", "compounds": []}}))
+	some finding in found(dataset_with(places, {"picked": [{"name": "x", "grade": "Core", "personal": "None"}]}))
+	finding.rule == "core-data"
+	finding.field == "spec.datasets[0].rows.requirements[0].column"
+}
+
 test_masks_do_not_make_less_sensitive if {
 	masked := field_with(without(good, ["impactAssessment"]), {"personal": "Sensitive", "mask": "Pseudonym"})
 	rules(masked) == {"sensitive-impact-assessment"}

@@ -31,8 +31,8 @@ func breakGlassOf(header string) (*contract.BreakGlassRequest, error) {
 		return nil, nil
 	}
 	reason, err := url.PathUnescape(header)
-	if err != nil || !utf8.ValidString(reason) {
-		return nil, errors.New("header Dizuo-Break-Glass: want the reason in UTF-8, percent-encoded")
+	if err != nil || !utf8.ValidString(reason) || strings.ContainsRune(reason, 0) {
+		return nil, errors.New("header Dizuo-Break-Glass: want the reason in UTF-8, percent-encoded, without the character NUL")
 	}
 	reason = strings.TrimSpace(reason)
 	if utf8.RuneCountInString(reason) > maxBreakGlassReason {

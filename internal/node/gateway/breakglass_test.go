@@ -176,6 +176,36 @@ func TestBreakGlassWithoutItsDatabaseGivesNothing(t *testing.T) {
 	}
 }
 
+// An emergency that cannot be written down takes nothing of the quota: no line of the log would say so, and a restart would count otherwise.
+func TestBreakGlassThatIsNotWrittenDownTakesNothing(t *testing.T) {
+	w := withEmergencies(t)
+	p, refusal := w.server.live(w.now())
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	r := &reading{caller: caller{organization: "town", policy: p, at: w.now()}, id: "not-written", limit: 10, grant: w.bundle.Access.Grants["elders"]["town"]["a6"]}
+	r.decision = contract.Decision{Allow: true, BreakGlass: true, Agreement: "a6"}
+	r.in.Person, r.in.BreakGlass = &contract.Person{Subject: "\x00"}, &contract.BreakGlassRequest{Reason: "x"} // PostgreSQL takes no NUL
+	w.server.charge(r)
+	if d := r.decision; d.Allow || d.Reasons[0] != reasonBreakGlassUnavailable {
+		t.Fatalf("%+v", d)
+	}
+	w.server.quota.mu.Lock()
+	defer w.server.quota.mu.Unlock()
+	if got := w.server.quota.since(r.grant.UID, p.dayStart(r.at)); got != (use{}) {
+		t.Errorf("%+v are taken", got)
+	}
+}
+
+// A reason that PostgreSQL would not take is the request's mistake, and not the platform's.
+func TestBreakGlassReasonWithoutNUL(t *testing.T) {
+	for header, good := range map[string]bool{"x": true, "%E7%81%AB": true, "x%00": false, "%FF": false, "%zz": false} {
+		if _, err := breakGlassOf(header); (err == nil) != good {
+			t.Errorf("%q: %v", header, err)
+		}
+	}
+}
+
 func TestCasesAreLookedUp(t *testing.T) {
 	w := withEmergencies(t)
 	day := time.Now().Format("20060102")

@@ -60,7 +60,7 @@ func (s *server) catalog(ctx context.Context, _ *struct{}) (*catalogOutput, erro
 		d := c.policy.bundle.Access.Datasets[name]
 		fields := map[string]FieldEntry{}
 		for _, g := range c.policy.grants.between(name, c.organization) {
-			if g.NotAfter == 0 || c.at.Unix() < g.NotAfter {
+			if c.policy.sameConsumer(c.organization, g) && (g.NotAfter == 0 || c.at.Unix() < g.NotAfter) {
 				for field := range g.Fields {
 					if f, ok := d.Fields[field]; ok {
 						fields[field] = FieldEntry{Type: f.Type, Grade: f.Grade, Personal: f.Personal}

@@ -23,7 +23,7 @@ func (s *server) charge(r *reading) {
 	if r.decision.BreakGlass {
 		if err := s.breakGlass(r); err != nil {
 			s.slog.Error("break-glass refused", "request", r.id, "err", err)
-			s.quota.giveBack(r.grant.UID, r.at, records)
+			s.quota.undo(r.grant.UID, r.at, records)
 			r.decision = refused(reasonBreakGlassUnavailable, r.decision.Agreement)
 			return
 		}

@@ -179,6 +179,43 @@ func TestDatasetsListsOwnAgreementsOnly(t *testing.T) {
 	}
 }
 
+// TestSuccessorToAName: who comes by the name of an organisation that is gone does not come by its agreements, also not before these were
+// looked at again.
+func TestSuccessorToAName(t *testing.T) {
+	w := newWorld(t)
+	read := func() reply { return w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits") }
+	named := func(namespace string) {
+		o := w.bundle.Directory.Organizations["town"]
+		o.Namespace = namespace
+		w.bundle.Directory.Organizations = map[string]contract.Organization{"town": o}
+		w.next()
+	}
+	w.regrant(func(g *contract.Grant) { g.ConsumerNamespace = "county-a" })
+	if r := read(); r.status != 200 {
+		t.Errorf("a directory that says no namespace: %d %s", r.status, r.raw)
+	}
+	named("county-a")
+	if r := read(); r.status != 200 {
+		t.Errorf("the organisation itself: %d %s", r.status, r.raw)
+	}
+	named("county-b")
+	if r := read(); r.status != 403 || r.problem.Reasons[0] != reasonNoAgreement {
+		t.Errorf("another of its name: %d %s", r.status, r.raw)
+	}
+	for path, of := range map[string]string{"/v1/datasets": "datasets", "/v1/catalog": "items"} {
+		resp, err := w.client("town").Get(w.http.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list map[string]json.RawMessage
+		err = json.NewDecoder(resp.Body).Decode(&list)
+		_ = resp.Body.Close()
+		if err != nil || string(list[of]) != "[]" {
+			t.Errorf("%s tells it %s, %v", path, list[of], err)
+		}
+	}
+}
+
 func TestRevocationAndStaleBundle(t *testing.T) {
 	w := newWorld(t)
 	read := func() reply { return w.get("town", w.token("town", "GridWorker"), "elders", "purpose=HomeVisits") }

@@ -71,6 +71,9 @@ func (p *policy) fresh(ctx context.Context, in contract.DecisionInput) (contract
 	if err != nil {
 		return contract.Decision{}, contract.Grant{}, fmt.Errorf("agreement %q: %w", d.Agreement, err)
 	}
+	if d.Allow && !p.sameConsumer(in.Consumer, grant) {
+		return refused(reasonNoAgreement, d.Agreement), grant, nil
+	}
 	if d.Allow {
 		if err := within(d, grant, ok); err != nil {
 			return contract.Decision{}, contract.Grant{}, err
@@ -84,6 +87,12 @@ func (p *policy) fresh(ctx context.Context, in contract.DecisionInput) (contract
 		d.Rows = &grant.Rows
 	}
 	return d, grant, nil
+}
+
+// sameConsumer says whether the organisation that asks is the one that an agreement was approved for, and not a successor to its name.
+func (p *policy) sameConsumer(organization string, g contract.Grant) bool {
+	is := p.bundle.Directory.Organizations[organization].Namespace
+	return is == "" || g.ConsumerNamespace == "" || is == g.ConsumerNamespace
 }
 
 // answer gives what the policy says, and no more than that.

@@ -230,7 +230,7 @@ func (s *server) listDatasets(ctx context.Context, _ *struct{}) (*datasetsOutput
 		d := c.policy.bundle.Access.Datasets[name]
 		entry := DatasetEntry{Name: name, Provider: d.Provider, Sharing: d.Sharing, Category: d.Category, Agreements: map[string]AgreementEntry{}}
 		for agreement, g := range c.policy.grants.between(name, c.organization) {
-			if g.NotAfter == 0 || c.at.Unix() < g.NotAfter {
+			if c.policy.sameConsumer(c.organization, g) && (g.NotAfter == 0 || c.at.Unix() < g.NotAfter) {
 				entry.Agreements[agreement] = agreementEntry(d, g)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 
 // enforced are the parts of a grant and of a source that this gateway enforces, or that limit nothing.
 var enforced = []string{
-	"uid", "generation", "digest", "relied", "provider", "externalRef", "fields", "purposes", "roles", "personRequired", "caseNumberRequired", "caseNumber", "case", "hours", "breakGlass", "aggregates",
+	"uid", "generation", "digest", "relied", "consumerNamespace", "provider", "externalRef", "fields", "purposes", "roles", "personRequired", "caseNumberRequired", "caseNumber", "case", "hours", "breakGlass", "aggregates",
 	"noOnward", "retentionSeconds", "notBefore", "notAfter", "requestsPerDay", "recordsPerDay",
 	"consentScope", "rows.divisions", "rows.communities", "rows.requirements", "rows.grids", "rows.compounds", "rows.roster",
 	"source.type", "source.dsn", "source.communityColumn", "source.schema", "source.table", "source.keyColumn", "source.divisionColumn", "source.gridColumn", "source.compoundColumn", "source.subjectColumn",
