@@ -104,9 +104,9 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 		}
 		return r
 	}
-	twice := takes("two", contract.DeliveryMQTT)
+	twice := takes("also", contract.DeliveryMQTT) // it comes before "one": the later must not win
 	twice.URIs = append(twice.URIs, contract.OrganizationURI(platform, "one", "desk"))
-	all := map[string]contract.Organization{"fire": takes("fire", contract.DeliveryMQTT), "one": takes("one", contract.DeliveryMQTT), "two": twice, "bound": takes("bound", contract.DeliveryMQTT)}
+	all := map[string]contract.Organization{"fire": takes("fire", contract.DeliveryMQTT), "one": takes("one", contract.DeliveryMQTT), "also": twice, "bound": takes("bound", contract.DeliveryMQTT)}
 	r := registry(all, root.pem)
 	w := &world{t: t}
 	ask := func(r *Registry, d device, devicesOnly bool) (Identity, *Refusal) {
