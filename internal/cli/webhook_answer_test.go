@@ -90,6 +90,7 @@ func TestAReceiverAnswersCases(t *testing.T) {
 	if len(taken) != 2 || !strings.Contains(log.String(), `"problem":"Acknowledge: 409 Conflict"`) || !strings.Contains(log.String(), `"answered":["Acknowledge","Close"]`) {
 		t.Errorf("took %v, log %s", taken, log.String())
 	}
+	refuse = ""
 	mu.Unlock()
 	forged := post(t, server.URL, policeSecret, "m3", event, time.Now())
 	if mu.Lock(); forged != http.StatusUnauthorized || len(taken) != 2 {

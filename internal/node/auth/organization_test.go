@@ -104,9 +104,9 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 		}
 		return r
 	}
-	twice := takes("two", contract.DeliveryMQTT)
+	twice := takes("also", contract.DeliveryMQTT) // it comes before "one": the later must not win
 	twice.URIs = append(twice.URIs, contract.OrganizationURI(platform, "one", "desk"))
-	all := map[string]contract.Organization{"fire": takes("fire", contract.DeliveryMQTT), "one": takes("one", contract.DeliveryMQTT), "two": twice, "bound": takes("bound", contract.DeliveryMQTT)}
+	all := map[string]contract.Organization{"fire": takes("fire", contract.DeliveryMQTT), "one": takes("one", contract.DeliveryMQTT), "also": twice, "bound": takes("bound", contract.DeliveryMQTT)}
 	r := registry(all, root.pem)
 	w := &world{t: t}
 	ask := func(r *Registry, d device, devicesOnly bool) (Identity, *Refusal) {
@@ -116,6 +116,8 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 	if no != nil || id.Organization != "fire" {
 		t.Fatalf("%+v, %v", id, no)
 	}
+	free := w.organization(root, "fire", "desk")
+	free.clientID = "free"
 	for what, tc := range map[string]struct {
 		r       *Registry
 		d       device
@@ -125,6 +127,7 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 		"claimed by two":           {r, w.organization(root, "one", "desk"), false, ReasonNoOrganization},
 		"another CA":               {r, w.organization(other, "fire", "desk"), false, ReasonBadIssuer},
 		"client id bound by a row": {r, w.organization(root, "bound", "desk"), false, ReasonClientIDTaken},
+		"a client id of nobody":    {r, free, false, ReasonWrongClientID},
 		"over EMQX":                {r, w.organization(root, "fire", "desk"), true, ReasonNoOrganization},
 		"at an edge node":          {registry(all, ""), w.organization(root, "fire", "desk"), false, ReasonNoOrganization},
 	} {
