@@ -28,6 +28,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Scenarios)
 	checkServed(&c, o)
+	combinations(&c, s, o)
 	plan := ScenarioPlan{}
 	plan.Running, plan.Why = running(s.Platform, o)
 	params, texts := parameters(&c, s.Platform, o)
@@ -75,21 +76,12 @@ func checkTitle(c *problems, o *v1alpha1.Scenario) {
 // its trigger would be worse than none.
 func checkServed(c *problems, o *v1alpha1.Scenario) {
 	unserved := map[string]bool{
-		"spec.combines": len(o.Spec.Combines) > 0,
-		"spec.modes":    len(o.Spec.Modes) > 0, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
+		"spec.modes": len(o.Spec.Modes) > 0, "spec.input": o.Spec.Input != v1alpha1.InputDevice,
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")
 		}
-	}
-}
-
-// checkScope refuses scopes wider than the device: cases find their alarms by device, so what is about a place would open a case and never
-// change it.
-func checkScope(c *problems, field string, scope v1alpha1.Scope) {
-	if !ofDevice(scope) {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, string(scope)+" is not served by this version; use Device")
 	}
 }
 
