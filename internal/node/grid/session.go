@@ -91,6 +91,7 @@ func (s *session) load(ctx context.Context) error {
 	s.reader.Update(s.bundle.Rules.Profiles, s.bundle.Fleets)
 	options := s.w.engineOptions()
 	options.Until, options.Zone = s.until, location(s.bundle.Directory.Platform)
+	options.Rows = func(fleet, device string) (contract.Device, string, bool) { return lookup(s.bundle)(fleet, device) }
 	s.engine, problems = rules.New(s.bundle.Rules, options)
 	s.w.tellProblems(problems)
 	if err := s.loadStates(ctx); err != nil {
