@@ -61,6 +61,7 @@ func newAPI(a *api) http.Handler {
 	a.registerDevices()
 	a.registerCommands()
 	a.registerDesired()
+	a.registerFacts()
 	return http.MaxBytesHandler(mux, maxBody)
 }
 

@@ -65,3 +65,25 @@ func TestOthersOfThePlace(t *testing.T) {
 	s.until = second(2500)
 	s.expect(t, "s01 h 01T00:16:40 High cleared 01T00:28:20")
 }
+
+// TestFactsThatEnd: a fact ends by itself, unless somebody says it anew before; in whatever order that is heard.
+func TestFactsThatEnd(t *testing.T) {
+	at := func(n int) int64 { return second(n).UnixMilli() }
+	say := []Fact{
+		{Scope: ScopeHousehold, ID: "h", Name: "away", Value: true, Since: second(0), Until: second(100)},
+		{Scope: ScopeHousehold, ID: "h", Name: "away", Value: true, Since: second(50)},
+		{Scope: ScopeHousehold, ID: "h", Name: "away", Since: second(200)},
+		{Scope: ScopeHousehold, ID: "h", Name: "away", Value: true, Since: second(300), Until: second(400)},
+	}
+	for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 3, 0, 2}} {
+		f := facts{}
+		for _, i := range order {
+			f.set(say[i])
+		}
+		for second, want := range map[int]bool{-1: false, 0: true, 99: true, 100: true, 199: true, 200: false, 300: true, 399: true, 400: false} {
+			if _, got := valueAt(f[placeKey{ScopeHousehold, "h"}]["away"], at(second)); got != want {
+				t.Errorf("%v: second %d: %v, want %v", order, second, got, want)
+			}
+		}
+	}
+}
