@@ -37,7 +37,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	}
 	reader{&c, params, texts, s.Platform.Spec.TimeZone}.trigger(o, &doc)
 	if o.Spec.Subject != nil {
-		doc.AppliesTo = o.Spec.Subject.AppliesTo
+		doc.AppliesTo, doc.Registers = o.Spec.Subject.AppliesTo, o.Spec.Subject.Registers
 	}
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
