@@ -33,7 +33,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	plan.Running, plan.Why = running(s.Platform, o)
 	params, texts := parameters(&c, s.Platform, o)
 	doc := contract.Scenario{
-		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
+		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o.Spec.Responders),
 	}
 	reader{&c, params, texts, s.Platform.Spec.TimeZone}.trigger(o, &doc)
 	if o.Spec.Subject != nil {
@@ -251,8 +251,8 @@ var duties = map[v1alpha1.ResponderRole]string{
 }
 
 // responders gives who is called, in order: posts of the grid by role, organisations by duty.
-func responders(o *v1alpha1.Scenario) []contract.Responder {
-	list := slices.SortedStableFunc(slices.Values(o.Spec.Responders), func(a, b v1alpha1.Responder) int { return int(a.Order - b.Order) })
+func responders(of []v1alpha1.Responder) []contract.Responder {
+	list := slices.SortedStableFunc(slices.Values(of), func(a, b v1alpha1.Responder) int { return int(a.Order - b.Order) })
 	var out []contract.Responder
 	for _, r := range list {
 		duty := r.Duty

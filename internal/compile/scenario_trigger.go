@@ -178,7 +178,7 @@ func (r reader) baselines(o *v1alpha1.Scenario, doc *contract.Scenario) {
 func (r reader) graver(o *v1alpha1.Scenario, doc *contract.Scenario) {
 	for i, x := range o.Spec.Raise {
 		at := fmt.Sprintf("spec.raise[%d].", i)
-		doc.Raise = append(doc.Raise, contract.Raise{Name: x.Name, Severity: contract.Severity(x.Severity), When: x.When, Count: r.count(at+"count.", x.Count)})
+		doc.Raise = append(doc.Raise, contract.Raise{Name: x.Name, Severity: contract.Severity(x.Severity), When: x.When, Count: r.count(at+"count.", x.Count), Responders: responders(x.Responders)})
 		r.notLower(o, at+"severity", x.Severity)
 	}
 	for i, x := range o.Spec.Combines {
