@@ -57,24 +57,26 @@ type FactBody struct {
 	Until *time.Time `json:"until,omitempty" doc:"When it ends by itself, within 366 days."`
 }
 
-type factInput struct {
+// FactPlace is the place of a fact, and its name.
+type FactPlace struct {
 	Scope string `path:"scope" enum:"Community,Compound,Grid,MicroGrid,Building,Household,Device" doc:"What the place is."`
 	ID    string `path:"id" minLength:"1" maxLength:"512" doc:"The place: a household's pseudonym, <fleet>/<device>, or the names from the community down, joined by %2F, such as jinghu%2Fgarden%2F7."`
 	Name  string `path:"name" minLength:"1" maxLength:"63" pattern:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"Such as away, hospital, livesAlone, outage or registers."`
 }
 
-type memberInput struct {
-	factInput
+// FactMemberPlace is a member of a set that is said of a place.
+type FactMemberPlace struct {
+	FactPlace
 	Member string `path:"member" minLength:"1" maxLength:"256" doc:"Who or what is in the set."`
 }
 
 type putFactInput struct {
-	factInput
+	FactPlace
 	Body FactBody
 }
 
 type putMemberInput struct {
-	memberInput
+	FactMemberPlace
 	Body FactBody
 }
 
@@ -88,9 +90,9 @@ func (a *api) registerFacts() {
 		if in.Body.Value == nil {
 			return nil, huma.Error422UnprocessableEntity("body.value: write true, false, a number or a text; to take a fact back, DELETE it")
 		}
-		return a.say(ctx, in.factInput, "", in.Body)
+		return a.say(ctx, in.FactPlace, "", in.Body)
 	})
-	huma.Register(a.huma, op("delete-fact", http.MethodDelete, path, "Take back what was said of a place"), func(ctx context.Context, in *factInput) (*output[FactView], error) {
+	huma.Register(a.huma, op("delete-fact", http.MethodDelete, path, "Take back what was said of a place"), func(ctx context.Context, in *FactPlace) (*output[FactView], error) {
 		return a.say(ctx, *in, "", FactBody{})
 	})
 	huma.Register(a.huma, op("put-fact-member", http.MethodPut, path+"/{member}", "Put somebody or something into a set that is said of a place"),
@@ -99,16 +101,16 @@ func (a *api) registerFacts() {
 				return nil, huma.Error422UnprocessableEntity("body.value: a member is in the set or not; leave it out, or DELETE the member")
 			}
 			in.Body.Value = true
-			return a.say(ctx, in.factInput, in.Member, in.Body)
+			return a.say(ctx, in.FactPlace, in.Member, in.Body)
 		})
 	huma.Register(a.huma, op("delete-fact-member", http.MethodDelete, path+"/{member}", "Take somebody or something out of a set"),
-		func(ctx context.Context, in *memberInput) (*output[FactView], error) {
-			return a.say(ctx, in.factInput, in.Member, FactBody{})
+		func(ctx context.Context, in *FactMemberPlace) (*output[FactView], error) {
+			return a.say(ctx, in.FactPlace, in.Member, FactBody{})
 		})
 }
 
 // getFact gives what holds now.
-func (a *api) getFact(ctx context.Context, in *factInput) (*output[FactView], error) {
+func (a *api) getFact(ctx context.Context, in *FactPlace) (*output[FactView], error) {
 	if err := a.seesPlace(ctx, callerOf(ctx), *in); err != nil {
 		return nil, err
 	}
@@ -143,7 +145,7 @@ func (a *api) getFact(ctx context.Context, in *factInput) (*output[FactView], er
 }
 
 // say writes down what a person says, or takes back. The answer is what was said.
-func (a *api) say(ctx context.Context, in factInput, member string, body FactBody) (*output[FactView], error) {
+func (a *api) say(ctx context.Context, in FactPlace, member string, body FactBody) (*output[FactView], error) {
 	who, now := callerOf(ctx), a.now().UTC()
 	if err := a.seesPlace(ctx, who, in); err != nil {
 		return nil, err
@@ -209,7 +211,7 @@ func checkFact(b FactBody, now time.Time) error {
 
 // seesPlace refuses a place that is not in the caller's jurisdiction, or that is no place at all: both are not there. What is said of households is
 // for committees and townships alone.
-func (a *api) seesPlace(ctx context.Context, who caller, in factInput) error {
+func (a *api) seesPlace(ctx context.Context, who caller, in FactPlace) error {
 	missing := huma.Error404NotFound("no such place in your organization's jurisdiction")
 	if !who.scope.grassroots {
 		return missing
