@@ -621,6 +621,11 @@ type SeverityRaise struct {
 	// count counts alarms of this scenario.
 	// +optional
 	Count *CountTrigger `json:"count,omitempty"`
+	// responders are who is called in addition when the case becomes this grave. Unset: nobody else.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Responders []Responder `json:"responders,omitempty"`
 }
 
 // Combination joins two scenarios' alarms.

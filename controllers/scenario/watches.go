@@ -17,6 +17,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Scenario{}, kit.SpecChanged()).
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.Scenario{}, r.Rivals(&v1alpha1.Scenario{}), kit.SpecChanged()).
+		Watches(&v1alpha1.Scenario{}, r.ToAll(&v1alpha1.ScenarioList{}, func(_, from client.Object) bool {
+			return len(from.(*v1alpha1.Scenario).Spec.Combines) > 0 // a chain of combinations may pass through any
+		}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.ScenarioList{}, nil), kit.LabelsChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.ToAll(&v1alpha1.ScenarioList{}, func(to, from client.Object) bool {
 			return slices.Contains(compile.ProfilesOf(from.(*v1alpha1.Scenario)), to.GetName())

@@ -344,7 +344,9 @@ func snapshotOf(t *testing.T, set *offline.Set, now time.Time) *compile.Snapshot
 		t.Fatal(err)
 	}
 	// Two scenes of the catalogue stand for all: what a scene says is played by its trace, and each more would be in every file here.
-	maps.DeleteFunc(catalog.Scenarios, func(name string, _ *v1alpha1.Scenario) bool { return name != "s01-no-exit" && name != "s10-smoke" })
+	maps.DeleteFunc(catalog.Scenarios, func(name string, _ *v1alpha1.Scenario) bool {
+		return name != "s01-no-exit" && name != "s02-no-power" && name != "s10-smoke"
+	})
 	s := &compile.Snapshot{
 		Now: now, Catalog: catalog, Images: compile.Images{Node: "node:test", Postgres: "postgres:test"},
 		Namespaces: map[string]compile.Namespace{}, Secrets: map[types.NamespacedName]map[string][]byte{},

@@ -28,6 +28,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Scenarios)
 	checkServed(&c, o)
+	combinations(&c, s, o)
 	base := choose(s.Platform, o, v1alpha1.ModeRoutine, nil)
 	plan := ScenarioPlan{Running: base.on, Why: base.why}
 	params, texts := parameters(&c, o, base.set...)
@@ -50,7 +51,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 // scenarioDocument writes a scenario with values of its parameters, but for its commands.
 func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map[string]any, texts map[string]string) contract.Scenario {
 	doc := contract.Scenario{
-		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o),
+		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o.Spec.Responders),
 	}
 	read := reader{c, params, texts, s.Platform.Spec.TimeZone}
 	read.trigger(o, &doc)
@@ -58,7 +59,7 @@ func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map
 		doc.Profile = o.Spec.ProfileRef.Name
 	}
 	if o.Spec.Subject != nil {
-		doc.AppliesTo = o.Spec.Subject.AppliesTo
+		doc.AppliesTo, doc.Registers = o.Spec.Subject.AppliesTo, o.Spec.Subject.Registers
 	}
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
@@ -87,21 +88,12 @@ func checkTitle(c *problems, o *v1alpha1.Scenario) {
 // its trigger would be worse than none.
 func checkServed(c *problems, o *v1alpha1.Scenario) {
 	unserved := map[string]bool{
-		"spec.combines": len(o.Spec.Combines) > 0,
-		"spec.input":    o.Spec.Input != v1alpha1.InputDevice,
+		"spec.input": o.Spec.Input != v1alpha1.InputDevice,
 	}
 	for _, field := range slices.Sorted(maps.Keys(unserved)) {
 		if unserved[field] {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")
 		}
-	}
-}
-
-// checkScope refuses scopes wider than the device: cases find their alarms by device, so what is about a place would open a case and never
-// change it.
-func checkScope(c *problems, field string, scope v1alpha1.Scope) {
-	if !ofDevice(scope) {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, string(scope)+" is not served by this version; use Device")
 	}
 }
 
@@ -268,8 +260,8 @@ var duties = map[v1alpha1.ResponderRole]string{
 }
 
 // responders gives who is called, in order: posts of the grid by role, organisations by duty.
-func responders(o *v1alpha1.Scenario) []contract.Responder {
-	list := slices.SortedStableFunc(slices.Values(o.Spec.Responders), func(a, b v1alpha1.Responder) int { return int(a.Order - b.Order) })
+func responders(of []v1alpha1.Responder) []contract.Responder {
+	list := slices.SortedStableFunc(slices.Values(of), func(a, b v1alpha1.Responder) int { return int(a.Order - b.Order) })
 	var out []contract.Responder
 	for _, r := range list {
 		duty := r.Duty

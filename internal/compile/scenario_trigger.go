@@ -91,11 +91,7 @@ func scope(s v1alpha1.Scope) string {
 
 func (r reader) term(at string, t v1alpha1.Term) contract.Term {
 	out := contract.Term{When: t.When, ForSeconds: r.seconds(at+"for", t.For), Offline: t.Offline != nil, Remember: t.Remember, Count: r.count(at+"count.", t.Count)}
-	if t.Count != nil {
-		checkScope(r.c, at+"count.scope", t.Count.Scope)
-	}
 	if a := t.Absent; a != nil {
-		checkScope(r.c, at+"absent.scope", a.Scope)
 		out.Absent = &contract.Absent{Event: a.Event, Scope: scope(a.Scope), WholeWindow: string(a.Duration) == wholeWindow}
 		if !out.Absent.WholeWindow {
 			out.Absent.Seconds = durationOf(r.c, at+"absent.duration", string(a.Duration), r.params)
@@ -194,16 +190,13 @@ func (r reader) baselines(o *v1alpha1.Scenario, doc *contract.Scenario) {
 func (r reader) graver(o *v1alpha1.Scenario, doc *contract.Scenario) {
 	for i, x := range o.Spec.Raise {
 		at := fmt.Sprintf("spec.raise[%d].", i)
-		doc.Raise = append(doc.Raise, contract.Raise{Name: x.Name, Severity: contract.Severity(x.Severity), When: x.When, Count: r.count(at+"count.", x.Count)})
+		doc.Raise = append(doc.Raise, contract.Raise{Name: x.Name, Severity: contract.Severity(x.Severity), When: x.When, Count: r.count(at+"count.", x.Count), Responders: responders(x.Responders)})
 		r.notLower(o, at+"severity", x.Severity)
 	}
 	for i, x := range o.Spec.Combines {
 		at := fmt.Sprintf("spec.combines[%d].", i)
 		doc.Combines = append(doc.Combines, contract.Combination{Scenario: x.Scenario, Scope: string(x.Scope), WithinSeconds: r.seconds(at+"within", x.Within), Severity: contract.Severity(x.Severity)})
 		r.notLower(o, at+"severity", x.Severity)
-		if x.Scenario == o.Name {
-			r.c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+"scenario", "is this scenario itself; name another, or write raise")
-		}
 	}
 }
 

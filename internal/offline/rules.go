@@ -56,7 +56,32 @@ func (p *Platform) Playable(all bool) (Playable, error) {
 			out.Fleets[m.GetName()] = plan.Document
 		}
 	}
+	p.combined(&out)
 	return out, nil
+}
+
+// combined adds the catalogue's scenarios that the others combine with, whether they run on the platform or not: without their alarms a
+// combination says nothing.
+func (p *Platform) combined(out *Playable) {
+	for added := true; added; {
+		added = false
+		for _, name := range slices.Sorted(maps.Keys(out.Rules.Scenarios)) {
+			for _, x := range out.Rules.Scenarios[name].Combines {
+				shipped := p.Snapshot.Catalog.Scenarios[x.Scenario]
+				if _, have := out.Rules.Scenarios[x.Scenario]; have || shipped == nil {
+					continue
+				}
+				plan, wrong := compile.Scenario(p.Snapshot, shipped)
+				if wrong.Fatal() {
+					continue
+				}
+				out.Rules.Scenarios[x.Scenario], added = plan.Document, true
+				if !plan.Running {
+					out.Off[x.Scenario] = plan.Why
+				}
+			}
+		}
+	}
 }
 
 // Alone gives the set with a platform of its own, where the files have none: so that a vendor can try a scenario without a city.

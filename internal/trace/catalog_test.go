@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -99,7 +100,8 @@ func TestCatalogue(t *testing.T) {
 				if change(&s); reflect.DeepEqual(s, w.Rules.Scenarios[name]) {
 					continue // it has nothing of the kind
 				}
-				changed.Rules.Scenarios = map[string]contract.Scenario{name: s}
+				changed.Rules.Scenarios = maps.Clone(w.Rules.Scenarios)
+				changed.Rules.Scenarios[name] = s
 				got, err := Play(changed, lines, time.Time{})
 				if err != nil {
 					t.Fatal(err)
@@ -120,6 +122,9 @@ const anotherEnd = "another end"
 // changes of a scenario that its trace must show.
 var changes = map[string]func(*contract.Scenario){
 	anotherEnd: func(s *contract.Scenario) {
+		if slices.ContainsFunc(s.Terms, func(term contract.Term) bool { return term.Offline }) {
+			return // whatever a device says, it is not offline
+		}
 		missed := false
 		changeTerms(s, func(term *contract.Term) {
 			if term.Absent != nil {
@@ -148,6 +153,15 @@ var changes = map[string]func(*contract.Scenario){
 	"what comes again is the same": func(s *contract.Scenario) {
 		s.Trigger.DedupSeconds, s.DedupSeconds = 100*24*3600, 100*24*3600
 	},
+	"it combines with nothing": func(s *contract.Scenario) { s.Combines = nil },
+	"combines look less near":  combined(func(c *contract.Combination) { c.WithinSeconds += 7 * 24 * 3600 }),
+	"the place is the device's": func(s *contract.Scenario) {
+		changeTerms(s, func(term *contract.Term) {
+			if term.Absent != nil {
+				term.Absent.Scope = ""
+			}
+		})
+	},
 	"a raise looks further": raised(func(n *contract.Count) { n.WithinSeconds++ }),
 	"a raise needs more":    raised(func(n *contract.Count) { n.AtLeast++ }),
 	"a raise counts all":    raised(func(n *contract.Count) { n.Scope = string(rules.ScopeCommunity) }),
@@ -168,6 +182,16 @@ func changeTerms(s *contract.Scenario, change func(*contract.Term)) {
 	s.Terms = slices.Clone(s.Terms)
 	for i := range s.Terms {
 		s.Terms[i] = one(s.Terms[i])
+	}
+}
+
+// combined changes combinations.
+func combined(change func(*contract.Combination)) func(*contract.Scenario) {
+	return func(s *contract.Scenario) {
+		s.Combines = slices.Clone(s.Combines)
+		for i := range s.Combines {
+			change(&s.Combines[i])
+		}
 	}
 }
 

@@ -76,6 +76,8 @@ type player struct {
 	engine  *rules.Engine
 	settled rules.Settled
 	out     Played
+	// said are the facts so far: an engine that takes over is told of them.
+	said []rules.Fact
 	// line that is played now.
 	line int
 	// each is called after each line; nil is not.
@@ -85,6 +87,7 @@ type player struct {
 func (p *player) begin() error {
 	engine, problems := rules.New(p.world.Rules, rules.Options{
 		Zone:      p.world.Zone,
+		Rows:      p.lookup,
 		OnError:   func(scenario, part string, err error) { p.note("scenario %s: %s: %v", scenario, part, err) },
 		OnTooLate: func(scenario string) { p.note("too late for scenario %s, whose lateness is over", scenario) },
 		OnUnplaced: func(scenario string) {
@@ -95,6 +98,9 @@ func (p *player) begin() error {
 		return fmt.Errorf("scenario %s: %s: %s", x.Scenario, x.Field, x.Message)
 	}
 	p.engine = engine
+	for _, f := range p.said {
+		p.engine.Know(f)
+	}
 	return nil
 }
 
@@ -142,13 +148,18 @@ func (p *player) fact(l Line, name string, value any) {
 	}
 	members, isSet := value.(map[string]any)
 	if !isSet {
-		p.settled.Take(p.engine.SetFact(f, p.lookup))
+		p.say(f)
 		return
 	}
 	for _, member := range slices.Sorted(maps.Keys(members)) {
 		f.Member, f.Value = member, members[member]
-		p.settled.Take(p.engine.SetFact(f, p.lookup))
+		p.say(f)
 	}
+}
+
+func (p *player) say(f rules.Fact) {
+	p.said = append(p.said, f)
+	p.settled.Take(p.engine.SetFact(f, p.lookup))
 }
 
 // message takes one message as the grid service does.

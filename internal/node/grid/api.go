@@ -78,6 +78,7 @@ func newAPI(a *api) http.Handler {
 	a.registerDevices()
 	a.registerCommands()
 	a.registerDesired()
+	a.registerFacts()
 	a.registerMode()
 	return limitBodies(mux)
 }

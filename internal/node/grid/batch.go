@@ -54,6 +54,8 @@ type batch struct {
 	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
 	edges   map[string]edgePosition
 	replies []reply
+	// facts is up to which n what is said was taken.
+	facts int64
 	// misfits counts messages that did not fit their profile, by fleet.
 	misfits map[string]int64
 	// hourly is what telemetry adds to the summary of its hour.
@@ -78,7 +80,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 		return err
 	}
 	start := s.w.now()
-	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}}
+	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}, facts: s.facts}
 	if err := b.run(ctx, stored, loose, fromEdges, due); err != nil {
 		return err
 	}
@@ -98,6 +100,11 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 // run takes everything to the engine and writes what comes out, in one transaction. Idle ticks cost no transaction.
 func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdges []*nats.Msg, due bool) error {
 	last := b.s.sequence
+	if due {
+		if err := b.takeFacts(ctx); err != nil {
+			return err
+		}
+	}
 	for _, m := range stored {
 		meta, err := m.Metadata()
 		if err != nil {
@@ -120,13 +127,13 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges) == 0 {
+	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges) == 0 && b.facts == b.s.facts {
 		return nil
 	}
 	if err := b.commit(ctx, states, last); err != nil {
 		return err
 	}
-	b.s.sequence, b.s.former = last, false
+	b.s.sequence, b.s.facts, b.s.former = last, b.facts, false
 	if len(b.edges) > 0 {
 		maps.Copy(b.s.edges.positions, b.edges)
 		b.s.tellDrained()
@@ -215,6 +222,9 @@ func (b *batch) commit(ctx context.Context, states []rules.KeyState, sequence ui
 		ON CONFLICT (stream) DO UPDATE SET stream_created = excluded.stream_created, sequence = excluded.sequence`,
 		contract.IngestStream, b.s.streamCreated, int64(sequence)); err != nil {
 		return fmt.Errorf("ingest position: %w", err)
+	}
+	if err := b.writeFacts(ctx, tx); err != nil {
+		return err
 	}
 	if err := writeEdges(ctx, tx, b.edges, b.now); err != nil {
 		return err

@@ -66,8 +66,8 @@ func everythingKept(t *testing.T, w *world, without ...string) string {
 	return all.String()
 }
 
-// said is all that the service says to others than who asks it: logs, reports, metrics, webhooks.
-func said(t *testing.T, w *world, h *heard) string {
+// saidToOthers is all that the service says to others than who asks it: logs, reports, metrics, webhooks.
+func saidToOthers(t *testing.T, w *world, h *heard) string {
 	t.Helper()
 	var r contract.Report
 	w.svc.fill(&r)
@@ -143,7 +143,7 @@ func TestPhonesAreNowhereElse(t *testing.T) {
 		}
 		answers.Write(raw)
 	}
-	for where, text := range map[string]string{"tables": everythingKept(t, w, "grid.people"), "logs, reports, metrics or webhooks": said(t, w, h), "other answers": answers.String()} {
+	for where, text := range map[string]string{"tables": everythingKept(t, w, "grid.people"), "logs, reports, metrics or webhooks": saidToOthers(t, w, h), "other answers": answers.String()} {
 		for _, secret := range []string{name, phone, "钱合成", "13800009922"} {
 			if i := strings.Index(text, secret); i >= 0 {
 				t.Errorf("%s hold %s: …%s…", where, secret, text[max(0, i-120):i])

@@ -47,6 +47,7 @@ type session struct {
 	watermark time.Time
 	ticked    time.Time
 
+	facts int64 // up to which n the engine knows what is said, committed
 	edges *edges
 	// served are the edge nodes by community, of the bundle servedOf.
 	served   map[string][]string
@@ -93,9 +94,13 @@ func (s *session) load(ctx context.Context) error {
 	s.reader.Update(s.bundle.Rules.Profiles, s.bundle.Fleets)
 	options := s.w.engineOptions()
 	options.Until, options.Zone = s.until, location(s.bundle.Directory.Platform)
+	options.Rows = func(fleet, device string) (contract.Device, string, bool) { return lookup(s.bundle)(fleet, device) }
 	s.engine, problems = rules.New(s.bundle.Rules, options)
 	s.w.tellProblems(problems)
 	if err := s.learnModes(ctx); err != nil {
+		return err
+	}
+	if err := s.loadFacts(ctx); err != nil {
 		return err
 	}
 	if err := s.loadStates(ctx); err != nil {

@@ -236,28 +236,60 @@ func (b *board) enough(n *entry, x *raise) bool {
 	return false
 }
 
-// prune forgets alarms that are over and that no other can meet any more.
+// prune forgets alarms that are over and that no other can meet any more. What an alarm was made graver by stays as long as it does.
 func (b *board) prune(s *set) {
 	newest := int64(0)
 	for _, n := range b.Entries {
 		newest = max(newest, n.Began, n.Cleared)
 	}
-	b.Entries = slices.DeleteFunc(b.Entries, func(n entry) bool {
+	keep := make([]bool, len(b.Entries))
+	for i := range b.Entries {
+		n := &b.Entries[i]
 		r := s.rules[n.Scenario]
-		if r == nil {
-			return true
+		keep[i] = r != nil && (n.Cleared == 0 || max(n.Began, n.Cleared) >= newest-s.reach(r))
+	}
+	for changed := true; changed; {
+		changed = false
+		for i := range b.Entries {
+			if !keep[i] && s.rules[b.Entries[i].Scenario] != nil && s.meetsKept(b.Entries, keep, i) {
+				keep[i], changed = true, true
+			}
 		}
-		reach := r.late
-		for _, x := range r.raises {
-			reach = max(reach, x.within+r.late)
-		}
-		for _, p := range s.combined[n.Scenario] {
-			o := s.rules[p.other]
-			reach = max(reach, p.within+max(r.late, o.late))
-		}
-		return n.Cleared != 0 && max(n.Began, n.Cleared) < newest-reach
-	})
+	}
+	at := -1
+	b.Entries = slices.DeleteFunc(b.Entries, func(entry) bool { at++; return !keep[at] })
 	if n := len(b.Entries) - maxEntries; n > 0 {
 		b.Entries = slices.Delete(b.Entries, 0, n)
 	}
+}
+
+// reach is how far from an alarm's end another may begin, or come late, and still meet it.
+func (s *set) reach(r *rule) int64 {
+	reach := r.late
+	for _, x := range r.raises {
+		reach = max(reach, x.within+r.late)
+	}
+	for _, p := range s.combined[r.name] {
+		reach = max(reach, p.within+max(r.late, s.rules[p.other].late))
+	}
+	return reach
+}
+
+// meetsKept says whether an alarm makes another graver that is kept.
+func (s *set) meetsKept(all []entry, keep []bool, i int) bool {
+	for j := range all {
+		if keep[j] && j != i && s.meet(&all[i], &all[j]) {
+			return true
+		}
+	}
+	return false
+}
+
+// meet says whether two alarms of a board can count for each other.
+func (s *set) meet(a, b *entry) bool {
+	if a.Scenario == b.Scenario {
+		d := a.Began - b.Began
+		return slices.ContainsFunc(s.rules[a.Scenario].raises, func(x raise) bool { return x.count && max(d, -d) < x.within })
+	}
+	return slices.ContainsFunc(s.combined[a.Scenario], func(p pair) bool { return p.other == b.Scenario && together(a, b, p.within) })
 }

@@ -43,6 +43,8 @@ type Options struct {
 	// Until says up to when everything is known that a device of a fleet and a community sent, where that is not the time of Tick:
 	// ok is false where it is. It may be nil.
 	Until func(fleet, community string) (at time.Time, ok bool)
+	// Rows gives the row of a device of a place when another of the place speaks; it may be nil.
+	Rows Lookup
 	// Zone of the platform, for scenarios without schedule; nil is UTC.
 	Zone *time.Location
 }
@@ -216,10 +218,15 @@ func (e *Engine) run(r *rule, h uint64, device *string) {
 		return
 	}
 	w := e.world(r)
+	if w.unless != nil && r.scope != ScopeDevice && o.F&flagOut != 0 && s.Cause != "" && s.Cause != o.Cause {
+		w.unless = e.suppressedFor(r, s.Cause)
+	}
 	if len(r.baselines) > 0 {
 		e.remember(r, s, &o)
 	}
-	s.Cause = o.Cause
+	if o.F&flagOut == 0 || s.Cause == "" { // of a place, the device that it is looked at by is one that the scenario is about
+		s.Cause = o.Cause
+	}
 	if !s.observe(w, o, e.teller(r, id, o.Cause)) && e.opts.OnTooLate != nil {
 		e.opts.OnTooLate(r.name)
 	}
@@ -295,6 +302,24 @@ func (e *Engine) suppressed(r *rule, due int64) bool {
 	e.in.msg, e.in.at, e.in.state, e.in.device = map[string]any{}, due, nil, nil
 	e.in.rule, e.in.plan = r, r.planFor(e.modeAt(due), e.in.row.Community)
 	return !e.applies() || e.test(r.unless, "trigger.unless") == yes
+}
+
+// suppressedFor is suppressed where the message at hand is of a device that the scenario is not about: the place is judged by the one that it is
+// about.
+func (e *Engine) suppressedFor(r *rule, cause string) func(int, int64) bool {
+	return func(_ int, due int64) bool {
+		fleet, device, _ := cutCause(cause)
+		if e.opts.Rows == nil {
+			return e.suppressed(r, due)
+		}
+		row, profile, ok := e.opts.Rows(fleet, device)
+		if !ok {
+			return e.suppressed(r, due)
+		}
+		defer func(was input) { e.in = was }(e.in)
+		e.in.fleet, e.in.name, e.in.profile, e.in.row = fleet, device, profile, &row
+		return e.suppressed(r, due)
+	}
 }
 
 // lookAgain evaluates an observation of a stateful rule against the state before it.
@@ -504,6 +529,9 @@ func (e *Engine) SetMode(name string, since time.Time) {
 		}
 	}
 }
+
+// Know takes a fact that the states to be restored already reflect: nothing is judged anew.
+func (e *Engine) Know(f Fact) { e.facts.set(f) }
 
 // SetFact says something of a place. It is an input as a message is: what is known of messages since then is judged anew. The result is
 // valid until the next call.

@@ -29,11 +29,11 @@ type Fact struct {
 	Since, Until time.Time
 }
 
-// version is the value of a fact, or of one of its members, from a time on; nil is none.
+// version is the value of a fact, or of one of its members, from a time on, and until one if it ends by itself (0: it does not); nil is none.
 type version struct {
-	since  int64
-	member string
-	value  any
+	since, until int64
+	member       string
+	value        any
 }
 
 type placeKey struct {
@@ -54,11 +54,11 @@ func (f facts) set(x Fact) {
 	if b, ok := value.(bool); ok && !b && x.Member != "" {
 		value = nil
 	}
-	list = insertVersion(list, version{x.Since.UnixMilli(), x.Member, value})
+	v := version{since: x.Since.UnixMilli(), member: x.Member, value: value}
 	if !x.Until.IsZero() {
-		list = insertVersion(list, version{x.Until.UnixMilli(), x.Member, nil})
+		v.until = x.Until.UnixMilli()
 	}
-	f[k][x.Name] = list
+	f[k][x.Name] = insertVersion(list, v)
 }
 
 func insertVersion(list []version, v version) []version {
@@ -90,7 +90,7 @@ func insertVersion(list []version, v version) []version {
 func valueAt(list []version, t int64) (any, bool) {
 	var members []string
 	for i, v := range list {
-		if v.since > t || i+1 < len(list) && list[i+1].member == v.member && list[i+1].since <= t || v.value == nil {
+		if v.since > t || i+1 < len(list) && list[i+1].member == v.member && list[i+1].since <= t || v.until != 0 && v.until <= t || v.value == nil {
 			continue
 		}
 		if v.member == "" {

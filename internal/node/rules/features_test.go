@@ -73,7 +73,7 @@ func (s *story) play(t *testing.T, seed uint64, shuffle, double, again bool) []s
 		}
 	}
 	slices.SortStableFunc(way, func(a, b on) int { return a.at.Compare(b.at) })
-	o := Options{Zone: s.zone}
+	o := Options{Zone: s.zone, Rows: s.lookup}
 	e := mustNew(t, s.rules, o)
 	var settled Settled
 	disk := map[keyRef][]byte{}

@@ -139,7 +139,10 @@ func (h *head) advance(w *world, o *observation) {
 	}
 	p := w.plan(o.T)
 	if o.F&flagOut != 0 {
-		h.leave(o.T)
+		if w.r.scope == ScopeDevice || o.Cause == h.Last { // else another device of the place keeps it
+			h.leave(o.T)
+		}
+		h.T = max(h.T, o.T)
 		return
 	}
 	offline := h.Live != 0 && o.T > h.Live

@@ -56,6 +56,7 @@ func (c *core) begin() {
 	c.engine, problems = rules.New(c.bundle.Rules, rules.Options{
 		OnError:   func(scenario, part string, _ error) { c.metrics.faults.WithLabelValues(scenario, part).Inc() },
 		OnTooLate: func(scenario string) { c.metrics.late.WithLabelValues(scenario).Inc() },
+		Rows:      c.lookup,
 	})
 	c.loaded(problems)
 }
@@ -113,11 +114,14 @@ func (c *core) message(m contract.EdgeMessage, now time.Time) {
 
 // tick moves the clock of what waits for time. at is a time up to which every message was taken.
 func (c *core) tick(at, now time.Time) {
-	c.follow(c.engine.Tick(at, func(fleet, device string) (contract.Device, string, bool) {
-		f := c.bundle.Fleets[fleet]
-		row, ok := f.Devices[device]
-		return row, f.Profile, ok
-	}), now)
+	c.follow(c.engine.Tick(at, c.lookup), now)
+}
+
+// lookup reads a row of the bundle.
+func (c *core) lookup(fleet, device string) (contract.Device, string, bool) {
+	f := c.bundle.Fleets[fleet]
+	row, ok := f.Devices[device]
+	return row, f.Profile, ok
 }
 
 // reset forgets what the engine waits for, after the machine's clock was set: time that nobody lived through is neither silence nor a
