@@ -116,8 +116,6 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 	if no != nil || id.Organization != "fire" {
 		t.Fatalf("%+v, %v", id, no)
 	}
-	free := w.organization(root, "fire", "desk")
-	free.clientID = "free"
 	for what, tc := range map[string]struct {
 		r       *Registry
 		d       device
@@ -127,7 +125,6 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 		"claimed by two":           {r, w.organization(root, "one", "desk"), false, ReasonNoOrganization},
 		"another CA":               {r, w.organization(other, "fire", "desk"), false, ReasonBadIssuer},
 		"client id bound by a row": {r, w.organization(root, "bound", "desk"), false, ReasonClientIDTaken},
-		"a client id of nobody":    {r, free, false, ReasonWrongClientID},
 		"over EMQX":                {r, w.organization(root, "fire", "desk"), true, ReasonNoOrganization},
 		"at an edge node":          {registry(all, ""), w.organization(root, "fire", "desk"), false, ReasonNoOrganization},
 	} {
