@@ -411,6 +411,13 @@ func TestStatisticsOfOthers(t *testing.T) {
 				t.Errorf("gas: %d listed, groups %+v", want, got.Groups)
 			}
 		}
+		var table OneTable
+		if status := w.call("GET", "/v1/one-table?period="+time.Now().In(chinaTime).Format("2006-01"), w.token(who.organization, who.person, who.role), nil, &table); status != 200 {
+			t.Fatal(status)
+		}
+		if opened := table.Total.Values["opened"]; opened == nil || int(*opened) != want {
+			t.Errorf("%+v: the monthly table has %s, their list %d", who, show(opened), want)
+		}
 		if int(got.Whole.Cases) != want || int(parts) != want {
 			t.Errorf("%+v counts %d, in parts %d; their list has %d", who, got.Whole.Cases, parts, want)
 		}
