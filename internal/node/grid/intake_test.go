@@ -205,7 +205,7 @@ func TestContactIsKeptApart(t *testing.T) {
 		w.call("GET", p, boss, nil, &raw)
 		answers.Write(raw)
 	}
-	for where, text := range map[string]string{"tables": everythingKept(t, w, "grid.report_contacts"), "logs, reports, metrics or webhooks": said(t, w, h), "other answers": answers.String()} {
+	for where, text := range map[string]string{"tables": everythingKept(t, w, "grid.report_contacts"), "logs, reports, metrics or webhooks": saidToOthers(t, w, h), "other answers": answers.String()} {
 		if strings.Contains(text, name) || strings.Contains(text, phone) || len(text) < 100 {
 			t.Errorf("%s hold the contact, or nothing: %d bytes", where, len(text))
 		}
