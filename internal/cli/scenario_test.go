@@ -105,7 +105,7 @@ spec: {displayName: 车, division: "410702001001", scenarios: [{name: s13-chargi
 	got := run(t, "", "scenario", "test", "-f", filepath.Join(dir, "platform.yaml"), "--all", "--trace", filepath.Join(dir, "trace.ndjson"))
 	var raised []string
 	for _, line := range strings.Split(got.out, "\n") {
-		if strings.Contains(line, `"kind":"raised"`) {
+		if strings.Contains(line, `"kind":"raised"`) && strings.Contains(line, `"s13-charging"`) {
 			raised = append(raised, line)
 		}
 	}
