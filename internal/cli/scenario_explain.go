@@ -124,8 +124,8 @@ func (x *teller) sees(e *offline.Explained) {
 	var fields []string
 	for _, f := range e.Fields {
 		text := titled(f.Name, f.Title)
-		if f.Unit != "" {
-			text += " " + f.Unit
+		if u := unit(f.Unit); u != "" {
+			text += " " + u
 		}
 		fields = append(fields, text)
 	}
@@ -186,7 +186,22 @@ func (x *teller) when(e *offline.Explained) {
 		if r.Count != nil {
 			text = strings.TrimSpace(text + " " + x.counting("alarms", *r.Count))
 		}
-		x.line("raise", fmt.Sprintf(x.say("becomes"), text, x.w.severity(r.Severity)))
+		text = fmt.Sprintf(x.say("becomes"), text, x.w.severity(r.Severity))
+		var besides []string
+		for _, c := range r.Calls {
+			besides = append(besides, x.responder(e, c))
+		}
+		if len(besides) > 0 {
+			text += x.say("besides") + strings.Join(besides, x.say("and"))
+		}
+		x.line("raise", text)
+	}
+	for _, c := range e.Combines {
+		text := fmt.Sprintf(x.say("combined"), c.With, x.w.of(scopeWords, c.Scope))
+		if c.Within != "" {
+			text += fmt.Sprintf(x.say("apart"), c.Within)
+		}
+		x.line("raise", fmt.Sprintf(x.say("becomes"), text, x.w.severity(c.Severity)))
 	}
 }
 
@@ -241,7 +256,7 @@ func (x *teller) values(e *offline.Explained) {
 		if both && x.w.index == english {
 			description = en
 		}
-		value := strings.TrimSpace(v.Value + " " + v.Unit)
+		value := strings.TrimSpace(v.Value + " " + unit(v.Unit))
 		text := fmt.Sprintf("%s = %s  [%s]  %s", v.Name, value, x.w.of(fromWords, v.From), description)
 		if v.Unserved != "" {
 			text += fmt.Sprintf(x.say("unserved"), e.Community, v.Unserved)
@@ -260,7 +275,11 @@ func (x *teller) becomes(e *offline.Explained) {
 	if x.w.index == chinese || title == "" {
 		title = k.Title
 	}
-	x.line("case", fmt.Sprintf(x.say("opens"), k.Class, x.w.severity(k.Severity), title, x.w.of(scopeWords, k.MergeBy)))
+	opens := fmt.Sprintf(x.say("opens"), k.Class, x.w.severity(k.Severity), title, x.w.of(scopeWords, k.MergeBy))
+	if k.After != "" {
+		opens += fmt.Sprintf(x.say("after"), k.After)
+	}
+	x.line("case", opens)
 	var times []string
 	for _, t := range []struct {
 		kind    string
@@ -289,21 +308,42 @@ func (x *teller) calls(e *offline.Explained) {
 	}
 	x.add(x.say("calls"))
 	for _, r := range e.Calls {
-		text := fmt.Sprintf(x.say("post"), r.Post)
-		if r.Duty != "" {
-			text = fmt.Sprintf(x.say("duty"), r.Duty)
-		}
-		switch {
-		case e.Community == "":
-		case len(r.There) == 0:
-			text += fmt.Sprintf(x.say("nobody"), e.Community)
-		case r.Duty != "":
-			text += fmt.Sprintf(x.say("there"), strings.Join(r.There, x.say("and")))
-		default:
-			text += fmt.Sprintf(x.say("grids"), strings.Join(r.There, x.say("and")))
+		text := x.responder(e, r)
+		if r.Step > 1 && r.MinSeverity != "" {
+			text += fmt.Sprintf(x.say("later or graver"), r.Step, x.w.severity(r.MinSeverity))
+		} else if r.Step > 1 {
+			text += fmt.Sprintf(x.say("later"), r.Step)
+		} else if r.MinSeverity != "" {
+			text += fmt.Sprintf(x.say("graver"), x.w.severity(r.MinSeverity))
 		}
 		x.item(text)
 	}
+}
+
+// responder says who is called; of a community, who that is there.
+func (x *teller) responder(e *offline.Explained, r offline.ExplainedResponder) string {
+	text := fmt.Sprintf(x.say("post"), r.Post)
+	if r.Duty != "" {
+		text = fmt.Sprintf(x.say("duty"), r.Duty)
+	}
+	switch {
+	case e.Community == "":
+	case len(r.There) == 0:
+		text += fmt.Sprintf(x.say("nobody"), e.Community)
+	case r.Duty != "":
+		text += fmt.Sprintf(x.say("there"), strings.Join(r.There, x.say("and")))
+	default:
+		text += fmt.Sprintf(x.say("grids"), strings.Join(r.There, x.say("and")))
+	}
+	return text
+}
+
+// unit gives a unit as people write it: "1" is none.
+func unit(u string) string {
+	if u == "1" {
+		return ""
+	}
+	return u
 }
 
 func (x *teller) commands(e *offline.Explained) {

@@ -36,20 +36,21 @@ type Explained struct {
 	ConsentScope string           `json:"consentScope,omitempty"`
 
 	// Terms of which one must come true. In all expressions and times values are filled in.
-	Terms     []ExplainedTerm      `json:"terms"`
-	Windows   []string             `json:"windows,omitempty"`
-	Weekdays  []string             `json:"weekdays,omitempty"`
-	TimeZone  string               `json:"timeZone,omitempty"`
-	Unless    string               `json:"unless,omitempty"`
-	Clear     string               `json:"clear,omitempty"`
-	Dedup     string               `json:"dedup,omitempty"`
-	Baselines []v1alpha1.Baseline  `json:"baselines,omitempty"`
-	Raises    []ExplainedRaise     `json:"raises,omitempty"`
-	Values    []ExplainedValue     `json:"values,omitempty"`
-	Case      *ExplainedCase       `json:"case,omitempty"`
-	Calls     []ExplainedResponder `json:"calls,omitempty"`
-	Commands  []ExplainedCommand   `json:"commands,omitempty"`
-	DataClass string               `json:"dataClass"`
+	Terms     []ExplainedTerm        `json:"terms"`
+	Windows   []string               `json:"windows,omitempty"`
+	Weekdays  []string               `json:"weekdays,omitempty"`
+	TimeZone  string                 `json:"timeZone,omitempty"`
+	Unless    string                 `json:"unless,omitempty"`
+	Clear     string                 `json:"clear,omitempty"`
+	Dedup     string                 `json:"dedup,omitempty"`
+	Baselines []v1alpha1.Baseline    `json:"baselines,omitempty"`
+	Raises    []ExplainedRaise       `json:"raises,omitempty"`
+	Combines  []ExplainedCombination `json:"combines,omitempty"`
+	Values    []ExplainedValue       `json:"values,omitempty"`
+	Case      *ExplainedCase         `json:"case,omitempty"`
+	Calls     []ExplainedResponder   `json:"calls,omitempty"`
+	Commands  []ExplainedCommand     `json:"commands,omitempty"`
+	DataClass string                 `json:"dataClass"`
 	// RetentionSeconds keeps the case after it is over; RetentionFrom is the field that says so.
 	RetentionSeconds int64  `json:"retentionSeconds,omitempty"`
 	RetentionFrom    string `json:"retentionFrom,omitempty"`
@@ -86,6 +87,17 @@ type ExplainedRaise struct {
 	Severity string             `json:"severity"`
 	When     string             `json:"when,omitempty"`
 	Count    *ExplainedCounting `json:"count,omitempty"`
+	// Calls are called then in addition.
+	Calls []ExplainedResponder `json:"calls,omitempty"`
+}
+
+// ExplainedCombination makes an alarm graver while one of another scenario stands at the same place.
+type ExplainedCombination struct {
+	With string `json:"with"`
+	// Within is how far apart the two may be; empty: both stand.
+	Within   string `json:"within,omitempty"`
+	Scope    string `json:"scope"`
+	Severity string `json:"severity"`
 }
 
 // Where a value comes from.
@@ -109,12 +121,14 @@ type ExplainedValue struct {
 
 // ExplainedCase is the case that an alarm opens, with its times in seconds; 0 is not measured.
 type ExplainedCase struct {
-	Class    string   `json:"class"`
-	Severity string   `json:"severity"`
-	Title    string   `json:"title"`
-	TitleEN  string   `json:"titleEN,omitempty"`
-	MergeBy  string   `json:"mergeBy"`
-	Closing  []string `json:"closing,omitempty"`
+	Class    string `json:"class"`
+	Severity string `json:"severity"`
+	Title    string `json:"title"`
+	TitleEN  string `json:"titleEN,omitempty"`
+	MergeBy  string `json:"mergeBy"`
+	// After is how long the alarm must stand before the case is opened; empty opens it at once.
+	After   string   `json:"after,omitempty"`
+	Closing []string `json:"closing,omitempty"`
 	// Times are those of the severity; TimesFrom is Platform or Ours.
 	Times     contract.SLA `json:"times"`
 	TimesFrom string       `json:"timesFrom"`
@@ -125,6 +139,9 @@ type ExplainedResponder struct {
 	Post  string   `json:"post,omitempty"`
 	Duty  string   `json:"duty,omitempty"`
 	There []string `json:"there,omitempty"`
+	// Step is when: 1 at once, each further one when nobody took the case in time, or at once from MinSeverity on.
+	Step        int    `json:"step"`
+	MinSeverity string `json:"minSeverity,omitempty"`
 }
 
 // ExplainedCommand is what devices are told.
@@ -181,8 +198,9 @@ func (p *Platform) Explain(name, community string) (*Explained, error) {
 	e.Values, f = p.values(o, plan, community)
 	e.subject(p, o)
 	e.trigger(o, f)
-	e.become(p, o)
-	e.calls(p, plan.Document.Responders)
+	e.become(p, o, f)
+	e.Calls = e.called(p, plan.Document.Responders)
+	e.graver(p, o, plan.Document, f)
 	e.commands(p, o, f)
 	e.fields(p, o)
 	return e, nil
@@ -272,8 +290,19 @@ func (e *Explained) trigger(o *v1alpha1.Scenario, f filler) {
 	}
 	e.Unless, e.Clear, e.Dedup = f.fill(t.Unless), f.fill(t.Clear), f.fill(string(t.Dedup))
 	e.AppliesTo = f.fill(e.AppliesTo)
-	for _, r := range o.Spec.Raise {
-		e.Raises = append(e.Raises, ExplainedRaise{string(r.Severity), f.fill(r.When), f.counting(r.Count)})
+}
+
+// graver says what makes an alarm graver.
+func (e *Explained) graver(p *Platform, o *v1alpha1.Scenario, doc contract.Scenario, f filler) {
+	for i, r := range o.Spec.Raise {
+		one := ExplainedRaise{Severity: string(r.Severity), When: f.fill(r.When), Count: f.counting(r.Count)}
+		if i < len(doc.Raise) {
+			one.Calls = e.called(p, doc.Raise[i].Responders)
+		}
+		e.Raises = append(e.Raises, one)
+	}
+	for _, c := range o.Spec.Combines {
+		e.Combines = append(e.Combines, ExplainedCombination{With: c.Scenario, Within: f.fill(string(c.Within)), Scope: string(c.Scope), Severity: string(c.Severity)})
 	}
 }
 
@@ -285,12 +314,12 @@ func (f filler) counting(n *v1alpha1.CountTrigger) *ExplainedCounting {
 }
 
 // become says what an alarm becomes, within which times it is worked on, and how long it is kept.
-func (e *Explained) become(p *Platform, o *v1alpha1.Scenario) {
+func (e *Explained) become(p *Platform, o *v1alpha1.Scenario, f filler) {
 	k := o.Spec.Case
 	if k == nil {
 		return
 	}
-	e.Case = &ExplainedCase{Class: k.Class, Severity: string(k.Severity), Title: k.Title, TitleEN: k.TitleEN, MergeBy: string(k.MergeBy), Closing: k.Closing,
+	e.Case = &ExplainedCase{Class: k.Class, Severity: string(k.Severity), Title: k.Title, TitleEN: k.TitleEN, MergeBy: string(k.MergeBy), Closing: k.Closing, After: f.fill(string(k.After)),
 		Times: p.Plan.Document.SLA[contract.Severity(k.Severity)], TimesFrom: FromOurs}
 	if slices.ContainsFunc(p.Snapshot.Platform.Spec.SLA, func(s v1alpha1.SLA) bool { return s.Severity == k.Severity }) {
 		e.Case.TimesFrom = FromPlatform
@@ -302,12 +331,12 @@ func (e *Explained) become(p *Platform, o *v1alpha1.Scenario) {
 	}
 }
 
-// calls says who is called; of a community, who that is there.
-func (e *Explained) calls(p *Platform, responders []contract.Responder) {
+// called says who is called; of a community, who that is there.
+func (e *Explained) called(p *Platform, responders []contract.Responder) (out []ExplainedResponder) {
 	d := p.directory()
 	com := d.Communities[e.Community]
 	for _, r := range responders {
-		one := ExplainedResponder{Post: r.Post, Duty: r.Duty}
+		one := ExplainedResponder{Post: r.Post, Duty: r.Duty, Step: max(1, int(r.Order)), MinSeverity: string(r.MinSeverity)}
 		switch {
 		case e.Community == "":
 		case r.Duty != "":
@@ -319,8 +348,9 @@ func (e *Explained) calls(p *Platform, responders []contract.Responder) {
 				}
 			}
 		}
-		e.Calls = append(e.Calls, one)
+		out = append(out, one)
 	}
+	return out
 }
 
 // directory gives the communities and organisations of the files that compile.
