@@ -66,9 +66,6 @@ func aCase() map[string]any {
 }
 
 func TestCaseShown(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	args, _ := stub(t, func(asked) (int, any) { return 200, aCase() })
 	for _, lang := range []string{"en", "zh"} {
 		r := run(t, "", append([]string{"cases", "show", "0197a1b2-0000-7000-8000-000000000001", "--lang", lang}, args...)...)

@@ -384,7 +384,7 @@ func (e *Explained) commands(p *Platform, o *v1alpha1.Scenario, f filler) {
 			}
 		}
 		for _, a := range c.Arguments {
-			one.Arguments = append(one.Arguments, a.Name+"="+f.fill(string(a.Value)))
+			one.Arguments = append(one.Arguments, a.Name+"="+f.fill(a.Value))
 		}
 		e.Commands = append(e.Commands, one)
 	}

@@ -15,8 +15,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-
-	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Contact is how to reach whoever reported a case.
@@ -42,8 +40,8 @@ var channelsOf = map[Role][]string{
 
 // checkReport says whether somebody may report a case there and so. It is pure.
 func checkReport(who caller, body NewCase) error {
-	org, community, known := who.bundle.Directory.Organizations[who.scope.Organization], contract.Community{}, false
-	community, known = who.bundle.Directory.Communities[body.Community]
+	org := who.bundle.Directory.Organizations[who.scope.Organization]
+	community, known := who.bundle.Directory.Communities[body.Community]
 	role := Role(who.scope.Role)
 	channels, reports := channelsOf[role]
 	if !reports {

@@ -156,11 +156,11 @@ func (p dutyPlan) ask(out *Duty, post, grid, microGrid string, at time.Time) boo
 	type who struct{ organization, person string }
 	done := map[who]bool{}
 	for _, s := range there {
-		if w := (who{s.Organization, s.Person}); done[w] {
+		w := who{s.Organization, s.Person}
+		if done[w] {
 			continue
-		} else {
-			done[w] = true
 		}
+		done[w] = true
 		if !p.works(s, grid, microGrid, at) {
 			out.step(DutyStep{post, s.Organization, s.Person, s.Rank, dutyOffShift, ""})
 			continue

@@ -30,15 +30,15 @@ func TestContains(t *testing.T) {
 
 // TestGraverForGood: what made an alarm graver may be over for long, the alarm stays as grave as it made it.
 func TestGraverForGood(t *testing.T) {
-	smoke, clear := map[string]any{"smoke": true}, map[string]any{"smoke": false}
+	smoke, clean := map[string]any{"smoke": true}, map[string]any{"smoke": false}
 	rule := smokeRule()
 	rule.Raise = []contract.Raise{{Name: "second", Severity: contract.SeverityCritical, Count: &contract.Count{AtLeast: 2, DistinctBy: "device.id", WithinSeconds: 180, Scope: "Community"}}}
 	s := fireStory(map[string]contract.Scenario{"s10": rule})
 	s.say(second(0), "smoke-1", smoke)
 	s.say(second(60), "smoke-2", smoke)
-	s.say(second(120), "smoke-1", clear)
+	s.say(second(120), "smoke-1", clean)
 	s.say(second(5000), "smoke-3", smoke)
-	s.say(second(6000), "smoke-3", clear)
+	s.say(second(6000), "smoke-3", clean)
 	s.say(second(7000), "smoke-3", smoke)
 	s.until = second(9000)
 	s.expect(t, "s10 f/smoke-1 01T00:00:00 Critical cleared 01T00:02:00 with second", "s10 f/smoke-2 01T00:01:00 Critical with second",
