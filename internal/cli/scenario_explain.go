@@ -91,7 +91,11 @@ func explained(w words, e *offline.Explained) []string {
 	x.commands(e)
 	x.line("data", w.of(classWords, e.DataClass))
 	if e.RetentionSeconds > 0 {
-		x.line("kept", fmt.Sprintf(x.say("kept for"), span(e.RetentionSeconds), e.RetentionFrom))
+		kept := fmt.Sprintf(x.say("kept by itself"), span(e.RetentionSeconds))
+		if e.RetentionFrom != offline.FromScenario {
+			kept = fmt.Sprintf(x.say("kept for"), span(e.RetentionSeconds), e.RetentionFrom)
+		}
+		x.line("kept", kept)
 	}
 	return x.out
 }

@@ -21,7 +21,7 @@ var explainWords = map[string][2]string{
 	"nobody": {": nobody in %s", "：%s 无人"}, "there": {": %s", "：%s"}, "grids": {": in %s", "：%s"},
 	"commands": {"Tells devices", "指令"}, "command Raised": {"with the alarm %s, to %s", "报警时 %s，发往%s"}, "command Cleared": {"when it ends %s, to %s", "解除时 %s，发往%s"},
 	"its device": {"the device", "该设备"}, "all of": {"all %s of the same %s", "同一%[2]s的全部 %[1]s"},
-	"data": {"Data: ", "数据分级："}, "kept": {"Kept: ", "保存："}, "kept for": {"the case for %s after it is over (%s of the GridPlatform)", "办结后 %s（平台 %s）"},
+	"data": {"Data: ", "数据分级："}, "kept": {"Kept: ", "保存："}, "kept by itself": {"the case for %s after it is over", "办结后 %s"}, "kept for": {"the case for %s after it is over (%s of the GridPlatform)", "办结后 %s（平台 %s）"},
 	"and": {", ", "、"}, "or": {" or ", "或"},
 }
 

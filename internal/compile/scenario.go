@@ -35,6 +35,7 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	doc := scenarioDocument(&c, s, o, params, texts)
 	profile, ok := scenarioProfile(&c, s, o)
 	checkTitle(&c, o)
+	checkCaseRetention(&c, o)
 	if ok && !c.list.Fatal() {
 		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(o, wrong.Field), wrong.Message)
@@ -64,12 +65,22 @@ func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
 		doc.Closing = k.Closing
+		if k.Retention != nil {
+			doc.RetentionSeconds = seconds(k.Retention.Duration)
+		}
 		if k.MergeBy != v1alpha1.ScopeDevice { // what the trigger counts by
 			doc.MergeBy = string(k.MergeBy)
 		}
 		doc.AfterSeconds = read.after(k.After)
 	}
 	return doc
+}
+
+// checkCaseRetention refuses a time in which nobody could look at the closed case, such as the 720 of somebody who meant 720h.
+func checkCaseRetention(c *problems, o *v1alpha1.Scenario) {
+	if k := o.Spec.Case; k != nil && k.Retention != nil && k.Retention.Duration < time.Hour {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.case.retention", "is under an hour; write how long the closed case is kept, such as 720h, or leave it out")
+	}
 }
 
 // checkTitle refuses what nothing would fill in: it would stand in every case as it is written.

@@ -105,6 +105,8 @@ type Scenario struct {
 	TitleEN      string   `json:"titleEN,omitempty"`
 	// Closing are the steps to check before the case may be closed.
 	Closing []string `json:"closing,omitempty"`
+	// RetentionSeconds is how long the closed case is kept; 0 is as the platform says for DataClass.
+	RetentionSeconds int64 `json:"retentionSeconds,omitempty"`
 	// Responders in the order in which they are called.
 	Responders []Responder `json:"responders,omitempty"`
 	// Commands that an alarm sends.

@@ -51,7 +51,7 @@ type Explained struct {
 	Calls     []ExplainedResponder   `json:"calls,omitempty"`
 	Commands  []ExplainedCommand     `json:"commands,omitempty"`
 	DataClass string                 `json:"dataClass"`
-	// RetentionSeconds keeps the case after it is over; RetentionFrom is the field that says so.
+	// RetentionSeconds keeps the case after it is over; RetentionFrom is the field of the GridPlatform that says so, or FromScenario.
 	RetentionSeconds int64  `json:"retentionSeconds,omitempty"`
 	RetentionFrom    string `json:"retentionFrom,omitempty"`
 }
@@ -107,6 +107,9 @@ const (
 	FromPlatform  = "Platform"  // the GridPlatform sets it
 	FromCommunity = "Community" // the Community sets it
 )
+
+// FromScenario says that the scenario itself says how long its cases are kept.
+const FromScenario = "case.retention"
 
 // ExplainedValue is the value of a parameter, and where it comes from.
 type ExplainedValue struct {
@@ -323,6 +326,10 @@ func (e *Explained) become(p *Platform, o *v1alpha1.Scenario, f filler) {
 		Times: p.Plan.Document.SLA[contract.Severity(k.Severity)], TimesFrom: FromOurs}
 	if slices.ContainsFunc(p.Snapshot.Platform.Spec.SLA, func(s v1alpha1.SLA) bool { return s.Severity == k.Severity }) {
 		e.Case.TimesFrom = FromPlatform
+	}
+	if k.Retention != nil {
+		e.RetentionSeconds, e.RetentionFrom = int64(k.Retention.Seconds()), FromScenario
+		return
 	}
 	r := p.Plan.Document.Retention
 	e.RetentionSeconds, e.RetentionFrom = r.CommandSeconds, "spec.retention.cases"

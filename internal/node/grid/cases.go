@@ -78,6 +78,8 @@ type Case struct {
 
 	// What insert writes down besides: which signals are this case.
 	mergeKey, scope, scopeID string
+	// retainSeconds is how long it is kept when it is closed; 0 is as its class is.
+	retainSeconds int64
 }
 
 // caseColumns are the columns of Case, in no special order: rows are read by name.
@@ -136,11 +138,11 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	k.begin(d.Platform, c, now, timerKinds...)
 	_, err = tx.Exec(ctx, `INSERT INTO grid.cases (id, number, community, grid, fleet, device, scenario, class, severity, title, data_class,
 		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id,
-		onsite_due, micro_grid, level, round, closing, mode)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)`,
+		onsite_due, micro_grid, level, round, closing, mode, retain_seconds)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`,
 		c.ID, c.Number, c.Community, c.Grid, c.Fleet, c.Device, c.Scenario, c.Class, c.Severity, c.Title, c.DataClass,
 		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue,
-		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode)
+		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode, c.retainSeconds)
 	if err != nil {
 		return fmt.Errorf("insert case: %w", err)
 	}

@@ -63,9 +63,13 @@ var deletions = []deletion{
 	{"reasons of modes", `UPDATE grid.modes SET reason = '' WHERE n = ANY (ARRAY(SELECT n FROM grid.modes WHERE reason <> '' AND ended_at <= $1 ORDER BY n LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.NoteSeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
-		WHERE NOT c.open AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
+		WHERE NOT c.open AND c.retain_seconds = 0 AND c.data_class = $3 AND c.updated_at <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
 		ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.CommandSeconds }, func(r contract.Retention) map[string]int64 { return r.CommandClasses }},
+	{"cases of scenarios that say so", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c
+		WHERE NOT c.open AND c.retain_seconds > 0 AND c.updated_at + make_interval(secs => c.retain_seconds) <= $1 AND NOT EXISTS (SELECT FROM grid.commands m WHERE m.case_id = c.id)
+		ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED))`,
+		func(r contract.Retention) int64 { return min(1, r.CommandSeconds) }, nil}, // with a bundle that says nothing of cases, nothing
 }
 
 // run looks until ctx ends.

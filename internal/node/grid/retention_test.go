@@ -66,6 +66,13 @@ func TestWhatIsOverGoes(t *testing.T) {
 		}
 		stays["grid.cases"][addCase("Handling", class, 1e6)] = true
 	}
+	for _, off := range []int64{2, -1} { // a scenario's own time goes before that of the class, shorter or longer
+		for seconds, class := range map[int64]string{500: "C1", 90000: "C0"} {
+			id := addCase("Closed", class, seconds+off)
+			exec1(t, owner, "UPDATE grid.cases SET retain_seconds = $2 WHERE id = $1", id, seconds)
+			stays["grid.cases"][id] = off < 0
+		}
+	}
 	held := addCase("Closed", "C0", 1e6)
 	exec1(t, owner, `INSERT INTO grid.commands (id, fleet, device, community, command, arguments, sender, case_id, state, created_at, expires_at, next_send_at)
 		VALUES ($1, 'f', 'd', 'c', 'x', '{}', 'Operator', $2, 'Done', now(), now(), now())`, uuid.New(), held)
