@@ -2,6 +2,7 @@ package grid
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -191,7 +192,7 @@ func TestAnUpgradeLosesNoTime(t *testing.T) {
 	}
 	exec1(t, owner, "INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor) SELECT id, 1, $1, 'Suspend', 'Handling', state, 'Person' FROM grid.cases WHERE state = 'Suspended'", at.Add(30*time.Minute))
 	exec1(t, owner, "UPDATE grid.cases SET version = 1 WHERE state = 'Suspended'")
-	upTo(t, owner, 100)
+	upTo(t, owner, math.MaxInt64)
 	s.pool = poolOf(t, owner)
 	s.at = at.Add(40 * time.Minute)
 	s.sweepBoth(s.sweeper(), s.sweeper())
