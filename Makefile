@@ -106,7 +106,7 @@ test: lint verify test-unit test-envtest test-e2e ## All of it: lint, generated 
 
 .PHONY: test-unit
 test-unit: ## Unit, golden and Rego tests with real NATS and PostgreSQL, under the race detector
-	$(GO) test -race -shuffle=on -short -timeout 10m -parallel 6 $(UNIT)
+	$(GO) test -race -shuffle=on -short -timeout 20m -parallel 6 $(UNIT)
 
 .PHONY: test-envtest
 test-envtest: ## Tests against a real kube-apiserver
