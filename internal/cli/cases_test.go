@@ -45,7 +45,13 @@ func stub(t *testing.T, answer func(asked) (int, any)) (args []string, all *[]as
 
 // aCase is a case as the service shows one.
 func aCase() map[string]any {
-	at := func(minute string) string { return "2026-06-01T08:" + minute + ":00Z" }
+	at := func(minute string) string { // by the clock of the machine, as it is printed
+		t, err := time.ParseInLocation("2006-01-02T15:04:05", "2026-06-01T08:"+minute+":00", time.Local)
+		if err != nil {
+			panic(err)
+		}
+		return t.Format(time.RFC3339)
+	}
 	person := map[string]any{"kind": "Person", "organization": "committee", "person": "p-17", "role": "GridWorker"}
 	return map[string]any{
 		"id": "0197a1b2-0000-7000-8000-000000000001", "number": "20260601-000001", "state": "Handling", "severity": "Critical", "community": "jinghu", "grid": "g1",
