@@ -44,9 +44,12 @@ func stub(t *testing.T, answer func(asked) (int, any)) (args []string, all *[]as
 }
 
 // aCase is a case as the service shows one.
-func aCase() map[string]any {
-	at := func(minute string) string { // by the clock of the machine, as it is printed
-		t, err := time.ParseInLocation("2006-01-02T15:04:05", "2026-06-01T08:"+minute+":00", time.Local)
+func aCase() map[string]any { return aCaseIn(time.UTC) }
+
+// aCaseIn is aCase by the clocks of a place.
+func aCaseIn(place *time.Location) map[string]any {
+	at := func(minute string) string {
+		t, err := time.ParseInLocation("2006-01-02T15:04:05", "2026-06-01T08:"+minute+":00", place)
 		if err != nil {
 			panic(err)
 		}
@@ -72,7 +75,7 @@ func aCase() map[string]any {
 }
 
 func TestCaseShown(t *testing.T) {
-	args, _ := stub(t, func(asked) (int, any) { return 200, aCase() })
+	args, _ := stub(t, func(asked) (int, any) { return 200, aCaseIn(time.Local) }) // as it is printed
 	for _, lang := range []string{"en", "zh"} {
 		r := run(t, "", append([]string{"cases", "show", "0197a1b2-0000-7000-8000-000000000001", "--lang", lang}, args...)...)
 		if r.code != ExitOK {
