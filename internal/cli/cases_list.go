@@ -259,9 +259,6 @@ func (a *app) printCases(format string, w words, list []json.RawMessage) error {
 	return table(a.Out, fitted(rows, columns, 5, 4, 3, 6))
 }
 
-// clock writes a time as people here read it.
-func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
-
 // fitted makes the rows of a table fit so many columns; 0 is any. It cuts the texts of one column short, down to 12, and then leaves columns out, in
 // the order given.
 func fitted(rows [][]string, columns, text int, less ...int) [][]string {

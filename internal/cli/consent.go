@@ -155,7 +155,7 @@ func day(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return clock(*t)
 }
 
 // vaultFlags say how the vault is reached and as whom, and who a command is about.

@@ -204,7 +204,7 @@ func (a *app) printCommands(format string, list []json.RawMessage) error {
 			return err
 		}
 		rows = append(rows, []string{
-			c.ID, stateOf(c.State, c.Reason), c.Command, dash(inline(c.Arguments)), strings.TrimSpace(c.Sender + " " + c.Organization), c.CreatedAt.Local().Format("2006-01-02 15:04:05"), strconv.Itoa(c.Sent),
+			c.ID, stateOf(c.State, c.Reason), c.Command, dash(inline(c.Arguments)), strings.TrimSpace(c.Sender + " " + c.Organization), clock(c.CreatedAt), strconv.Itoa(c.Sent),
 		})
 	}
 	return table(a.Out, rows)
@@ -219,14 +219,14 @@ func (a *app) printCommand(format string, raw json.RawMessage) error {
 		return err
 	}
 	fmt.Fprintf(a.Out, "%s  %s  %s.%s  %s  %s\n", c.ID, stateOf(c.State, c.Reason), c.Fleet, c.Device, c.Command, inline(c.Arguments))
-	fmt.Fprintf(a.Out, "sent %d times, expires %s\n", c.Sent, c.ExpiresAt.Local().Format("2006-01-02 15:04:05"))
+	fmt.Fprintf(a.Out, "sent %d times, expires %s\n", c.Sent, clock(c.ExpiresAt))
 	if c.Detail != "" {
 		fmt.Fprintf(a.Out, "device: %s\n", c.Detail)
 	}
 	var rows [][]string
 	for _, h := range c.History {
 		who := strings.Trim(strings.Join([]string{h.Actor.Kind, h.Actor.Organization, h.Actor.Role, h.Actor.Person}, " "), " ")
-		rows = append(rows, []string{"  " + h.At.Local().Format("2006-01-02 15:04:05"), h.Action, dash(h.From) + " -> " + h.To, who})
+		rows = append(rows, []string{"  " + clock(h.At), h.Action, dash(h.From) + " -> " + h.To, who})
 	}
 	return table(a.Out, rows)
 }
@@ -256,7 +256,7 @@ func (a *app) printDesired(format string, raw json.RawMessage) error {
 	slices.Sort(names)
 	for _, name := range names {
 		e := v.Desired[name]
-		rows = append(rows, []string{name, dash(inline(e.Arguments)), e.Sender + " " + e.Organization, e.At.Local().Format("2006-01-02 15:04:05"), dash(e.Problem)})
+		rows = append(rows, []string{name, dash(inline(e.Arguments)), e.Sender + " " + e.Organization, clock(e.At), dash(e.Problem)})
 	}
 	return table(a.Out, rows)
 }

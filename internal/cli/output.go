@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
@@ -90,3 +91,6 @@ func dash(s string) string {
 	}
 	return s
 }
+
+// clock writes a time as people here read it.
+func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

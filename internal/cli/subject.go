@@ -221,13 +221,13 @@ func (a *app) printReads(format string, raw json.RawMessage) error {
 		if r.BreakGlass {
 			what += " (break-glass)"
 		}
-		rows = append(rows, []string{r.At.Local().Format("2006-01-02 15:04:05"), dash(who), dash(r.Role), dash(what), dash(r.Dataset), dash(strings.Join(fields, ",")), dash(r.Agreement), r.Log})
+		rows = append(rows, []string{clock(r.At), dash(who), dash(r.Role), dash(what), dash(r.Dataset), dash(strings.Join(fields, ",")), dash(r.Agreement), r.Log})
 	}
 	if err := table(a.Out, rows); err != nil {
 		return err
 	}
 	for _, chain := range sortedKeys(out.Through) {
-		fmt.Fprintf(a.Err, "# the log of %s is here until %s\n", chain, out.Through[chain].Local().Format("2006-01-02 15:04:05"))
+		fmt.Fprintf(a.Err, "# the log of %s is here until %s\n", chain, clock(out.Through[chain]))
 	}
 	if out.More {
 		fmt.Fprintln(a.Err, "# there are older ones: ask again with --to")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/person"
 )
@@ -30,7 +31,7 @@ func scopeOf(b *intake.Bundle, who person.Identity) scope {
 	if !ok || !reads || len(org.Duties) == 0 && isVendor(b, who.Organization) {
 		return s
 	}
-	s.grassroots = org.Type == "Committee" || org.Type == "Township"
+	s.grassroots = grassroots(org)
 	for name, c := range b.Directory.Communities {
 		if org.Covers(c.Division) > 0 {
 			s.communities = append(s.communities, name)
@@ -39,6 +40,9 @@ func scopeOf(b *intake.Bundle, who person.Identity) scope {
 	slices.Sort(s.communities)
 	return s
 }
+
+// grassroots says whether an organisation answers for posts of the grid: a committee or a township.
+func grassroots(o contract.Organization) bool { return o.Type == "Committee" || o.Type == "Township" }
 
 func isVendor(b *intake.Bundle, organization string) bool {
 	for _, f := range b.Fleets {

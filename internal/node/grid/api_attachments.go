@@ -305,13 +305,9 @@ func (a *api) attachment(ctx context.Context, in *attachmentInput) (*huma.Stream
 func (a *api) eraseAttachment(ctx context.Context, in *attachmentInput) (*struct{}, error) {
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		who, now := callerOf(ctx), a.now().UTC()
-		where, args := who.scope.cases(2)
-		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
+		c, err := lockSeen(ctx, tx, who.scope, in.ID)
 		if err != nil {
 			return err
-		}
-		if c == nil {
-			return errNoCase()
 		}
 		parties, err := partiesOf(ctx, tx, c.ID)
 		if err != nil {

@@ -187,13 +187,9 @@ func (a *api) act(ctx context.Context, in *actionInput) (*output[CaseDetail], er
 func (a *api) actInTx(ctx context.Context, in *actionInput) error {
 	return pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		who := callerOf(ctx)
-		where, args := who.scope.cases(2)
-		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
+		c, err := lockSeen(ctx, tx, who.scope, in.ID)
 		if err != nil {
 			return err
-		}
-		if c == nil {
-			return errNoCase()
 		}
 		return a.actOnce(ctx, tx, who, c, in)
 	})
@@ -202,29 +198,39 @@ func (a *api) actInTx(ctx context.Context, in *actionInput) error {
 // actOnce takes the action unless the key was used before, or the case is at another version than it is meant for. The case is locked in tx,
 // so of two requests with one key the second sees what the first did.
 func (a *api) actOnce(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
-	if in.Key == "" {
-		return a.actAt(ctx, tx, who, c, in)
-	}
-	// A person's key on one case: it cannot be another's, nor that of a report.
-	o, err := idempotencyOf(who, strings.Join([]string{"act", c.ID.String(), who.scope.Subject, in.Key}, "\x1f"), in.Body)
-	if err != nil {
+	keep, used, err := a.once(ctx, tx, who, "act", "action", c.ID, in.Key, in.Body)
+	if err != nil || used {
 		return err
 	}
-	if _, used, err := o.used(ctx, tx, "action"); err != nil || used {
+	if err := checkVersion(c, in.Version); err != nil {
 		return err
 	}
-	if err := a.actAt(ctx, tx, who, c, in); err != nil {
+	if err := refusal(a.apply(ctx, tx, who, c, in)); err != nil {
 		return err
 	}
-	return o.keep(ctx, tx, c.ID, a.now().UTC())
+	return keep()
 }
 
-// actAt takes the action if the case is at the version that it is meant for.
-func (a *api) actAt(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *actionInput) error {
-	if want := strings.Trim(in.Version, `"`); want != "" && want != "*" && want != strconv.Itoa(c.Version) {
+// checkVersion refuses what is meant for another version of a case, by header If-Match.
+func checkVersion(c *Case, header string) error {
+	if want := strings.Trim(header, `"`); want != "" && want != "*" && want != strconv.Itoa(c.Version) {
 		return huma.Error412PreconditionFailed(fmt.Sprintf("header If-Match: case %s is at version %d, not %s; read it again", c.Number, c.Version, want))
 	}
-	return refusal(a.apply(ctx, tx, who, c, in))
+	return nil
+}
+
+// onCase does f with a case that the caller sees, locked, and gives the case as it is then.
+func (a *api) onCase(ctx context.Context, id uuid.UUID, f func(pgx.Tx, *Case) error) (*output[CaseDetail], error) {
+	if err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
+		c, err := lockSeen(ctx, tx, callerOf(ctx).scope, id)
+		if err != nil {
+			return err
+		}
+		return f(tx, c)
+	}); err != nil {
+		return nil, a.fail(err)
+	}
+	return a.get(ctx, &idInput{id})
 }
 
 // apply takes the action on a case that is locked in tx.

@@ -60,9 +60,9 @@ func (a *api) registerIncidents() {
 func (a *api) openIncident(ctx context.Context, in *incidentInput) (*output[Incident], error) {
 	who := callerOf(ctx)
 	role, d := Role(who.scope.Role), who.bundle.Directory
-	kind := d.Organizations[who.scope.Organization].Type
+	own := d.Organizations[who.scope.Organization]
 	// An organisation signs the roles of its people: so it is its type that counts, too.
-	if government := kind == "Committee" || kind == "Township" || kind == "Department" && role == RoleCommander; !government || !slices.Contains(whistlers, role) {
+	if government := grassroots(own) || own.Type == "Department" && role == RoleCommander; !government || !slices.Contains(whistlers, role) {
 		return nil, huma.Error403Forbidden(fmt.Sprintf("role %q of organization %q may not open a one-key response; Commander, Dispatcher and CommunityWorker of a Committee or Township may, and Commander of a Department", role, who.scope.Organization))
 	}
 	if !who.scope.covers(in.Body.Community) {

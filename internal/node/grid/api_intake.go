@@ -126,13 +126,9 @@ func (a *api) reportState(ctx context.Context, in *receiptInput) (*reportStateOu
 // contactOf locks a case that the caller may act on, for roles that deal with reporters.
 func (a *api) contactOf(ctx context.Context, tx pgx.Tx, id uuid.UUID, roles ...Role) (*Case, error) {
 	who := callerOf(ctx)
-	where, args := who.scope.cases(2)
-	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{id}, args...)...)
+	c, err := lockSeen(ctx, tx, who.scope, id)
 	if err != nil {
 		return nil, err
-	}
-	if c == nil {
-		return nil, errNoCase()
 	}
 	parties, err := partiesOf(ctx, tx, c.ID)
 	if err != nil {

@@ -47,7 +47,7 @@ func (a *api) whistle(ctx context.Context, in *whistleInput) (*output[CaseDetail
 		if d.Organizations[who.scope.Organization].Type != "Township" || !slices.Contains(whistlers, role) {
 			return huma.Error403Forbidden(fmt.Sprintf("role %q of organization %q may not call organizations together; Dispatcher, CommunityWorker and Commander of a Township may", role, who.scope.Organization))
 		}
-		keep, used, err := a.once(ctx, tx, who, "whistle", c.ID, in.Key, in.Body)
+		keep, used, err := a.once(ctx, tx, who, "whistle", "whistle", c.ID, in.Key, in.Body)
 		if err != nil || used {
 			return err
 		}
@@ -144,36 +144,4 @@ func onRoster(ctx context.Context, tx pgx.Tx, s scope, c *Case, mine []Party) ([
 		grid, _, placed := strings.Cut(p.Post, "/")
 		return p.Post != "" && !slices.Contains(grids, "") && !(placed && slices.Contains(grids, grid))
 	}), nil
-}
-
-// onCase does f with a case that the caller sees, locked, and gives the case as it is then.
-func (a *api) onCase(ctx context.Context, id uuid.UUID, f func(pgx.Tx, *Case) error) (*output[CaseDetail], error) {
-	if err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
-		where, args := callerOf(ctx).scope.cases(2)
-		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{id}, args...)...)
-		if err != nil {
-			return err
-		}
-		if c == nil {
-			return errNoCase()
-		}
-		return f(tx, c)
-	}); err != nil {
-		return nil, a.fail(err)
-	}
-	return a.get(ctx, &idInput{id})
-}
-
-// once says whether a person asked for something of a kind about a case under a key before, without a key never; and gives what notes it as done.
-// The caller holds the case: of two requests with one key the second waits.
-func (a *api) once(ctx context.Context, tx pgx.Tx, who caller, kind string, about uuid.UUID, key string, body any) (keep func() error, used bool, err error) {
-	if key == "" {
-		return func() error { return nil }, false, nil
-	}
-	o, err := idempotencyOf(who, strings.Join([]string{kind, about.String(), who.scope.Subject, key}, "\x1f"), body)
-	if err != nil {
-		return nil, false, err
-	}
-	_, used, err = o.used(ctx, tx, kind)
-	return func() error { return o.keep(ctx, tx, about, a.now().UTC()) }, used, err
 }

@@ -15,7 +15,7 @@ import (
 func grassrootsOf(d contract.Directory, community string) []string {
 	names := []string{}
 	for name, o := range d.Organizations {
-		if (o.Type == "Committee" || o.Type == "Township") && o.Covers(d.Communities[community].Division) > 0 {
+		if grassroots(o) && o.Covers(d.Communities[community].Division) > 0 {
 			names = append(names, name)
 		}
 	}

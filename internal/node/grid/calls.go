@@ -59,15 +59,14 @@ func calledTo(ctx context.Context, tx pgx.Tx, id uuid.UUID) ([]Party, error) {
 // answering gives the parties for which people of an organisation answer: those that are the organisation, and of the posts the one that they say,
 // if it is a committee or township. Without a post it is every post only where that is one. It is pure.
 func answering(d contract.Directory, organization, post string, parties []Party, kinds ...string) (mine []Party) {
-	kind := d.Organizations[organization].Type
-	grassroots := kind == "Committee" || kind == "Township"
+	answers := grassroots(d.Organizations[organization])
 	var posts []Party
 	for _, p := range parties {
 		switch {
 		case p.ReleasedAt != nil || !slices.Contains(kinds, p.Kind):
 		case p.Organization != "" && p.Organization == organization && post == "":
 			mine = append(mine, p)
-		case p.Post != "" && grassroots && (post == "" || post == p.Post):
+		case p.Post != "" && answers && (post == "" || post == p.Post):
 			posts = append(posts, p)
 		}
 	}

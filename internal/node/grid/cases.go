@@ -119,6 +119,16 @@ func oneCase(ctx context.Context, tx pgx.Tx, where string, args ...any) (*Case, 
 	return c, nil
 }
 
+// lockSeen locks a case that a scope sees; any other is the answer that there is none.
+func lockSeen(ctx context.Context, tx pgx.Tx, s scope, id uuid.UUID) (*Case, error) {
+	where, args := s.cases(2)
+	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{id}, args...)...)
+	if err == nil && c == nil {
+		err = errNoCase()
+	}
+	return c, err
+}
+
 // insert writes a new case in state Reported, with its timers.
 func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Actor, now time.Time, more detail) error {
 	var n int64

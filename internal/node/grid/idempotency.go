@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -50,4 +51,18 @@ func (o idempotency) keep(ctx context.Context, tx pgx.Tx, id uuid.UUID, at time.
 		return fmt.Errorf("idempotency: %w", err)
 	}
 	return nil
+}
+
+// once says whether a person asked for something of a kind, which word names, about a case under a key before, without a key never; and gives what
+// notes it as done. A person's key of one kind on one case cannot be another's. The caller holds the case: of two requests with one key the second waits.
+func (a *api) once(ctx context.Context, tx pgx.Tx, who caller, kind, word string, about uuid.UUID, key string, body any) (keep func() error, used bool, err error) {
+	if key == "" {
+		return func() error { return nil }, false, nil
+	}
+	o, err := idempotencyOf(who, strings.Join([]string{kind, about.String(), who.scope.Subject, key}, "\x1f"), body)
+	if err != nil {
+		return nil, false, err
+	}
+	_, used, err = o.used(ctx, tx, word)
+	return func() error { return o.keep(ctx, tx, about, a.now().UTC()) }, used, err
 }

@@ -93,10 +93,9 @@ func mayAct(d contract.Directory, organization string, c *Case, parties []party)
 
 // isParty says whether an organisation is called to a case: itself, or a post of the grid, for which committees and townships answer. It is pure.
 func isParty(d contract.Directory, organization string, parties []party) bool {
-	kind := d.Organizations[organization].Type
-	grassroots := kind == "Committee" || kind == "Township"
+	posts := grassroots(d.Organizations[organization])
 	return slices.ContainsFunc(parties, func(p party) bool {
-		return p.ReleasedAt == nil && p.Kind != partyTold && (p.Organization == organization || grassroots && p.Post != "")
+		return p.ReleasedAt == nil && p.Kind != partyTold && (p.Organization == organization || posts && p.Post != "")
 	})
 }
 

@@ -37,43 +37,22 @@ func (a *api) registerReassign() {
 }
 
 func (a *api) reassign(ctx context.Context, in *reassignInput) (*output[CaseDetail], error) {
-	who := callerOf(ctx)
-	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
-		where, args := who.scope.cases(2)
-		c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR UPDATE", append([]any{in.ID}, args...)...)
-		if err != nil {
-			return err
-		}
-		if c == nil {
-			return errNoCase()
-		}
-		return a.reassignOnce(ctx, tx, who, c, in)
-	})
-	if err != nil {
-		return nil, a.fail(err)
-	}
-	return a.get(ctx, &idInput{in.ID})
+	return a.onCase(ctx, in.ID, func(tx pgx.Tx, c *Case) error { return a.reassignOnce(ctx, tx, callerOf(ctx), c, in) })
 }
 
 // reassignOnce reassigns a case that is locked in tx unless the key was used before, or the case is at another version than it is meant for.
 func (a *api) reassignOnce(ctx context.Context, tx pgx.Tx, who caller, c *Case, in *reassignInput) error {
-	var o idempotency
-	if in.Key != "" {
-		var err error
-		if o, err = idempotencyOf(who, strings.Join([]string{"reassign", c.ID.String(), who.scope.Subject, in.Key}, "\x1f"), in.Body); err != nil {
-			return err
-		}
-		if _, used, err := o.used(ctx, tx, "reassignment"); err != nil || used {
-			return err
-		}
-	}
-	if want := strings.Trim(in.Version, `"`); want != "" && want != "*" && want != fmt.Sprint(c.Version) {
-		return huma.Error412PreconditionFailed(fmt.Sprintf("header If-Match: case %s is at version %d, not %s; read it again", c.Number, c.Version, want))
-	}
-	if err := refusal(a.applyReassign(ctx, tx, who, c, in.Body)); err != nil || in.Key == "" {
+	keep, used, err := a.once(ctx, tx, who, "reassign", "reassignment", c.ID, in.Key, in.Body)
+	if err != nil || used {
 		return err
 	}
-	return o.keep(ctx, tx, c.ID, a.now().UTC())
+	if err := checkVersion(c, in.Version); err != nil {
+		return err
+	}
+	if err := refusal(a.applyReassign(ctx, tx, who, c, in.Body)); err != nil {
+		return err
+	}
+	return keep()
 }
 
 // applyReassign gives a case that is locked in tx to another. Who answers for it so far is released, and sees it still; who was called because a
@@ -147,7 +126,7 @@ func checkReassignment(who caller, c *Case, to Reassignment) error {
 	if !known || o.Covers(com.Division) == 0 || len(o.Duties) == 0 && isVendor(who.bundle, to.Organization) {
 		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.organization: no organization %q answers for community %s; write one whose jurisdiction covers it", to.Organization, c.Community))
 	}
-	if c.DataClass != "C2" && c.DataClass != "C3" || o.Type == "Committee" || o.Type == "Township" {
+	if c.DataClass != "C2" && c.DataClass != "C3" || grassroots(o) {
 		return nil
 	}
 	duties := dutiesOf(who.bundle, c)
