@@ -81,7 +81,8 @@ func oracle(r oracleRule, messages []said, facts []known, end int) []oracleAlarm
 	for key, list := range byKey {
 		slices.SortFunc(list, func(a, b said) int { return cmp.Or(a.t-b.t, cmp.Compare(a.id, b.id)) })
 		list = slices.CompactFunc(list, func(a, b said) bool { return a.id == b.id })
-		w := &walk{r: r, key: key, list: list, facts: facts, acc: make([]int, len(r.terms)), rounds: make([]int, len(r.terms)), begun: make([]bool, len(r.terms))}
+		w := &walk{r: r, key: key, list: list, facts: facts, part: make([]int, len(list)), acc: make([]int, len(r.terms)), rounds: make([]int, len(r.terms)), begun: make([]bool, len(r.terms))}
+		w.parts()
 		for t := 0; t <= end; t++ {
 			w.second(t)
 		}
@@ -95,6 +96,7 @@ type walk struct {
 	key    string
 	list   []said
 	facts  []known
+	part   []int // of every message: heard, leaves or idle
 	alarms []oracleAlarm
 	acc    []int
 	rounds []int
@@ -150,13 +152,37 @@ func (w *walk) suppressed(t int) bool {
 	return w.r.unless && v && there
 }
 
-// last is the last message that counts before a second, or at it; none where the device has left since.
+// What a message does: it is heard, it says that the rule is not about this key any more, or nothing.
+const (
+	heard = iota
+	leaves
+	idle
+)
+
+// parts finds what every message does. A place is left with the device that was heard last: another that the rule is not about says nothing.
+func (w *walk) parts() {
+	speaker := ""
+	for n, m := range w.list {
+		switch {
+		case w.in(m.t):
+			speaker = m.dev
+		case !w.r.household || speaker == m.dev:
+			w.part[n], speaker = leaves, ""
+		default:
+			w.part[n] = idle
+		}
+	}
+}
+
+// last is the last message that was heard before a second, or at it; none where the device has left since.
 func (w *walk) last(t int, including bool) (m said, ok bool) {
-	for _, x := range w.list {
+	for n, x := range w.list {
 		if x.t > t || x.t == t && !including {
 			break
 		}
-		m, ok = x, w.in(x.t)
+		if w.part[n] != idle {
+			m, ok = x, w.part[n] == heard
+		}
 	}
 	return m, ok
 }
@@ -303,7 +329,10 @@ func (w *walk) unbroken(n, t int) bool {
 
 // say applies message n.
 func (w *walk) say(n int, m said) {
-	if !w.in(m.t) {
+	if w.part[n] == idle {
+		return
+	}
+	if w.part[n] == leaves {
 		w.end(m.t, nil)
 		for i := range w.r.terms {
 			w.acc[i], w.rounds[i], w.begun[i] = 0, 0, false
@@ -331,7 +360,7 @@ func (w *walk) say(n int, m said) {
 			hits := map[string]bool{}
 			for k, y := range w.list[:n+1] {
 				f, _, in := w.window(y.t)
-				if y.t > m.t-x.within && w.in(y.t) && in && f == from && w.truth(y) == 1 && w.stays(k, n) {
+				if y.t > m.t-x.within && w.part[k] == heard && in && f == from && w.truth(y) == 1 && w.stays(k, n) {
 					z := y.zone
 					if !x.distinct {
 						z = y.id
@@ -352,8 +381,8 @@ func (w *walk) say(n int, m said) {
 
 // stays says that the device did not leave between two messages.
 func (w *walk) stays(a, b int) bool {
-	for _, m := range w.list[a:b] {
-		if !w.in(m.t) {
+	for _, p := range w.part[a:b] {
+		if p == leaves {
 			return false
 		}
 	}
