@@ -1,6 +1,8 @@
 package datasharingagreement
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/controllers/kit"
 	"github.com/dizuo/dizuo/internal/compile"
@@ -45,7 +47,11 @@ func (r *Reconciler) decisions(s *compile.Snapshot, o *v1alpha1.DataSharingAgree
 	if !ok {
 		return o.Status.Decisions
 	}
-	return &v1alpha1.DecisionCounts{Allowed: d.Allowed, Denied: d.Denied}
+	out := &v1alpha1.DecisionCounts{Allowed: d.Allowed, Denied: d.Denied}
+	if !d.Since.IsZero() { // a gateway of before it was told
+		out.Since = new(metav1.NewTime(d.Since))
+	}
+	return out
 }
 
 // breakGlass gives the uses in an emergency that wait for a review. Those of an agreement that has no break-glass any more still do. As

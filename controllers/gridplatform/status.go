@@ -58,6 +58,9 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 		MQTT:    fmt.Sprintf("mqtts://%s:%d", host, port),
 		Gateway: endpoint("dizuo-gateway", o.Namespace, o.Spec.Gateway.ServiceEndpoint), Grid: endpoint("dizuo-grid", o.Namespace, o.Spec.Grid),
 	}
+	if plan.Edges {
+		o.Status.Endpoints.Leaf = compile.EdgeEndpoint(o)
+	}
 	if !kit.KeepsLastGood(problems) { // what is on the platform that holds the namespace is not on this one
 		o.Status.Communities, o.Status.Organizations, o.Status.Fleets, o.Status.Datasets, o.Status.Agreements = nil, nil, nil, nil, nil
 		o.Status.Cases, o.Status.Endpoints, o.Status.Devices, o.Status.EdgeNodes = nil, nil, nil, nil
@@ -225,13 +228,7 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 		return err
 	}
 	reports, last := r.Reports.Platform(kit.PlatformKey(o))
-	open := int64(0)
-	for _, rep := range reports {
-		for _, n := range rep.OpenCases {
-			open += n
-		}
-	}
-	o.Status.Cases = &v1alpha1.CaseSummary{Open: int32(open)}
+	o.Status.Cases = cases(reports)
 	o.Status.Mode, o.Status.ModeExpiresAt = mode(reports, o, s.Now)
 	if !last.IsZero() && (o.Status.LastReports == nil || last.Sub(o.Status.LastReports.Time) > time.Minute) {
 		at := metav1.NewTime(last.UTC().Truncate(time.Second))

@@ -142,7 +142,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 	var counted []shelf.Key
 	fleets, communities := changed(shown(was.Fleets), shown(report.Fleets)), changed(was.OpenCases, report.OpenCases)
 	maps.Copy(communities, changed(was.Communities, report.Communities))
-	if len(fleets)+len(communities) > 0 {
+	if len(fleets)+len(communities) > 0 || was.OverdueCases != report.OverdueCases {
 		counted = append(counted, platform)
 	}
 	for _, of := range []struct {
@@ -346,11 +346,14 @@ func (r *Reports) Dispatch(name types.NamespacedName, organization string) (sum 
 	return sum, ok
 }
 
-// Decisions gives what the gateways decided by an agreement.
+// Decisions gives what the gateways decided by an agreement, and since when the first of them counts.
 func (r *Reports) Decisions(name types.NamespacedName, agreement string) (sum contract.DecisionReport, ok bool) {
 	reports, _ := r.Platform(name)
 	for _, report := range reports {
 		if d, has := report.Decisions[agreement]; has {
+			if !d.Since.IsZero() && (sum.Since.IsZero() || d.Since.Before(sum.Since)) {
+				sum.Since = d.Since
+			}
 			sum.Allowed, sum.Denied, ok = sum.Allowed+d.Allowed, sum.Denied+d.Denied, true
 		}
 	}

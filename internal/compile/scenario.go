@@ -65,6 +65,9 @@ func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN
 		doc.Closing = k.Closing
+		if k.GBClass != nil {
+			doc.GBClass = &contract.GBClass{Part: k.GBClass.Part, Year: k.GBClass.Year, Code: k.GBClass.Code}
+		}
 		if k.Retention != nil {
 			doc.RetentionSeconds = seconds(k.Retention.Duration)
 		}

@@ -31,6 +31,8 @@ type Report struct {
 	Outbox *Outbox `json:"outbox,omitempty"`
 	// Cases open, by community; from the role grid.
 	OpenCases map[string]int64 `json:"openCases,omitempty"`
+	// OverdueCases is how many of them missed a time.
+	OverdueCases int64 `json:"overdueCases,omitempty"`
 	// Mode (平战) that the platform is in; from the role grid. Nil: it could not read it now.
 	Mode *ModeReport `json:"mode,omitempty"`
 	// Dispatch by organisation; from the role grid.
@@ -139,4 +141,6 @@ type DispatchReport struct {
 type DecisionReport struct {
 	Allowed int64 `json:"allowed,omitempty"`
 	Denied  int64 `json:"denied,omitempty"`
+	// Since is from when it counts: the start of the gateway.
+	Since time.Time `json:"since,omitzero"`
 }

@@ -103,6 +103,8 @@ type Scenario struct {
 	Severity     Severity `json:"severity"`
 	Title        string   `json:"title"`
 	TitleEN      string   `json:"titleEN,omitempty"`
+	// GBClass is the class of its cases in GB/T 30428; nil if the scenario names none.
+	GBClass *GBClass `json:"gbClass,omitempty"`
 	// Closing are the steps to check before the case may be closed.
 	Closing []string `json:"closing,omitempty"`
 	// RetentionSeconds is how long the closed case is kept; 0 is as the platform says for DataClass.
@@ -113,6 +115,14 @@ type Scenario struct {
 	Commands []ScenarioCommand `json:"commands,omitempty"`
 	// DataClass is C0 to C3.
 	DataClass string `json:"dataClass"`
+}
+
+// GBClass is a class of GB/T 30428 (数字化城市管理信息系统): a code in a part of the standard, of an edition.
+type GBClass struct {
+	Part int32 `json:"part" doc:"Part of GB/T 30428."`
+	// Year is that of the part's edition.
+	Year int32  `json:"year" doc:"Year of the part's edition."`
+	Code string `json:"code" doc:"Class code in it."`
 }
 
 // ScenarioCommand is a command that an alarm sends to devices.

@@ -434,7 +434,7 @@ func TestConcurrentRequestsWhileBundlesChange(t *testing.T) {
 	}
 	var report contract.Report
 	w.server.report(&report)
-	if report.Decisions["a6"].Allowed != 120 {
+	if report.Decisions["a6"].Allowed != 120 || report.Decisions["a6"].Since.IsZero() {
 		t.Errorf("report %+v", report.Decisions)
 	}
 }

@@ -23,6 +23,7 @@ type metrics struct {
 	// unmapped are rows of providers' own databases that were given out and whose person the vault does not know.
 	unmapped prometheus.Counter
 
+	started     time.Time
 	mu          sync.Mutex
 	byAgreement map[string]contract.DecisionReport
 }
@@ -39,7 +40,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sequence:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "dizuo_gateway_lease_sequence", Help: "Sequence of the lease in force."}),
 		unmapped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "dizuo_gateway_unmapped_rows_total", Help: "Rows from providers' own databases that were logged under the provider's key, since the vault could not say whose they are."}),
 
-		byAgreement: map[string]contract.DecisionReport{},
+		started: time.Now().UTC().Truncate(time.Second), byAgreement: map[string]contract.DecisionReport{},
 	}
 	reg.MustRegister(m.decisions, m.decide, m.request, m.sync, m.records, m.refused, m.breakGlass, m.sequence, m.unmapped)
 	return m
@@ -75,6 +76,7 @@ func (m *metrics) report(r *contract.Report) {
 	defer m.mu.Unlock()
 	r.Decisions = make(map[string]contract.DecisionReport, len(m.byAgreement))
 	for name, counts := range m.byAgreement {
+		counts.Since = m.started
 		r.Decisions[name] = counts
 	}
 }

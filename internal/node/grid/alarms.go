@@ -199,7 +199,7 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 	if !joins {
 		c = &Case{
 			Community: row.Community, Grid: row.Grid, MicroGrid: b.Directory.Communities[row.Community].MicroGridOf(row.Grid, row.Building), Fleet: e.Fleet, Device: e.Device, Scenario: e.Scenario,
-			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), DataClass: s.DataClass,
+			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), TitleEN: contract.FillTitle(s.TitleEN, b.Directory, row, e.Device), GBClass: s.GBClass, DataClass: s.DataClass,
 			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id, Closing: closingSteps(s.Closing), retainSeconds: s.RetentionSeconds,
 		}
 		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, more); err != nil {

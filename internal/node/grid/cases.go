@@ -36,6 +36,8 @@ type Case struct {
 	Class     string            `json:"class" db:"class"`
 	Severity  contract.Severity `json:"severity" db:"severity" enum:"Critical,High,Medium,Low"`
 	Title     string            `json:"title" db:"title"`
+	TitleEN   string            `json:"titleEN,omitempty" db:"title_en" doc:"The title in English, where the scenario has one."`
+	GBClass   *contract.GBClass `json:"gbClass,omitempty" db:"gb_class" doc:"Class in GB/T 30428, where the scenario has one."`
 	DataClass string            `json:"dataClass,omitempty" db:"data_class"`
 	State     State             `json:"state" db:"state"`
 	Source    string            `json:"source" db:"source"`
@@ -83,10 +85,11 @@ type Case struct {
 }
 
 // caseColumns are the columns of Case, in no special order: rows are read by name.
-const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.data_class,
+const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.title_en, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
 	c.updated_at, c.acknowledge_due, c.onsite_due, c.resolve_due, c.acknowledged_at, c.onsite_at, c.closed_at, c.acknowledge_overdue, c.onsite_overdue, c.resolve_overdue,
-	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.closing, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score, c.mode`
+	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.closing, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score, c.mode,
+	CASE WHEN c.gb_code IS NOT NULL THEN jsonb_build_object('part', c.gb_part, 'year', c.gb_year, 'code', c.gb_code) END AS gb_class`
 
 // Actor is who did something to a case.
 type Actor struct {
@@ -146,13 +149,20 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	}
 	k := clocks{}
 	k.begin(d.Platform, c, now, timerKinds...)
+	var gb struct {
+		part, year *int32
+		code       *string
+	}
+	if g := c.GBClass; g != nil {
+		gb.part, gb.year, gb.code = &g.Part, &g.Year, &g.Code
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO grid.cases (id, number, community, grid, fleet, device, scenario, class, severity, title, data_class,
 		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id,
-		onsite_due, micro_grid, level, round, closing, mode, retain_seconds)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`,
+		onsite_due, micro_grid, level, round, closing, mode, retain_seconds, title_en, gb_part, gb_year, gb_code)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)`,
 		c.ID, c.Number, c.Community, c.Grid, c.Fleet, c.Device, c.Scenario, c.Class, c.Severity, c.Title, c.DataClass,
 		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue,
-		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode, c.retainSeconds)
+		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode, c.retainSeconds, c.TitleEN, gb.part, gb.year, gb.code)
 	if err != nil {
 		return fmt.Errorf("insert case: %w", err)
 	}

@@ -23,6 +23,8 @@ type DispatchedCase struct {
 	Scenario     string            `json:"scenario,omitempty"`
 	Class        string            `json:"class"`
 	Title        string            `json:"title"`
+	TitleEN      string            `json:"titleEN,omitempty"`
+	GBClass      *contract.GBClass `json:"gbClass,omitempty"`
 	Organization string            `json:"organization"`
 	Community    string            `json:"community"`
 	Division     string            `json:"division"`
@@ -144,7 +146,7 @@ func cloudEvent(d contract.Directory, c *Case, organization, typ string, id uuid
 	e.SetSubject(c.ID.String())
 	e.SetTime(now.UTC())
 	body := DispatchedCase{
-		ID: c.ID, Number: c.Number, State: c.State, Severity: c.Severity, Scenario: c.Scenario, Class: c.Class, Title: c.Title,
+		ID: c.ID, Number: c.Number, State: c.State, Severity: c.Severity, Scenario: c.Scenario, Class: c.Class, Title: c.Title, TitleEN: c.TitleEN, GBClass: c.GBClass,
 		Organization: organization, Community: c.Community, Division: d.Communities[c.Community].Division, Grid: c.Grid,
 		StartedAt: c.StartedAt.UTC(), OpenedAt: c.OpenedAt.UTC(), AcknowledgeDue: c.AcknowledgeDue, OnSiteDue: c.OnSiteDue, ResolveDue: c.ResolveDue, Level: c.Level, Version: c.Version,
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // TestCaseGauges: series are of the platform's communities and classes only, whatever people write, and of the working replica only.
@@ -41,6 +43,10 @@ dizuo_grid_cases_overdue{class="other",community="other"} 0
 `
 	if err := testutil.CollectAndCompare(g, strings.NewReader(want)); err != nil {
 		t.Error(err)
+	}
+	var told contract.Report
+	if err := w.svc.fillCases(t.Context(), &told); err != nil || told.OpenCases["jinghu"] != 3 || told.OverdueCases != 2 {
+		t.Errorf("the report has %v open, %d of them overdue, %v", told.OpenCases, told.OverdueCases, err)
 	}
 	if working = false; testutil.CollectAndCount(g) != 0 {
 		t.Error("a replica that stopped working goes on telling")

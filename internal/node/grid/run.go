@@ -185,23 +185,23 @@ func (s *service) fill(r *contract.Report) {
 }
 
 func (s *service) fillCases(ctx context.Context, r *contract.Report) error {
-	rows, err := s.pool.Query(ctx, "SELECT community, count(*) FROM grid.cases WHERE open GROUP BY community")
+	rows, err := s.pool.Query(ctx, "SELECT c.community, count(*), count(*) FILTER (WHERE "+missedTime+") FROM grid.cases c WHERE c.open GROUP BY 1")
 	if err != nil {
 		return fmt.Errorf("open cases: %w", err)
 	}
-	counts := map[string]int64{}
+	counts, overdue := map[string]int64{}, int64(0)
 	for rows.Next() {
 		var community string
-		var n int64
-		if err := rows.Scan(&community, &n); err != nil {
+		var n, late int64
+		if err := rows.Scan(&community, &n, &late); err != nil {
 			return fmt.Errorf("open cases: %w", err)
 		}
-		counts[community] = n
+		counts[community], overdue = n, overdue+late
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("open cases: %w", err)
 	}
-	r.OpenCases = counts
+	r.OpenCases, r.OverdueCases = counts, overdue
 	return nil
 }
 
