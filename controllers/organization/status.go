@@ -20,7 +20,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	o.Status.Identities = nil
 	issued := status.True(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonSucceeded, "every certificate is issued")
 	for i, c := range plan.Certificates {
-		o.Status.Identities = append(o.Status.Identities, v1alpha1.OrganizationIdentityStatus{Name: o.Spec.Identities[c.Index].Name, SecretName: c.CopyTo.Name})
+		o.Status.Identities = append(o.Status.Identities, identity(o.Spec.Identities[c.Index].Name, c))
 		if len(plan.Certificates[i].Issued) == 0 {
 			issued = status.Waiting(v1alpha1.ConditionIdentitiesReady, v1alpha1.ReasonCertificatePending, "waits for cert-manager to issue Certificate "+c.Name)
 		}
@@ -42,6 +42,16 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 	}
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: informative, Claims: compile.OrganizationClaims(&plan), ReadyMessage: "the organisation is known to every enforcer"})
 	o.Status.Enforcement, o.Status.Inventory = enforcement, report.Inventory
+}
+
+// identity says which certificate an identity has.
+func identity(name string, c compile.IssuedCertificate) v1alpha1.OrganizationIdentityStatus {
+	out := v1alpha1.OrganizationIdentityStatus{Name: name, SecretName: c.CopyTo.Name}
+	print, ends := c.Standing()
+	if out.KeyFingerprint = print; !ends.IsZero() {
+		out.NotAfter = new(metav1.NewTime(ends))
+	}
+	return out
 }
 
 // dispatching tells whether messages to the organisation were tried in vain for a day.

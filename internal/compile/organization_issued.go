@@ -1,0 +1,24 @@
+package compile
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"time"
+)
+
+// Standing gives the SHA-256 of the certificate's public key (DER, PKIX), as `sha256:` and hexadecimal, and when the certificate ends; nothing
+// until it is issued.
+func (c IssuedCertificate) Standing() (keyFingerprint string, notAfter time.Time) {
+	block, _ := pem.Decode(c.Issued["tls.crt"])
+	if block == nil {
+		return "", time.Time{}
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", time.Time{}
+	}
+	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	return "sha256:" + hex.EncodeToString(sum[:]), leaf.NotAfter
+}
