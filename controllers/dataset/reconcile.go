@@ -42,5 +42,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	// A dataset that does not compile is not read by anyone: its old marking may be laxer than the new one.
 	r.Contribute(s, key, problems, false, kit.Digest(name, doc), func(p *bundle.Parts) { p.Datasets[name] = doc })
 	r.status(s, o, plan, problems)
+	if o.Status.Agreements, err = r.sharing(ctx, s, o); err != nil {
+		return ctrl.Result{}, err
+	}
 	return ctrl.Result{}, r.WriteStatus(ctx, before, o)
 }

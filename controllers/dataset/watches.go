@@ -29,6 +29,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			o := from.(*v1alpha1.Dataset)
 			return o.Spec.Provider.Name == to.GetName() || (o.Spec.Writer != nil && o.Spec.Writer.Name == to.GetName())
 		}), kit.SpecChanged()).
+		Watches(&v1alpha1.DataSharingAgreement{}, kit.Later(r.ToAll(&v1alpha1.DatasetList{}, shares)), phaseChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(kit.Again(r))
 }

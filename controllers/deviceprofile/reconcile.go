@@ -41,5 +41,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	name, doc := o.Name, plan.Document
 	r.Contribute(s, key, problems, true, kit.Digest(name, doc), func(p *bundle.Parts) { p.Profiles[name] = doc })
 	r.status(s, o, plan, problems)
+	if o.Status.Fleets, err = r.fleets(ctx, s, o); err != nil {
+		return ctrl.Result{}, err
+	}
 	return ctrl.Result{}, r.WriteStatus(ctx, before, o)
 }

@@ -14,6 +14,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.GridPlatform{}, r.ToAll(&v1alpha1.DeviceProfileList{}, nil), kit.SpecChanged()).
 		Watches(&v1alpha1.DeviceProfile{}, r.Rivals(&v1alpha1.DeviceProfile{}), kit.SpecChanged()).
 		Watches(&corev1.Namespace{}, r.ToAll(&v1alpha1.DeviceProfileList{}, nil), kit.LabelsChanged()).
+		Watches(&v1alpha1.DeviceFleet{}, kit.Later(r.ToAll(&v1alpha1.DeviceProfileList{}, uses)), kit.SpecChanged()).
 		WatchesRawSource(r.Wakes.Source(kind)).
 		Complete(kit.Again(r))
 }

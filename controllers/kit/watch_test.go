@@ -86,3 +86,25 @@ func TestEndsGoAhead(t *testing.T) {
 		}
 	}
 }
+
+// What is only counted waits, however often it is called; a change of the object itself does not wait with it.
+func TestLaterWaits(t *testing.T) {
+	queue := priorityqueue.New[reconcile.Request]("test")
+	defer queue.ShutDown()
+	o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "counted"}}
+	to := Later(Mapped(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "counted"}}}
+	}))
+	for range 1000 {
+		to.Create(t.Context(), event.CreateEvent{Object: o}, queue)
+		to.Update(t.Context(), event.UpdateEvent{ObjectOld: o, ObjectNew: o}, queue)
+		to.Delete(t.Context(), event.DeleteEvent{Object: o}, queue)
+	}
+	if n := queue.Len(); n != 0 {
+		t.Fatalf("%d are looked at at once", n)
+	}
+	queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "counted"}})
+	if first, _ := queue.Get(); first.Name != "counted" || queue.Len() != 0 {
+		t.Errorf("%s is looked at first, %d wait", first, queue.Len())
+	}
+}

@@ -1,11 +1,11 @@
 package compile
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"time"
+
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Standing gives the SHA-256 of the certificate's public key (DER, PKIX), as `sha256:` and hexadecimal, and when the certificate ends; nothing
@@ -19,6 +19,5 @@ func (c IssuedCertificate) Standing() (keyFingerprint string, notAfter time.Time
 	if err != nil {
 		return "", time.Time{}
 	}
-	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	return "sha256:" + hex.EncodeToString(sum[:]), leaf.NotAfter
+	return contract.Digest(leaf.RawSubjectPublicKeyInfo), leaf.NotAfter
 }
