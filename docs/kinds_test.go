@@ -49,6 +49,8 @@ type field struct {
 type kind struct {
 	page         string
 	spec, status []field
+	// shown are the paths of the columns of kubectl get, such as ".spec.displayName".
+	shown []string
 }
 
 // kinds reads the CRDs and the page of each.
@@ -76,7 +78,11 @@ func kinds(t *testing.T) map[string]kind {
 			continue
 		}
 		top := def.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties
-		out[name] = kind{page: string(text), spec: fields(nil, "", 1, top["spec"]), status: fields(nil, "", 1, top["status"])}
+		of := kind{page: string(text), spec: fields(nil, "", 1, top["spec"]), status: fields(nil, "", 1, top["status"])}
+		for _, c := range def.Spec.Versions[0].AdditionalPrinterColumns {
+			of.shown = append(of.shown, c.JSONPath)
+		}
+		out[name] = of
 	}
 	return out
 }
