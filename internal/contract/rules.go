@@ -119,10 +119,9 @@ type Scenario struct {
 
 // GBClass is a class of GB/T 30428 (数字化城市管理信息系统): a code in a part of the standard, of an edition.
 type GBClass struct {
-	Part int32 `json:"part" doc:"Part of GB/T 30428."`
-	// Year is that of the part's edition.
-	Year int32  `json:"year" doc:"Year of the part's edition."`
-	Code string `json:"code" doc:"Class code in it."`
+	Part int32  `json:"part"`
+	Year int32  `json:"year"`
+	Code string `json:"code"`
 }
 
 // ScenarioCommand is a command that an alarm sends to devices.
