@@ -30,7 +30,7 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.DeviceFleet, plan c
 	if problems.Fatal() || s.Platform == nil {
 		return
 	}
-	o.Status.ProfileResolved = o.Spec.ProfileRef.Name
+	o.Status.ProfileResolved = compile.ProfileResolved(s, o)
 	o.Status.Placement, o.Status.EdgeUntil = v1alpha1.PlacementCenter, nil
 	if o.Spec.Placement == v1alpha1.PlacementEdge {
 		o.Status.Placement = v1alpha1.PlacementEdge

@@ -158,11 +158,24 @@ func checkOpen(c *problems, o *v1alpha1.DeviceFleet) {
 	}
 }
 
-func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
-	p, ok := s.Profiles.Get(o.Spec.ProfileRef.Name)
-	if !ok {
-		p = s.Catalog.Profiles[o.Spec.ProfileRef.Name]
+// profileOf gives the profile of a fleet: the platform's own, else the catalogue's; nil if neither has it.
+func profileOf(s *Snapshot, o *v1alpha1.DeviceFleet) *v1alpha1.DeviceProfile {
+	if p, ok := s.Profiles.Get(o.Spec.ProfileRef.Name); ok {
+		return p
 	}
+	return s.Catalog.Profiles[o.Spec.ProfileRef.Name]
+}
+
+// ProfileResolved names the profile of a fleet and its version, as <name>@<version>; empty if there is none.
+func ProfileResolved(s *Snapshot, o *v1alpha1.DeviceFleet) string {
+	if p := profileOf(s, o); p != nil {
+		return fmt.Sprintf("%s@%d", p.Name, p.Spec.SchemaVersion)
+	}
+	return ""
+}
+
+func checkProfile(c *problems, s *Snapshot, o *v1alpha1.DeviceFleet) {
+	p := profileOf(s, o)
 	switch want := o.Spec.ProfileRef.SchemaVersion; {
 	case p == nil:
 		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonProfileNotFound, "spec.profileRef.name",
