@@ -29,7 +29,7 @@ const waysSpace = "ways"
 type ways struct{ hand }
 
 // TestWaysIn: a gateway speaks for door sensors, a carrier's cloud posts what a detector sent through it, and a detector at an edge node is
-// heard through that. Each opens its case, once; and none of them may do more.
+// heard through that. Each opens its case, once; and none of them may do more. The fire brigade hears of its two over MQTT, and acknowledges them.
 func TestWaysIn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
@@ -40,24 +40,84 @@ func TestWaysIn(t *testing.T) {
 		w.kubectl(context.WithoutCancel(ctx), "delete", "--ignore-not-found", "edgenode,devicefleet,scenario,community", "--all", "-n", waysSpace)
 		w.kubectl(context.WithoutCancel(ctx), "delete", "--ignore-not-found", "namespace", waysSpace)
 	})
-	w.kubectl(ctx, "wait", "--timeout=180s", "--for=condition=Ready", "-n", waysSpace, "gridplatform,devicefleet", "--all")
+	w.kubectl(ctx, "wait", "--timeout=180s", "--for=condition=Ready", "-n", waysSpace, "gridplatform,devicefleet,organization", "--all")
 	for fleet, more := range map[string][]string{"gateways": {"--device", "gw-1"}, "nb-smoke": {"--platform-client"}, "at-edge": {"--device", "e-1"}} {
 		w.run(ctx, w.Dizuo, append([]string{"fleet", "enroll", "--secret", waysSpace + "/" + fleet + "-ca", "--fleet", fleet, "--platform", waysSpace, "--out", filepath.Join(w.dir, fleet)}, more...)...)
 	}
 	w.secret(ctx, "gateways-connection", "ca.crt", "broker-ca.crt")
 
+	cases := w.listen(ctx)
 	w.gateway(ctx)
 	w.cloud(ctx)
 	w.edge(ctx)
-	// Nobody holds a post there, so each is filed and waits for somebody to be sent.
-	w.eventually("a case of each", func() error {
-		out := w.kubectl(ctx, "exec", "-n", waysSpace, "dizuo-postgres-0", "--", "psql", "-X", "-At", "-U", "dizuo", "-d", "dizuo", "-c",
-			"SELECT string_agg(fleet || '.' || device || ' ' || state || ' ' || signals, ', ' ORDER BY fleet, device) FROM grid.cases")
-		if want := "at-edge.e-1 Filed 1, doors.door-1 Filed 1, nb-smoke.861234567890123 Filed 1"; strings.TrimSpace(out) != want {
-			return fmt.Errorf("cases %s, want %s", out, want)
+	// Nobody holds a post there, so what does not go to the fire brigade is filed and waits for somebody to be sent.
+	w.stored(ctx, "a case of each", "SELECT string_agg(fleet || '.' || device || ' ' || state || ' ' || signals, ', ' ORDER BY fleet, device) FROM grid.cases",
+		"at-edge.e-1 Dispatched 1, doors.door-1 Filed 1, nb-smoke.861234567890123 Dispatched 1")
+	w.acknowledge(ctx, cases)
+	w.stored(ctx, "every message acknowledged", "SELECT organization, method, bool_and(delivered_at IS NOT NULL), count(*) FROM grid.dispatch_outbox GROUP BY 1, 2", "brigade|MQTT|t|2")
+}
+
+// stored waits until the platform's database answers a query as wanted.
+func (w ways) stored(ctx context.Context, what, query, want string) {
+	w.Helper()
+	w.eventually(what, func() error {
+		out := w.kubectl(ctx, "exec", "-n", waysSpace, "dizuo-postgres-0", "--", "psql", "-X", "-At", "-U", "dizuo", "-d", "dizuo", "-c", query)
+		if strings.TrimSpace(out) != want {
+			return fmt.Errorf("%s, want %s", out, want)
 		}
 		return nil
 	})
+}
+
+// brigade gives the arguments of a command of mosquitto by which the fire brigade's system connects.
+func (w ways) brigade(port string, more ...string) []string {
+	return append([]string{"-h", "localhost", "-p", port, "-V", "mqttv311", "--cafile", filepath.Join(w.dir, "platform-ca.crt"), "--cert", filepath.Join(w.dir, "brigade.crt"), "--key", filepath.Join(w.dir, "brigade.key"),
+		"-i", contract.OrganizationClientID("brigade", "desk")}, more...)
+}
+
+// listen subscribes to the fire brigade's cases and gives the two messages that are to come, one a line.
+func (w ways) listen(ctx context.Context) (messages func() []string) {
+	w.Helper()
+	for key, file := range map[string]string{"ca.crt": "platform-ca.crt", "tls.crt": "brigade.crt", "tls.key": "brigade.key"} {
+		w.secret(ctx, "brigade-desk-tls", key, file)
+	}
+	broker, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-broker", "8883")
+	w.must(err)
+	w.Cleanup(broker.Close)
+	if out, err := exec.CommandContext(ctx, "mosquitto_sub", w.brigade(broker.Port, "-t", contract.DeviceTopic("doors", "door-1", contract.ChannelSignal), "-E")...).CombinedOutput(); err == nil && !strings.Contains(string(out), "denied") {
+		w.Errorf("an organisation may listen to devices: %s", out)
+	}
+	var out bytes.Buffer
+	sub := exec.CommandContext(ctx, "mosquitto_sub", w.brigade(broker.Port, "-t", "dizuo/v1/o/brigade/cases", "-C", "2", "-W", "180")...)
+	sub.Stdout, sub.Stderr = &out, &out
+	w.must(sub.Start())
+	return func() []string {
+		w.Helper()
+		if err := sub.Wait(); err != nil {
+			w.Fatalf("the fire brigade's cases: %v: %s", err, out.String())
+		}
+		return strings.Split(strings.TrimSpace(out.String()), "\n")
+	}
+}
+
+// acknowledge tells the platform that the fire brigade has its messages, each of another case.
+func (w ways) acknowledge(ctx context.Context, messages func() []string) {
+	w.Helper()
+	broker, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-broker", "8883")
+	w.must(err)
+	defer broker.Close()
+	subjects := map[string]bool{}
+	for _, line := range messages() {
+		var event struct{ ID, Type, Subject string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil || event.Type != "io.dizuo.case.dispatched.v1" {
+			w.Fatalf("message %s: %v", line, err)
+		}
+		subjects[event.Subject] = true
+		w.run(ctx, "mosquitto_pub", w.brigade(broker.Port, "-q", "1", "-t", "dizuo/v1/o/brigade/acks", "-m", fmt.Sprintf(`{"id":%q}`, event.ID))...)
+	}
+	if len(subjects) != 2 {
+		w.Errorf("messages of %d cases, want 2", len(subjects))
+	}
 }
 
 // gateway speaks for a door, and tries to speak for a device that is not behind it.
