@@ -16,8 +16,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/test/e2e/story"
@@ -46,14 +49,19 @@ func TestWaysIn(t *testing.T) {
 	}
 	w.secret(ctx, "gateways-connection", "ca.crt", "broker-ca.crt")
 
-	cases := w.listen(ctx)
+	cases := w.brigade(ctx)
 	w.gateway(ctx)
 	w.cloud(ctx)
 	w.edge(ctx)
 	// Nobody holds a post there, so what does not go to the fire brigade is filed and waits for somebody to be sent.
 	w.stored(ctx, "a case of each", "SELECT string_agg(fleet || '.' || device || ' ' || state || ' ' || signals, ', ' ORDER BY fleet, device) FROM grid.cases",
 		"at-edge.e-1 Dispatched 1, doors.door-1 Filed 1, nb-smoke.861234567890123 Dispatched 1")
-	w.acknowledge(ctx, cases)
+	w.eventually("a message of each of its cases", func() error {
+		if n := cases(); n != 2 {
+			return fmt.Errorf("messages of %d cases, want 2", n)
+		}
+		return nil
+	})
 	w.stored(ctx, "every message acknowledged", "SELECT organization, method, bool_and(delivered_at IS NOT NULL), count(*) FROM grid.dispatch_outbox GROUP BY 1, 2", "brigade|MQTT|t|2")
 }
 
@@ -69,54 +77,47 @@ func (w ways) stored(ctx context.Context, what, query, want string) {
 	})
 }
 
-// brigade gives the arguments of a command of mosquitto by which the fire brigade's system connects.
-func (w ways) brigade(port string, more ...string) []string {
-	return append([]string{"-h", "localhost", "-p", port, "-V", "mqttv311", "--cafile", filepath.Join(w.dir, "platform-ca.crt"), "--cert", filepath.Join(w.dir, "brigade.crt"), "--key", filepath.Join(w.dir, "brigade.key"),
-		"-i", contract.OrganizationClientID("brigade", "desk")}, more...)
-}
-
-// listen subscribes to the fire brigade's cases and gives the two messages that are to come, one a line.
-func (w ways) listen(ctx context.Context) (messages func() []string) {
+// brigade takes the fire brigade's cases over MQTT, acknowledges every message, and gives of how many cases there were some.
+func (w ways) brigade(ctx context.Context) (cases func() int) {
 	w.Helper()
-	for key, file := range map[string]string{"ca.crt": "platform-ca.crt", "tls.crt": "brigade.crt", "tls.key": "brigade.key"} {
-		w.secret(ctx, "brigade-desk-tls", key, file)
-	}
+	pair, err := tls.X509KeyPair(w.secretValue(ctx, waysSpace, "brigade-desk-tls", "tls.crt"), w.secretValue(ctx, waysSpace, "brigade-desk-tls", "tls.key"))
+	w.must(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(w.secretValue(ctx, waysSpace, "brigade-desk-tls", "ca.crt"))
 	broker, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-broker", "8883")
 	w.must(err)
 	w.Cleanup(broker.Close)
-	if out, err := exec.CommandContext(ctx, "mosquitto_sub", w.brigade(broker.Port, "-t", contract.DeviceTopic("doors", "door-1", contract.ChannelSignal), "-E")...).CombinedOutput(); err == nil && !strings.Contains(string(out), "denied") {
-		w.Errorf("an organisation may listen to devices: %s", out)
-	}
-	var out bytes.Buffer
-	sub := exec.CommandContext(ctx, "mosquitto_sub", w.brigade(broker.Port, "-t", "dizuo/v1/o/brigade/cases", "-C", "2", "-W", "180")...)
-	sub.Stdout, sub.Stderr = &out, &out
-	w.must(sub.Start())
-	return func() []string {
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("ssl://localhost:" + broker.Port).SetClientID(contract.OrganizationClientID("brigade", "desk")).
+		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{pair}}).SetConnectTimeout(20 * time.Second))
+	sure := func(token mqtt.Token) mqtt.Token {
 		w.Helper()
-		if err := sub.Wait(); err != nil {
-			w.Fatalf("the fire brigade's cases: %v: %s", err, out.String())
+		if !token.WaitTimeout(20 * time.Second) {
+			w.Fatal("the broker does not answer the fire brigade")
 		}
-		return strings.Split(strings.TrimSpace(out.String()), "\n")
+		return token
 	}
-}
-
-// acknowledge tells the platform that the fire brigade has its messages, each of another case.
-func (w ways) acknowledge(ctx context.Context, messages func() []string) {
-	w.Helper()
-	broker, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-broker", "8883")
-	w.must(err)
-	defer broker.Close()
-	subjects := map[string]bool{}
-	for _, line := range messages() {
+	w.must(sure(client.Connect()).Error())
+	w.Cleanup(func() { client.Disconnect(250) })
+	devices := contract.DeviceTopic("+", "+", contract.ChannelSignal)
+	if code := sure(client.Subscribe(devices, 0, nil)).(*mqtt.SubscribeToken).Result()[devices]; code != 0x80 {
+		w.Errorf("an organisation may listen to devices: %#x", code)
+	}
+	var mu sync.Mutex
+	heard := map[string]bool{}
+	w.must(sure(client.Subscribe("dizuo/v1/o/brigade/cases", 0, func(_ mqtt.Client, m mqtt.Message) {
 		var event struct{ ID, Type, Subject string }
-		if err := json.Unmarshal([]byte(line), &event); err != nil || event.Type != "io.dizuo.case.dispatched.v1" {
-			w.Fatalf("message %s: %v", line, err)
+		if err := json.Unmarshal(m.Payload(), &event); err != nil || event.Type != "io.dizuo.case.dispatched.v1" {
+			w.Errorf("message %s: %v", m.Payload(), err)
 		}
-		subjects[event.Subject] = true
-		w.run(ctx, "mosquitto_pub", w.brigade(broker.Port, "-q", "1", "-t", "dizuo/v1/o/brigade/acks", "-m", fmt.Sprintf(`{"id":%q}`, event.ID))...)
-	}
-	if len(subjects) != 2 {
-		w.Errorf("messages of %d cases, want 2", len(subjects))
+		mu.Lock()
+		heard[event.Subject] = true
+		mu.Unlock()
+		client.Publish("dizuo/v1/o/brigade/acks", 1, false, fmt.Sprintf(`{"id":%q}`, event.ID)) // the database tells whether it came
+	})).Error())
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(heard)
 	}
 }
 
