@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -108,14 +109,29 @@ func available(e shelf.Enforcement) status.Named {
 	if !e.EffectiveAt.IsZero() {
 		return status.True(v1alpha1.ConditionAvailable, v1alpha1.ReasonSucceeded, "in force at every enforcer that is online")
 	}
+	if len(e.Refusals) > 0 {
+		return status.Waiting(v1alpha1.ConditionAvailable, v1alpha1.ReasonEnforcementRejected, refused(e))
+	}
 	return status.Waiting(v1alpha1.ConditionAvailable, v1alpha1.ReasonEnforcementPending, "waits for "+who(e))
 }
 
 func fully(e shelf.Enforcement) status.Named {
+	if len(e.Refusals) > 0 {
+		return status.Waiting(v1alpha1.ConditionFullyEnforced, v1alpha1.ReasonEnforcementRejected, refused(e))
+	}
 	if e.Sequence > 0 && e.Total > 0 && e.Acked == e.Total {
 		return status.True(v1alpha1.ConditionFullyEnforced, v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d enforcers acknowledged", e.Acked, e.Total))
 	}
 	return status.Waiting(v1alpha1.ConditionFullyEnforced, v1alpha1.ReasonEnforcementPending, "waits for "+who(e))
+}
+
+// refused names the enforcers that refuse the newest bundle, and why.
+func refused(e shelf.Enforcement) string {
+	var out []string
+	for _, name := range bounded(slices.Sorted(maps.Keys(e.Refusals))) {
+		out = append(out, name+" refuses the newest bundle and goes on by its last good one: "+e.Refusals[name])
+	}
+	return strings.Join(out, "; ")
 }
 
 func who(e shelf.Enforcement) string {

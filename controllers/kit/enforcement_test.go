@@ -92,6 +92,17 @@ func TestEnforced(t *testing.T) {
 	if e := look("not acknowledged", metav1.ConditionFalse, metav1.ConditionFalse, "waits for auth.0, edge.a to acknowledge"); e.TookMilliseconds != nil {
 		t.Errorf("it took %d ms and is not in force", *e.TookMilliseconds)
 	}
+	refuses := func(problem string) {
+		k.Shelf.Acknowledge(kit.PlatformKey(platform), []shelf.Enforcer{{Name: "auth.0", Sequence: 1, Online: true, Problem: problem}, {Name: "edge.a", Sequence: 2}}, start)
+	}
+	woken := 0
+	k.Shelf.Wake = func(shelf.Key) { woken++ }
+	refuses("signed by a key that is not trusted")
+	refuses("signed by a key that is not trusted")
+	look("refused", metav1.ConditionFalse, metav1.ConditionFalse, "auth.0 refuses the newest bundle and goes on by its last good one: signed by a key that is not trusted")
+	if refuses(""); woken != 2 {
+		t.Errorf("the object that waits was called %d times, want once as it was refused and once as it was no more", woken)
+	}
 	ack(2, 1)
 	e := look("an edge is away", metav1.ConditionTrue, metav1.ConditionFalse, "waits for edge.a to acknowledge")
 	if e == nil || e.Acked != 1 || e.Total != 2 || e.Revision != "r2" || e.Sequence != 2 || e.EffectiveAt == nil || !e.EffectiveAt.Equal(ptrTime(start.Add(time.Second))) || !slices.Equal(e.Pending, []string{"edge.a"}) {

@@ -217,7 +217,7 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 			continue
 		}
 		seen[report.Role] = seen[report.Role] || online
-		enforcers = append(enforcers, shelf.Enforcer{Name: key, Sequence: report.Sequence, Online: online})
+		enforcers = append(enforcers, shelf.Enforcer{Name: key, Sequence: report.Sequence, Online: online, Problem: problem(report, online)})
 	}
 	r.mu.Unlock()
 	for _, role := range enforcing {
@@ -235,12 +235,25 @@ func (r *Reports) tell(name types.NamespacedName, f *followed) {
 		r.Wake(key)
 	}
 	was, is = center(was), center(is)
-	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool { return a.Name == b.Name && a.Online == b.Online }) {
+	if !slices.EqualFunc(was, is, func(a, b shelf.Enforcer) bool {
+		return a.Name == b.Name && a.Online == b.Online && a.Problem == b.Problem
+	}) {
 		r.Wake(shelf.Key{Kind: "GridPlatform", Namespace: name.Namespace, Name: name.Name})
 	}
 	for _, key := range r.silent(name, f) {
 		r.Wake(key)
 	}
+}
+
+// maxProblem bounds what of a node's words stands in a status.
+const maxProblem = 256
+
+// problem gives why a node that is there refuses the newest bundle.
+func problem(report contract.Report, online bool) string {
+	if !online {
+		return ""
+	}
+	return strings.ToValidUTF8(report.Problem[:min(len(report.Problem), maxProblem)], "")
 }
 
 // silent gives the objects whose devices nobody tells of any more.

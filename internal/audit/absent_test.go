@@ -162,7 +162,7 @@ func TestReceiptOfAnErasure(t *testing.T) {
 	outlived := ca.Client(t, "", func(c *x509.Certificate) {
 		c.Subject.CommonName, c.URIs, c.NotAfter = "Dizuo receipts of henan", nil, at.Add(-time.Minute)
 	})
-	posing := ca.Client(t, contract.OrganizationURI("henan", "town", "id"), func(c *x509.Certificate) { c.Subject.CommonName = "Dizuo receipts of henan" })
+	posing := ca.Client(t, contract.OrganizationURI("henan", "henan", "town", "id"), func(c *x509.Certificate) { c.Subject.CommonName = "Dizuo receipts of henan" })
 	for name, x := range map[string]struct {
 		receipt string
 		roots   *x509.CertPool
@@ -172,7 +172,7 @@ func TestReceiptOfAnErasure(t *testing.T) {
 		"no CA":           {receipt(t, vault, good), nil, "the CA of receipts was not given"},
 		"another CA":      {receipt(t, vault, good), pki.New(t, "platform").Pool(), "signed by unknown authority"},
 		"another signer":  {receipt(t, ca.Named(t, "somebody"), good), roots, "not by the vault"},
-		"an organisation": {receipt(t, ca.Client(t, contract.OrganizationURI("henan", "town", "id")), good), roots, "not by the vault"},
+		"an organisation": {receipt(t, ca.Client(t, contract.OrganizationURI("henan", "henan", "town", "id")), good), roots, "not by the vault"},
 		"another line": {receipt(t, vault, change(func(e *contract.ErasureClaim) {
 			e.Records = []contract.ErasedRecord{{Instance: "gateway-0.0a", Sequence: 2}}
 		})), roots, "does not name the line"},

@@ -207,7 +207,7 @@ func (c *accessCheck) question(w check.World, now time.Time) (check.Question, er
 		return q, fmt.Errorf("time zone of the platform: %w", err)
 	}
 	local := now.In(zone)
-	q.Clock = &contract.Clock{Minute: local.Hour()*60 + local.Minute(), WorkingDay: workingDay(w.Directory.Platform.Calendar, local)}
+	q.Clock = &contract.Clock{Minute: local.Hour()*60 + local.Minute(), WorkingDay: w.Directory.Platform.Calendar.Works(local)}
 	if c.role != "" {
 		q.Person = &contract.Person{Subject: "somebody", Roles: []string{c.role}}
 	}
@@ -221,27 +221,4 @@ func (c *accessCheck) question(w check.World, now time.Time) (check.Question, er
 		}
 	}
 	return q, nil
-}
-
-func workingDay(c *contract.Calendar, local time.Time) bool {
-	date, weekday := local.Format("2006-01-02"), int(local.Weekday())
-	if c == nil {
-		return weekday >= 1 && weekday <= 5
-	}
-	for _, d := range c.Workdays {
-		if d == date {
-			return true
-		}
-	}
-	for _, d := range c.Holidays {
-		if d == date {
-			return false
-		}
-	}
-	for _, d := range c.Weekdays {
-		if d == weekday {
-			return true
-		}
-	}
-	return false
 }

@@ -36,6 +36,16 @@ func calendar(o *v1alpha1.GridPlatform) *contract.Calendar {
 	return out
 }
 
+// checkCalendar refuses a date that is both a holiday and a workday: nobody could say which was meant.
+func checkCalendar(c *problems, o *v1alpha1.GridPlatform) {
+	for i, day := range o.Spec.Calendar.Workdays {
+		if slices.Contains(o.Spec.Calendar.Holidays, day) {
+			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.calendar.workdays[%d]", i),
+				day+" stands in holidays too; write it in one of them")
+		}
+	}
+}
+
 // minuteOf gives the minute of the day of a local time such as 06:30; -1 where it is none.
 func minuteOf(text string) int {
 	at, err := time.Parse("15:04", text)

@@ -110,7 +110,7 @@ func identities(c *problems, s *Snapshot, o *v1alpha1.Organization, plan *Organi
 		default:
 			c.requires(s, GroupCertManager, at+".type", "which issues the certificate")
 			cert := IssuedCertificate{
-				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Namespace+"/"+o.Name, id.Name),
+				Name: OrganizationCertificateName(o.Name, id.Name), Index: i, URI: contract.OrganizationURI(s.Platform.Name, o.Namespace, o.Name, id.Name),
 				CopyTo: types.NamespacedName{Namespace: o.Namespace, Name: o.Name + "-" + id.Name + "-tls"},
 			}
 			if id.IssuedCertificate != nil {

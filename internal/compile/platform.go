@@ -170,6 +170,7 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 	if _, err := time.LoadLocation(o.Spec.TimeZone); err != nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, "spec.timeZone", fmt.Sprintf("%q is not an IANA time zone such as Asia/Shanghai", o.Spec.TimeZone))
 	}
+	checkCalendar(&c, o)
 	images(&plan.Spec.Images, s.Images)
 	checkReplicas(&c, s)
 	checkIngestAge(&c, o, plan.Document.Retention)

@@ -54,6 +54,21 @@ type Calendar struct {
 	Hours []Window `json:"hours,omitempty"`
 }
 
+// Works says whether the day of t, in t's zone, is worked: a day that is made one (调休) is, a holiday is not, else its weekday says. A nil
+// calendar works Monday to Friday.
+func (c *Calendar) Works(t time.Time) bool {
+	if c == nil {
+		return t.Weekday() != time.Saturday && t.Weekday() != time.Sunday
+	}
+	switch day := t.Format(time.DateOnly); {
+	case slices.Contains(c.Workdays, day):
+		return true
+	case slices.Contains(c.Holidays, day):
+		return false
+	}
+	return slices.Contains(c.Weekdays, int(t.Weekday()))
+}
+
 // WorkingHours are those of a calendar that says none: 9:00 to 12:00 and 13:30 to 17:30.
 func WorkingHours() []Window {
 	return []Window{{From: 9 * 60, To: 12 * 60}, {From: 13*60 + 30, To: 17*60 + 30}}

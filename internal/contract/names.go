@@ -116,10 +116,10 @@ func RoleURI(platform, user string) string {
 func InboxPrefix(user string) string { return "_INBOX_" + user }
 
 // OrganizationURI gives the URI subject alternative name of the certificate that the platform issues for one identity of an
-// organisation, which is <namespace>/<name>: who takes a name that is free again, or had it before, does not speak for another of that name.
+// organisation. The namespace is in it: who takes a name that is free again, or had it before, does not speak for another of that name.
 // Taking the identity away takes the certificate's force away, before it expires.
-func OrganizationURI(platform, organization, identity string) string {
-	return "spiffe://" + TrustDomain(platform) + "/organization/" + organization + "/" + identity
+func OrganizationURI(platform, namespace, organization, identity string) string {
+	return "spiffe://" + TrustDomain(platform) + "/organization/" + namespace + "/" + organization + "/" + identity
 }
 
 // ParseDeviceURI reads fleet and device from a device certificate's URI. It fails for a URI of another platform.

@@ -39,12 +39,12 @@ func OrganizationClientID(organization, identity string) string {
 	return "organization/" + organization + "/" + identity
 }
 
-// ParseOrganizationURI reads organisation and identity from a URI as OrganizationURI gives it. It fails for any other.
+// ParseOrganizationURI reads organisation and identity from a URI as OrganizationURI gives it, whatever the namespace. It fails for any other.
 func ParseOrganizationURI(platform, uri string) (organization, identity string, err error) {
 	rest, ok := strings.CutPrefix(uri, "spiffe://"+TrustDomain(platform)+"/organization/")
-	organization, identity, found := strings.Cut(rest, "/")
-	if !ok || !found || !ValidFleet(organization) || !ValidFleet(identity) {
-		return "", "", fmt.Errorf("certificate URI %q: want spiffe://%s/organization/<organization>/<identity>", uri, TrustDomain(platform))
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != 3 || !ValidFleet(parts[0]) || !ValidFleet(parts[1]) || !ValidFleet(parts[2]) {
+		return "", "", fmt.Errorf("certificate URI %q: want spiffe://%s/organization/<namespace>/<organization>/<identity>", uri, TrustDomain(platform))
 	}
-	return organization, identity, nil
+	return parts[1], parts[2], nil
 }

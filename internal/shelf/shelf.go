@@ -10,6 +10,7 @@ package shelf
 import (
 	"cmp"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Enforcer struct {
 	// Sequence of the lease that it enforces.
 	Sequence int64
 	Online   bool
+	// Problem is why it refuses the newest bundle, and goes on by its last good one.
+	Problem string
 }
 
 // Enforcement says how far an object's contribution has come.
@@ -49,6 +52,8 @@ type Enforcement struct {
 	Total       int
 	// Pending enforcers, sorted.
 	Pending []string
+	// Refusals are, of the pending enforcers that refuse the newest bundle, why; of the platform itself those of all enforcers.
+	Refusals map[string]string
 }
 
 type entry struct {
@@ -271,16 +276,32 @@ func (s *Shelf) Published(platform types.NamespacedName, version uint64, revisio
 	}
 }
 
-// Acknowledge takes the enforcers of a platform and wakes the objects whose contribution came into force.
+// Acknowledge takes the enforcers of a platform and wakes the objects whose contribution came into force, and those that wait where one refuses
+// the bundle, or does so no more.
 func (s *Shelf) Acknowledge(platform types.NamespacedName, enforcers []Enforcer, now time.Time) {
 	s.mu.Lock()
 	b := s.board(platform)
+	refused := b.refusals()
 	b.enforcers = slices.SortedFunc(slices.Values(enforcers), func(x, y Enforcer) int { return cmp.Compare(x.Name, y.Name) })
 	woken := b.settle(now)
+	if !maps.Equal(refused, b.refusals()) {
+		woken = slices.AppendSeq(woken, maps.Keys(b.waiting))
+	}
 	s.mu.Unlock()
 	for _, key := range woken {
 		s.Wake(key)
 	}
+}
+
+// refusals gives why enforcers refuse the newest bundle, by their names.
+func (b *board) refusals() map[string]string {
+	out := map[string]string{}
+	for _, e := range b.enforcers {
+		if e.Problem != "" {
+			out[e.Name] = e.Problem
+		}
+	}
+	return out
 }
 
 // settle marks what every online enforcer has acknowledged and gives the keys that were waiting for it.
@@ -322,10 +343,17 @@ func (s *Shelf) Enforcement(platform types.NamespacedName, key Key) Enforcement 
 		out.Revision = b.revision
 	}
 	for _, n := range b.enforcers {
-		if e.sequence > 0 && n.Sequence >= e.sequence {
+		acked := e.sequence > 0 && n.Sequence >= e.sequence
+		if acked {
 			out.Acked++
 		} else {
 			out.Pending = append(out.Pending, n.Name)
+		}
+		if n.Problem != "" && (!acked || key.Kind == "GridPlatform") {
+			if out.Refusals == nil {
+				out.Refusals = map[string]string{}
+			}
+			out.Refusals[n.Name] = n.Problem
 		}
 	}
 	return out

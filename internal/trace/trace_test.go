@@ -118,7 +118,7 @@ func TestWrongTraces(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		at + `"topic":"dizuo/v1/d/other/x/signal","payload":{"smoke":true}}`: `line 1: fleet "other" is in no file; add its DeviceFleet, or name the fleet after its profile`,
+		at + `"topic":"dizuo/v1/d/other/x/signal","payload":{"smoke":true}}`: `line 1: fleet "other" is in no file, or is refused there; add its DeviceFleet, or name the fleet after its profile`,
 		at + `"topic":"door","payload":{}}`:                                  `line 1: topic "door"`,
 	} {
 		lines, err := Read(strings.NewReader(text), "t.ndjson")

@@ -80,7 +80,7 @@ func (w *World) profileOf(fleet string) (string, error) {
 	if len(names) == 1 {
 		return names[0], nil
 	}
-	return "", fmt.Errorf("fleet %q is in no file; add its DeviceFleet, or name the fleet after its profile, such as dizuo/v1/d/%s/<device>/signal (the scenarios listen to %s)", fleet, first(names), strings.Join(names, ", "))
+	return "", fmt.Errorf("fleet %q is in no file, or is refused there; add its DeviceFleet, or name the fleet after its profile, such as dizuo/v1/d/%s/<device>/signal (the scenarios listen to %s)", fleet, first(names), strings.Join(names, ", "))
 }
 
 func first(names []string) string {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/test/bench/figure"
+	"github.com/dizuo/dizuo/test/e2e/story"
 )
 
 // readings go on while pods are killed, each under an agreement of its own, since each has a quota of its own.
@@ -36,7 +37,7 @@ var readings = []request{
 	{org: "merchant", dataset: "addresses", query: "purpose=MasterData", reason: "NoAgreement"},
 }
 
-// killed kills gateway, database and operator in turn under readers. Whoever was answered must be in the log: what was released, and
+// killed kills gateway, database and operator by SIGKILL in turn under readers, and deletes the gateway's pod. Whoever was answered must be in the log: what was released, and
 // what was refused.
 func (w *sharing) killed(ctx context.Context) {
 	var mu sync.Mutex
@@ -79,28 +80,15 @@ func (w *sharing) killed(ctx context.Context) {
 			return nil
 		})
 	}
-	for _, victim := range []struct{ namespace, selector string }{
-		{sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-gateway-0"}, {sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-postgres-0"}, {"dizuo-system", "app.kubernetes.io/name=dizuo-operator"},
+	for _, v := range []victim{
+		{sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-gateway-0", false}, {sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-postgres-0", false},
+		{"dizuo-system", "app.kubernetes.io/name=dizuo-operator", false}, {sharingSpace, "statefulset.kubernetes.io/pod-name=dizuo-gateway-0", true},
 	} {
-		more("before " + victim.selector)
-		name := strings.TrimSpace(w.kubectl(ctx, "get", "pods", "-n", victim.namespace, "-l", victim.selector, "-o", "jsonpath={.items[0].metadata.name}"))
-		if name == "" {
-			w.Fatalf("no pod %s in %s", victim.selector, victim.namespace)
-		}
-		uid := w.kubectl(ctx, "get", "pod", "-n", victim.namespace, name, "-o", "jsonpath={.metadata.uid}")
+		more("before " + v.selector)
 		began := time.Now()
-		w.kubectl(ctx, "delete", "pod", "-n", victim.namespace, name, "--force", "--grace-period=0")
-		w.eventually(name+" again", func() error {
-			out := w.kubectl(ctx, "get", "pods", "-n", victim.namespace, "-l", victim.selector, "-o", `jsonpath={range .items[*]}{.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}`)
-			for line := range strings.Lines(out) {
-				if is, ready, _ := strings.Cut(strings.TrimSpace(line), " "); is != uid && ready == "True" {
-					return nil
-				}
-			}
-			return fmt.Errorf("%s", out)
-		})
-		more("after " + name)
-		w.Logf("%s was killed; 100 more answers after %s", name, time.Since(began).Round(100*time.Millisecond))
+		w.kill(ctx, v)
+		more("after " + v.selector)
+		w.Logf("%s was killed; 100 more answers after %s", v.selector, time.Since(began).Round(100*time.Millisecond))
 	}
 	stop()
 	readers.Wait()
@@ -192,5 +180,43 @@ func (w *sharing) verifies(ctx context.Context) {
 			return fmt.Errorf("%s lines in audit.lines, want %d", got, last)
 		}
 		return nil
+	})
+}
+
+// victim is a pod whose processes are killed by SIGKILL, or that is deleted by force, with what is not on its volume.
+type victim struct {
+	namespace, selector string
+	deleted             bool
+}
+
+// kill kills a victim and waits until it is Ready again.
+func (w *sharing) kill(ctx context.Context, v victim) {
+	w.Helper()
+	// Of a pod with one container: who it is, and how often that began.
+	const life = `{range .items[*]}{.metadata.uid}/{.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].containerID} {.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}`
+	pods := func() [][]string {
+		var out [][]string
+		for line := range strings.Lines(w.kubectl(ctx, "get", "pods", "-n", v.namespace, "-l", v.selector, "-o", "jsonpath="+life)) {
+			out = append(out, strings.Fields(line))
+		}
+		return out
+	}
+	before := pods()
+	if len(before) != 1 || len(before[0]) != 4 {
+		w.Fatalf("pods %s in %s: %v, want one", v.selector, v.namespace, before)
+	}
+	if v.deleted {
+		w.kubectl(ctx, "delete", "pod", "-n", v.namespace, before[0][2], "--force", "--grace-period=0")
+	} else if _, err := story.SIGKILL(before[0][1]); err != nil {
+		w.Fatal(err)
+	}
+	w.eventually(v.selector+" again", func() error {
+		now := pods()
+		for _, p := range now {
+			if len(p) == 4 && p[0] != before[0][0] && p[3] == "True" {
+				return nil
+			}
+		}
+		return fmt.Errorf("%v", now)
 	})
 }

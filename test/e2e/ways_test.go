@@ -16,8 +16,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/test/e2e/story"
@@ -29,7 +32,7 @@ const waysSpace = "ways"
 type ways struct{ hand }
 
 // TestWaysIn: a gateway speaks for door sensors, a carrier's cloud posts what a detector sent through it, and a detector at an edge node is
-// heard through that. Each opens its case, once; and none of them may do more.
+// heard through that. Each opens its case, once; and none of them may do more. The fire brigade hears of its two over MQTT, and acknowledges them.
 func TestWaysIn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
@@ -40,24 +43,82 @@ func TestWaysIn(t *testing.T) {
 		w.kubectl(context.WithoutCancel(ctx), "delete", "--ignore-not-found", "edgenode,devicefleet,scenario,community", "--all", "-n", waysSpace)
 		w.kubectl(context.WithoutCancel(ctx), "delete", "--ignore-not-found", "namespace", waysSpace)
 	})
-	w.kubectl(ctx, "wait", "--timeout=180s", "--for=condition=Ready", "-n", waysSpace, "gridplatform,devicefleet", "--all")
+	w.kubectl(ctx, "wait", "--timeout=180s", "--for=condition=Ready", "-n", waysSpace, "gridplatform,devicefleet,organization", "--all")
 	for fleet, more := range map[string][]string{"gateways": {"--device", "gw-1"}, "nb-smoke": {"--platform-client"}, "at-edge": {"--device", "e-1"}} {
 		w.run(ctx, w.Dizuo, append([]string{"fleet", "enroll", "--secret", waysSpace + "/" + fleet + "-ca", "--fleet", fleet, "--platform", waysSpace, "--out", filepath.Join(w.dir, fleet)}, more...)...)
 	}
 	w.secret(ctx, "gateways-connection", "ca.crt", "broker-ca.crt")
 
+	cases := w.brigade(ctx)
 	w.gateway(ctx)
 	w.cloud(ctx)
 	w.edge(ctx)
-	// Nobody holds a post there, so each is filed and waits for somebody to be sent.
-	w.eventually("a case of each", func() error {
-		out := w.kubectl(ctx, "exec", "-n", waysSpace, "dizuo-postgres-0", "--", "psql", "-X", "-At", "-U", "dizuo", "-d", "dizuo", "-c",
-			"SELECT string_agg(fleet || '.' || device || ' ' || state || ' ' || signals, ', ' ORDER BY fleet, device) FROM grid.cases")
-		if want := "at-edge.e-1 Filed 1, doors.door-1 Filed 1, nb-smoke.861234567890123 Filed 1"; strings.TrimSpace(out) != want {
-			return fmt.Errorf("cases %s, want %s", out, want)
+	// Nobody holds a post there, so what does not go to the fire brigade is filed and waits for somebody to be sent.
+	w.stored(ctx, "a case of each", "SELECT string_agg(fleet || '.' || device || ' ' || state || ' ' || signals, ', ' ORDER BY fleet, device) FROM grid.cases",
+		"at-edge.e-1 Dispatched 1, doors.door-1 Filed 1, nb-smoke.861234567890123 Dispatched 1")
+	w.eventually("a message of each of its cases", func() error {
+		if n := cases(); n != 2 {
+			return fmt.Errorf("messages of %d cases, want 2", n)
 		}
 		return nil
 	})
+	w.stored(ctx, "every message acknowledged", "SELECT organization, method, bool_and(delivered_at IS NOT NULL), count(*) FROM grid.dispatch_outbox GROUP BY 1, 2", "brigade|MQTT|t|2")
+}
+
+// stored waits until the platform's database answers a query as wanted.
+func (w ways) stored(ctx context.Context, what, query, want string) {
+	w.Helper()
+	w.eventually(what, func() error {
+		out := w.kubectl(ctx, "exec", "-n", waysSpace, "dizuo-postgres-0", "--", "psql", "-X", "-At", "-U", "dizuo", "-d", "dizuo", "-c", query)
+		if strings.TrimSpace(out) != want {
+			return fmt.Errorf("%s, want %s", out, want)
+		}
+		return nil
+	})
+}
+
+// brigade takes the fire brigade's cases over MQTT, acknowledges every message, and gives of how many cases there were some.
+func (w ways) brigade(ctx context.Context) (cases func() int) {
+	w.Helper()
+	pair, err := tls.X509KeyPair(w.secretValue(ctx, waysSpace, "brigade-desk-tls", "tls.crt"), w.secretValue(ctx, waysSpace, "brigade-desk-tls", "tls.key"))
+	w.must(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(w.secretValue(ctx, waysSpace, "brigade-desk-tls", "ca.crt"))
+	broker, err := story.OpenForward(ctx, w.Kubectl, waysSpace, "dizuo-broker", "8883")
+	w.must(err)
+	w.Cleanup(broker.Close)
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("ssl://localhost:" + broker.Port).SetClientID(contract.OrganizationClientID("brigade", "desk")).
+		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{pair}}).SetConnectTimeout(20 * time.Second))
+	sure := func(token mqtt.Token) mqtt.Token {
+		w.Helper()
+		if !token.WaitTimeout(20 * time.Second) {
+			w.Fatal("the broker does not answer the fire brigade")
+		}
+		return token
+	}
+	w.must(sure(client.Connect()).Error())
+	w.Cleanup(func() { client.Disconnect(250) })
+	devices := contract.DeviceTopic("+", "+", contract.ChannelSignal)
+	if code := sure(client.Subscribe(devices, 0, nil)).(*mqtt.SubscribeToken).Result()[devices]; code != 0x80 {
+		w.Errorf("an organisation may listen to devices: %#x", code)
+	}
+	var mu sync.Mutex
+	heard := map[string]bool{}
+	w.must(sure(client.Subscribe("dizuo/v1/o/brigade/cases", 0, func(_ mqtt.Client, m mqtt.Message) {
+		var event struct{ ID, Type, Subject string }
+		if err := json.Unmarshal(m.Payload(), &event); err != nil || event.Type != "io.dizuo.case.dispatched.v1" {
+			w.Errorf("message %s: %v", m.Payload(), err)
+		}
+		mu.Lock()
+		heard[event.Subject] = true
+		mu.Unlock()
+		client.Publish("dizuo/v1/o/brigade/acks", 1, false, fmt.Sprintf(`{"id":%q}`, event.ID)) // the database tells whether it came
+	})).Error())
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(heard)
+	}
 }
 
 // gateway speaks for a door, and tries to speak for a device that is not behind it.

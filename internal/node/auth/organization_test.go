@@ -14,13 +14,13 @@ import (
 
 // organization is a client with the certificate of an identity of an organisation, by a CA.
 func (w *world) organization(by ca, name, identity string) device {
-	cert := by.client(w.t, contract.OrganizationURI(platform, name, identity))
+	cert := by.client(w.t, contract.OrganizationURI(platform, "county", name, identity))
 	return device{clientID: contract.OrganizationClientID(name, identity), cert: &cert}
 }
 
 // takes is an organisation that takes cases over MQTT with one identity.
 func takes(name string, delivery string) contract.Organization {
-	return contract.Organization{Type: "Fire", Delivery: delivery, URIs: []string{contract.OrganizationURI(platform, name, "desk")}}
+	return contract.Organization{Type: "Fire", Delivery: delivery, URIs: []string{contract.OrganizationURI(platform, "county", name, "desk")}}
 }
 
 // TestAnOrganisationHearsItsCasesOverMQTT takes the whole way: TLS, auth callout, topics, and the end of the right.
@@ -105,7 +105,7 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 		return r
 	}
 	twice := takes("also", contract.DeliveryMQTT) // it comes before "one": the later must not win
-	twice.URIs = append(twice.URIs, contract.OrganizationURI(platform, "one", "desk"))
+	twice.URIs = append(twice.URIs, contract.OrganizationURI(platform, "county", "one", "desk"))
 	all := map[string]contract.Organization{"fire": takes("fire", contract.DeliveryMQTT), "one": takes("one", contract.DeliveryMQTT), "also": twice, "bound": takes("bound", contract.DeliveryMQTT)}
 	r := registry(all, root.pem)
 	w := &world{t: t}

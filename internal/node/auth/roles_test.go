@@ -150,7 +150,7 @@ func TestStrangersOnTheClientListener(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t).start()
 	foreign := w.cas["smoke"].client(t, contract.DeviceURI(platform, "smoke", "s1"))
-	organization := w.ca.client(t, contract.OrganizationURI(platform, "fire", "id"))
+	organization := w.ca.client(t, contract.OrganizationURI(platform, "county", "fire", "id"))
 	elsewhere := w.ca.client(t, contract.RoleURI("shandong", contract.UserGrid))
 	for name, opts := range map[string][]nats.Option{
 		"no certificate":                  {nats.Secure(w.tls(device{}))},

@@ -252,16 +252,11 @@ func (b *Broker) Update(credentials map[string]contract.Credentials) {
 	b.log.bind(credentials)
 }
 
-var errStoreEnded = errors.New("JetStream has ended: look for a full or failing disk")
+var errStoreEnded = errors.New("the store has ended, what is in it is safe: look for a full or failing disk; a new start opens it again")
 
-// Err says why the broker cannot keep what devices send, or nil. The server ends JetStream by itself when the disk fails or is full, and
-// goes on without it.
-func (b *Broker) Err() error {
-	if !b.server.JetStreamEnabled() {
-		return errStoreEnded
-	}
-	return nil
-}
+// Err says why the broker cannot keep what devices send, or nil. Where the disk fails or is full the server ends JetStream, or a stream, by
+// itself, and goes on without it.
+func (b *Broker) Err() error { return storeErr(b.server, b.system) }
 
 // JetStream gives access through the broker's own connection.
 func (b *Broker) JetStream() jetstream.JetStream { return b.js }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -190,12 +189,7 @@ func (b *Local) Update(credentials map[string]contract.Credentials) {
 }
 
 // Err says why the broker cannot keep what devices send, or nil.
-func (b *Local) Err() error {
-	if !b.server.JetStreamEnabled() {
-		return errors.New("the store has ended, what is in it is safe: look for a full or failing disk; a new start opens it again")
-	}
-	return nil
-}
+func (b *Local) Err() error { return storeErr(b.server, b.System) }
 
 // Failed gives what the server ended with.
 func (b *Local) Failed() <-chan error { return b.log.fatal }

@@ -106,7 +106,7 @@ func (b *Broker) serve(ctx context.Context, cfg contract.NodeConfig, in *intake.
 	return g.Wait()
 }
 
-// untilStoreEnds gives an error once JetStream has ended: what is on the disk is safe, and only a new start opens it. So a pod whose disk was
+// untilStoreEnds gives an error once JetStream, or a stream, has ended: what is on the disk is safe, and only a new start opens it. So a pod whose disk was
 // full comes back by itself when there is room again.
 func (b *Broker) untilStoreEnds(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)

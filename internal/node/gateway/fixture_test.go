@@ -160,7 +160,7 @@ func newWorld(t testing.TB, change ...func(*world)) *world {
 		},
 	}
 	for _, name := range []string{"town", "health"} {
-		uri := contract.OrganizationURI("henan", name, "id")
+		uri := contract.OrganizationURI("henan", "henan", name, "id")
 		w.certs[name] = w.ca.Client(t, uri)
 		w.bundle.Directory.Organizations[name] = contract.Organization{Type: "Township", Clearance: "C2", URIs: []string{uri}}
 	}

@@ -67,7 +67,7 @@ func newRealVault(w *world) *realVault {
 		}
 	}
 	for organization, kind := range map[string]string{"committee": "Committee", "civil-affairs": "Department"} {
-		uri := contract.OrganizationURI("henan", organization, "id")
+		uri := contract.OrganizationURI("henan", "henan", organization, "id")
 		w.certs[organization] = w.ca.Client(t, uri)
 		w.bundle.Directory.Organizations[organization] = contract.Organization{Type: kind, Jurisdiction: []string{"41"}, URIs: []string{uri}}
 	}

@@ -144,11 +144,11 @@ func TestRefusals(t *testing.T) {
 
 func TestUnknownCertificates(t *testing.T) {
 	w := newWorld(t)
-	town := contract.OrganizationURI("henan", "town", "id")
+	town := contract.OrganizationURI("henan", "henan", "town", "id")
 	w.certs["stranger"] = pki.New(t, "somebody").Client(t, town)
 	w.certs["expired"] = w.ca.Client(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	w.certs["server"] = w.ca.Client(t, town, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
-	w.certs["other"] = w.ca.Client(t, contract.OrganizationURI("henan", "nobody", "id"))
+	w.certs["other"] = w.ca.Client(t, contract.OrganizationURI("henan", "henan", "nobody", "id"))
 	pinned := pki.New(t, "somebody").Client(t, town, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	w.certs["pinned and expired"] = pinned
 	w.bundle.Directory.Organizations["pinned"] = contract.Organization{KeyDigests: []string{contract.Digest(pinned.Leaf.RawSubjectPublicKeyInfo)}}

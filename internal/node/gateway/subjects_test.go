@@ -58,7 +58,7 @@ func TestVaultClient(t *testing.T) {
 			t.Errorf("%d %s: %v, %v", bad.status, bad.answer, got, err)
 		}
 	}
-	stranger := newVaultClient(contract.VaultClient{URL: server.URL, TLS: ca.Files(t, ca.Client(t, contract.OrganizationURI("henan", "town", "id")))})
+	stranger := newVaultClient(contract.VaultClient{URL: server.URL, TLS: ca.Files(t, ca.Client(t, contract.OrganizationURI("henan", "henan", "town", "id")))})
 	if _, err := stranger.consenting(t.Context(), "elders", keys, nil, ""); !errors.Is(err, errVault) {
 		t.Errorf("a stranger: %v", err)
 	}

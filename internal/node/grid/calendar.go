@@ -12,29 +12,12 @@ import (
 // horizon bounds a walk over a calendar in which hardly a day is worked.
 const horizon = 3 * 366
 
-// worked says whether the day of t is worked: a day that is made one (调休) is, a holiday is not, else its weekday says; nil is Monday to
-// Friday.
-func worked(c *contract.Calendar, t time.Time) bool {
-	weekend := t.Weekday() == time.Saturday || t.Weekday() == time.Sunday
-	if c == nil {
-		return !weekend
-	}
-	day := t.Format(time.DateOnly)
-	switch {
-	case slices.Contains(c.Workdays, day):
-		return true
-	case slices.Contains(c.Holidays, day):
-		return false
-	}
-	return slices.Contains(c.Weekdays, int(t.Weekday()))
-}
-
 // span is from a time up to another.
 type span struct{ from, to time.Time }
 
 // shifts gives when work is done that begins on the day of t, in t's zone, in order. A window over midnight ends on the next day.
 func shifts(c *contract.Calendar, t time.Time) (out []span) {
-	if !worked(c, t) {
+	if !c.Works(t) {
 		return nil
 	}
 	hours := contract.WorkingHours()

@@ -33,7 +33,7 @@ func TestWhomACertificateSpeaksFor(t *testing.T) {
 		"none":                        {nil, ca.pool, now, "no client certificate"},
 		"no CA at hand":               {[]*x509.Certificate{good}, nil, now, "no organisation"},
 		"another CA":                  {[]*x509.Certificate{foreign.leaf(t, issued.Public(), uri, x509.ExtKeyUsageClientAuth)}, ca.pool, now, "no organisation"},
-		"URI of nobody":               {[]*x509.Certificate{ca.leaf(t, issued.Public(), contract.OrganizationURI("henan", "fire", "old"), x509.ExtKeyUsageClientAuth)}, ca.pool, now, "no organisation"},
+		"URI of nobody":               {[]*x509.Certificate{ca.leaf(t, issued.Public(), contract.OrganizationURI("henan", "henan", "fire", "old"), x509.ExtKeyUsageClientAuth)}, ca.pool, now, "no organisation"},
 		"no client's certificate":     {[]*x509.Certificate{ca.leaf(t, issued.Public(), uri, x509.ExtKeyUsageServerAuth)}, ca.pool, now, "no organisation"},
 		"a key that signs for people": {self(people), nil, now, "no organisation"},
 		"claimed by two":              {self(both), nil, now, "two organisations"},

@@ -27,7 +27,7 @@ import (
 var (
 	now      = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	audience = contract.PersonAudience("henan", "henan", contract.RoleGrid)
-	uri      = contract.OrganizationURI("henan", "fire", "id")
+	uri      = contract.OrganizationURI("henan", "henan", "fire", "id")
 )
 
 // authority is a certificate authority made for one test.
@@ -177,7 +177,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"a system's key":          {sign(key, "parted"), now, "personTokenKeys"},
 		"a system's certificate":  {sign(key, "parted", ca.leaf(t, key.Public(), uri, x509.ExtKeyUsageClientAuth)), now, "personTokenKeys"},
 		"foreign authority":       {sign(other, "fire", foreign.leaf(t, other.Public(), uri, x509.ExtKeyUsageClientAuth)), now, "does not verify"},
-		"URI of another":          {sign(other, "fire", ca.leaf(t, other.Public(), contract.OrganizationURI("henan", "health", "id"), x509.ExtKeyUsageClientAuth)), now, "no URI"},
+		"URI of another":          {sign(other, "fire", ca.leaf(t, other.Public(), contract.OrganizationURI("henan", "henan", "health", "id"), x509.ExtKeyUsageClientAuth)), now, "no URI"},
 		"server certificate":      {sign(other, "fire", ca.leaf(t, other.Public(), uri, x509.ExtKeyUsageServerAuth)), now, "does not verify"},
 		"signature swapped":       {parts[0] + "." + parts[1] + "." + strings.Split(sign(key, "fire"), ".")[2][:80] + "AAAAAA", now, "signature"},
 		"payload changed":         {parts[0] + "." + strings.Split(forge(jose.ES256, key, said(func(c map[string]any) { c["role"] = "Auditor" })), ".")[1] + "." + parts[2], now, "signature"},

@@ -203,7 +203,7 @@ func TestMappingIsForTheGateway(t *testing.T) {
 			t.Fatal("the door does not open")
 		}
 	}
-	for _, uri := range []string{"", contract.RoleURI("henan", contract.UserGrid), contract.OrganizationURI("henan", "health", "id")} {
+	for _, uri := range []string{"", contract.RoleURI("henan", contract.UserGrid), contract.OrganizationURI("henan", "henan", "health", "id")} {
 		if status, _ := ask(uri, "clinic"); status != 0 {
 			t.Errorf("%q is let in: %d", uri, status)
 		}

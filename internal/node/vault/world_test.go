@@ -87,7 +87,7 @@ func newWorld(t *testing.T) *world {
 		"health":        {Type: "Health", Jurisdiction: []string{"41"}, DisplayName: "卫健委"},
 		"civil-affairs": {Type: "Department", Jurisdiction: []string{"41"}},
 	} {
-		uri := contract.OrganizationURI("henan", name, "id")
+		uri := contract.OrganizationURI("henan", "henan", name, "id")
 		o.URIs = []string{uri}
 		w.bundle.Directory.Organizations[name], w.certs[name] = o, w.ca.Client(t, uri)
 	}
