@@ -166,9 +166,9 @@ type subjectReads struct {
 
 func (a *app) subjectAccessCommand() *cobra.Command {
 	var f vaultFlags
-	var from, to, format string
+	var from, to, format, receipt string
 	cmd := &cobra.Command{
-		Use: "access SUBJECT --server URL", Short: "Who read what of a person: when, which organisation, in which role, what for, under which agreement", Args: cobra.MaximumNArgs(1),
+		Use: "access SUBJECT [--receipt FILE] --server URL", Short: "Who read what of a person: when, which organisation, in which role, what for, under which agreement", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, subject, err := a.vaultSubject(cmd.Context(), &f, args)
 			if err != nil {
@@ -184,14 +184,33 @@ func (a *app) subjectAccessCommand() *cobra.Command {
 			if err := s.call(cmd.Context(), http.MethodGet, "/v1/subjects/"+url.PathEscape(subject)+"/access", query, nil, &raw); err != nil {
 				return denied(err)
 			}
+			if err := keepReceipt(receipt, raw); err != nil {
+				return err
+			}
 			return a.printReads(format, raw)
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&receipt, "receipt", "", "file for the same answer, signed")
 	cmd.Flags().StringVar(&from, "from", "", "from when on, such as 2026-05-01T00:00:00+08:00; default: all that is kept")
 	cmd.Flags().StringVar(&to, "to", "", "until when; default: now")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json or yaml")
 	return cmd
+}
+
+// keepReceipt writes the signed receipt of a vault's answer (its field jws) to a file, if one is named, for its owner alone.
+func keepReceipt(file string, answer json.RawMessage) error {
+	if file == "" {
+		return nil
+	}
+	var signed struct{ JWS string }
+	if err := json.Unmarshal(answer, &signed); err != nil {
+		return err
+	}
+	if signed.JWS == "" {
+		return errors.New("the vault gave no receipt: it is of an older release")
+	}
+	return os.WriteFile(file, []byte(signed.JWS+"\n"), 0o600)
 }
 
 func (a *app) printReads(format string, raw json.RawMessage) error {
@@ -237,10 +256,10 @@ func (a *app) printReads(format string, raw json.RawMessage) error {
 
 func (a *app) subjectCorrectCommand() *cobra.Command {
 	var f vaultFlags
-	var dataset, statement string
+	var dataset, statement, receipt string
 	var fields []string
 	cmd := &cobra.Command{
-		Use: "correct SUBJECT --dataset D --fields A,B --statement-file FILE --server URL", Short: "Ask the one writer of a dataset to put something right", Args: cobra.MaximumNArgs(1),
+		Use: "correct SUBJECT --dataset D --fields A,B --statement-file FILE [--receipt FILE] --server URL", Short: "Ask the one writer of a dataset to put something right", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := a.personKey(statement)
 			if err != nil {
@@ -250,10 +269,14 @@ func (a *app) subjectCorrectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var out struct{ Dataset, Organization, Task string }
+			var raw json.RawMessage
 			body := map[string]any{"dataset": dataset, "fields": fields, "statement": text, "reason": f.reason}
-			if err := s.call(cmd.Context(), http.MethodPost, "/v1/subjects/"+url.PathEscape(subject)+"/correct", nil, body, &out); err != nil {
+			if err := s.call(cmd.Context(), http.MethodPost, "/v1/subjects/"+url.PathEscape(subject)+"/correct", nil, body, &raw); err != nil {
 				return denied(err)
+			}
+			var out struct{ Dataset, Organization, Task string }
+			if err := errors.Join(json.Unmarshal(raw, &out), keepReceipt(receipt, raw)); err != nil {
+				return err
 			}
 			_, err = fmt.Fprintf(a.Out, "task %s: %s, the one writer of %s, is asked\n", out.Task, out.Organization, out.Dataset)
 			return err
@@ -261,6 +284,7 @@ func (a *app) subjectCorrectCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&dataset, "dataset", "", "dataset in which something is wrong")
+	cmd.Flags().StringVar(&receipt, "receipt", "", "file for the signed receipt")
 	cmd.Flags().StringSliceVar(&fields, "fields", nil, "fields that are wrong")
 	cmd.Flags().StringVar(&statement, "statement-file", "", "file that says what is wrong and what is right; - reads it from the input")
 	for _, name := range []string{"dataset", "fields", "statement-file"} {
@@ -285,6 +309,10 @@ all others. It cannot be undone. The receipt (JWS, ES256, certificate in x5c) sa
 			if err != nil {
 				return err
 			}
+			var raw json.RawMessage
+			if err := s.call(cmd.Context(), http.MethodPost, "/v1/subjects/"+url.PathEscape(subject)+"/erase", nil, map[string]string{"reason": f.reason}, &raw); err != nil {
+				return denied(err)
+			}
 			var out struct {
 				Receipt struct {
 					ID        string `json:"id"`
@@ -296,10 +324,9 @@ all others. It cannot be undone. The receipt (JWS, ES256, certificate in x5c) sa
 					Asked             []struct{ Dataset, Organization, Task string }
 					Kept              []struct{ What, Why string }
 				} `json:"receipt"`
-				JWS string `json:"jws"`
 			}
-			if err := s.call(cmd.Context(), http.MethodPost, "/v1/subjects/"+url.PathEscape(subject)+"/erase", nil, map[string]string{"reason": f.reason}, &out); err != nil {
-				return denied(err)
+			if err := errors.Join(json.Unmarshal(raw, &out), keepReceipt(receipt, raw)); err != nil {
+				return err
 			}
 			r := out.Receipt
 			fmt.Fprintf(a.Out, "erased: receipt %s\n  destroyed: %d key, %d identities, %d relations; %d consents withdrawn\n", r.ID, r.Destroyed.Keys, r.Destroyed.Identities, r.Destroyed.Relations, r.ConsentsWithdrawn)
@@ -312,10 +339,7 @@ all others. It cannot be undone. The receipt (JWS, ES256, certificate in x5c) sa
 			for _, k := range r.Kept {
 				fmt.Fprintf(a.Out, "  kept: %s. %s\n", k.What, k.Why)
 			}
-			if receipt == "" {
-				return nil
-			}
-			return os.WriteFile(receipt, []byte(out.JWS+"\n"), 0o600)
+			return nil
 		},
 	}
 	f.add(cmd)

@@ -190,6 +190,12 @@ const (
 	ErasureType   = "dizuo-erasure"
 )
 
+// Format, and JWS header "typ", of a receipt of an answer: of what a person was told of their record, or of a correction that was asked for.
+const (
+	AnswerFormat = "dizuo-answer/1"
+	AnswerType   = "dizuo-answer"
+)
+
 // ErasureSigner gives the common name of the certificate by which a platform's vault signs receipts.
 func ErasureSigner(platform string) string { return "Dizuo receipts of " + platform }
 

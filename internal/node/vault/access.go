@@ -55,12 +55,19 @@ type Access struct {
 	Through map[string]time.Time `json:"through"`
 }
 
-type accessOutput struct{ Body Access }
+type accessOutput struct {
+	Body struct {
+		Access
+		// JWS is the same answer, signed (compact serialisation, RFC 7515).
+		JWS string `json:"jws"`
+	}
+}
 
 // access finds the readings of a subject in the decision log.
 func (s *service) access(ctx context.Context, in *accessInput) (*accessOutput, error) {
-	out := &accessOutput{Body: Access{Subject: in.Subject, Reads: []Read{}, Through: map[string]time.Time{}}}
-	return out, s.do(ctx, actAccess, func(tx pgx.Tx, c caller, _ string) (said, error) {
+	out := &accessOutput{}
+	out.Body.Access = Access{Subject: in.Subject, Reads: []Read{}, Through: map[string]time.Time{}}
+	return out, s.do(ctx, actAccess, func(tx pgx.Tx, c caller, request string) (said, error) {
 		w := said{purpose: in.Reason, subjects: []string{in.Subject}}
 		err := subjectOf(ctx, tx, c, in.Subject)
 		if err != nil {
@@ -94,7 +101,10 @@ func (s *service) access(ctx context.Context, in *accessInput) (*accessOutput, e
 		}
 		var chain string
 		var at time.Time
-		_, err = pgx.ForEachRow(rows, []any{&chain, &at}, func() error { out.Body.Through[chain] = at; return nil })
+		if _, err = pgx.ForEachRow(rows, []any{&chain, &at}, func() error { out.Body.Through[chain] = at; return nil }); err != nil {
+			return w, err
+		}
+		out.Body.JWS, err = s.answer(c, request, in.Subject, w.purpose, Answer{Access: &out.Body.Access})
 		return w, err
 	})
 }

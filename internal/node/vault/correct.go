@@ -21,12 +21,18 @@ type correctInput struct {
 	}
 }
 
-type askedOutput struct{ Body Asked }
+type askedOutput struct {
+	Body struct {
+		Asked
+		// JWS is the receipt, signed (compact serialisation, RFC 7515).
+		JWS string `json:"jws"`
+	}
+}
 
 // correct asks the one writer of a dataset to put something right: nobody else may change it (一数一源).
 func (s *service) correct(ctx context.Context, in *correctInput) (*askedOutput, error) {
 	b, out := in.Body, &askedOutput{}
-	return out, s.do(ctx, actCorrect, func(tx pgx.Tx, c caller, _ string) (said, error) {
+	return out, s.do(ctx, actCorrect, func(tx pgx.Tx, c caller, request string) (said, error) {
 		w := said{purpose: b.Reason, dataset: b.Dataset, fields: b.Fields, subjects: []string{in.Subject}}
 		if err := subjectOf(ctx, tx, c, in.Subject); err != nil {
 			return w, err
@@ -51,7 +57,10 @@ func (s *service) correct(ctx context.Context, in *correctInput) (*askedOutput, 
 		if err != nil {
 			return w, err
 		}
-		out.Body = Asked{Dataset: b.Dataset, Organization: writerOf(d), Task: id}
+		out.Body.Asked = Asked{Dataset: b.Dataset, Organization: writerOf(d), Task: id}
+		if out.Body.JWS, err = s.answer(c, request, in.Subject, b.Reason, Answer{Correction: &Correction{Asked: out.Body.Asked, Fields: b.Fields}}); err != nil {
+			return w, err
+		}
 		return w, ask(ctx, tx, c, Task{ID: id, Kind: taskCorrection, Dataset: b.Dataset, Subject: in.Subject, Fields: b.Fields, Text: b.Statement}, writerOf(d), key)
 	})
 }

@@ -71,7 +71,7 @@ func (s *service) erase(ctx context.Context, in *eraseInput) (*receiptOutput, er
 		if err := destroy(ctx, tx, &e); err != nil {
 			return w, err
 		}
-		jws, err := s.sign.sign(e)
+		jws, err := s.sign.sign(contract.ErasureType, e)
 		if err != nil {
 			return w, err
 		}

@@ -76,7 +76,7 @@ func (s *service) eraseDue(ctx context.Context, tx pgx.Tx, e erasing, lines []co
 	if err != nil {
 		return err
 	}
-	jws, err := s.sign.sign(contract.ErasureClaim{
+	jws, err := s.sign.sign(contract.ErasureType, contract.ErasureClaim{
 		Format: contract.ErasureFormat, ID: id.String(), Erasure: e.receipt.String(), Platform: platform.Namespace + "/" + platform.Name, At: now, Records: lines,
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -90,6 +91,17 @@ func TestGuide(t *testing.T) {
 	}
 	if e := w.receipt(strings.TrimSpace(string(raw))); e.Destroyed.Keys != 1 || len(e.Asked) == 0 {
 		t.Errorf("receipt %+v", e)
+	}
+	var read, correction Answer
+	for file, into := range map[string]*Answer{"read.jws": &read, "correction.jws": &correction} {
+		raw, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.signed(strings.TrimSpace(string(raw)), contract.AnswerType, into)
+	}
+	if read.Access == nil || len(read.Access.Reads) == 0 || correction.Correction == nil || strings.Contains(fmt.Sprint(correction), "13800000001") {
+		t.Errorf("receipts %+v, %+v", read, correction)
 	}
 	w.verifyChain()
 	log, err := os.ReadFile(filepath.Join(dir, "vault-log", "decisions-0000000000000001.jsonl"))

@@ -34,6 +34,28 @@ type Erasure struct {
 	Kept              []Kept  `json:"kept"`
 }
 
+// Answer is the payload of a receipt of what is no erasure: who asked, for whom, and what they were told, or who is to put what right. The
+// statement of what is wrong is not in it.
+type Answer struct {
+	Format   string    `json:"format"`
+	ID       uuid.UUID `json:"id" doc:"The number of the request in the vault's log."`
+	Platform string    `json:"platform"`
+	Subject  string    `json:"subject"`
+	At       time.Time `json:"at"`
+	// Organization and Person are who asked for the subject.
+	Organization string      `json:"organization"`
+	Person       string      `json:"person"`
+	Reason       string      `json:"reason"`
+	Access       *Access     `json:"access,omitempty"`
+	Correction   *Correction `json:"correction,omitempty"`
+}
+
+// Correction says who was asked to put which fields of a dataset right.
+type Correction struct {
+	Asked
+	Fields []string `json:"fields"`
+}
+
 // Destroyed counts what is gone.
 type Destroyed struct {
 	Keys       int64 `json:"keys"`
@@ -59,8 +81,8 @@ type Kept struct {
 // signer signs receipts with the key of a certificate, read again each time.
 type signer struct{ files contract.TLSFiles }
 
-// sign gives a compact JWS with the certificate in its header: whoever trusts the platform's CA can check it.
-func (s signer) sign(claim any) (string, error) {
+// sign gives a compact JWS of a header "typ", with the certificate in its header: whoever trusts the platform's CA can check it.
+func (s signer) sign(kind string, claim any) (string, error) {
 	pair, err := tls.LoadX509KeyPair(s.files.CertFile, s.files.KeyFile)
 	if err != nil {
 		return "", fmt.Errorf("key of receipts: %w", err)
@@ -73,7 +95,7 @@ func (s signer) sign(claim any) (string, error) {
 	for i, der := range pair.Certificate {
 		chain[i] = base64.StdEncoding.EncodeToString(der)
 	}
-	opts := (&jose.SignerOptions{}).WithType(contract.ErasureType).WithHeader("x5c", chain)
+	opts := (&jose.SignerOptions{}).WithType(jose.ContentType(kind)).WithHeader("x5c", chain)
 	js, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: cryptosigner.Opaque(key)}, opts)
 	if err != nil {
 		return "", fmt.Errorf("key of receipts: %w", err)
@@ -87,4 +109,16 @@ func (s signer) sign(claim any) (string, error) {
 		return "", fmt.Errorf("sign receipt: %w", err)
 	}
 	return signed.CompactSerialize()
+}
+
+// answer signs the receipt of an answer to a request about a subject.
+func (s *service) answer(c caller, request, subject, reason string, a Answer) (string, error) {
+	id, err := uuid.Parse(request)
+	if err != nil {
+		return "", err
+	}
+	p := c.bundle.Directory.Platform
+	a.Format, a.ID, a.Platform, a.Subject, a.At = contract.AnswerFormat, id, p.Namespace+"/"+p.Name, subject, c.at.UTC()
+	a.Organization, a.Person, a.Reason = c.who.Organization, c.who.Subject, reason
+	return s.sign.sign(contract.AnswerType, a)
 }

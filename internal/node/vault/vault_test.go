@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -336,10 +338,17 @@ func TestCorrectIsATaskOfTheOneWriter(t *testing.T) {
 	d.Writer = "town"
 	w.bundle.Access.Datasets["elder-visits"] = d
 	ask := map[string]any{"dataset": "elder-visits", "fields": []string{"phone"}, "statement": "the number is 13800000001", "reason": "SubjectRequest"}
-	var asked Asked
+	var asked struct {
+		Asked
+		JWS string
+	}
 	w.call("committee/PrivacyOfficer", http.MethodPost, "/v1/subjects/"+subject+"/correct", ask, 200, &asked)
-	if asked.Organization != "town" {
-		t.Errorf("asked %+v", asked)
+	var receipt Answer
+	w.signed(asked.JWS, contract.AnswerType, &receipt)
+	want := Answer{Format: contract.AnswerFormat, ID: receipt.ID, Platform: "dizuo-henan/henan", Subject: subject, At: receipt.At, Organization: "committee", Person: receipt.Person, Reason: "SubjectRequest",
+		Correction: &Correction{Asked: Asked{Dataset: "elder-visits", Organization: "town", Task: asked.Task}, Fields: []string{"phone"}}}
+	if diff := cmp.Diff(want, receipt); diff != "" || receipt.Person == "" || receipt.ID == uuid.Nil || time.Since(receipt.At) > time.Hour {
+		t.Errorf("receipt (-want +got):\n%s", diff)
 	}
 	ask["fields"] = []string{"salary"}
 	w.call("committee/PrivacyOfficer", http.MethodPost, "/v1/subjects/"+subject+"/correct", ask, 422, nil)
@@ -402,8 +411,15 @@ func TestWhoMayAsk(t *testing.T) {
 	w.verifyChain()
 }
 
-// receipt checks a receipt as somebody would who trusts the platform's CA.
-func (w *world) receipt(jws string) Erasure {
+// receipt checks the receipt of an erasure as somebody would who trusts the platform's CA.
+func (w *world) receipt(jws string) (e Erasure) {
+	w.t.Helper()
+	w.signed(jws, contract.ErasureType, &e)
+	return e
+}
+
+// signed checks a receipt of a kind and reads it.
+func (w *world) signed(jws, kind string, into any) {
 	w.t.Helper()
 	parsed, err := jose.ParseSignedCompact(jws, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
@@ -417,11 +433,12 @@ func (w *world) receipt(jws string) Erasure {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var e Erasure
-	if err := json.Unmarshal(raw, &e); err != nil {
+	if got := parsed.Signatures[0].Protected.ExtraHeaders[jose.HeaderType]; got != kind {
+		w.t.Errorf("receipt of kind %v, want %s", got, kind)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
 		w.t.Fatal(err)
 	}
-	return e
 }
 
 var hashMember = regexp.MustCompile(`,"hash":"[0-9a-f]{64}"`)
