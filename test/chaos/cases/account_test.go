@@ -95,7 +95,9 @@ type sheet struct {
 	wrong  []string
 }
 
-func (b *sheet) differ(format string, args ...any) { b.wrong = append(b.wrong, fmt.Sprintf(format, args...)) }
+func (b *sheet) differ(format string, args ...any) {
+	b.wrong = append(b.wrong, fmt.Sprintf(format, args...))
+}
 
 // one gives the one case of a key, and takes it out.
 func (b *sheet) one(key string) (held, bool) {
