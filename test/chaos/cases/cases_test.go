@@ -36,13 +36,13 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestKilledWhileDevicesSpeak kills a part at random again and again, DIZUO_KILLS times, while DIZUO_SIGNALS signals are sent and their cases
+// TestKilledWhileDevicesSpeak kills a part at random again and again, DIZUO_CASE_KILLS times, while DIZUO_SIGNALS signals are sent and their cases
 // run through their times. DIZUO_SEED repeats the order of kills.
 func TestKilledWhileDevicesSpeak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("make chaos-cases and make test-fault run it: it takes minutes")
 	}
-	signals, kills := int(number(t, "DIZUO_SIGNALS", 1000)), int(number(t, "DIZUO_KILLS", 4))
+	signals, kills := int(number(t, "DIZUO_SIGNALS", 1000)), int(number(t, "DIZUO_CASE_KILLS", 4))
 	seed := number(t, "DIZUO_SEED", uint64(time.Now().UnixNano()))
 	if signals < 100 || signals%100 != 0 {
 		t.Fatalf("DIZUO_SIGNALS=%d: write hundreds", signals)
