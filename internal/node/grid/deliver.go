@@ -33,9 +33,9 @@ import (
 )
 
 const (
-	// deliveryTimeout bounds one attempt; a claimed message is free again after claimFor.
+	// deliveryTimeout bounds one attempt; a claimed message is free again after claimFor, for who claimed it may have been killed.
 	deliveryTimeout = 10 * time.Second
-	claimFor        = time.Minute
+	claimFor        = 2 * deliveryTimeout
 	// deadAfter is how long a message is tried; then it is a dead letter until somebody replays it.
 	deadAfter = 24 * time.Hour
 )
