@@ -55,7 +55,7 @@ func newReceiver(t *testing.T, seed uint64) *receiver {
 			return // its sender was killed
 		}
 		if err := verifier.Verify(raw, req.Header); err != nil {
-			r.complain(err.Error())
+			r.complain("%v", err)
 			return
 		}
 		switch does := r.take(req.Header.Get("webhook-id"), raw); {
