@@ -30,6 +30,9 @@ type account struct {
 // leastPause is how long a device is silent at least: doors come not twice within the second in which two alarms are one.
 const leastPause = 600 * time.Millisecond
 
+// doubt is how long a device waits for an acknowledgement before it sends again. It is short, so that many messages come twice, and late.
+const doubt = 500 * time.Millisecond
+
 // speak lets every device of the plan say all that it has to say within a time. It returns when everything was acknowledged.
 func (a *account) speak(ctx context.Context, js jetstream.JetStream, p plan, within time.Duration) {
 	var work sync.WaitGroup
@@ -61,7 +64,9 @@ func (a *account) say(ctx context.Context, js jetstream.JetStream, d device, s s
 		opts = append(opts, jetstream.WithMsgID(d.kind+d.name+text))
 	}
 	for {
-		if _, err := js.PublishMsg(ctx, msg, opts...); err == nil {
+		attempt, cancel := context.WithTimeout(ctx, doubt)
+		_, err := js.PublishMsg(attempt, msg, opts...)
+		if cancel(); err == nil {
 			break
 		}
 		a.again.Add(1)
