@@ -64,10 +64,16 @@ func TestKilledWhileDevicesSpeak(t *testing.T) {
 	}()
 	// Some are killed while nobody speaks any more: times are missed and messages go out still.
 	every := (within + 15*time.Second) / time.Duration(kills+1)
+	var next []string
 	killed := map[string]int{}
 	for kill := range kills {
 		time.Sleep(time.Until(began.Add(time.Duration((float64(kill) + 0.5 + random.Float64()) * float64(every)))))
-		name := s.Parts()[random.IntN(len(s.Parts()))]
+		if len(next) == 0 { // each part has its turn, in another order each time
+			next = s.Parts()
+			random.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
+		}
+		name := next[0]
+		next = next[1:]
 		t.Logf("%5.1f s: kill -9 of %s", time.Since(began).Seconds(), name)
 		s.Kill(name, time.Duration(random.IntN(1500))*time.Millisecond)
 		killed[name]++

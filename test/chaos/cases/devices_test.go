@@ -55,7 +55,7 @@ func (a *account) speak(ctx context.Context, js jetstream.JetStream, p plan, wit
 }
 
 // say publishes a message, as the role ingest does, until it is acknowledged. named lets the broker tell a message that is sent again; else the
-// grid service must.
+// grid service must, and of these the acknowledgement of every twentieth is lost on the way.
 func (a *account) say(ctx context.Context, js jetstream.JetStream, d device, s saying, named bool) bool {
 	text := fmt.Sprintf(`{"on":%t,"ts":%q}`, s.on, s.at.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 	msg := &nats.Msg{Subject: contract.IngestPrefix + contract.DeviceSubject(d.kind, d.name, contract.ChannelSignal), Data: []byte(text)}
@@ -63,12 +63,14 @@ func (a *account) say(ctx context.Context, js jetstream.JetStream, d device, s s
 	if named {
 		opts = append(opts, jetstream.WithMsgID(d.kind+d.name+text))
 	}
+	lost := !named && s.at.UnixMilli()%20 == 0
 	for {
 		attempt, cancel := context.WithTimeout(ctx, doubt)
 		_, err := js.PublishMsg(attempt, msg, opts...)
-		if cancel(); err == nil {
+		if cancel(); err == nil && !lost {
 			break
 		}
+		lost = false
 		a.again.Add(1)
 		if !pause(ctx, 200*time.Millisecond) {
 			return false
