@@ -125,7 +125,7 @@ FAULT_CRASH ?= Killed|Lagging
 FAULT_ORACLES = DecisionsAgainstOracle|OracleFindsMutants
 # FAULT_PAIRS is how many decisions the oracle is asked about.
 FAULT_PAIRS ?= 1000000
-FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./internal/bundle/... ./internal/cli/... ./controllers/...
+FAULT_PACKAGES ?= ./internal/node/... ./internal/apply/... ./internal/compile/... ./internal/bundle/... ./internal/cli/... ./controllers/... ./test/chaos/cases
 # UPGRADE_FROM is the commit to upgrade from.
 UPGRADE_FROM ?= HEAD^
 .PHONY: test-change
@@ -148,6 +148,14 @@ chaos-edge: build ## An edge node whose line is cut, agent killed, disk filled a
 	@mkdir -p test/bench/out
 	DIZUO_CUT_SECONDS=$(CUT_SECONDS) DIZUO_CUT_KILLS=$(CUT_KILLS) DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/edge.json $(GO) test -v -count=1 -timeout 60m ./test/chaos/edge
 
+# SIGNALS is how many are sent, in hundreds, KILLS how often a part is killed meanwhile, SEED the number that an earlier run printed.
+SIGNALS ?= 10000
+KILLS ?= 20
+SEED ?=
+.PHONY: chaos-cases
+chaos-cases: ## kill -9 of grid service, broker and PostgreSQL at random while devices speak: every signal in one case, every message out, no time lost
+	DIZUO_SIGNALS=$(SIGNALS) DIZUO_CASE_KILLS=$(KILLS) DIZUO_SEED=$(SEED) $(GO) test -v -count=1 -timeout 60m ./test/chaos/cases
+
 # FUZZ_TIME is how long each fuzz test runs.
 FUZZ_TIME ?= 60s
 .PHONY: fuzz
@@ -158,20 +166,25 @@ fuzz: ## Every fuzz test for FUZZ_TIME each; what one finds goes into testdata/f
 
 ##@ Measure
 
-BENCHMARKS := rules policy auth presence decisionlog
-bench-rules: BENCH_PACKAGE = ./internal/node/rules
+BENCHMARKS := policy auth presence decisionlog
 bench-policy: BENCH_PACKAGE = ./internal/node/gateway
 bench-auth: BENCH_PACKAGE = ./internal/node/auth
 bench-presence: BENCH_PACKAGE = ./internal/node/grid
 bench-decisionlog: BENCH_PACKAGE = ./internal/node/gateway/decisionlog
 
 .PHONY: bench $(BENCHMARKS:%=bench-%)
-bench: $(BENCHMARKS:%=bench-%) bench-reconcile bench-devices bench-access ## All benchmarks
-bench-rules: ## Evaluations a second of the scenario engine, and its memory by key
+bench: bench-rules $(BENCHMARKS:%=bench-%) bench-reconcile bench-devices bench-access ## All benchmarks
 bench-policy: ## Time of a decision at 100 and at 100,000 agreements
 bench-auth: ## Admissions a second
 bench-presence: ## Time to count a million devices, and to note one that was heard
 bench-decisionlog: ## Records a second of the decision log
+.PHONY: bench-rules
+bench-rules: ## Evaluations a second of the scenario engine and its memory by key, and from message to case on a running centre
+	@mkdir -p test/bench/out
+	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 20m ./internal/node/rules ./test/bench/rules | tee test/bench/out/rules.txt
+	$(GO) run ./test/bench/cmd/figures -in test/bench/out/rules.txt -out test/bench/out/rules.json
+	DIZUO_BENCH_OUT=$(CURDIR)/test/bench/out/rules.json $(GO) test -v -count=1 -timeout 20m -run TestBenchStack ./test/bench/rules
+
 .PHONY: bench-reconcile
 bench-reconcile: ## Writes, pace and memory of the control plane at 2,000 communities, beside a null controller
 	@$(KIT) build envtest helm

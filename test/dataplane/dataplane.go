@@ -224,20 +224,25 @@ func Shard(t testing.TB, name string, document any, path ...string) contract.Sha
 // Publish signs a bundle and puts it where the roles look: shards, index, then the lease of a scope, which ends after life.
 func (w *World) Publish(scope string, life time.Duration, shards ...contract.Shard) {
 	w.t.Helper()
-	ctx, js := context.Background(), w.broker.JetStream()
-	store := must(js.ObjectStore(ctx, contract.BundleStore))(w.t)
+	w.sequence++
+	Put(w.t, w.broker.JetStream(), w.signer, contract.Lease{Platform: w.cfg.Platform, Scope: scope, Sequence: w.sequence, ExpiresAt: time.Now().Add(life)}, shards...)
+}
+
+// Put is Publish over a connection that may write bundles. The lease is issued now, for these shards.
+func Put(t testing.TB, js jetstream.JetStream, signer *seal.Signer, lease contract.Lease, shards ...contract.Shard) {
+	t.Helper()
+	ctx := context.Background()
+	store := must(js.ObjectStore(ctx, contract.BundleStore))(t)
 	var index contract.Index
 	for _, shard := range shards {
-		digest := must(shard.ContentDigest())(w.t)
+		digest := must(shard.ContentDigest())(t)
 		index.Shards = append(index.Shards, contract.ShardRef{Name: shard.Name, Digest: digest})
-		must(store.PutBytes(ctx, contract.ObjectName("shard", digest), must(w.signer.Shard(shard))(w.t)))(w.t)
+		must(store.PutBytes(ctx, contract.ObjectName("shard", digest), must(signer.Shard(shard))(t)))(t)
 	}
-	must(store.PutBytes(ctx, contract.ObjectName("index", index.Revision()), must(json.Marshal(index))(w.t)))(w.t)
-	w.sequence++
-	lease := must(w.signer.Lease(contract.Lease{Platform: w.cfg.Platform, Scope: scope, Revision: index.Revision(), Sequence: w.sequence,
-		IssuedAt: time.Now(), ExpiresAt: time.Now().Add(life)}))(w.t)
-	leases := must(js.KeyValue(ctx, contract.LeaseBucket))(w.t)
-	must(leases.PutString(ctx, scope, lease))(w.t)
+	must(store.PutBytes(ctx, contract.ObjectName("index", index.Revision()), must(json.Marshal(index))(t)))(t)
+	lease.Revision, lease.IssuedAt = index.Revision(), time.Now()
+	leases := must(js.KeyValue(ctx, contract.LeaseBucket))(t)
+	must(leases.PutString(ctx, lease.Scope, must(signer.Lease(lease))(t)))(t)
 }
 
 // ready waits for auth's report, which it writes when it enforces the first bundle.

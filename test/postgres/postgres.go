@@ -44,6 +44,9 @@ type Server struct {
 	cmd   *exec.Cmd
 	logs  bytes.Buffer
 	ended chan struct{}
+	// command runs a program of PostgreSQL, settings are those of the server, as "name=value".
+	command  func(name string, args ...string) *exec.Cmd
+	settings []string
 }
 
 var shared struct {
@@ -61,10 +64,11 @@ func Shared(t testing.TB) *Server {
 	return shared.server
 }
 
-// Start gives a server of the test's own, for one that has a network of its own or takes the server away.
-func Start(t testing.TB) *Server {
+// Start gives a server of the test's own, for one that has a network of its own or takes the server away. Settings, as "name=value", go
+// before ours, such as fsync=off.
+func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := start(t)
+	s, err := start(t, settings...)
 	given(t, err)
 	t.Cleanup(s.stop)
 	return s
@@ -120,7 +124,7 @@ func (s *Server) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-func start(t testing.TB) (*Server, error) {
+func start(t testing.TB, settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -129,7 +133,7 @@ func start(t testing.TB) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, ended: make(chan struct{})}
+	s := &Server{dir: dir, ended: make(chan struct{}), settings: settings}
 	if err := s.run(t, bin); err != nil {
 		s.stop()
 		return nil, err
@@ -137,7 +141,7 @@ func start(t testing.TB) (*Server, error) {
 	return s, nil
 }
 
-// run makes a cluster and serves it; it waits until the server says that it is ready.
+// run makes a cluster and serves it.
 func (s *Server) run(t testing.TB, bin string) error {
 	if err := s.write(t); err != nil {
 		return err
@@ -146,14 +150,14 @@ func (s *Server) run(t testing.TB, bin string) error {
 	if err != nil {
 		return err
 	}
-	command := func(name string, args ...string) *exec.Cmd {
+	s.command = func(name string, args ...string) *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bin, name), args...)
 		cmd.Dir = s.dir
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGQUIT}
 		return cmd
 	}
 	data := s.at("data")
-	if out, err := command("initdb", "-D", data, "-U", "dizuo", "-A", "scram-sha-256", "--pwfile", s.at("password"), "-N", "-E", "UTF8", "--locale", "C").CombinedOutput(); err != nil {
+	if out, err := s.command("initdb", "-D", data, "-U", "dizuo", "-A", "scram-sha-256", "--pwfile", s.at("password"), "-N", "-E", "UTF8", "--locale", "C").CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte("hostssl all all 127.0.0.1/32 scram-sha-256\n"), 0o600); err != nil {
@@ -162,25 +166,54 @@ func (s *Server) run(t testing.TB, bin string) error {
 	if s.port, err = freePort(); err != nil {
 		return err
 	}
-	cmd := command("postgres", "-D", data, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "ssl=on",
-		"-c", "ssl_cert_file="+s.at("server.crt"), "-c", "ssl_key_file="+s.at("server.key"), "-c", "fsync=off")
+	return s.serve()
+}
+
+// serve starts the server and waits until it says that it is ready.
+func (s *Server) serve() error {
+	args := []string{"-D", s.at("data"), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "ssl=on",
+		"-c", "ssl_cert_file=" + s.at("server.crt"), "-c", "ssl_key_file=" + s.at("server.key"), "-c", "fsync=off"}
+	for _, x := range s.settings {
+		args = append(args, "-c", x)
+	}
+	cmd, ended := s.command("postgres", args...), make(chan struct{})
 	cmd.Stderr = &s.logs
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.cmd = cmd
-	go func() { _ = cmd.Wait(); close(s.ended) }()
+	s.cmd, s.ended = cmd, ended
+	go func() { _ = cmd.Wait(); close(ended) }()
 	for range 600 {
 		select {
-		case <-s.ended:
+		case <-ended:
 			return fmt.Errorf("PostgreSQL: %s", s.logs.String())
 		case <-time.After(50 * time.Millisecond):
 		}
-		if pid, err := os.ReadFile(filepath.Join(data, "postmaster.pid")); err == nil && strings.Contains(string(pid), "ready") {
+		// The file may be the one that a killed server left.
+		if pid, err := os.ReadFile(s.at("data/postmaster.pid")); err == nil && strings.HasPrefix(string(pid), fmt.Sprintf("%d\n", cmd.Process.Pid)) && strings.Contains(string(pid), "ready") {
 			return nil
 		}
 	}
 	return errors.New("PostgreSQL does not start")
+}
+
+// Kill ends the server as kill -9 does: nothing is flushed, and its clients hear nothing. Again starts it anew.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+}
+
+// Again starts a server that was killed. It tries until the processes that the killed one left are gone.
+func (s *Server) Again() error {
+	var err error
+	for range 100 {
+		s.logs.Reset()
+		if err = s.serve(); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
 }
 
 // write puts certificate, key, CA and password into the server's folder.

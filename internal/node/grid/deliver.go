@@ -27,20 +27,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
 const (
-	// deliveryTimeout bounds one attempt; a claimed message is free again after claimFor.
+	// deliveryTimeout bounds one attempt; a claimed message is free again after claimFor, for who claimed it may have been killed.
 	deliveryTimeout = 10 * time.Second
-	claimFor        = time.Minute
+	claimFor        = 2 * deliveryTimeout
 	// deadAfter is how long a message is tried; then it is a dead letter until somebody replays it.
 	deadAfter = 24 * time.Hour
-	// deliveriesAtOnce bounds the attempts under way.
-	deliveriesAtOnce = 8
 )
 
 // deliverer sends the outbox. Several may run at once: each claims what it sends.
@@ -66,49 +63,26 @@ type message struct {
 	Attempts int
 }
 
-// run delivers until ctx ends.
-func (d *deliverer) run(ctx context.Context) error {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		n, err := d.round(ctx)
-		if err != nil && ctx.Err() == nil {
-			d.log.Warn("deliver", "err", err)
-		}
-		if n > 0 && err == nil {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
-// round claims and sends what is due; it gives the number of attempts.
-func (d *deliverer) round(ctx context.Context) (int, error) {
-	b := d.in.Current()
-	if b == nil {
-		return 0, nil
-	}
+// claim takes messages that are due, at most limit, and none of the organisations that are left out: whoever claimed one sends it.
+func (d *deliverer) claim(ctx context.Context, limit int, leftOut []string) ([]message, error) {
 	now := d.now()
 	rows, err := d.pool.Query(ctx, `UPDATE grid.dispatch_outbox SET attempts = attempts + 1, next_attempt_at = $2 WHERE id IN (
-			SELECT id FROM grid.dispatch_outbox WHERE delivered_at IS NULL AND dead_at IS NULL AND next_attempt_at <= $1
+			SELECT id FROM grid.dispatch_outbox WHERE delivered_at IS NULL AND dead_at IS NULL AND next_attempt_at <= $1 AND organization <> ALL ($4::text[])
 			ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-		RETURNING id, organization, payload, coalesce(tried_since, created_at), attempts`, now, now.Add(claimFor), deliveriesAtOnce)
+		RETURNING id, organization, payload, coalesce(tried_since, created_at), attempts`, now, now.Add(claimFor), limit, leftOut)
 	if err != nil {
-		return 0, fmt.Errorf("claim messages: %w", err)
+		return nil, fmt.Errorf("claim messages: %w", err)
 	}
 	messages, err := pgx.CollectRows(rows, pgx.RowToStructByPos[message])
 	if err != nil {
-		return 0, fmt.Errorf("claim messages: %w", err)
+		return nil, fmt.Errorf("claim messages: %w", err)
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	for _, m := range messages {
-		group.Go(func() error { return d.finish(gctx, m, d.send(gctx, b.Directory, m)) })
-	}
-	return len(messages), group.Wait()
+	return messages, nil
+}
+
+// attempt sends a message that was claimed, and writes how that went.
+func (d *deliverer) attempt(ctx context.Context, dir contract.Directory, m message) error {
+	return d.finish(ctx, m, d.send(ctx, dir, m))
 }
 
 // finish writes how an attempt went.

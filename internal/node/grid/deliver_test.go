@@ -1,7 +1,11 @@
 package grid
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +16,43 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
+
+// round makes one attempt for each message that is due.
+func round(ctx context.Context, d *deliverer) (int, error) {
+	messages, err := d.claim(ctx, deliveriesAtOnce, []string{})
+	for _, m := range messages {
+		err = errors.Join(err, d.attempt(ctx, d.in.Current().Directory, m))
+	}
+	return len(messages), err
+}
+
+// TestOneThatHangsHoldsUpNobody has an endpoint that never answers, with so many messages due that they would take minutes, before one of another.
+func TestOneThatHangsHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-over:
+		}
+	}))
+	t.Cleanup(func() { close(over); hangs.Close() })
+	w := newWorldWith(t, func(b *intake.Bundle) {
+		o := b.Directory.Organizations["fire-luoyang"]
+		o.Webhook = &contract.Webhook{URL: hangs.URL}
+		b.Directory.Organizations["fire-luoyang"] = o
+	}, func(*service) {})
+	w.send("s1", 1, `{"smoke":true}`)
+	eventually(t, "a message", func() bool { return w.hooks.count("/fire-xinxiang") == 1 })
+	const due = `INSERT INTO grid.dispatch_outbox (id, case_id, organization, payload, created_at, next_attempt_at, type, method)
+		SELECT gen_random_uuid(), case_id, $1, payload, created_at, created_at - $2 * interval '1 second', type, method FROM grid.dispatch_outbox, generate_series(1, $3) WHERE organization = 'fire-xinxiang'`
+	for organization, n := range map[string]int{"fire-luoyang": 200, "fire-xinxiang": 1} {
+		if _, err := w.pool.Exec(t.Context(), due, organization, n, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the message behind those", func() bool { return w.hooks.count("/fire-xinxiang") == 2 })
+}
 
 // TestADayInVainIsADeadLetterUntilItIsReplayed has a receiver that is down for 25 hours of a clock that is given.
 func TestADayInVainIsADeadLetterUntilItIsReplayed(t *testing.T) {
@@ -32,7 +73,7 @@ func TestADayInVainIsADeadLetterUntilItIsReplayed(t *testing.T) {
 	w.hooks.mu.Unlock()
 	attempt := func() (dead *time.Time) {
 		t.Helper()
-		if n, err := d.round(t.Context()); n != 1 || err != nil {
+		if n, err := round(t.Context(), &d); n != 1 || err != nil {
 			t.Fatalf("at %s: %d attempts, %v", clock.Sub(made), n, err)
 		}
 		var next time.Time
@@ -53,7 +94,7 @@ func TestADayInVainIsADeadLetterUntilItIsReplayed(t *testing.T) {
 		t.Errorf("dead after %s and %d attempts", age, attempts)
 	}
 	clock = clock.Add(time.Hour)
-	if n, err := d.round(t.Context()); n != 0 || err != nil {
+	if n, err := round(t.Context(), &d); n != 0 || err != nil {
 		t.Errorf("a dead letter is tried: %d, %v", n, err)
 	}
 	var report contract.Report

@@ -19,8 +19,6 @@ import (
 const (
 	// maxBatch bounds the messages of one transaction.
 	maxBatch = 512
-	// fetchWait is how long an empty ingest log is waited for.
-	fetchWait = 500 * time.Millisecond
 	// ackWait is long: a session that ends makes the consumer anew and never waits for a redelivery.
 	ackWait = 5 * time.Minute
 	// workTimeout bounds a transaction, so that a database that vanished without a word ends the session.
@@ -43,6 +41,10 @@ type session struct {
 	// former says that the engine's state in the form of the version before is still in the database.
 	former    bool
 	delivered uint64 // of the consumer
+	// pull is the request for messages that is under way; nil if there is none.
+	pull jetstream.MessageBatch
+	// amiss is since when the broker says that it delivered another number of messages than were seen here; zero while it agrees.
+	amiss time.Time
 	// watermark is a time up to which all messages were taken.
 	watermark time.Time
 	ticked    time.Time
@@ -231,60 +233,4 @@ func position(ctx context.Context, conn *pgxpool.Conn, created time.Time, takenO
 		return 0, nil
 	}
 	return uint64(sequence), nil
-}
-
-// fetch takes what is next in the ingest log. It fails at a gap: then something was delivered that this session never saw.
-func (s *session) fetch(ctx context.Context) ([]jetstream.Msg, error) {
-	fctx, cancel := context.WithTimeout(ctx, s.edges.patience(s.w.now()))
-	defer cancel()
-	batch, err := s.cons.Fetch(maxBatch, jetstream.FetchContext(fctx))
-	if err != nil {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
-	var out []jetstream.Msg
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return nil, fmt.Errorf("message: %w", err)
-		}
-		if s.delivered++; meta.Sequence.Consumer != s.delivered || meta.NumDelivered != 1 || meta.Sequence.Stream <= s.sequence {
-			return nil, fmt.Errorf("delivery %d of message %d is not the one expected", meta.Sequence.Consumer, meta.Sequence.Stream)
-		}
-		out = append(out, m)
-	}
-	if err := batch.Error(); err != nil && ctx.Err() == nil && !idle(err) {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
-	return out, ctx.Err()
-}
-
-// idle says whether a fetch ended only because there was no more.
-func idle(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoMessages)
-}
-
-// advanceWatermark moves the watermark: to the last message while there are more behind it, else to now. Without that, an
-// exit that waits in the ingest log would come after the alarm about its absence.
-func (s *session) advanceWatermark(ctx context.Context, got []jetstream.Msg, before time.Time) error {
-	if len(got) > 0 {
-		meta, err := got[len(got)-1].Metadata()
-		if err != nil {
-			return fmt.Errorf("message: %w", err)
-		}
-		s.w.metrics.pending.Set(float64(meta.NumPending))
-		s.watermark = meta.Timestamp
-		if meta.NumPending == 0 {
-			s.watermark = before
-		}
-		return nil
-	}
-	info, err := s.cons.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("consumer: %w", err) // no answer is no proof that nothing waits
-	}
-	s.w.metrics.pending.Set(float64(info.NumPending))
-	if info.NumPending == 0 && info.Delivered.Consumer == s.delivered {
-		s.watermark = before
-	}
-	return nil
 }
