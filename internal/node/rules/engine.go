@@ -211,17 +211,17 @@ func (e *Engine) run(r *rule, h uint64, device *string) {
 	}
 	if r.stateful {
 		o.V = pick(e.in.msg, r.keeps)
-		e.in.state = stateOf(&s.now, r, o.T) // as good as any for now: advance evaluates it against its place
+		e.in.state = stateOf(&s.now, e.in.plan, o.T) // as good as any for now: advance evaluates it against its place
 	}
 	e.look(&o)
-	if !r.counts(&o) && !r.stateful && len(r.baselines) == 0 {
+	if !r.counts(&o) && !r.stateful && len(r.base.baselines) == 0 {
 		return
 	}
 	w := e.world(r)
 	if w.unless != nil && r.scope != ScopeDevice && o.F&flagOut != 0 && s.Cause != "" && s.Cause != o.Cause {
 		w.unless = e.suppressedFor(r, s.Cause)
 	}
-	if len(r.baselines) > 0 {
+	if len(r.base.baselines) > 0 {
 		e.remember(r, s, &o)
 	}
 	if o.F&flagOut == 0 || s.Cause == "" { // of a place, the device that it is looked at by is one that the scenario is about
@@ -282,6 +282,9 @@ func (e *Engine) world(r *rule) *world {
 	}
 	if len(r.variants) > 0 {
 		community := e.in.row.Community
+		if r.scope == ScopePlatform { // of no community
+			community = ""
+		}
 		w.plan = func(t int64) *plan { return r.planFor(e.modeAt(t), community) }
 		for _, m := range e.modes {
 			w.changes = append(w.changes, m.at)
@@ -325,19 +328,25 @@ func (e *Engine) suppressedFor(r *rule, cause string) func(int, int64) bool {
 // lookAgain evaluates an observation of a stateful rule against the state before it.
 func (e *Engine) lookAgain(r *rule, o *observation, h *head) {
 	defer func(was input) { e.in = was }(e.in)
-	e.in.msg, e.in.at, e.in.rule, e.in.plan, e.in.state = o.V, o.T, r, r.planFor(e.modeAt(o.T), e.in.row.Community), stateOf(h, r, o.T)
-	if fleet, device, ok := strings.Cut(o.Cause, "/"); ok {
+	if fleet, device, ok := cutCause(o.Cause); ok && (fleet != e.in.fleet || device != e.in.name) {
 		e.in.fleet, e.in.name, e.in.device = fleet, device, nil
+		if e.opts.Rows != nil {
+			if row, profile, ok := e.opts.Rows(fleet, device); ok {
+				e.in.row, e.in.profile = &row, profile
+			}
+		}
 	}
+	p := r.planFor(e.modeAt(o.T), e.in.row.Community)
+	e.in.msg, e.in.at, e.in.rule, e.in.plan, e.in.state = o.V, o.T, r, p, stateOf(h, p, o.T)
 	e.look(o)
 }
 
 // stateOf is what an expression sees of a key before a message at t.
-func stateOf(h *head, r *rule, t int64) map[string]any {
+func stateOf(h *head, p *plan, t int64) map[string]any {
 	first := map[string]any{}
-	w0, _, in := r.schedule.at(t)
+	w0, _, in := p.schedule.at(t)
 	for _, s := range h.Terms {
-		if r.schedule != nil && (!in || s.Window != w0) {
+		if p.schedule != nil && (!in || s.Window != w0) {
 			continue
 		}
 		for f, v := range s.First {
@@ -381,8 +390,8 @@ func (e *Engine) look(o *observation) {
 	if r.clear != nil && (!conditions || len(r.facts) > 0 || o.F&flagUnless != 0) && e.test(r.clear, "trigger.clear") == yes {
 		o.F |= flagClear
 	}
-	for i := range r.raises {
-		x := &r.raises[i]
+	for i := range p.raises {
+		x := &p.raises[i]
 		if x.when != nil && e.test(x.when, "raise.when") == yes {
 			o.F |= flagRaise0 << i
 		}
@@ -396,7 +405,7 @@ func (e *Engine) look(o *observation) {
 	if !r.usesK() {
 		o.K = 0
 	}
-	if len(r.raises) == 0 {
+	if len(r.base.raises) == 0 {
 		o.R = 0
 	}
 }
@@ -487,10 +496,10 @@ func (e *Engine) remember(r *rule, s *state, o *observation) {
 	if o.F&flagOut != 0 || s.repeats(*o) || s.Base.T != 0 && o.T <= s.Base.T {
 		return
 	}
-	for len(s.Days) < len(r.baselines) {
+	for len(s.Days) < len(r.base.baselines) {
 		s.Days = append(s.Days, nil)
 	}
-	for i, b := range r.baselines {
+	for i, b := range e.in.plan.baselines {
 		v, err := b.value.value(&e.in)
 		if err != nil {
 			e.failed("baselines."+b.name, err)
@@ -705,14 +714,14 @@ func (e *Engine) teller(r *rule, id, cause string) func(change) {
 		fleet, device, _ := strings.Cut(name, "/")
 		x := Event{
 			Kind: c.kind, Scenario: r.name, Scope: r.scope, ID: id, Fleet: fleet, Device: device,
-			Start: time.UnixMilli(c.a.Name).UTC(), Began: time.UnixMilli(c.a.Began).UTC(), At: time.UnixMilli(c.at).UTC(), Severity: r.scenario.Severity, Along: c.along,
+			Start: time.UnixMilli(c.a.Name).UTC(), Began: time.UnixMilli(c.a.Began).UTC(), At: time.UnixMilli(c.at).UTC(), Mode: e.modeAt(c.at), Severity: r.scenario.Severity, Along: c.along,
 		}
-		for i := range r.raises {
-			if c.a.Raise&(1<<i) != 0 && Graver(r.raises[i].severity, x.Severity) {
-				x.Severity = r.raises[i].severity
+		for i := range r.base.raises {
+			if c.a.Raise&(1<<i) != 0 && Graver(r.base.raises[i].severity, x.Severity) {
+				x.Severity = r.base.raises[i].severity
 			}
 			if c.a.Raise&(1<<i) != 0 && c.kind == Worse {
-				x.With = append(x.With, r.raises[i].name)
+				x.With = append(x.With, r.base.raises[i].name)
 			}
 		}
 		e.board(r, &x, c.a)

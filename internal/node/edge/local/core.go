@@ -57,6 +57,7 @@ func (c *core) begin() {
 		OnError:   func(scenario, part string, _ error) { c.metrics.faults.WithLabelValues(scenario, part).Inc() },
 		OnTooLate: func(scenario string) { c.metrics.late.WithLabelValues(scenario).Inc() },
 		Rows:      c.lookup,
+		Zone:      zone(c.bundle),
 	})
 	c.loaded(problems)
 }
@@ -139,7 +140,7 @@ func (c *core) follow(events []rules.Event, now time.Time) {
 	c.changed = c.changed || len(events) > 0
 	for _, e := range events {
 		c.metrics.alarms.WithLabelValues(e.Scenario, string(e.Kind)).Inc()
-		a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
+		a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind), Mode: e.Mode}
 		switch e.Kind {
 		case rules.Raised, rules.Cleared:
 			if !e.Along {
@@ -156,7 +157,7 @@ func (c *core) alarm(a command.Alarm, now time.Time) {
 	if _, here := b.Fleets[a.Fleet].Devices[a.Device]; !here {
 		return
 	}
-	for place, k := range b.Rules.Scenarios[a.Scenario].Commands {
+	for place, k := range a.Commands(b.Rules, b.Fleets) {
 		if k.At != a.Kind {
 			continue
 		}
