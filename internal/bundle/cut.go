@@ -183,7 +183,7 @@ func (c *Cuts) shards(p Parts, edge string) []Prepared {
 		unopened(contract.Shard{Name: contract.ShardEdges, Roots: []string{"dizuo/edges"}}, func() map[string]any {
 			return under("edges", map[string]contract.Edge{edge: {Communities: append([]string{}, doc.Communities...), AutonomySeconds: doc.AutonomySeconds}})
 		}),
-		unopened(contract.Shard{Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios"}}, func() map[string]any {
+		unopened(contract.Shard{Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios", "dizuo/timeZone"}}, func() map[string]any {
 			return rules(p, slices.Collect(maps.Keys(fleets)), doc.Communities)
 		}),
 	}
@@ -208,7 +208,7 @@ func rules(p Parts, fleets, communities []string) map[string]any {
 			scenarios[name] = engineOnly(s, communities)
 		}
 	}
-	return under("profiles", profiles, "scenarios", scenarios)
+	return under("profiles", profiles, "scenarios", scenarios, "timeZone", p.Platform.TimeZone)
 }
 
 // engineOnly leaves of a scenario what an engine needs in some communities: who is called, and when, is the hub's business.

@@ -6,6 +6,8 @@ type Rules struct {
 	Profiles map[string]Profile `json:"profiles"`
 	// Scenarios by name.
 	Scenarios map[string]Scenario `json:"scenarios"`
+	// TimeZone of the platform, an IANA name. Only what is cut to an edge node has it: the services at the centre read it in the directory.
+	TimeZone string `json:"timeZone,omitempty"`
 }
 
 // Profile is a device model (物模型).

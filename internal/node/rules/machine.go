@@ -321,6 +321,9 @@ func (h *head) reopen(p *plan, t int64) {
 	w0, _, _ := p.schedule.at(t) // 0 outside
 	for i := range h.Terms {
 		s := &h.Terms[i]
+		if p.terms[i].mode == modeOffline {
+			continue // of all of time
+		}
 		since := s.Since
 		if *s = (termHead{Window: w0}); p.terms[i].mode == modeAbsent {
 			s.Since = since

@@ -2,15 +2,15 @@ package local
 
 import (
 	"time"
+	_ "time/tzdata" // an edge node runs on whatever machine
 
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// zone gives the platform's, in which days and hours count; UTC where the bundle names none that this machine knows.
+// zone gives the platform's, in which days and hours count; China Standard Time, as at the hub, where the bundle names none.
 func zone(b *intake.Bundle) *time.Location {
-	z, err := time.LoadLocation(b.Directory.Platform.TimeZone)
-	if err != nil {
-		return time.UTC
+	if z, err := time.LoadLocation(b.Rules.TimeZone); err == nil && b.Rules.TimeZone != "" {
+		return z
 	}
-	return z
+	return time.FixedZone("CST", 8*3600)
 }
