@@ -427,7 +427,18 @@ func (e *Engine) applies() bool {
 		return false
 	}
 	return (len(r.scenario.Registers) == 0 || e.member(factRegisters, r.scenario.Registers...)) &&
-		(r.scenario.ConsentScope == "" || e.member(factConsents, r.scenario.ConsentScope))
+		(r.scenario.ConsentScope == "" || e.consented(r.scenario.ConsentScope))
+}
+
+// consented says whether whom the device is about consents. Nobody else's consent counts, not that of a place either.
+func (e *Engine) consented(scope string) bool {
+	id, ok := Place(ScopeSubject, e.in.fleet, e.in.name, e.in.row)
+	if !ok {
+		return false
+	}
+	v, _ := valueAt(e.facts[placeKey{ScopeSubject, id}][factConsents], e.in.at)
+	set, _ := v.([]string)
+	return slices.Contains(set, scope)
 }
 
 // member says whether a fact that is a set holds one of some names.
@@ -532,11 +543,7 @@ func (e *Engine) SetMode(name string, since time.Time) {
 	} else if e.modes = slices.Insert(e.modes, at, m); len(e.modes) > MaxModes {
 		e.modes = slices.Delete(e.modes, 0, 1)
 	}
-	for _, r := range e.set.inOrder {
-		if len(r.variants) > 0 {
-			e.stale(r)
-		}
-	}
+	e.modesChanged()
 }
 
 // Know takes a fact that the states to be restored already reflect: nothing is judged anew.

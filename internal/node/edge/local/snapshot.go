@@ -20,6 +20,9 @@ type stored struct {
 	Engine  []storedDevice  `json:"engine,omitempty"`
 	Orders  []*order        `json:"orders,omitempty"`
 	Desired []storedDesired `json:"desired,omitempty"`
+	// Modes as the hub told them.
+	Modes       []contract.ModeSwitch `json:"modes,omitempty"`
+	ModesDigest string                `json:"modesDigest,omitempty"`
 }
 
 type storedKey struct {
@@ -45,7 +48,7 @@ var errTorn = errors.New("is torn: its digest does not fit")
 
 // snapshot gives all that the core knows. After that nothing is unsaved, for whoever writes it.
 func (c *core) snapshot() ([]byte, error) {
-	s := stored{Incarnation: c.incarnation, Position: c.position, Orders: c.sorted()}
+	s := stored{Incarnation: c.incarnation, Position: c.position, Orders: c.sorted(), Modes: c.modes, ModesDigest: c.modesDigest}
 	states, err := c.engine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("scenarios: %w", err)
@@ -83,7 +86,7 @@ func (c *core) restore(raw []byte, incarnation string) error {
 			c.desired[command.Target{Fleet: d.Fleet, Device: d.Device}] = d.Wanted
 		}
 	}
-	c.incarnation = incarnation
+	c.incarnation, c.modes, c.modesDigest = incarnation, s.Modes, s.ModesDigest
 	if s.Incarnation != incarnation {
 		return nil
 	}

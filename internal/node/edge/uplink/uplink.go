@@ -39,6 +39,13 @@ type Outbox interface {
 	Committed(b contract.EdgeBatch, mark uint64)
 }
 
+// Context hears what the hub knows of the node's places.
+type Context interface {
+	// Known gives nil for nothing to be asked.
+	Known() *contract.EdgeKnown
+	Learn(contract.EdgeContext)
+}
+
 // Conn is the connection to the hub.
 type Conn interface {
 	RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Msg, error)
@@ -51,6 +58,8 @@ type Uplink struct {
 	Outbox Outbox
 	Conn   Conn
 	Log    *slog.Logger
+	// Context is what the node knows beside its outbox; nil asks the hub for nothing.
+	Context Context
 	// Back says that the line came back, which ends a pause; nil says nothing.
 	Back <-chan struct{}
 	// ReplyWait is replyWait if zero.
@@ -113,6 +122,9 @@ func (u *Uplink) session(ctx context.Context, good func()) error {
 			}
 			continue
 		}
+		if u.Context != nil {
+			b.Known = u.Context.Known()
+		}
 		r, err := ask[contract.EdgeBatchReply](ctx, u, contract.EdgeUp, b)
 		if err != nil {
 			return err
@@ -126,6 +138,9 @@ func (u *Uplink) session(ctx context.Context, good func()) error {
 		u.Outbox.Committed(b, r.Mark)
 		if r.Error != "" {
 			return errors.New("hub: " + r.Error)
+		}
+		if r.Context != nil && u.Context != nil {
+			u.Context.Learn(*r.Context)
 		}
 		mark, idle = r.Mark, time.Now()
 		good()
