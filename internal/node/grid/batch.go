@@ -124,7 +124,7 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 		b.keep(b.s.engine.Tick(b.s.watermark, lookup(b.s.bundle)), b.now)
 		b.s.ticked = b.s.watermark
 	}
-	if err := b.tell(); err != nil {
+	if err := b.tell(ctx); err != nil {
 		return err
 	}
 	states, err := b.s.engine.Changed()

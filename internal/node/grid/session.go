@@ -60,6 +60,8 @@ type session struct {
 	// consents says that a scenario asks for them, of the bundle consentsOf.
 	consents   bool
 	consentsOf *intake.Bundle
+	// interests are what edge nodes are told of.
+	interests interests
 	// switched are the same as edge nodes hear them, with the end that the last has.
 	switched []contract.ModeSwitch
 }

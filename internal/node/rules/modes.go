@@ -23,6 +23,17 @@ func (e *Engine) SetModes(list []contract.ModeSwitch) {
 	e.modesChanged()
 }
 
+// ForgetFacts forgets all facts, as one who does not know whether they still hold. Nothing is judged anew: what comes is judged without them.
+func (e *Engine) ForgetFacts() { clear(e.facts) }
+
+// Facts gives the names of the facts that a scenario asks for, consents and registers among them.
+func (e *Engine) Facts(scenario string) []string {
+	if r := e.set.rules[scenario]; r != nil {
+		return r.facts
+	}
+	return nil
+}
+
 // modesChanged has the keys looked at whose numbers may be others now.
 func (e *Engine) modesChanged() {
 	for _, r := range e.set.inOrder {

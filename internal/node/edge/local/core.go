@@ -31,9 +31,9 @@ type core struct {
 	orders  map[string]*order
 	byID    map[uuid.UUID]*order
 	desired map[command.Target]*wanted
-	// modes are the switches of the mode that the hub told, modesDigest its name of them.
-	modes       []contract.ModeSwitch
-	modesDigest string
+	// heard is what the hub says beside that, anew what it is saying anew and has not come to an end with.
+	heard heard
+	anew  *heard
 	// unsaved says that a command was given, or taken back, which may not leave before it is on disk.
 	unsaved bool
 	// changed says that something else is other than on disk.
@@ -62,6 +62,9 @@ func (c *core) begin() {
 		Rows:      c.lookup,
 		Zone:      zone(c.bundle),
 	})
+	for _, f := range c.heard.Facts {
+		c.engine.Know(fact(f))
+	}
 	c.loaded(problems)
 }
 
@@ -83,7 +86,7 @@ func (c *core) loaded(problems []rules.Problem) {
 func (c *core) take(b contract.EdgeBatch, position uint64, now time.Time) {
 	c.changed = c.changed || position != c.position
 	c.incarnation = b.Incarnation
-	c.tellModes(now)
+	c.tell(now)
 	for _, o := range c.orders { // before an alarm is compared with them
 		c.hold(o, now)
 	}
@@ -119,7 +122,7 @@ func (c *core) message(m contract.EdgeMessage, now time.Time) {
 
 // tick moves the clock of what waits for time. at is a time up to which every message was taken.
 func (c *core) tick(at, now time.Time) {
-	c.tellModes(now)
+	c.tell(now)
 	c.follow(c.engine.Tick(at, c.lookup), now)
 }
 

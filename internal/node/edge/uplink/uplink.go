@@ -43,6 +43,7 @@ type Outbox interface {
 type Context interface {
 	// Known gives nil for nothing to be asked.
 	Known() *contract.EdgeKnown
+	// Learn takes what an answer says.
 	Learn(contract.EdgeContext)
 }
 
@@ -139,10 +140,12 @@ func (u *Uplink) session(ctx context.Context, good func()) error {
 		if r.Error != "" {
 			return errors.New("hub: " + r.Error)
 		}
-		if r.Context != nil && u.Context != nil {
-			u.Context.Learn(*r.Context)
-		}
 		mark, idle = r.Mark, time.Now()
+		if r.Context != nil && u.Context != nil {
+			if u.Context.Learn(*r.Context); r.Context.More {
+				idle = time.Time{} // asks again at once
+			}
+		}
 		good()
 	}
 }
