@@ -157,17 +157,13 @@ func (v *varied) of(ch choice) (contract.Variant, Problems) {
 
 // in gives what differs in a mode and, if com is not nil, in a community.
 func (v *varied) in(mode v1alpha1.ModeName, com *v1alpha1.Community) (contract.Variant, Problems) {
-	p := v.s.Platform
-	out, wrong := v.of(choose(p, v.o, mode, com))
+	out, wrong := v.of(choose(v.s.Platform, v.o, mode, com))
 	if out.Off {
 		return out, wrong
 	}
 	var c problems
 	if com != nil && v.ofPlatform() && !reflect.DeepEqual(out, contract.Variant{Params: out.Params}) {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.trigger", "counts over the whole platform, and a parameter in its numbers differs in one community; leave the parameter as the platform has it")
-	}
-	if routine, _ := v.of(choose(p, v.o, v1alpha1.ModeRoutine, com)); !routine.Off && !reflect.DeepEqual(v.baselines(routine), v.baselines(out)) {
-		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.baselines", "counts other hours of the day than in Routine, and the days before a switch would not be comparable; leave the parameter as it is in Routine, or set it for the community in all modes")
 	}
 	if c.list.Fatal() {
 		return contract.Variant{Off: true}, c.list
@@ -181,14 +177,6 @@ func (v *varied) ofPlatform() bool {
 		whole := string(v1alpha1.ScopePlatform)
 		return t.Absent != nil && t.Absent.Scope == whole || t.Count != nil && t.Count.Scope == whole
 	})
-}
-
-// baselines gives those under a variant.
-func (v *varied) baselines(of contract.Variant) []contract.Baseline {
-	if len(of.Baselines) > 0 {
-		return of.Baselines
-	}
-	return v.base.Baselines
 }
 
 // read gives what differs with other values of the parameters.
@@ -230,9 +218,6 @@ func differs(was, is contract.Scenario) (out contract.Variant) {
 	}
 	if !reflect.DeepEqual(was.Schedule, is.Schedule) {
 		out.Schedule = is.Schedule
-	}
-	if !reflect.DeepEqual(was.Baselines, is.Baselines) {
-		out.Baselines = is.Baselines
 	}
 	if !reflect.DeepEqual(was.Raise, is.Raise) {
 		out.Raise = is.Raise

@@ -223,11 +223,10 @@ type Variant struct {
 	AfterSeconds *int64 `json:"afterSeconds,omitempty"`
 	// Schedule that differs; a scenario without one has none here either.
 	Schedule *Schedule `json:"schedule,omitempty"`
-	// Baselines, Raise, Combines and Commands that differ in their numbers and arguments, all of them and in the scenario's order.
-	Baselines []Baseline        `json:"baselines,omitempty"`
-	Raise     []Raise           `json:"raise,omitempty"`
-	Combines  []Combination     `json:"combines,omitempty"`
-	Commands  []ScenarioCommand `json:"commands,omitempty"`
+	// Raise, Combines and Commands that differ in their numbers and arguments, all of them and in the scenario's order.
+	Raise    []Raise           `json:"raise,omitempty"`
+	Combines []Combination     `json:"combines,omitempty"`
+	Commands []ScenarioCommand `json:"commands,omitempty"`
 }
 
 // Variant gives what is other in a mode and a community, either of which may be empty: the most special counts. Found is false where the

@@ -111,7 +111,7 @@ func (c *compiler) compile(s contract.Scenario) {
 	c.scope(s.Terms)
 	r.base.off, r.base.params, r.base.terms = s.Off, s.Params, c.terms(s.Terms, "")
 	r.base.dedup = orLongest(s.DedupSeconds*1000, r.base.terms)
-	r.base.baselines = c.baselines(s.Baselines, "")
+	r.baselines = c.baselines(s.Baselines)
 	r.base.raises = c.raises(s.Raise, "")
 	r.base.combines = c.combinations(s.Combines)
 	c.variants(s)
@@ -298,9 +298,9 @@ func (c *compiler) count(field string, n *contract.Count) {
 	}
 }
 
-func (c *compiler) baselines(in []contract.Baseline, prefix string) (out []*baseline) {
+func (c *compiler) baselines(in []contract.Baseline) (out []*baseline) {
 	for _, b := range in {
-		at := prefix + "baselines." + b.Name
+		at := "baselines." + b.Name
 		x := &baseline{name: b.Name, daily: b.Daily, statistic: b.Statistic, minDays: int(b.MinDays), zone: c.r.zone}
 		x.value = c.text(at+".value", b.Value, nil)
 		x.above = c.text(at+".above", b.Above, nil)
@@ -429,7 +429,7 @@ func (c *compiler) derive() {
 		windows = windows || p.schedule != r.base.schedule
 	}
 	r.stateful = !simple
-	r.packs = !r.stateful && len(r.base.terms) == 1 && !counts && len(r.base.baselines) == 0 && !windows
+	r.packs = !r.stateful && len(r.base.terms) == 1 && !counts && len(r.baselines) == 0 && !windows
 	r.table = newTable()
 }
 
@@ -555,7 +555,7 @@ func (r *rule) fields() (out []string, ok bool) {
 			list = append(list, t.when)
 		}
 	}
-	for _, b := range r.base.baselines {
+	for _, b := range r.baselines {
 		list = append(list, b.value)
 	}
 	for _, x := range r.base.raises {

@@ -214,14 +214,14 @@ func (e *Engine) run(r *rule, h uint64, device *string) {
 		e.in.state = stateOf(&s.now, e.in.plan, o.T) // as good as any for now: advance evaluates it against its place
 	}
 	e.look(&o)
-	if !r.counts(&o) && !r.stateful && len(r.base.baselines) == 0 {
+	if !r.counts(&o) && !r.stateful && len(r.baselines) == 0 {
 		return
 	}
 	w := e.world(r)
 	if w.unless != nil && r.scope != ScopeDevice && o.F&flagOut != 0 && s.Cause != "" && s.Cause != o.Cause {
 		w.unless = e.suppressedFor(r, s.Cause)
 	}
-	if len(r.base.baselines) > 0 {
+	if len(r.baselines) > 0 {
 		e.remember(r, s, &o)
 	}
 	if o.F&flagOut == 0 || s.Cause == "" { // of a place, the device that it is looked at by is one that the scenario is about
@@ -507,10 +507,10 @@ func (e *Engine) remember(r *rule, s *state, o *observation) {
 	if o.F&flagOut != 0 || s.repeats(*o) || s.Base.T != 0 && o.T <= s.Base.T {
 		return
 	}
-	for len(s.Days) < len(r.base.baselines) {
+	for len(s.Days) < len(r.baselines) {
 		s.Days = append(s.Days, nil)
 	}
-	for i, b := range e.in.plan.baselines {
+	for i, b := range r.baselines {
 		v, err := b.value.value(&e.in)
 		if err != nil {
 			e.failed("baselines."+b.name, err)

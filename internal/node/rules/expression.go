@@ -297,7 +297,7 @@ func (in *input) ResolveName(name string) (any, bool) {
 // baselines gives the figures that have enough days behind them.
 func (in *input) baselines() map[string]any {
 	out := map[string]any{}
-	for i, b := range in.plan.baselines {
+	for i, b := range in.rule.baselines {
 		if i >= len(in.days) {
 			break
 		}

@@ -111,7 +111,7 @@ func (s *state) sound(r *rule) error {
 	if !slices.IsSortedFunc(s.Log, observation.compare) || len(s.Log) > 2*maxLog || s.Base.T < 0 || len(s.Log) > 0 && s.Log[0].T < s.Base.T {
 		return errors.New("log is out of order")
 	}
-	if len(s.Told) > maxLog || len(s.Base.Open) > maxLog || len(s.Base.Terms) > maxTerms || len(s.Verdicts) > maxVerdicts || len(s.Days) > len(r.base.baselines) {
+	if len(s.Told) > maxLog || len(s.Base.Open) > maxLog || len(s.Base.Terms) > maxTerms || len(s.Verdicts) > maxVerdicts || len(s.Days) > len(r.baselines) {
 		return errors.New("is too long")
 	}
 	if a := alive(r.profile); r.scenario.Profile != "" && a > 0 && s.Base.Live > s.Base.T+a && s.Base.Live != forever || s.Base.Live < 0 {

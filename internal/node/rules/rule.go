@@ -19,8 +19,9 @@ type rule struct {
 	// variants by mode and community, "mode/community"; either may be empty.
 	variants map[string]*plan
 	// plans are the base and all variants.
-	plans []*plan
-	zone  *time.Location
+	plans     []*plan
+	zone      *time.Location
+	baselines []*baseline
 
 	late int64
 	// dedupMost is the longest dedup of all plans.
@@ -44,14 +45,13 @@ type rule struct {
 
 // plan is what differs by mode and community.
 type plan struct {
-	off       bool
-	params    map[string]any
-	terms     []term
-	dedup     int64
-	schedule  *schedule
-	baselines []*baseline
-	raises    []raise
-	combines  []combine
+	off      bool
+	params   map[string]any
+	terms    []term
+	dedup    int64
+	schedule *schedule
+	raises   []raise
+	combines []combine
 }
 
 // term is one thing that can happen.

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"cel.dev/cel-go/cel"
-
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
@@ -34,7 +32,6 @@ func (c *compiler) variants(s contract.Scenario) {
 	for _, key := range slices.Sorted(maps.Keys(s.Variants)) {
 		c.r.variants[key] = c.variant(s, key)
 	}
-	c.sameHours(s)
 }
 
 func (c *compiler) variant(s contract.Scenario, key string) *plan {
@@ -65,12 +62,6 @@ func (c *compiler) variant(s contract.Scenario, key string) *plan {
 	}
 	p.dedup = orLongest(dedup*1000, p.terms)
 	c.variantSchedule(v, at, &p)
-	if len(v.Baselines) > 0 {
-		p.baselines = c.baselines(v.Baselines, at+".")
-	}
-	if !slices.EqualFunc(p.baselines, base.baselines, sameBaseline) {
-		c.fail(at+".baselines", "are others than those of the scenario; a variant changes their hours only")
-	}
 	if len(v.Raise) > 0 {
 		p.raises = c.raises(v.Raise, at+".")
 	}
@@ -110,13 +101,6 @@ func cutVariant(key string) (mode, community string) {
 	return mode, community
 }
 
-// sameBaseline says that two baselines are of one history.
-func sameBaseline(a, b *baseline) bool {
-	x, y := *a, *b
-	x.from, x.to, y.from, y.to = 0, 0, 0, 0
-	return x == y
-}
-
 func sameRaise(a, b raise) bool {
 	a.atLeast, a.within, b.atLeast, b.within = 0, 0, 0, 0
 	return a == b
@@ -125,28 +109,4 @@ func sameRaise(a, b raise) bool {
 func sameCombine(a, b combine) bool {
 	a.within, b.within = 0, 0
 	return a == b
-}
-
-// sameHours refuses a mode in which other hours of the day count for a baseline: the days of a history that lie before the switch were summed
-// over the hours of their time, and no figure of both means anything. In a community the hours are one and the same for every day.
-func (c *compiler) sameHours(s contract.Scenario) {
-	hours := func(p *plan) (out [][2]int) {
-		for _, b := range p.baselines {
-			out = append(out, [2]int{b.from, b.to})
-		}
-		return out
-	}
-	for _, key := range slices.Sorted(maps.Keys(s.Variants)) {
-		mode, community := cutVariant(key)
-		if mode == "" {
-			continue
-		}
-		without := c.r.planFor("", community)
-		if c.r.variants[key].off || without.off {
-			continue
-		}
-		if !slices.Equal(hours(c.r.variants[key]), hours(without)) {
-			c.fail("variants."+key+".baselines", "counts other hours of the day than outside mode %s; the days before a switch would not be comparable: write the same hours in all modes", mode)
-		}
-	}
 }

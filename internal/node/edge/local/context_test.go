@@ -13,9 +13,16 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
+// alarmBundle has the scenario s11 alone.
+func alarmBundle() *intake.Bundle {
+	b := testBundle()
+	b.Rules.Scenarios = map[string]contract.Scenario{"s11": b.Rules.Scenarios["s11"]}
+	return b
+}
+
 // emergencyBundle runs the fan for 20 minutes at an alarm, in an emergency for 30, and in an emergency elsewhere for 1.
 func emergencyBundle() *intake.Bundle {
-	b := testBundle()
+	b := alarmBundle()
 	s := b.Rules.Scenarios["s11"]
 	run := func(minutes float64) []contract.ScenarioCommand {
 		list := slices.Clone(s.Commands)
@@ -93,7 +100,7 @@ func TestAModeAtTheNode(t *testing.T) {
 
 // factBundle keeps the fan still while somebody is away, and runs it only where whom it is about consents.
 func factBundle(lease time.Time) *intake.Bundle {
-	b := testBundle()
+	b := alarmBundle()
 	s := b.Rules.Scenarios["s11"]
 	s.Trigger.DedupSeconds, s.Trigger.Unless, s.ConsentScope = 1, "context.away", "watch"
 	b.Rules.Scenarios["s11"] = s
@@ -195,7 +202,7 @@ func TestFactsThatMatterNoMore(t *testing.T) {
 // TestHoursOfTheNode: a schedule counts in the platform's zone, and in China Standard Time where none is named.
 func TestHoursOfTheNode(t *testing.T) {
 	for zone, want := range map[string]string{"": "20", "Asia/Shanghai": "20", "Europe/Berlin": ""} {
-		b := testBundle()
+		b := alarmBundle()
 		b.Rules.TimeZone = zone
 		s := b.Rules.Scenarios["s11"]
 		s.Trigger = contract.Trigger{When: "msg.alarm == true && local.hour == 9", Clear: "msg.alarm == false"}
