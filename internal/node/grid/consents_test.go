@@ -4,9 +4,24 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
+
+// vault is the database as the vault has it.
+func (w *world) vault() *pgxpool.Pool {
+	w.t.Helper()
+	c := w.pool.Config().Copy()
+	c.ConnConfig.User = contract.DatabaseUserVault
+	pool, err := pgxpool.NewWithConfig(w.t.Context(), c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(pool.Close)
+	return pool
+}
 
 // TestConsentsReachTheEngine: a scenario that asks for a consent is about nobody before it is recorded, about who gave it after, and no more with the
 // first message after it was withdrawn, over a restart too.
@@ -48,9 +63,10 @@ func TestConsentsReachTheEngine(t *testing.T) {
 			t.Errorf("%d and %d alarms, want %d and %d", a, b, s1, s2)
 		}
 	}
+	records := w.vault()
 	sql := func(text string) {
 		t.Helper()
-		if _, err := w.pool.Exec(t.Context(), text); err != nil {
+		if _, err := records.Exec(t.Context(), text); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -98,7 +98,7 @@ func TestAnEdgeNodeHearsFactsOfItsPlaces(t *testing.T) {
 	say(rules.ScopeCommunity, "jinghu", "away", "", false)
 	say(rules.ScopeCommunity, "other", "away", "", false)
 	say(rules.ScopeHousehold, "h-1", "consents", "watch", true)
-	if _, err := w.pool.Exec(t.Context(), "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('h-1', 'watch', now()), ('h-2', 'watch', now())"); err != nil {
+	if _, err := w.vault().Exec(t.Context(), "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('h-1', 'watch', now()), ('h-2', 'watch', now())"); err != nil {
 		t.Fatal(err)
 	}
 	k := contract.EdgeKnown{}

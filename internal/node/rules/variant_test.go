@@ -64,13 +64,14 @@ func untied(messages []said, facts []known) ([]said, []known) {
 	}), facts
 }
 
-func wanted(found []oracleAlarm) (out []string) {
+// wanted gives alarms in words; bounded says that more stood open at once than an engine keeps.
+func wanted(found []oracleAlarm) (out []string, bounded bool) {
 	for _, a := range found {
-		a.cleared = max(a.cleared, -1)
+		bounded = bounded || a.cleared == -2
 		out = append(out, a.String())
 	}
 	slices.Sort(out)
-	return out
+	return out, bounded
 }
 
 // TestSettledListOfAVariant: in a community with other numbers, whatever they are, the alarms are those of a scenario that has these numbers
@@ -85,8 +86,11 @@ func TestSettledListOfAVariant(t *testing.T) {
 		is := randomRule(r, "rule")
 		base := otherNumbers(r, is)
 		messages, facts := untied(randomTrace(r))
-		want := wanted(oracle(is, messages, facts, length+4000))
-		if !slices.Equal(want, wanted(oracle(base, messages, facts, length+4000))) {
+		want, bounded := wanted(oracle(is, messages, facts, length+4000))
+		if bounded {
+			continue
+		}
+		if without, _ := wanted(oracle(base, messages, facts, length+4000)); !slices.Equal(want, without) {
 			differ++
 		}
 		s := base.scenario()
@@ -120,9 +124,12 @@ func TestSettledListOverASwitch(t *testing.T) {
 		messages, facts := untied(randomTrace(r))
 		s := rule.scenario()
 		s.Variants = map[string]contract.Variant{"Emergency/": variantOf(then)}
-		before := wanted(oracle(rule, messages, facts, length+4000))
+		before, _ := wanted(oracle(rule, messages, facts, length+4000))
 		rule.then, rule.since = &then, 300+r.IntN(length-600)
-		want := wanted(oracle(rule, messages, facts, length+4000))
+		want, bounded := wanted(oracle(rule, messages, facts, length+4000))
+		if bounded {
+			continue
+		}
 		if !slices.Equal(want, before) {
 			differ++
 		}
