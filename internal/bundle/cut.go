@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dizuo/dizuo/internal/contract"
 )
@@ -182,8 +183,8 @@ func (c *Cuts) shards(p Parts, edge string) []Prepared {
 		unopened(contract.Shard{Name: contract.ShardEdges, Roots: []string{"dizuo/edges"}}, func() map[string]any {
 			return under("edges", map[string]contract.Edge{edge: {Communities: append([]string{}, doc.Communities...), AutonomySeconds: doc.AutonomySeconds}})
 		}),
-		unopened(contract.Shard{Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios"}}, func() map[string]any {
-			return rules(p, slices.Collect(maps.Keys(fleets)))
+		unopened(contract.Shard{Name: contract.ShardRules, Roots: []string{"dizuo/profiles", "dizuo/scenarios", "dizuo/timeZone"}}, func() map[string]any {
+			return rules(p, slices.Collect(maps.Keys(fleets)), doc.Communities)
 		}),
 	}
 	for fleet, places := range fleets {
@@ -194,8 +195,8 @@ func (c *Cuts) shards(p Parts, edge string) []Prepared {
 	return out
 }
 
-// rules gives the profiles of some fleets and the scenarios on them.
-func rules(p Parts, fleets []string) map[string]any {
+// rules gives the profiles of some fleets and the scenarios on them, with what is other in some communities.
+func rules(p Parts, fleets, communities []string) map[string]any {
 	profiles, scenarios := map[string]contract.Profile{}, map[string]contract.Scenario{}
 	for _, f := range fleets {
 		if profile, ok := p.Profiles[p.Fleets[f].Profile]; ok {
@@ -204,11 +205,36 @@ func rules(p Parts, fleets []string) map[string]any {
 	}
 	for name, s := range p.Scenarios {
 		if _, used := profiles[s.Profile]; used {
-			s.Responders, s.AfterSeconds = nil, 0 // who is called, and when, is the hub's business
-			scenarios[name] = s
+			scenarios[name] = engineOnly(s, communities)
 		}
 	}
-	return under("profiles", profiles, "scenarios", scenarios)
+	return under("profiles", profiles, "scenarios", scenarios, "timeZone", p.Platform.TimeZone)
+}
+
+// engineOnly leaves of a scenario what an engine needs in some communities: who is called, and when, is the hub's business.
+func engineOnly(s contract.Scenario, communities []string) contract.Scenario {
+	s.Responders, s.AfterSeconds, s.Raise = nil, 0, uncalled(s.Raise)
+	variants := s.Variants
+	s.Variants = nil
+	for key, v := range variants {
+		if _, community, _ := strings.Cut(key, "/"); community != "" && !slices.Contains(communities, community) {
+			continue
+		}
+		if s.Variants == nil {
+			s.Variants = map[string]contract.Variant{}
+		}
+		v.AfterSeconds, v.Raise = nil, uncalled(v.Raise)
+		s.Variants[key] = v
+	}
+	return s
+}
+
+func uncalled(list []contract.Raise) []contract.Raise {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Responders = nil
+	}
+	return list
 }
 
 // rows gives those of all places.

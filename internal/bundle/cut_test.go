@@ -16,7 +16,7 @@ import (
 // county gives a platform with three communities, two edge nodes and two fleets, one of them at the centre.
 func county() bundle.Parts {
 	p := bundle.NewParts()
-	p.Platform = contract.Platform{Name: "p", Namespace: "p"}
+	p.Platform = contract.Platform{Name: "p", Namespace: "p", TimeZone: "Zone/Here"}
 	for _, c := range []string{"a", "b", "c"} {
 		p.Communities[c] = contract.Community{Division: "41010301400" + c}
 	}
@@ -24,6 +24,10 @@ func county() bundle.Parts {
 	p.Datasets["secret-set"] = contract.Dataset{}
 	p.Profiles["smoke"], p.Profiles["door"] = contract.Profile{}, contract.Profile{HeartbeatSeconds: 1}
 	p.Scenarios["fire"], p.Scenarios["open"] = contract.Scenario{Profile: "smoke", Responders: []contract.Responder{{Duty: "secret-duty"}}}, contract.Scenario{Profile: "door"}
+	fire, held := p.Scenarios["fire"], int64(987654)
+	fire.Raise = []contract.Raise{{Name: "second", Responders: []contract.Responder{{Duty: "secret-duty"}}}}
+	fire.Variants = map[string]contract.Variant{"/a": {Params: map[string]any{"here": "at-a"}, AfterSeconds: &held, Raise: fire.Raise}, "Emergency/b": {Params: map[string]any{"here": "at-b"}}, "Emergency/": {Params: map[string]any{"mode": "anywhere"}}}
+	p.Scenarios["fire"] = fire
 	p.Fleets["smoke"] = contract.Fleet{Profile: "smoke", Placement: "Edge", Devices: map[string]contract.Device{}}
 	p.Credentials["smoke"] = contract.Credentials{Method: "Password", Devices: map[string]contract.Credential{}}
 	for _, d := range []string{"a1", "a2", "b1", "c1"} {
@@ -84,8 +88,8 @@ func TestCutHoldsWhatConcernsTheNode(t *testing.T) {
 		t.Fatalf("cuts of %v", names)
 	}
 	for edge, c := range map[string]struct{ has, lacks []string }{
-		"one": {[]string{"a1", "a2", "hash-of-a1", `"fire"`, `"smoke"`}, []string{"b1", "c1", "store", "a9", "hash-of-b1", "hash-of-a9", "secret", "token-of", "key-of", `"open"`, `"door"`, `"two"`}},
-		"two": {[]string{"b1", "c1", "hash-of-b1"}, []string{"a1", "a2", "store", "hash-of-a1", "secret", "token-of", `"one"`}},
+		"one": {[]string{"a1", "a2", "hash-of-a1", `"fire"`, `"smoke"`, `"second"`, "at-a", "anywhere", `"timeZone":"Zone/Here"`}, []string{"at-b", "987654", "b1", "c1", "store", "a9", "hash-of-b1", "hash-of-a9", "secret", "token-of", "key-of", `"open"`, `"door"`, `"two"`}},
+		"two": {[]string{"b1", "c1", "hash-of-b1", "at-b", "anywhere"}, []string{"at-a", "a1", "a2", "store", "hash-of-a1", "secret", "token-of", `"one"`}},
 	} {
 		said := whole(t, got[edge])
 		for _, want := range c.has {

@@ -60,7 +60,7 @@ func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map
 		doc.Profile = o.Spec.ProfileRef.Name
 	}
 	if o.Spec.Subject != nil {
-		doc.AppliesTo, doc.Registers = o.Spec.Subject.AppliesTo, o.Spec.Subject.Registers
+		doc.AppliesTo, doc.Registers, doc.ConsentScope = o.Spec.Subject.AppliesTo, o.Spec.Subject.Registers, o.Spec.Subject.ConsentScope
 	}
 	if k := o.Spec.Case; k != nil {
 		doc.CaseClass, doc.Severity, doc.Title, doc.TitleEN = k.Class, contract.Severity(k.Severity), k.Title, k.TitleEN

@@ -155,7 +155,31 @@ func (v *varied) of(ch choice) (contract.Variant, Problems) {
 	return v.known[key].variant, v.known[key].wrong
 }
 
-// read gives what differs with other values of the parameters. Some stand where there is but one value for all.
+// in gives what differs in a mode and, if com is not nil, in a community.
+func (v *varied) in(mode v1alpha1.ModeName, com *v1alpha1.Community) (contract.Variant, Problems) {
+	out, wrong := v.of(choose(v.s.Platform, v.o, mode, com))
+	if out.Off {
+		return out, wrong
+	}
+	var c problems
+	if com != nil && v.ofPlatform() && !reflect.DeepEqual(out, contract.Variant{Params: out.Params}) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.trigger", "counts over the whole platform, and a parameter in its numbers differs in one community; leave the parameter as the platform has it")
+	}
+	if c.list.Fatal() {
+		return contract.Variant{Off: true}, c.list
+	}
+	return out, nil
+}
+
+// ofPlatform says whether the trigger counts over the whole platform.
+func (v *varied) ofPlatform() bool {
+	return slices.ContainsFunc(asTerms(v.base).Terms, func(t contract.Term) bool {
+		whole := string(v1alpha1.ScopePlatform)
+		return t.Absent != nil && t.Absent.Scope == whole || t.Count != nil && t.Count.Scope == whole
+	})
+}
+
+// read gives what differs with other values of the parameters.
 func (v *varied) read(params map[string]any, texts map[string]string) variation {
 	var c problems
 	doc := scenarioDocument(&c, v.s, v.o, params, texts)
@@ -165,22 +189,11 @@ func (v *varied) read(params map[string]any, texts map[string]string) variation 
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, specPath(v.o, wrong.Field), wrong.Message)
 		}
 	}
-	was, is := asTerms(v.base), asTerms(doc)
-	for _, x := range []struct {
-		field   string
-		was, is any
-	}{
-		{"spec.trigger.dedup", was.DedupSeconds, is.DedupSeconds}, {"spec.trigger.schedule", was.Schedule, is.Schedule}, {"spec.baselines", was.Baselines, is.Baselines},
-		{"spec.raise", was.Raise, is.Raise}, {"spec.combines", was.Combines, is.Combines}, {"spec.commands", was.Commands, is.Commands},
-	} {
-		if !reflect.DeepEqual(x.was, x.is) {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, x.field, "is the same in all modes and communities, and a parameter in it differs here; leave the parameter as the platform has it")
-		}
-	}
 	if c.list.Fatal() {
 		return variation{contract.Variant{Off: true}, c.list}
 	}
-	var out contract.Variant
+	was, is := asTerms(v.base), asTerms(doc)
+	out := differs(was, is)
 	for name, value := range params {
 		if !reflect.DeepEqual(value, v.base.Params[name]) {
 			if out.Params == nil {
@@ -189,10 +202,33 @@ func (v *varied) read(params map[string]any, texts map[string]string) variation 
 			out.Params[name] = value
 		}
 	}
+	return variation{out, nil}
+}
+
+// differs gives what a parameter can change of a scenario beside what its conditions say.
+func differs(was, is contract.Scenario) (out contract.Variant) {
+	if was.DedupSeconds != is.DedupSeconds {
+		out.DedupSeconds = &is.DedupSeconds
+	}
+	if was.AfterSeconds != is.AfterSeconds {
+		out.AfterSeconds = &is.AfterSeconds
+	}
 	if !reflect.DeepEqual(was.Terms, is.Terms) {
 		out.Terms = is.Terms
 	}
-	return variation{out, nil}
+	if !reflect.DeepEqual(was.Schedule, is.Schedule) {
+		out.Schedule = is.Schedule
+	}
+	if !reflect.DeepEqual(was.Raise, is.Raise) {
+		out.Raise = is.Raise
+	}
+	if !reflect.DeepEqual(was.Combines, is.Combines) {
+		out.Combines = is.Combines
+	}
+	if !reflect.DeepEqual(was.Commands, is.Commands) {
+		out.Commands = is.Commands
+	}
+	return out
 }
 
 // asTerms writes a document whose trigger stands where a version before reads it in the form that such a version leaves out: it would run
@@ -210,15 +246,14 @@ func asTerms(doc contract.Scenario) contract.Scenario {
 // variants gives the document what differs by mode and community, and says whether the scenario runs at all. What a community has wrong keeps
 // the scenario from running there, and is told of at the Community.
 func (v *varied) variants(c *problems, plan *ScenarioPlan) {
-	p := v.s.Platform
 	on := func(mode v1alpha1.ModeName, com *v1alpha1.Community, wrong *Problems) contract.Variant {
-		out, found := v.of(choose(p, v.o, mode, com))
+		out, found := v.in(mode, com)
 		*wrong = append(*wrong, found...)
 		return out
 	}
 	base := contract.Variant{Off: !plan.Running}
 	out, byMode := map[string]contract.Variant{}, map[v1alpha1.ModeName]contract.Variant{}
-	for _, mode := range otherModes(p) {
+	for _, mode := range otherModes(v.s.Platform) {
 		var wrong Problems
 		if byMode[mode] = on(mode, nil, &wrong); !reflect.DeepEqual(byMode[mode], base) {
 			out[string(mode)+"/"] = byMode[mode]
@@ -239,7 +274,7 @@ func (v *varied) variants(c *problems, plan *ScenarioPlan) {
 		if always {
 			out["/"+name] = routine
 		}
-		for _, mode := range otherModes(p) {
+		for _, mode := range otherModes(v.s.Platform) {
 			instead := byMode[mode]
 			if always {
 				instead = routine // a community goes before a mode
@@ -316,7 +351,7 @@ func selectionMistakes(s *Snapshot, sc *v1alpha1.Scenario, o *v1alpha1.Community
 	}
 	v := newVaried(s, sc, plan.Document)
 	for _, mode := range append([]v1alpha1.ModeName{v1alpha1.ModeRoutine}, otherModes(s.Platform)...) {
-		_, wrong := v.of(choose(s.Platform, sc, mode, o))
+		_, wrong := v.in(mode, o)
 		for _, w := range wrong {
 			if text := w.Text(); !slices.Contains(out, text) {
 				out = append(out, text)

@@ -196,6 +196,8 @@ type EdgeBatch struct {
 	// before it.
 	Last      uint64    `json:"last"`
 	DrainedTo time.Time `json:"drainedTo,omitzero"`
+	// Known is what the node's scenarios know.
+	Known *EdgeKnown `json:"known,omitempty"`
 }
 
 // Bounds of an EdgeBatch.
@@ -224,6 +226,8 @@ type EdgeBatchReply struct {
 	Again bool `json:"again,omitempty"`
 	// Error says why nothing more was taken.
 	Error string `json:"error,omitempty"`
+	// Context is what the node does not know; nil is nothing, or that it did not ask.
+	Context *EdgeContext `json:"context,omitempty"`
 }
 
 // EdgeReport is what the role auth tells of an edge node: what it asks. The node's own Report stands under its own key, see ReportKey.

@@ -6,6 +6,8 @@ type Rules struct {
 	Profiles map[string]Profile `json:"profiles"`
 	// Scenarios by name.
 	Scenarios map[string]Scenario `json:"scenarios"`
+	// TimeZone of the platform, an IANA name. Only what is cut to an edge node has it: the services at the centre read it in the directory.
+	TimeZone string `json:"timeZone,omitempty"`
 }
 
 // Profile is a device model (物模型).
@@ -225,6 +227,52 @@ type Variant struct {
 	Params map[string]any `json:"params,omitempty"`
 	// Terms that differ in their values, all of them.
 	Terms []Term `json:"terms,omitempty"`
+	// DedupSeconds and AfterSeconds, where they differ.
+	DedupSeconds *int64 `json:"dedupSeconds,omitempty"`
+	AfterSeconds *int64 `json:"afterSeconds,omitempty"`
+	// Schedule that differs; a scenario without one has none here either.
+	Schedule *Schedule `json:"schedule,omitempty"`
+	// Raise, Combines and Commands that differ in their numbers and arguments, all of them and in the scenario's order.
+	Raise    []Raise           `json:"raise,omitempty"`
+	Combines []Combination     `json:"combines,omitempty"`
+	Commands []ScenarioCommand `json:"commands,omitempty"`
+}
+
+// Variant gives what is other in a mode and a community, either of which may be empty: the most special counts. Found is false where the
+// scenario runs as it says itself.
+func (s Scenario) Variant(mode, community string) (v Variant, found bool) {
+	for _, key := range [...]string{mode + "/" + community, "/" + community, mode + "/"} {
+		if v, found = s.Variants[key]; found {
+			return v, true
+		}
+	}
+	return Variant{}, false
+}
+
+// CommandsIn gives what an alarm sends in a mode and a community.
+func (s Scenario) CommandsIn(mode, community string) []ScenarioCommand {
+	if v, ok := s.Variant(mode, community); ok && len(v.Commands) == len(s.Commands) {
+		return v.Commands
+	}
+	return s.Commands
+}
+
+// AfterIn gives how long an alarm must stand before its case is opened, in seconds, in a mode and a community.
+func (s Scenario) AfterIn(mode, community string) int64 {
+	if v, ok := s.Variant(mode, community); ok && v.AfterSeconds != nil {
+		return *v.AfterSeconds
+	}
+	return s.AfterSeconds
+}
+
+// Waits says whether an alarm may have to stand for a while, in some mode or community, before its case is opened.
+func (s Scenario) Waits() bool {
+	for _, v := range s.Variants {
+		if v.AfterSeconds != nil && *v.AfterSeconds > 0 {
+			return true
+		}
+	}
+	return s.AfterSeconds > 0
 }
 
 // Baseline is a figure from the history of a key.

@@ -63,7 +63,9 @@ func (p *player) outputs(end time.Time) []Output {
 		raised := o
 		raised.Kind, raised.TS, raised.With = KindRaised, a.Began.In(p.zone()), slices.Sorted(slices.Values(a.With))
 		out = append(append(out, raised), commands(s, o, a.Began.In(p.zone()), string(rules.Raised))...)
-		if at := a.Began.Add(time.Duration(s.AfterSeconds) * time.Second); s.AfterSeconds > 0 && !at.After(end) && (a.Cleared.IsZero() || a.Cleared.After(at)) {
+		row, _, _ := p.lookup(a.Fleet, a.Device)
+		after := s.AfterIn(a.Mode, row.Community)
+		if at := a.Began.Add(time.Duration(after) * time.Second); after > 0 && !at.After(end) && (a.Cleared.IsZero() || a.Cleared.After(at)) {
 			o.Kind, o.TS = KindCase, at.In(p.zone())
 			out = append(out, o)
 		}

@@ -38,6 +38,8 @@ type Alarm struct {
 	// At is when this happened, Kind that it was "Raised" or "Cleared".
 	At   time.Time
 	Kind string
+	// Mode (平战) of the platform at that time: its variant of the commands counts.
+	Mode string
 }
 
 // Target is a device that gets a command.
@@ -67,10 +69,15 @@ func (a Alarm) Key() string {
 // separator stands in no name of an object.
 const separator = "\x1f"
 
+// Commands gives what the scenario sends in the alarm's mode, in the community of the device: in every variant the same commands, in the same order.
+func (a Alarm) Commands(r contract.Rules, fleets map[string]contract.Fleet) []contract.ScenarioCommand {
+	return r.Scenarios[a.Scenario].CommandsIn(a.Mode, fleets[a.Fleet].Devices[a.Device].Community)
+}
+
 // Order gives the command at a place of the scenario's commands for one device. The code says why it is not to be given; with AlarmTooOld the
 // order is whole all the same. Its time counts from the alarm, not from now: a message that was on its way for an hour must not open a door.
 func (a Alarm) Order(r contract.Rules, fleets map[string]contract.Fleet, place int, to Target, now time.Time) (Order, Code) {
-	k := r.Scenarios[a.Scenario].Commands[place]
+	k := a.Commands(r, fleets)[place]
 	f := fleets[to.Fleet]
 	row, ok := f.Devices[to.Device]
 	declared, args, err := Check(r.Profiles[f.Profile], k.Command, k.Arguments, SenderScenario)

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,36 @@ func TestOrdersOfAlarms(t *testing.T) {
 	} {
 		if o, code := a.Order(r, fleets, 0, c.to, c.now); code != c.code || !o.ExpiresAt.Equal(c.ends) {
 			t.Errorf("%s: %q, ends %s", c.what, code, o.ExpiresAt)
+		}
+	}
+}
+
+// TestOrdersOfAMode: what an alarm commands is as in its mode, in the community of its device, under the id that it has in every mode: the device
+// takes it for the same where node and hub do not know the same mode.
+func TestOrdersOfAMode(t *testing.T) {
+	r, fleets := closing()
+	s := r.Scenarios["s11"]
+	if len(s.Commands) < 2 {
+		t.Fatal("the scenario has one command")
+	}
+	other := slices.Clone(s.Commands)
+	other[0].Command = "otherwise"
+	s.Variants = map[string]contract.Variant{"Emergency/": {Commands: other}, "Emergency/elsewhere": {}, "/elsewhere": {Commands: other}, "Other/": {Commands: other[:1]}}
+	r.Scenarios["s11"] = s
+	at := time.Date(2026, 6, 1, 8, 0, 0, 0, time.UTC)
+	for mode, want := range map[string]string{"": s.Commands[0].Command, "Routine": s.Commands[0].Command, "Emergency": "otherwise", "Other": s.Commands[0].Command} {
+		a := Alarm{Scenario: "s11", Fleet: "gases", Device: "g1", Start: at, At: at, Kind: "Raised", Mode: mode}
+		if got := a.Commands(r, fleets); len(got) != len(s.Commands) || got[0].Command != want {
+			t.Errorf("%q: %+v", mode, got)
+		}
+		if _, code := a.Order(r, fleets, 0, Target{"valves", "v1"}, at); (code == UndeclaredCommand) != (want == "otherwise") {
+			t.Errorf("%q: %q", mode, code)
+		}
+		a.Mode = ""
+		first, _ := a.Order(r, fleets, 1, Target{"valves", "v1"}, at)
+		a.Mode = mode
+		if same, _ := a.Order(r, fleets, 1, Target{"valves", "v1"}, at); same.ID != first.ID {
+			t.Errorf("%q: another id", mode)
 		}
 	}
 }

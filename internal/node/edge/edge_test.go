@@ -67,7 +67,9 @@ type hub struct {
 	lasts  time.Duration
 	hashes map[string]string
 	// more are the shards beside the credentials.
-	more    []contract.Shard
+	more []contract.Shard
+	// context is what a node hears that does not know it; nil is nothing.
+	context *contract.EdgeContext
 	mark    uint64
 	inc     string
 	got     []contract.EdgeMessage
@@ -203,7 +205,11 @@ func (h *hub) up(m *nats.Msg) any {
 			h.got, h.mark = append(h.got, x), x.Sequence
 		}
 	}
-	return contract.EdgeBatchReply{Mark: h.mark}
+	reply := contract.EdgeBatchReply{Mark: h.mark}
+	if b.Known != nil && h.context != nil && b.Known.Modes != h.context.ModesDigest {
+		reply.Context = h.context
+	}
+	return reply
 }
 
 // publish puts out a bundle with the devices that it names, "<fleet>.<device>" or of the fleet smokes, and pushes the lease.

@@ -196,7 +196,7 @@ func (n *node) reach(ctx context.Context) error {
 	if _, err := nc.Subscribe(contract.EdgeSubject(n.cfg.Edge, contract.EdgeCommand), n.pass); err != nil {
 		return err
 	}
-	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log, Back: upBack}
+	up := &uplink.Uplink{Edge: n.cfg.Edge, Outbox: n.outbox, Conn: nc, Log: n.log, Back: upBack, Context: n.scenarios}
 	n.up.Store(up)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return up.Run(ctx) })

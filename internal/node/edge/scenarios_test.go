@@ -216,3 +216,39 @@ func TestGasAlarmClosesTheValveWithoutTheHub(t *testing.T) {
 	}
 	stop()
 }
+
+// TestTheNodeHearsTheModeOfTheHub: a scenario that runs in an emergency only closes the valve once the hub has told of one, and goes on to when the line
+// is cut and the process begins anew.
+func TestTheNodeHearsTheModeOfTheHub(t *testing.T) {
+	h := newHub(t)
+	h.more = home()
+	scenarios := h.more[0].Data["dizuo"].(map[string]any)["scenarios"].(map[string]contract.Scenario)
+	s := scenarios["s11"]
+	s.Off, s.Variants = true, map[string]contract.Variant{"Emergency/": {}}
+	scenarios["s11"] = s
+	h.publish("gases.g1", "valves.v1")
+	c := h.config()
+	stop := h.start(c)
+	v := h.valve(c)
+	h.smell(c, true)
+	h.smell(c, false)
+	h.mu.Lock()
+	h.context = &contract.EdgeContext{ModesDigest: "a", Modes: []contract.ModeSwitch{{Mode: contract.ModeEmergency, Since: time.Now().Add(-time.Hour), ExpiresAt: time.Now().Add(time.Hour)}}}
+	h.mu.Unlock()
+	closes := func(what string) {
+		t.Helper()
+		was := len(v.heard())
+		eventually(t, what, func() bool {
+			h.smell(c, false)
+			h.smell(c, true)
+			return len(v.heard()) > was
+		})
+	}
+	closes("the valve is told in the emergency")
+	stop()
+	c.Hub = "wss://127.0.0.1:1"
+	stop = h.start(c)
+	v = h.valve(c)
+	closes("the valve is told behind a cut line")
+	stop()
+}

@@ -51,7 +51,7 @@ func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 	if err != nil {
 		return err
 	}
-	if untold := a == nil || a.RetractedAt != nil; untold && (e.Kind != rules.Raised || b.Rules.Scenarios[e.Scenario].AfterSeconds > 0) {
+	if untold := a == nil || a.RetractedAt != nil; untold && (e.Kind != rules.Raised || b.Rules.Scenarios[e.Scenario].Waits()) {
 		if waits, err := waiting(ctx, tx, e); err != nil || waits {
 			return err
 		}
@@ -189,8 +189,8 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 		return err
 	}
 	joins := c != nil
-	if !joins && s.AfterSeconds > 0 && w == nil {
-		return holdBack(ctx, tx, e, now.Add(time.Duration(s.AfterSeconds)*time.Second))
+	if after := s.AfterIn(e.Mode, row.Community); !joins && after > 0 && w == nil {
+		return holdBack(ctx, tx, e, now.Add(time.Duration(after)*time.Second))
 	}
 	more := detail{"start": e.Start, "revision": b.Lease.Revision}
 	if w != nil {

@@ -54,6 +54,7 @@ type batch struct {
 	// edges are the positions of edge nodes that moved, replies what they hear after the commit.
 	edges   map[string]edgePosition
 	replies []reply
+	asking  []asking
 	// facts is up to which n what is said was taken.
 	facts int64
 	// misfits counts messages that did not fit their profile, by fleet.
@@ -100,7 +101,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 // run takes everything to the engine and writes what comes out, in one transaction. Idle ticks cost no transaction.
 func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdges []*nats.Msg, due bool) error {
 	last := b.s.sequence
-	if due {
+	if due || b.s.asksConsent() {
 		if err := b.takeFacts(ctx); err != nil {
 			return err
 		}
@@ -122,6 +123,9 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	if due {
 		b.keep(b.s.engine.Tick(b.s.watermark, lookup(b.s.bundle)), b.now)
 		b.s.ticked = b.s.watermark
+	}
+	if err := b.tell(ctx); err != nil {
+		return err
 	}
 	states, err := b.s.engine.Changed()
 	if err != nil {

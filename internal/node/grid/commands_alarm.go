@@ -23,15 +23,14 @@ const atNodeFirst = 2 * time.Second
 // alarm gives the commands that a scenario sends when an alarm is raised or cleared, each once for each alarm however often its messages
 // are taken; and takes back those of an alarm that late evidence retracts.
 func (m *commander) alarm(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e happened, now time.Time) error {
-	a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
+	a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind), Mode: e.Mode}
 	if e.Kind == rules.Retracted {
 		return m.retract(ctx, tx, b, a, e.heard, now)
 	}
-	s := b.Rules.Scenarios[e.Scenario]
 	if _, ok := b.Fleets[e.Fleet].Devices[e.Device]; !ok || e.Along || e.Kind != rules.Raised && e.Kind != rules.Cleared {
 		return nil
 	}
-	for place, k := range s.Commands {
+	for place, k := range a.Commands(b.Rules, b.Fleets) {
 		if k.At != a.Kind {
 			continue
 		}

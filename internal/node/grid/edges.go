@@ -237,6 +237,7 @@ func (b *batch) up(name string, m *nats.Msg) contract.EdgeBatchReply {
 		p.drainedTo = later(p.drainedTo, at)
 	}
 	b.edges[name] = p
+	b.asks(name, in.Known)
 	out := contract.EdgeBatchReply{Mark: p.sequence}
 	if err != nil {
 		out.Error = err.Error()

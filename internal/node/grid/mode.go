@@ -164,6 +164,7 @@ const modesKept = rules.MaxModes
 // after it are judged without it, however long ago a sweep was.
 func (s *session) learnModes(ctx context.Context) error {
 	if len(s.bundle.Directory.Platform.Modes) == 0 {
+		s.switched = nil
 		return nil // no scenario differs
 	}
 	now := s.w.now().UTC()
@@ -186,7 +187,7 @@ func (s *session) learnModes(ctx context.Context) error {
 			s.w.log.Info("mode", "mode", m.mode, "since", m.at)
 		}
 	}
-	s.modes = known
+	s.modes, s.switched = known, switchesOf(rows)
 	return nil
 }
 

@@ -59,6 +59,13 @@ type session struct {
 	early []ackFrom
 	// modes are the switches of mode that the engine has heard of.
 	modes []modeSwitch
+	// consents says that a scenario asks for them, of the bundle consentsOf.
+	consents   bool
+	consentsOf *intake.Bundle
+	// interests are what edge nodes are told of.
+	interests interests
+	// switched are the same as edge nodes hear them, with the end that the last has.
+	switched []contract.ModeSwitch
 }
 
 // begin takes the lock, loads the state and makes the consumer. It waits for its turn behind another replica.

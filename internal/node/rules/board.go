@@ -18,35 +18,40 @@ type board struct {
 
 // entry is an alarm on a board.
 type entry struct {
-	Scenario string            `json:"n"`
-	Scope    Scope             `json:"o"`
-	ID       string            `json:"i"`
-	Cause    string            `json:"d,omitempty"`
-	Name     int64             `json:"s"`
-	Began    int64             `json:"b"`
-	Cleared  int64             `json:"c,omitempty"`
-	R        uint64            `json:"r,omitempty"`
-	Own      contract.Severity `json:"w"`
-	Told     contract.Severity `json:"t"`
-	With     []string          `json:"x,omitempty"`
+	Scenario string `json:"n"`
+	Scope    Scope  `json:"o"`
+	ID       string `json:"i"`
+	Cause    string `json:"d,omitempty"`
+	// Community of the device, whose variant counts.
+	Community string            `json:"m,omitempty"`
+	Name      int64             `json:"s"`
+	Began     int64             `json:"b"`
+	Cleared   int64             `json:"c,omitempty"`
+	R         uint64            `json:"r,omitempty"`
+	Own       contract.Severity `json:"w"`
+	Told      contract.Severity `json:"t"`
+	With      []string          `json:"x,omitempty"`
 }
 
 // pair is a combination as one of its two scenarios sees it.
 type pair struct {
 	other string
 	combine
+	// at is its place in combines of the scenario that lists it; mine says that this is the scenario itself, not other.
+	at   int
+	mine bool
 }
 
 // pairs enters every combination for both of its scenarios.
 func (s *set) pairs() {
 	s.combined = map[string][]pair{}
 	for _, r := range s.inOrder {
-		for _, c := range r.combines {
+		for i, c := range r.base.combines {
 			if s.rules[c.other] == nil || c.other == r.name {
 				continue // it does not run: its alarms are not there
 			}
-			s.combined[r.name] = append(s.combined[r.name], pair{c.other, c})
-			s.combined[c.other] = append(s.combined[c.other], pair{r.name, c})
+			s.combined[r.name] = append(s.combined[r.name], pair{c.other, c, i, true})
+			s.combined[c.other] = append(s.combined[c.other], pair{r.name, c, i, false})
 		}
 	}
 }
@@ -58,7 +63,7 @@ func (s *set) places(r *rule) (out []Scope) {
 			out = append(out, x)
 		}
 	}
-	for _, x := range r.raises {
+	for _, x := range r.base.raises {
 		if x.count {
 			add(x.scope)
 		}
@@ -82,7 +87,7 @@ func (e *Engine) board(r *rule, x *Event, a alarm) {
 			b = &board{}
 			e.boards[k] = b
 		}
-		b.note(r, x, a)
+		b.note(r, x, a, e.in.row.Community)
 		if !slices.Contains(e.touched, k) {
 			e.touched = append(e.touched, k)
 		}
@@ -90,7 +95,7 @@ func (e *Engine) board(r *rule, x *Event, a alarm) {
 }
 
 // note puts an event on a board.
-func (b *board) note(r *rule, x *Event, a alarm) {
+func (b *board) note(r *rule, x *Event, a alarm, community string) {
 	at := slices.IndexFunc(b.Entries, func(n entry) bool { return n.Scenario == r.name && n.ID == x.ID && n.Name == a.Name })
 	if x.Kind == Retracted {
 		if at >= 0 {
@@ -106,7 +111,7 @@ func (b *board) note(r *rule, x *Event, a alarm) {
 		at = len(b.Entries) - 1
 	}
 	n := &b.Entries[at]
-	n.Began, n.Cleared, n.R, n.Own, n.Cause = a.Began, a.Cleared, a.R, x.Severity, x.Fleet+"/"+x.Device
+	n.Began, n.Cleared, n.R, n.Own, n.Cause, n.Community = a.Began, a.Cleared, a.R, x.Severity, x.Fleet+"/"+x.Device, community
 	if x.Kind == Raised {
 		n.Cleared = 0
 	}
@@ -182,7 +187,7 @@ func (e *Engine) graver(b *board, n *entry, scope Scope) (severity contract.Seve
 	if r == nil {
 		return n.Told, n.With
 	}
-	for _, x := range r.raises {
+	for _, x := range e.planOf(n).raises {
 		if x.count && x.scope == scope && b.enough(n, &x) {
 			take(x.severity, x.name)
 		}
@@ -192,13 +197,30 @@ func (e *Engine) graver(b *board, n *entry, scope Scope) (severity contract.Seve
 			continue
 		}
 		for i := range b.Entries {
-			if o := &b.Entries[i]; o.Scenario == p.other && together(n, o, p.within) {
+			if o := &b.Entries[i]; o.Scenario == p.other && together(n, o, e.within(p, n, o)) {
 				take(p.severity, p.other)
 			}
 		}
 	}
 	slices.Sort(with)
 	return severity, with
+}
+
+// planOf gives what counts for an alarm: the variant of its community, in the mode in which it began.
+func (e *Engine) planOf(n *entry) *plan {
+	r, community := e.set.rules[n.Scenario], n.Community
+	if r.scope == ScopePlatform {
+		community = ""
+	}
+	return r.planFor(e.modeAt(n.Began), community)
+}
+
+// within gives how near two alarms must begin: as that of the scenario which lists the combination has it, so that both of them say the same.
+func (e *Engine) within(p pair, n, other *entry) int64 {
+	if p.mine {
+		return e.planOf(n).combines[p.at].within
+	}
+	return e.planOf(other).combines[p.at].within
 }
 
 // together says whether two alarms stood at one time, or began near each other where within says how near.
@@ -266,11 +288,15 @@ func (b *board) prune(s *set) {
 // reach is how far from an alarm's end another may begin, or come late, and still meet it.
 func (s *set) reach(r *rule) int64 {
 	reach := r.late
-	for _, x := range r.raises {
-		reach = max(reach, x.within+r.late)
+	for _, plan := range r.plans {
+		for _, x := range plan.raises {
+			reach = max(reach, x.within+r.late)
+		}
 	}
 	for _, p := range s.combined[r.name] {
-		reach = max(reach, p.within+max(r.late, s.rules[p.other].late))
+		for _, plan := range s.lister(r, p).plans {
+			reach = max(reach, plan.combines[p.at].within+max(r.late, s.rules[p.other].late))
+		}
 	}
 	return reach
 }
@@ -285,11 +311,23 @@ func (s *set) meetsKept(all []entry, keep []bool, i int) bool {
 	return false
 }
 
-// meet says whether two alarms of a board can count for each other.
+// lister gives the rule that lists a combination of a rule.
+func (s *set) lister(r *rule, p pair) *rule {
+	if p.mine {
+		return r
+	}
+	return s.rules[p.other]
+}
+
+// meet says whether two alarms of a board can count for each other, under any variant.
 func (s *set) meet(a, b *entry) bool {
 	if a.Scenario == b.Scenario {
 		d := a.Began - b.Began
-		return slices.ContainsFunc(s.rules[a.Scenario].raises, func(x raise) bool { return x.count && max(d, -d) < x.within })
+		return slices.ContainsFunc(s.rules[a.Scenario].plans, func(one *plan) bool {
+			return slices.ContainsFunc(one.raises, func(x raise) bool { return x.count && max(d, -d) < x.within })
+		})
 	}
-	return slices.ContainsFunc(s.combined[a.Scenario], func(p pair) bool { return p.other == b.Scenario && together(a, b, p.within) })
+	return slices.ContainsFunc(s.combined[a.Scenario], func(p pair) bool {
+		return p.other == b.Scenario && slices.ContainsFunc(s.lister(s.rules[a.Scenario], p).plans, func(one *plan) bool { return together(a, b, one.combines[p.at].within) })
+	})
 }

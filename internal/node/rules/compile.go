@@ -103,17 +103,18 @@ func (c *compiler) compile(s contract.Scenario) {
 	if s.DedupSeconds < 0 || s.LatenessSeconds < 0 {
 		c.fail("trigger", "durations must not be negative")
 	}
-	r.dedup, r.late = s.DedupSeconds*1000, s.LatenessSeconds*1000
+	r.late = s.LatenessSeconds * 1000
 	if r.late <= 0 {
 		r.late = defaultLateness
 	}
 	c.zone(s)
 	c.scope(s.Terms)
-	r.base = plan{off: s.Off, params: s.Params, terms: c.terms(s.Terms, "")}
+	r.base.off, r.base.params, r.base.terms = s.Off, s.Params, c.terms(s.Terms, "")
+	r.base.dedup = orLongest(s.DedupSeconds*1000, r.base.terms)
+	r.baselines = c.baselines(s.Baselines)
+	r.base.raises = c.raises(s.Raise, "")
+	r.base.combines = c.combinations(s.Combines)
 	c.variants(s)
-	c.baselines(s.Baselines)
-	c.raises(s)
-	c.combinations(s)
 	c.derive()
 }
 
@@ -140,7 +141,7 @@ func (c *compiler) zone(s contract.Scenario) {
 		}
 		c.r.zone = zone
 	}
-	c.r.schedule = newSchedule(s.Schedule, c.r.zone)
+	c.r.base.schedule = newSchedule(s.Schedule, c.r.zone)
 }
 
 // scope finds the scope of the keys: all terms that give one must give the same.
@@ -268,7 +269,7 @@ func (c *compiler) shape(t contract.Term, at func(string) string) {
 		if strings.TrimSpace(a.Event) == "" || a.Seconds <= 0 && !a.WholeWindow {
 			c.fail(at("absent"), "event and a positive duration must both be given")
 		}
-		if a.WholeWindow && c.r.schedule == nil {
+		if a.WholeWindow && c.r.base.schedule == nil {
 			c.fail(at("absent.duration"), "is the window of a schedule that is not there; write schedule, or a duration")
 		}
 		if t.When != "" || t.ForSeconds != 0 || t.Count != nil {
@@ -297,33 +298,7 @@ func (c *compiler) count(field string, n *contract.Count) {
 	}
 }
 
-// variants compiles what differs by mode and community. All must have the kinds of terms that the scenario has: their keys are the same.
-func (c *compiler) variants(s contract.Scenario) {
-	if len(s.Variants) == 0 {
-		return
-	}
-	c.r.variants = make(map[string]*plan, len(s.Variants))
-	for _, key := range slices.Sorted(maps.Keys(s.Variants)) {
-		v := s.Variants[key]
-		p := &plan{off: v.Off, params: c.r.base.params, terms: c.r.base.terms}
-		if len(v.Params) > 0 {
-			p.params = maps.Clone(s.Params)
-			if p.params == nil {
-				p.params = map[string]any{}
-			}
-			maps.Copy(p.params, v.Params)
-		}
-		if len(v.Terms) > 0 {
-			p.terms = c.terms(v.Terms, "variants."+key+".")
-		}
-		if !slices.EqualFunc(p.terms, c.r.base.terms, func(a, b term) bool { return a.mode == b.mode }) {
-			c.fail("variants."+key, "has other kinds of terms; a variant changes values only")
-		}
-		c.r.variants[key] = p
-	}
-}
-
-func (c *compiler) baselines(in []contract.Baseline) {
+func (c *compiler) baselines(in []contract.Baseline) (out []*baseline) {
 	for _, b := range in {
 		at := "baselines." + b.Name
 		x := &baseline{name: b.Name, daily: b.Daily, statistic: b.Statistic, minDays: int(b.MinDays), zone: c.r.zone}
@@ -339,18 +314,19 @@ func (c *compiler) baselines(in []contract.Baseline) {
 		if b.Hours != nil {
 			x.from, x.to = b.Hours.From, b.Hours.To
 		}
-		c.r.baselines = append(c.r.baselines, x)
+		out = append(out, x)
 	}
+	return out
 }
 
-func (c *compiler) raises(s contract.Scenario) {
-	if len(s.Raise) > maxRaises {
-		c.fail("raise", "has %d entries; write at most %d", len(s.Raise), maxRaises)
-		return
+func (c *compiler) raises(in []contract.Raise, prefix string) (all []raise) {
+	if len(in) > maxRaises {
+		c.fail(prefix+"raise", "has %d entries; write at most %d", len(in), maxRaises)
+		return nil
 	}
 	distinct := ""
-	for _, x := range s.Raise {
-		at := "raise." + x.Name
+	for _, x := range in {
+		at := prefix + "raise." + x.Name
 		out := raise{name: x.Name, severity: x.Severity, when: c.text(at+".when", x.When, cel.BoolType)}
 		switch n := x.Count; {
 		case n != nil && out.when != nil:
@@ -364,8 +340,9 @@ func (c *compiler) raises(s contract.Scenario) {
 				c.distinct(at+".count.distinctBy", n.DistinctBy, &distinct)
 			}
 		}
-		c.r.raises = append(c.r.raises, out)
+		all = append(all, out)
 	}
+	return all
 }
 
 // distinct refuses what a raise cannot tell alarms apart by: an alarm keeps one value, of the message that raised it.
@@ -390,15 +367,16 @@ func (c *compiler) contains(field string, outer Scope) {
 	}
 }
 
-func (c *compiler) combinations(s contract.Scenario) {
-	for _, x := range s.Combines {
+func (c *compiler) combinations(in []contract.Combination) (out []combine) {
+	for _, x := range in {
 		scope := Scope(x.Scope)
 		if scope == "" {
 			scope = ScopeHousehold
 		}
 		c.contains("combines."+x.Scenario+".scope", scope)
-		c.r.combines = append(c.r.combines, combine{other: x.Scenario, scope: scope, within: x.WithinSeconds * 1000, severity: x.Severity})
+		out = append(out, combine{other: x.Scenario, scope: scope, within: x.WithinSeconds * 1000, severity: x.Severity})
 	}
+	return out
 }
 
 // derive fills in what follows from the rest.
@@ -427,7 +405,8 @@ func (c *compiler) derive() {
 		r.facts = append(r.facts, factConsents)
 	}
 	r.closes = r.clear == nil && r.scope == ScopeDevice
-	counts, longest := false, int64(0)
+	r.plans = append([]*plan{&r.base}, slices.Collect(maps.Values(r.variants))...)
+	counts, windows := false, false
 	for i, t := range r.base.terms {
 		if t.mode != modeAbsent && t.mode != modeOffline {
 			r.conditions |= termTrue << (2 * i)
@@ -444,13 +423,13 @@ func (c *compiler) derive() {
 				}
 			}
 		}
-		longest = max(longest, t.hold, t.within)
 	}
-	if r.dedup == 0 { // a late message may move an alarm's start by this much without making it another
-		r.dedup = longest
+	for _, p := range r.plans {
+		r.dedupMost = max(r.dedupMost, p.dedup)
+		windows = windows || p.schedule != r.base.schedule
 	}
 	r.stateful = !simple
-	r.packs = !r.stateful && len(r.base.terms) == 1 && !counts && len(r.baselines) == 0
+	r.packs = !r.stateful && len(r.base.terms) == 1 && !counts && len(r.baselines) == 0 && !windows
 	r.table = newTable()
 }
 
@@ -571,7 +550,7 @@ func (r *rule) gate() (some, facts bool) {
 // fields gives fields of which a message must have one to move the rule; false if there are none.
 func (r *rule) fields() (out []string, ok bool) {
 	list := []*expression{r.clear}
-	for _, p := range append([]*plan{&r.base}, slices.Collect(maps.Values(r.variants))...) {
+	for _, p := range r.plans {
 		for _, t := range p.terms {
 			list = append(list, t.when)
 		}
@@ -579,7 +558,7 @@ func (r *rule) fields() (out []string, ok bool) {
 	for _, b := range r.baselines {
 		list = append(list, b.value)
 	}
-	for _, x := range r.raises {
+	for _, x := range r.base.raises {
 		list = append(list, x.when)
 	}
 	for _, x := range list {

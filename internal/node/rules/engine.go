@@ -211,7 +211,7 @@ func (e *Engine) run(r *rule, h uint64, device *string) {
 	}
 	if r.stateful {
 		o.V = pick(e.in.msg, r.keeps)
-		e.in.state = stateOf(&s.now, r, o.T) // as good as any for now: advance evaluates it against its place
+		e.in.state = stateOf(&s.now, e.in.plan, o.T) // as good as any for now: advance evaluates it against its place
 	}
 	e.look(&o)
 	if !r.counts(&o) && !r.stateful && len(r.baselines) == 0 {
@@ -282,6 +282,9 @@ func (e *Engine) world(r *rule) *world {
 	}
 	if len(r.variants) > 0 {
 		community := e.in.row.Community
+		if r.scope == ScopePlatform { // of no community
+			community = ""
+		}
 		w.plan = func(t int64) *plan { return r.planFor(e.modeAt(t), community) }
 		for _, m := range e.modes {
 			w.changes = append(w.changes, m.at)
@@ -325,19 +328,25 @@ func (e *Engine) suppressedFor(r *rule, cause string) func(int, int64) bool {
 // lookAgain evaluates an observation of a stateful rule against the state before it.
 func (e *Engine) lookAgain(r *rule, o *observation, h *head) {
 	defer func(was input) { e.in = was }(e.in)
-	e.in.msg, e.in.at, e.in.rule, e.in.plan, e.in.state = o.V, o.T, r, r.planFor(e.modeAt(o.T), e.in.row.Community), stateOf(h, r, o.T)
-	if fleet, device, ok := strings.Cut(o.Cause, "/"); ok {
+	if fleet, device, ok := cutCause(o.Cause); ok && (fleet != e.in.fleet || device != e.in.name) {
 		e.in.fleet, e.in.name, e.in.device = fleet, device, nil
+		if e.opts.Rows != nil {
+			if row, profile, ok := e.opts.Rows(fleet, device); ok {
+				e.in.row, e.in.profile = &row, profile
+			}
+		}
 	}
+	p := r.planFor(e.modeAt(o.T), e.in.row.Community)
+	e.in.msg, e.in.at, e.in.rule, e.in.plan, e.in.state = o.V, o.T, r, p, stateOf(h, p, o.T)
 	e.look(o)
 }
 
 // stateOf is what an expression sees of a key before a message at t.
-func stateOf(h *head, r *rule, t int64) map[string]any {
+func stateOf(h *head, p *plan, t int64) map[string]any {
 	first := map[string]any{}
-	w0, _, in := r.schedule.at(t)
+	w0, _, in := p.schedule.at(t)
 	for _, s := range h.Terms {
-		if r.schedule != nil && (!in || s.Window != w0) {
+		if p.schedule != nil && (!in || s.Window != w0) {
 			continue
 		}
 		for f, v := range s.First {
@@ -381,8 +390,8 @@ func (e *Engine) look(o *observation) {
 	if r.clear != nil && (!conditions || len(r.facts) > 0 || o.F&flagUnless != 0) && e.test(r.clear, "trigger.clear") == yes {
 		o.F |= flagClear
 	}
-	for i := range r.raises {
-		x := &r.raises[i]
+	for i := range p.raises {
+		x := &p.raises[i]
 		if x.when != nil && e.test(x.when, "raise.when") == yes {
 			o.F |= flagRaise0 << i
 		}
@@ -396,7 +405,7 @@ func (e *Engine) look(o *observation) {
 	if !r.usesK() {
 		o.K = 0
 	}
-	if len(r.raises) == 0 {
+	if len(r.base.raises) == 0 {
 		o.R = 0
 	}
 }
@@ -418,7 +427,18 @@ func (e *Engine) applies() bool {
 		return false
 	}
 	return (len(r.scenario.Registers) == 0 || e.member(factRegisters, r.scenario.Registers...)) &&
-		(r.scenario.ConsentScope == "" || e.member(factConsents, r.scenario.ConsentScope))
+		(r.scenario.ConsentScope == "" || e.consented(r.scenario.ConsentScope))
+}
+
+// consented says whether whom the device is about consents. Nobody else's consent counts, not that of a place either.
+func (e *Engine) consented(scope string) bool {
+	id, ok := Place(ScopeSubject, e.in.fleet, e.in.name, e.in.row)
+	if !ok {
+		return false
+	}
+	v, _ := valueAt(e.facts[placeKey{ScopeSubject, id}][factConsents], e.in.at)
+	set, _ := v.([]string)
+	return slices.Contains(set, scope)
 }
 
 // member says whether a fact that is a set holds one of some names.
@@ -523,11 +543,7 @@ func (e *Engine) SetMode(name string, since time.Time) {
 	} else if e.modes = slices.Insert(e.modes, at, m); len(e.modes) > MaxModes {
 		e.modes = slices.Delete(e.modes, 0, 1)
 	}
-	for _, r := range e.set.inOrder {
-		if len(r.variants) > 0 {
-			e.stale(r)
-		}
-	}
+	e.modesChanged()
 }
 
 // Know takes a fact that the states to be restored already reflect: nothing is judged anew.
@@ -705,14 +721,14 @@ func (e *Engine) teller(r *rule, id, cause string) func(change) {
 		fleet, device, _ := strings.Cut(name, "/")
 		x := Event{
 			Kind: c.kind, Scenario: r.name, Scope: r.scope, ID: id, Fleet: fleet, Device: device,
-			Start: time.UnixMilli(c.a.Name).UTC(), Began: time.UnixMilli(c.a.Began).UTC(), At: time.UnixMilli(c.at).UTC(), Severity: r.scenario.Severity, Along: c.along,
+			Start: time.UnixMilli(c.a.Name).UTC(), Began: time.UnixMilli(c.a.Began).UTC(), At: time.UnixMilli(c.at).UTC(), Mode: e.modeAt(c.at), Severity: r.scenario.Severity, Along: c.along,
 		}
-		for i := range r.raises {
-			if c.a.Raise&(1<<i) != 0 && Graver(r.raises[i].severity, x.Severity) {
-				x.Severity = r.raises[i].severity
+		for i := range r.base.raises {
+			if c.a.Raise&(1<<i) != 0 && Graver(r.base.raises[i].severity, x.Severity) {
+				x.Severity = r.base.raises[i].severity
 			}
 			if c.a.Raise&(1<<i) != 0 && c.kind == Worse {
-				x.With = append(x.With, r.raises[i].name)
+				x.With = append(x.With, r.base.raises[i].name)
 			}
 		}
 		e.board(r, &x, c.a)

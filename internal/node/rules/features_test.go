@@ -370,11 +370,43 @@ func TestRegistersAndConsent(t *testing.T) {
 	s.say(second(100), "smoke-1", smoke)
 	s.steps = append(s.steps, Fact{Scope: ScopeHousehold, ID: "h", Name: "registers", Member: "elderly", Value: true, Since: second(200)})
 	s.say(second(300), "smoke-1", smoke)
-	s.steps = append(s.steps, Fact{Scope: ScopeHousehold, ID: "h", Name: "consents", Member: "watch", Value: true, Since: second(400), Until: second(600)})
+	s.steps = append(s.steps, Fact{Scope: ScopeHousehold, ID: "h", Name: "consents", Member: "watch", Value: true, Since: second(200)},
+		Fact{Scope: ScopeSubject, ID: "h", Name: "consents", Member: "watch", Value: true, Since: second(400), Until: second(600)})
 	s.say(second(500), "smoke-1", smoke)
 	s.say(second(700), "smoke-1", smoke)
 	s.until = second(9000)
 	s.expect(t, "s f/smoke-1 01T00:08:20 High cleared 01T00:11:40")
+}
+
+// TestConsentOfTheSubject: where the row names a subject, the household's consent is not asked for; one that is withdrawn counts no more with the next
+// message; another's, of another scope, or nobody's, is none.
+func TestConsentOfTheSubject(t *testing.T) {
+	rule := smokeRule()
+	rule.ConsentScope, rule.DedupSeconds = "watch", 1
+	s := fireStory(map[string]contract.Scenario{"s": rule})
+	row := s.rows["smoke-1"]
+	row.Attributes = map[string]string{AttributeSubject: "p-1"}
+	s.rows["smoke-1"] = row
+	s.rows["smoke-3"] = contract.Device{Community: "c"}
+	say := func(id, member string, value any, since int) {
+		s.steps = append(s.steps, Fact{Scope: ScopeSubject, ID: id, Name: "consents", Member: member, Value: value, Since: second(since)})
+	}
+	all := func(at int) {
+		for i, d := range []string{"smoke-1", "smoke-2", "smoke-3"} {
+			s.say(second(at+i), d, map[string]any{"smoke": true})
+		}
+	}
+	say("h", "watch", true, 10)
+	say("p-1", "care", true, 10)
+	say("", "watch", true, 10)
+	all(300)
+	say("p-1", "watch", true, 400)
+	all(700)
+	say("p-1", "watch", nil, 800)
+	say("h", "watch", false, 800)
+	all(801)
+	s.until = second(9000)
+	s.expect(t, "s f/smoke-2 01T00:05:01 High cleared 01T00:13:22", "s f/smoke-1 01T00:11:40 High cleared 01T00:13:21", "s f/smoke-2 01T00:11:41 High cleared 01T00:13:22")
 }
 
 // TestTooLateIsCounted: what comes after the lateness is not put into its place, and said.

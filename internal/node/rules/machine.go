@@ -163,10 +163,10 @@ func (h *head) advance(w *world, o *observation) {
 
 // terms applies an observation to every term.
 func (h *head) terms(w *world, p *plan, o *observation, offline bool) {
-	w0, _, in := w.r.schedule.at(o.T)
+	w0, _, in := p.schedule.at(o.T)
 	for i := range p.terms {
 		t, s := &p.terms[i], &h.Terms[i]
-		h.enter(w.r, t, s, w0, in, offline)
+		h.enter(p, t, s, w0, in, offline)
 		f := o.term(i)
 		switch {
 		case t.mode == modeOffline:
@@ -183,9 +183,9 @@ func (h *head) terms(w *world, p *plan, o *observation, offline bool) {
 		case f == termTrue && o.F&flagUnless != 0:
 			s.Since, s.Fired = 0, false
 		case f == termTrue:
-			h.hold(w.r, t, s, i, o)
+			h.hold(w.r, p, t, s, i, o)
 		}
-		if len(t.remember) > 0 && in && (s.First == nil || t.mode == modeAbsent && f == termTrue && w.r.schedule == nil) {
+		if len(t.remember) > 0 && in && (s.First == nil || t.mode == modeAbsent && f == termTrue && p.schedule == nil) {
 			s.First = pick(o.V, t.remember)
 		}
 	}
@@ -202,11 +202,11 @@ func pick(from map[string]any, names []string) map[string]any {
 }
 
 // enter begins anew what ended with the window before, or while the device was offline.
-func (h *head) enter(r *rule, t *term, s *termHead, w0 int64, in, offline bool) {
+func (h *head) enter(p *plan, t *term, s *termHead, w0 int64, in, offline bool) {
 	if offline && t.mode == modeFor {
 		s.Since, s.Fired = 0, false // nobody knows that the condition held
 	}
-	if r.schedule == nil || in && s.Window == w0 || !in && t.mode == modeAbsent {
+	if p.schedule == nil || in && s.Window == w0 || !in && t.mode == modeAbsent {
 		return
 	}
 	since := s.Since
@@ -231,10 +231,10 @@ func (h *head) event(s *termHead, i int, o *observation, f uint32) {
 }
 
 // hold applies an observation whose condition holds.
-func (h *head) hold(r *rule, t *term, s *termHead, i int, o *observation) {
+func (h *head) hold(r *rule, p *plan, t *term, s *termHead, i int, o *observation) {
 	switch t.mode {
 	case modeWhen:
-		h.trigger(r, i, o.T, true, o.R, o.Cause)
+		h.trigger(r, p, i, o.T, true, o.R, o.Cause)
 	case modeFor:
 		if s.Since == 0 {
 			s.Since, s.Fired = o.T, false
@@ -246,7 +246,7 @@ func (h *head) hold(r *rule, t *term, s *termHead, i int, o *observation) {
 		}
 		s.Hits = append(s.Hits, hit{o.T, o.K})
 		if len(s.Hits) >= t.atLeast {
-			h.trigger(r, i, o.T, true, o.R, o.Cause)
+			h.trigger(r, p, i, o.T, true, o.R, o.Cause)
 			s.Hits = s.Hits[max(0, len(s.Hits)-maxAtLeast):]
 		}
 	}
@@ -273,11 +273,11 @@ func (h *head) close(by uint8, t int64) {
 }
 
 // trigger raises an alarm, or joins the last one. joins says that an open alarm takes it in.
-func (h *head) trigger(r *rule, term int, t int64, joins bool, raise uint64, cause string) {
+func (h *head) trigger(r *rule, p *plan, term int, t int64, joins bool, raise uint64, cause string) {
 	if n := len(h.Open); n > 0 {
 		a := &h.Open[n-1]
-		waits := joins && r.dedup == 0 && (r.closes || r.clear != nil) && a.Cleared == 0 && t-a.Began < clearDedup
-		if waits || t-a.Began < max(r.dedup, 1) { // two alarms of one instant would have one name
+		waits := joins && p.dedup == 0 && (r.closes || r.clear != nil) && a.Cleared == 0 && t-a.Began < clearDedup
+		if waits || t-a.Began < max(p.dedup, 1) { // two alarms of one instant would have one name
 			a.Count, a.Last, a.Cleared, a.By = a.Count+1, t, 0, a.By|1<<term
 			return
 		}
@@ -304,13 +304,32 @@ func (h *head) settle(w *world, t int64, exclusive bool, waiting int64) {
 	floor := int64(0)
 	for _, c := range w.changes {
 		if h.T < c && c <= t {
-			h.fire(w, w.plan(c-1), c-1, floor, exclusive, 0)
-			if floor = c; w.plan(c).off {
+			was, is := w.plan(c-1), w.plan(c)
+			h.fire(w, was, c-1, floor, exclusive, 0)
+			if floor = c; is.off {
 				h.leave(c)
+			} else if was.schedule != is.schedule {
+				h.reopen(is, c)
 			}
 		}
 	}
 	h.fire(w, w.plan(t), t, floor, exclusive, waiting)
+}
+
+// reopen begins anew at a time from which other windows count. What is waited for goes on being waited for, from nothing.
+func (h *head) reopen(p *plan, t int64) {
+	w0, _, _ := p.schedule.at(t) // 0 outside
+	for i := range h.Terms {
+		s := &h.Terms[i]
+		if p.terms[i].mode == modeOffline {
+			continue // of all of time
+		}
+		since := s.Since
+		if *s = (termHead{Window: w0}); p.terms[i].mode == modeAbsent {
+			s.Since = since
+		}
+	}
+	h.T = max(h.T, t)
 }
 
 // maxFires bounds what one look at a key raises; a clock that is years ahead goes on with the next.
@@ -321,7 +340,7 @@ func (h *head) fire(w *world, p *plan, t, floor int64, exclusive bool, waiting i
 	for range maxFires {
 		first, at := -1, int64(forever)
 		for i := range p.terms {
-			due := h.due(w.r, &p.terms[i], &h.Terms[i])
+			due := h.due(p, &p.terms[i], &h.Terms[i])
 			if due == 0 || due > t || exclusive && due == t && p.terms[i].mode == modeOffline {
 				continue
 			}
@@ -330,14 +349,14 @@ func (h *head) fire(w *world, p *plan, t, floor int64, exclusive bool, waiting i
 			}
 		}
 		if first < 0 {
-			h.integrate(w.r, p, t)
+			h.integrate(p, t)
 			return
 		}
 		if at+min(waiting, p.terms[first].wait) > t {
-			h.integrate(w.r, p, at) // time stands still before what is not told yet
+			h.integrate(p, at) // time stands still before what is not told yet
 			return
 		}
-		h.integrate(w.r, p, at)
+		h.integrate(p, at)
 		h.expire(w, p, first, at)
 	}
 }
@@ -357,11 +376,11 @@ func (h *head) expire(w *world, p *plan, i int, at int64) {
 		s.Rounds++
 	}
 	s.Fired = true
-	h.trigger(w.r, i, at, t.mode != modeAbsent, h.R, h.Last)
+	h.trigger(w.r, p, i, at, t.mode != modeAbsent, h.R, h.Last)
 }
 
 // due is when time alone raises a term; 0 if it does not, or the device is offline by then.
-func (h *head) due(r *rule, t *term, s *termHead) int64 {
+func (h *head) due(p *plan, t *term, s *termHead) int64 {
 	switch t.mode {
 	case modeFor:
 		if s.Since == 0 || s.Fired {
@@ -371,8 +390,8 @@ func (h *head) due(r *rule, t *term, s *termHead) int64 {
 		if due > h.Live {
 			return 0
 		}
-		if r.schedule != nil {
-			if _, w1, in := r.schedule.at(s.Window); !in || due > w1 {
+		if p.schedule != nil {
+			if _, w1, in := p.schedule.at(s.Window); !in || due > w1 {
 				return 0
 			}
 		}
@@ -384,7 +403,7 @@ func (h *head) due(r *rule, t *term, s *termHead) int64 {
 		return h.Live
 	case modeAbsent:
 		if s.Since != 0 {
-			return h.dueAbsent(r, t, s)
+			return h.dueAbsent(p, t, s)
 		}
 	}
 	return 0
@@ -393,8 +412,8 @@ func (h *head) due(r *rule, t *term, s *termHead) int64 {
 // maxAhead bounds the windows that are looked through for one with enough time.
 const maxAhead = 32
 
-func (h *head) dueAbsent(r *rule, t *term, s *termHead) int64 {
-	if r.schedule == nil {
+func (h *head) dueAbsent(p *plan, t *term, s *termHead) int64 {
+	if p.schedule == nil {
 		if due := h.T + max(0, (s.Rounds+1)*t.absent-s.Acc); due <= h.Live {
 			return due
 		}
@@ -402,9 +421,9 @@ func (h *head) dueAbsent(r *rule, t *term, s *termHead) int64 {
 	}
 	at := h.T
 	for range maxAhead {
-		w0, w1, in := r.schedule.at(at)
+		w0, w1, in := p.schedule.at(at)
 		if !in {
-			if w0, w1, in = r.schedule.next(at); !in {
+			if w0, w1, in = p.schedule.next(at); !in {
 				return 0
 			}
 			at = w0
@@ -429,24 +448,24 @@ func (h *head) dueAbsent(r *rule, t *term, s *termHead) int64 {
 }
 
 // integrate moves the clocks of absent to t. Time in which the device was offline does not count, nor does time outside the windows.
-func (h *head) integrate(r *rule, p *plan, t int64) {
+func (h *head) integrate(p *plan, t int64) {
 	for i := range p.terms {
 		if s := &h.Terms[i]; p.terms[i].mode == modeAbsent && s.Since != 0 {
-			h.silence(r, s, t)
+			h.silence(p, s, t)
 		}
 	}
 	h.T = max(h.T, t)
 }
 
-func (h *head) silence(r *rule, s *termHead, t int64) {
-	if r.schedule == nil {
+func (h *head) silence(p *plan, s *termHead, t int64) {
+	if p.schedule == nil {
 		s.Acc += max(0, min(t, h.Live)-h.T)
 		return
 	}
 	for at := h.T; at < t; {
-		w0, w1, in := r.schedule.at(at)
+		w0, w1, in := p.schedule.at(at)
 		if !in {
-			if w0, w1, in = r.schedule.next(at); !in || w0 >= t {
+			if w0, w1, in = p.schedule.next(at); !in || w0 >= t {
 				return
 			}
 			at = w0

@@ -54,6 +54,8 @@ type Event struct {
 	Start, Began time.Time
 	// At is when this event happened, in event time.
 	At time.Time
+	// Mode (平战) of the platform at that time; empty before the first that the engine heard of.
+	Mode string
 	// Severity of the alarm now.
 	Severity contract.Severity
 	// Along says of Cleared that a younger alarm of the key was cleared by the same: what is to be done once is done for that one.

@@ -52,6 +52,9 @@ type oracleRule struct {
 	alive     int
 	windows   [][2]int // minutes of the day in zone; nil is always
 	zone      *time.Location
+	// then is what counts from the second since on: another mode. Its terms are the same.
+	then  *oracleRule
+	since int
 }
 
 type oracleAlarm struct {
@@ -103,18 +106,41 @@ type walk struct {
 	begun  []bool
 }
 
-// window gives the opening of the window at a second, and its end; false outside of all.
-func (w *walk) window(t int) (from, to int, in bool) {
-	if w.r.windows == nil {
+// at gives the rule that counts at a second.
+func (w *walk) at(t int) oracleRule {
+	if w.r.then != nil && t >= w.r.since {
+		return *w.r.then
+	}
+	return w.r
+}
+
+// side says on which side of a change of windows a second lies.
+func (w *walk) side(t int) int {
+	if w.r.then != nil && t >= w.r.since && !slices.Equal(w.r.windows, w.r.then.windows) {
+		return 1
+	}
+	return 0
+}
+
+// window names the window at a second, and gives its end; false outside of all. One in which other windows begin to count is two.
+func (w *walk) window(t int) (name, to int, in bool) {
+	from, to, in := w.span(t)
+	return from*2 + w.side(t), to, in
+}
+
+// span gives the opening of the window at a second, and its end.
+func (w *walk) span(t int) (from, to int, in bool) {
+	r := w.at(t)
+	if r.windows == nil {
 		return -1 << 40, 1 << 40, true
 	}
-	l := t0.Add(time.Duration(t) * time.Second).In(w.r.zone)
+	l := t0.Add(time.Duration(t) * time.Second).In(r.zone)
 	for day := -1; day <= 0; day++ {
-		for _, x := range w.r.windows {
-			a := time.Date(l.Year(), l.Month(), l.Day()+day, x[0]/60, x[0]%60, 0, 0, w.r.zone)
-			b := time.Date(l.Year(), l.Month(), l.Day()+day, x[1]/60, x[1]%60, 0, 0, w.r.zone)
+		for _, x := range r.windows {
+			a := time.Date(l.Year(), l.Month(), l.Day()+day, x[0]/60, x[0]%60, 0, 0, r.zone)
+			b := time.Date(l.Year(), l.Month(), l.Day()+day, x[1]/60, x[1]%60, 0, 0, r.zone)
 			if x[1] <= x[0] {
-				b = time.Date(l.Year(), l.Month(), l.Day()+day+1, x[1]/60, x[1]%60, 0, 0, w.r.zone)
+				b = time.Date(l.Year(), l.Month(), l.Day()+day+1, x[1]/60, x[1]%60, 0, 0, r.zone)
 			}
 			if !l.Before(a) && l.Before(b) {
 				return int(a.Sub(t0).Seconds()), int(b.Sub(t0).Seconds()), true
@@ -242,8 +268,8 @@ func (w *walk) silent(i, t int) bool {
 	if !w.begun[i] || t == 0 {
 		return false
 	}
-	from, to, in := w.window(t - 1)
-	if !in || !w.here(t-1) {
+	from, to, in := w.span(t - 1)
+	if !in || !w.here(t-1) || w.side(t-1) != w.side(t) {
 		return false
 	}
 	need := x.absent
@@ -280,7 +306,7 @@ func (w *walk) held(i, t int) bool {
 			continue
 		}
 		_, to, in := w.window(s.t)
-		if !in || t > to || !w.unbroken(n, t) {
+		if !in || t > to || w.side(s.t) != w.side(t) || !w.unbroken(n, t) {
 			continue
 		}
 		first := true
@@ -391,7 +417,7 @@ func (w *walk) stays(a, b int) bool {
 
 // fire raises an alarm at t, or joins the last.
 func (w *walk) fire(i, t int) {
-	dedup := w.r.dedup
+	dedup := w.at(t).dedup
 	if dedup == 0 {
 		for _, x := range w.r.terms {
 			dedup = max(dedup, x.hold, x.within)

@@ -17,14 +17,15 @@ type rule struct {
 	applies, unless, clear *expression
 	base                   plan
 	// variants by mode and community, "mode/community"; either may be empty.
-	variants  map[string]*plan
-	schedule  *schedule
+	variants map[string]*plan
+	// plans are the base and all variants.
+	plans     []*plan
 	zone      *time.Location
 	baselines []*baseline
-	raises    []raise
-	combines  []combine
 
-	dedup, late int64
+	late int64
+	// dedupMost is the longest dedup of all plans.
+	dedupMost int64
 	// closes says that a condition that is no longer true ends the alarm.
 	closes bool
 	// stateful says that a log keeps the fields that expressions use, for they are evaluated again when it is.
@@ -44,9 +45,13 @@ type rule struct {
 
 // plan is what differs by mode and community.
 type plan struct {
-	off    bool
-	params map[string]any
-	terms  []term
+	off      bool
+	params   map[string]any
+	terms    []term
+	dedup    int64
+	schedule *schedule
+	raises   []raise
+	combines []combine
 }
 
 // term is one thing that can happen.
@@ -83,7 +88,7 @@ type combine struct {
 	severity contract.Severity
 }
 
-// planFor gives the variant for a mode and a community.
+// planFor gives the variant for a mode and a community, as contract.Scenario.Variant does.
 func (r *rule) planFor(mode, community string) *plan {
 	if len(r.variants) == 0 {
 		return &r.base

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -20,6 +21,12 @@ const (
 	ScopeHousehold Scope = "Household"
 	ScopeDevice    Scope = "Device"
 )
+
+// ScopeSubject is whom a device is about. No key is of it, and nothing but consents is said of it.
+const ScopeSubject Scope = "Subject"
+
+// AttributeSubject is the attribute of a device's row that names the subject whom it is about, as the vault does; without it that is the household.
+const AttributeSubject = "subject"
 
 // scopes are all of them: a fact of a later one overlays one of an earlier one.
 var scopes = []Scope{ScopePlatform, ScopeCommunity, ScopeCompound, ScopeGrid, ScopeMicroGrid, ScopeBuilding, ScopeHousehold, ScopeDevice}
@@ -44,6 +51,9 @@ func Place(s Scope, fleet, device string, row *contract.Device) (id string, ok b
 		return row.Household, row.Household != ""
 	case ScopeDevice:
 		return fleet + "/" + device, true
+	case ScopeSubject:
+		id = cmp.Or(row.Attributes[AttributeSubject], row.Household)
+		return id, id != ""
 	}
 	return "", false
 }

@@ -20,6 +20,8 @@ type Standing struct {
 	Cleared  time.Time
 	Severity contract.Severity
 	With     []string
+	// Mode of the platform in which it was raised.
+	Mode string
 }
 
 // Settled collects what an engine tells into the settled list: the alarms that were not taken back, as late evidence left them. It is a
@@ -49,7 +51,7 @@ func (s *Settled) Take(events []Event) {
 			if e.Kind != Raised {
 				continue
 			}
-			a = &Standing{Scenario: e.Scenario, Scope: e.Scope, ID: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, Began: e.Began, Severity: e.Severity}
+			a = &Standing{Scenario: e.Scenario, Scope: e.Scope, ID: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, Began: e.Began, Severity: e.Severity, Mode: e.Mode}
 			s.alarms[k] = a
 		}
 		a.take(e)

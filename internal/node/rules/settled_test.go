@@ -104,6 +104,8 @@ type arrival struct {
 	at int
 	m  *said
 	f  *known
+	// mode begins.
+	mode string
 }
 
 // randomRule draws a rule.
@@ -196,14 +198,14 @@ func (w way) arrivals(r *rand.Rand, messages []said, facts []known) (out []arriv
 	}
 	for i := range messages {
 		m := messages[i]
-		out = append(out, arrival{m.t + delay(), &m, nil})
+		out = append(out, arrival{at: m.t + delay(), m: &m})
 		if w.double {
-			out = append(out, arrival{m.t + delay(), &m, nil})
+			out = append(out, arrival{at: m.t + delay(), m: &m})
 		}
 	}
 	for i := range facts {
 		f := facts[i]
-		out = append(out, arrival{f.t + delay(), nil, &f})
+		out = append(out, arrival{at: f.t + delay(), f: &f})
 	}
 	r.Shuffle(len(out), func(i, j int) {
 		if w.shuffle {
@@ -221,10 +223,13 @@ func (w way) play(t *testing.T, rules contract.Rules, in []arrival, o Options) [
 	var s Settled
 	disk := map[keyRef][]byte{}
 	for _, a := range in {
-		if a.m != nil {
+		switch {
+		case a.m != nil:
 			s.Take(e.Step(a.m.message()))
-		} else {
+		case a.f != nil:
 			s.Take(e.SetFact(a.f.fact(), lookupTrace))
+		default:
+			e.SetMode(a.mode, second(a.at))
 		}
 		s.Take(e.Tick(second(a.at), lookupTrace))
 		if w.again {

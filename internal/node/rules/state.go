@@ -108,7 +108,7 @@ func (s *state) observe(w *world, o observation, tell func(change)) bool {
 	} else {
 		s.replay(w)
 	}
-	s.diff(w.r, tell)
+	s.diff(w, tell)
 	return s.fold(w)
 }
 
@@ -139,7 +139,7 @@ func (s *state) tick(w *world, now int64, tell func(change)) {
 		s.now.settle(w, s.Clock, false, forever)
 	}
 	if fired {
-		s.diff(w.r, tell)
+		s.diff(w, tell)
 	}
 }
 
@@ -147,7 +147,7 @@ func (s *state) tick(w *world, now int64, tell func(change)) {
 func (s *state) again(w *world, tell func(change)) {
 	w = s.run(w)
 	s.replay(w)
-	s.diff(w.r, tell)
+	s.diff(w, tell)
 }
 
 // ripe is when time alone will raise something, late evidence waited for; 0 if it will not. What is due first goes first, though another
@@ -157,20 +157,36 @@ func (h *head) ripe(w *world) (at int64) {
 		return 0
 	}
 	from := h.T
-	if n := len(w.changes); n > 0 && w.changes[n-1] > from {
-		from = w.changes[n-1]
-	}
-	p, first := w.plan(from), int64(forever)
-	for i := range p.terms {
-		if due := h.due(w.r, &p.terms[i], &h.Terms[i]); due != 0 && due < first {
-			first, at = due, max(due, from)+p.terms[i].wait
+	for _, c := range w.changes {
+		if c <= from {
+			continue
 		}
+		if was, is := w.plan(c-1), w.plan(c); was.schedule != is.schedule {
+			if due, at := h.first(was, from); due != 0 && due < c {
+				return at
+			}
+			other := h.clone()
+			other.reopen(is, c)
+			h = &other
+		}
+		from = c
 	}
+	_, at = h.first(w.plan(from), from)
 	return at
 }
 
+// first gives the first term that is due under a plan which counts from a time on, and when it is raised; 0 if none is.
+func (h *head) first(p *plan, from int64) (due, at int64) {
+	for i := range p.terms {
+		if d := h.due(p, &p.terms[i], &h.Terms[i]); d != 0 && (due == 0 || d < due) {
+			due, at = d, max(d, from)+p.terms[i].wait
+		}
+	}
+	return due, at
+}
+
 // diff tells how the alarms differ from what was told before: old and new are matched in order of start, within the dedup time.
-func (s *state) diff(r *rule, tell func(change)) {
+func (s *state) diff(w *world, tell func(change)) {
 	if len(s.Told) == 0 && len(s.now.Open) == 0 {
 		return
 	}
@@ -194,7 +210,7 @@ func (s *state) diff(r *rule, tell func(change)) {
 	}
 	left := fresh[:0]
 	for _, a := range fresh {
-		if !find(a, r.dedup) {
+		if !find(a, w.plan(a.Began).dedup) {
 			left = append(left, a)
 		}
 	}
@@ -264,7 +280,7 @@ func (s *state) fold(w *world) bool {
 func (s *state) prune(r *rule) {
 	for i := len(s.Base.Open) - 1; i >= 0; i-- {
 		a := s.Base.Open[i]
-		if a.Cleared == 0 || i == len(s.Base.Open)-1 && s.Base.T-a.Began < r.dedup {
+		if a.Cleared == 0 || i == len(s.Base.Open)-1 && s.Base.T-a.Began < r.dedupMost {
 			continue
 		}
 		s.Base.Open = slices.Delete(s.Base.Open, i, i+1)

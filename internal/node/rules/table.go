@@ -132,7 +132,7 @@ func (t *table) load(slot uint32, r *rule, scratch *state, causes *interned) *st
 	*scratch = state{Log: scratch.Log[:0]}
 	if d.t != 0 {
 		h := termHead{Since: d.since, Acc: d.acc, Rounds: int64(d.f >> denseRounds), Fired: d.f&denseFired != 0}
-		if w0, _, in := r.schedule.at(d.t); in && r.schedule != nil {
+		if w0, _, in := r.base.schedule.at(d.t); in && r.base.schedule != nil {
 			h.Window = w0
 		}
 		scratch.Base = head{T: d.t, Live: d.live, Last: causes.name(d.cause), Terms: []termHead{h}}
@@ -167,7 +167,7 @@ func (s *state) pack(r *rule, causes *interned) (dense, bool) {
 	d := dense{t: s.Base.T, live: s.Base.Live, cause: causes.id(s.Cause)}
 	if len(s.Base.Terms) == 1 {
 		h := s.Base.Terms[0]
-		if len(h.Hits) > 0 || h.Rounds > denseMost || h.First != nil || s.Base.Last != s.Cause || h.Window != 0 && !r.schedule.opens(h.Window, s.Base.T) {
+		if len(h.Hits) > 0 || h.Rounds > denseMost || h.First != nil || s.Base.Last != s.Cause || h.Window != 0 && !r.base.schedule.opens(h.Window, s.Base.T) {
 			return dense{}, false
 		}
 		d.since, d.acc, d.f = h.Since, h.Acc, uint32(h.Rounds)<<denseRounds

@@ -31,6 +31,9 @@ type core struct {
 	orders  map[string]*order
 	byID    map[uuid.UUID]*order
 	desired map[command.Target]*wanted
+	// heard is what the hub says beside that, anew what it is saying anew and has not come to an end with.
+	heard heard
+	anew  *heard
 	// unsaved says that a command was given, or taken back, which may not leave before it is on disk.
 	unsaved bool
 	// changed says that something else is other than on disk.
@@ -57,7 +60,11 @@ func (c *core) begin() {
 		OnError:   func(scenario, part string, _ error) { c.metrics.faults.WithLabelValues(scenario, part).Inc() },
 		OnTooLate: func(scenario string) { c.metrics.late.WithLabelValues(scenario).Inc() },
 		Rows:      c.lookup,
+		Zone:      zone(c.bundle),
 	})
+	for _, f := range c.heard.Facts {
+		c.engine.Know(fact(f))
+	}
 	c.loaded(problems)
 }
 
@@ -79,6 +86,7 @@ func (c *core) loaded(problems []rules.Problem) {
 func (c *core) take(b contract.EdgeBatch, position uint64, now time.Time) {
 	c.changed = c.changed || position != c.position
 	c.incarnation = b.Incarnation
+	c.tell(now)
 	for _, o := range c.orders { // before an alarm is compared with them
 		c.hold(o, now)
 	}
@@ -114,6 +122,7 @@ func (c *core) message(m contract.EdgeMessage, now time.Time) {
 
 // tick moves the clock of what waits for time. at is a time up to which every message was taken.
 func (c *core) tick(at, now time.Time) {
+	c.tell(now)
 	c.follow(c.engine.Tick(at, c.lookup), now)
 }
 
@@ -139,7 +148,7 @@ func (c *core) follow(events []rules.Event, now time.Time) {
 	c.changed = c.changed || len(events) > 0
 	for _, e := range events {
 		c.metrics.alarms.WithLabelValues(e.Scenario, string(e.Kind)).Inc()
-		a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind)}
+		a := command.Alarm{Scenario: e.Scenario, Scope: string(e.Scope), Place: e.ID, Fleet: e.Fleet, Device: e.Device, Start: e.Start, At: e.At, Kind: string(e.Kind), Mode: e.Mode}
 		switch e.Kind {
 		case rules.Raised, rules.Cleared:
 			if !e.Along {
@@ -156,7 +165,7 @@ func (c *core) alarm(a command.Alarm, now time.Time) {
 	if _, here := b.Fleets[a.Fleet].Devices[a.Device]; !here {
 		return
 	}
-	for place, k := range b.Rules.Scenarios[a.Scenario].Commands {
+	for place, k := range a.Commands(b.Rules, b.Fleets) {
 		if k.At != a.Kind {
 			continue
 		}

@@ -20,6 +20,8 @@ type stored struct {
 	Engine  []storedDevice  `json:"engine,omitempty"`
 	Orders  []*order        `json:"orders,omitempty"`
 	Desired []storedDesired `json:"desired,omitempty"`
+	// Heard is what the hub said.
+	Heard heard `json:"heard,omitzero"`
 }
 
 type storedKey struct {
@@ -45,7 +47,7 @@ var errTorn = errors.New("is torn: its digest does not fit")
 
 // snapshot gives all that the core knows. After that nothing is unsaved, for whoever writes it.
 func (c *core) snapshot() ([]byte, error) {
-	s := stored{Incarnation: c.incarnation, Position: c.position, Orders: c.sorted()}
+	s := stored{Incarnation: c.incarnation, Position: c.position, Orders: c.sorted(), Heard: c.heard}
 	states, err := c.engine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("scenarios: %w", err)
@@ -83,7 +85,10 @@ func (c *core) restore(raw []byte, incarnation string) error {
 			c.desired[command.Target{Fleet: d.Fleet, Device: d.Device}] = d.Wanted
 		}
 	}
-	c.incarnation = incarnation
+	c.incarnation, c.heard = incarnation, s.Heard
+	for _, f := range c.heard.Facts { // before the states, which reflect them
+		c.engine.Know(fact(f))
+	}
 	if s.Incarnation != incarnation {
 		return nil
 	}

@@ -39,6 +39,14 @@ type Outbox interface {
 	Committed(b contract.EdgeBatch, mark uint64)
 }
 
+// Context hears what the hub knows of the node's places.
+type Context interface {
+	// Known gives nil for nothing to be asked.
+	Known() *contract.EdgeKnown
+	// Learn takes what an answer says.
+	Learn(contract.EdgeContext)
+}
+
 // Conn is the connection to the hub.
 type Conn interface {
 	RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Msg, error)
@@ -51,6 +59,8 @@ type Uplink struct {
 	Outbox Outbox
 	Conn   Conn
 	Log    *slog.Logger
+	// Context is what the node knows beside its outbox; nil asks the hub for nothing.
+	Context Context
 	// Back says that the line came back, which ends a pause; nil says nothing.
 	Back <-chan struct{}
 	// ReplyWait is replyWait if zero.
@@ -113,6 +123,9 @@ func (u *Uplink) session(ctx context.Context, good func()) error {
 			}
 			continue
 		}
+		if u.Context != nil {
+			b.Known = u.Context.Known()
+		}
 		r, err := ask[contract.EdgeBatchReply](ctx, u, contract.EdgeUp, b)
 		if err != nil {
 			return err
@@ -128,6 +141,11 @@ func (u *Uplink) session(ctx context.Context, good func()) error {
 			return errors.New("hub: " + r.Error)
 		}
 		mark, idle = r.Mark, time.Now()
+		if r.Context != nil && u.Context != nil {
+			if u.Context.Learn(*r.Context); r.Context.More {
+				idle = time.Time{} // asks again at once
+			}
+		}
 		good()
 	}
 }
