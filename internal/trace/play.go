@@ -40,6 +40,7 @@ func (p *player) play(w World, lines []Line, until time.Time) (Played, error) {
 	if p.world.Fleets == nil {
 		p.world.Fleets = map[string]contract.Fleet{}
 	}
+	p.did = did{}
 	p.reader.Update(p.world.Rules.Profiles, p.world.Fleets)
 	if err := p.begin(); err != nil {
 		return Played{}, err
@@ -75,6 +76,7 @@ type player struct {
 	reader  reading.Reader
 	engine  *rules.Engine
 	settled rules.Settled
+	did     did
 	out     Played
 	// said are the facts so far: an engine that takes over is told of them.
 	said []rules.Fact
@@ -111,6 +113,13 @@ func (p *player) note(format string, args ...any) {
 	}
 }
 
+// heed takes what a message does.
+func (p *player) heed(m rules.Message) {
+	events := p.engine.Step(m)
+	p.did.take(events, m.Row.Community)
+	p.settled.Take(events)
+}
+
 func (p *player) tick(now time.Time) { p.settled.Take(p.engine.Tick(now, p.lookup)) }
 
 func (p *player) lookup(fleet, device string) (contract.Device, string, bool) {
@@ -127,6 +136,10 @@ func (p *player) take(l Line) error {
 	switch {
 	case l.Topic != "":
 		return p.message(l)
+	case l.Change != nil:
+		p.heed(l.Change.message(l))
+	case l.Answer != nil:
+		return p.answer(l)
 	case l.Row != nil:
 		fleet, device, _ := strings.Cut(l.Device, "/")
 		return p.world.put(fleet, device, *l.Row, &p.reader)
@@ -177,7 +190,7 @@ func (p *player) message(l Line) error {
 		p.note("%s: field %s: %s", l.Topic, x.Field, x.Reason)
 	}
 	if in.Channel != contract.ChannelAck {
-		p.settled.Take(p.engine.Step(in.Message(l.Payload, l.At, fmt.Sprint("line ", l.Number))))
+		p.heed(in.Message(l.Payload, l.At, fmt.Sprint("line ", l.Number)))
 	}
 	return nil
 }

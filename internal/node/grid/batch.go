@@ -56,6 +56,10 @@ type batch struct {
 	replies []reply
 	// facts is up to which n what is said was taken.
 	facts int64
+	// changes is up to which n the feed was taken.
+	changes int64
+	// answers are those of commands that were taken.
+	answers []int64
 	// misfits counts messages that did not fit their profile, by fleet.
 	misfits map[string]int64
 	// hourly is what telemetry adds to the summary of its hour.
@@ -80,7 +84,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 		return err
 	}
 	start := s.w.now()
-	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}, facts: s.facts}
+	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}, facts: s.facts, changes: s.changes}
 	if err := b.run(ctx, stored, loose, fromEdges, due); err != nil {
 		return err
 	}
@@ -102,6 +106,12 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	last := b.s.sequence
 	if due {
 		if err := b.takeFacts(ctx); err != nil {
+			return err
+		}
+		if err := b.takeChanges(ctx); err != nil {
+			return err
+		}
+		if err := b.takeAnswers(ctx); err != nil {
 			return err
 		}
 	}
@@ -127,13 +137,13 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges) == 0 && b.facts == b.s.facts {
+	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges)+len(b.answers) == 0 && b.facts == b.s.facts && b.changes == b.s.changes {
 		return nil
 	}
 	if err := b.commit(ctx, states, last); err != nil {
 		return err
 	}
-	b.s.sequence, b.s.facts, b.s.former = last, b.facts, false
+	b.s.sequence, b.s.facts, b.s.changes, b.s.former = last, b.facts, b.changes, false
 	if len(b.edges) > 0 {
 		maps.Copy(b.s.edges.positions, b.edges)
 		b.s.tellDrained()
@@ -199,7 +209,11 @@ func (b *batch) commit(ctx context.Context, states []rules.KeyState, sequence ui
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for _, e := range b.events {
-		if err := settle(ctx, tx, b.s.bundle, e.Event, b.now); err != nil {
+		do := settle
+		if e.Effect != nil {
+			do = effect
+		}
+		if err := do(ctx, tx, b.s.bundle, e.Event, b.now); err != nil {
 			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
 	}
@@ -224,6 +238,12 @@ func (b *batch) commit(ctx context.Context, states []rules.KeyState, sequence ui
 		return fmt.Errorf("ingest position: %w", err)
 	}
 	if err := b.writeFacts(ctx, tx); err != nil {
+		return err
+	}
+	if err := b.writeChanges(ctx, tx); err != nil {
+		return err
+	}
+	if err := b.writeAnswers(ctx, tx); err != nil {
 		return err
 	}
 	if err := writeEdges(ctx, tx, b.edges, b.now); err != nil {

@@ -78,7 +78,10 @@ func (c *compiler) text(field, source string, want *cel.Type) *expression {
 func compileRule(env *cel.Env, name string, s contract.Scenario, profiles map[string]contract.Profile, zone *time.Location) (*rule, []Problem) {
 	c := &compiler{env: env, known: map[string]*expression{}, r: &rule{name: name, scenario: s, scope: ScopeDevice, zone: zone}}
 	if s.Profile != "" {
-		p, ok := profiles[s.Profile]
+		p, ok := contract.InputProfile(s.Profile)
+		if !ok {
+			p, ok = profiles[s.Profile]
+		}
 		if !ok {
 			c.fail("profile", "no device profile %q; write the name of one that the platform has", s.Profile)
 			return nil, c.problems
@@ -114,6 +117,7 @@ func (c *compiler) compile(s contract.Scenario) {
 	c.baselines(s.Baselines)
 	c.raises(s)
 	c.combinations(s)
+	c.effects(s)
 	c.derive()
 }
 
