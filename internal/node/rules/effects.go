@@ -2,8 +2,8 @@ package rules
 
 import (
 	"errors"
-	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -11,6 +11,9 @@ import (
 
 // What a single message does by itself, with no alarm: an entry in a ledger, an act on a case. Nothing is kept of it, so it comes again when the
 // message does: whoever carries it out does so once for each name.
+
+// maxAmount bounds an entry, so that no sum of them is too large for a ledger; what a device sends may be in it.
+const maxAmount = 1e12
 
 // Effect is what a message does.
 type Effect struct {
@@ -132,7 +135,7 @@ func (e *Engine) entry(r *rule) (subject string, amount float64, ok bool) {
 	if amount, ok = number(much); !ok {
 		e.failed("ledger.amount", errors.New("gives no number"))
 	}
-	return subject, amount, ok && subject != "" && amount > 0 && !math.IsInf(amount, 0)
+	return subject, amount, ok && subject != "" && !strings.ContainsRune(subject, 0) && amount > 0 && amount <= maxAmount
 }
 
 // Capped gives how much of an amount is entered for a subject that has sum in that day; limit nil is no bound.

@@ -107,7 +107,9 @@ func TestEntries(t *testing.T) {
 		{"3", map[string]any{"kg": 1.0}, ""},
 		{"4", map[string]any{"who": "", "kg": 1.0}, ""},
 		{"5", map[string]any{"who": "m-1", "kg": 0.0}, ""},
-		{"6", map[string]any{"who": "m-1", "kg": 101.0}, "Entered alone bins/b-1 m-1 505; Entered both bins/b-1 m-1 101; Raised both bins/b-1"},
+		{"7", map[string]any{"who": "m\x00", "kg": 1.0}, ""}, // no database has such a text
+		{"8", map[string]any{"who": "m-1", "kg": 1e300}, "Raised both bins/b-1"},
+		{"6", map[string]any{"who": "m-1", "kg": 101.0}, "Entered alone bins/b-1 m-1 505; Entered both bins/b-1 m-1 101; Joined both bins/b-1"},
 	} {
 		if got := step(tc.id, tc.payload); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.id, got, tc.want)
