@@ -40,7 +40,7 @@ func (p *player) play(w World, lines []Line, until time.Time) (Played, error) {
 	if p.world.Fleets == nil {
 		p.world.Fleets = map[string]contract.Fleet{}
 	}
-	p.did = did{}
+	p.did, p.cases = did{}, map[string]contract.Device{}
 	p.reader.Update(p.world.Rules.Profiles, p.world.Fleets)
 	if err := p.begin(); err != nil {
 		return Played{}, err
@@ -77,7 +77,9 @@ type player struct {
 	engine  *rules.Engine
 	settled rules.Settled
 	did     did
-	out     Played
+	// cases are where cases are, by number.
+	cases map[string]contract.Device
+	out   Played
 	// said are the facts so far: an engine that takes over is told of them.
 	said []rules.Fact
 	// line that is played now.
@@ -123,6 +125,10 @@ func (p *player) heed(m rules.Message) {
 func (p *player) tick(now time.Time) { p.settled.Take(p.engine.Tick(now, p.lookup)) }
 
 func (p *player) lookup(fleet, device string) (contract.Device, string, bool) {
+	if fleet == contract.CaseFleet {
+		row, ok := p.cases[device]
+		return row, contract.CaseProfile, ok
+	}
 	f, ok := p.world.Fleets[fleet]
 	if !ok {
 		return contract.Device{}, "", false
@@ -137,7 +143,9 @@ func (p *player) take(l Line) error {
 	case l.Topic != "":
 		return p.message(l)
 	case l.Change != nil:
-		p.heed(l.Change.message(l))
+		m := l.Change.message(l)
+		p.cases[m.Device] = m.Row
+		p.heed(m)
 	case l.Answer != nil:
 		return p.answer(l)
 	case l.Row != nil:

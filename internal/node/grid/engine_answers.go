@@ -29,8 +29,8 @@ type commandAnswer struct {
 	At       time.Time
 }
 
-// answered tells the engine what became of a command: that the device said so, or that it ended without.
-func answered(ctx context.Context, tx pgx.Tx, c *Command, from command.State, now time.Time) error {
+// toldAnswer tells the engine what became of a command: that the device said so, or that it ended without.
+func toldAnswer(ctx context.Context, tx pgx.Tx, c *Command, from command.State, now time.Time) error {
 	if c.State == from || c.State == command.Pending {
 		return nil
 	}

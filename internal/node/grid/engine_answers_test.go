@@ -43,7 +43,7 @@ func TestWhatBecomesOfCommandsIsSeen(t *testing.T) {
 	}
 	// A device that is registered no more has no case, and holds nothing up.
 	if err := pgx.BeginFunc(t.Context(), o.pool, func(tx pgx.Tx) error {
-		return answered(t.Context(), tx, &Command{Fleet: "pumps", Device: "gone", Name: "run", State: command.StateFailed, Sender: "Operator"}, command.Pending, time.Now())
+		return toldAnswer(t.Context(), tx, &Command{Fleet: "pumps", Device: "gone", Name: "run", State: command.StateFailed, Sender: "Operator"}, command.Pending, time.Now())
 	}); err != nil {
 		t.Fatal(err)
 	}
