@@ -74,12 +74,12 @@ func TestScenariosActOnCases(t *testing.T) {
 	if entry.Actor.Kind != "System" || entry.Detail["scenario"] != "s35" || entry.Detail["act"] != contract.ActEscalate {
 		t.Errorf("who acted: %+v", entry)
 	}
-	if n := number(t, w.pool, "SELECT count(*) FROM grid.case_history WHERE case_id = $1 AND action IN ('Escalated', 'NobodyToEscalateTo') AND detail->>'missed' = 'Scenario'", ref.ID); n != 1 {
-		t.Errorf("escalated %d times", n)
-	}
 	w.close(path, boss, Acknowledge, RequestVerification, Close)
 	w.readAll()
 	before := acts()
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.case_history WHERE case_id = $1 AND action IN ('Escalated', 'NobodyToEscalateTo') AND detail->>'missed' = 'Scenario'", ref.ID); n != before {
+		t.Errorf("escalated %d times by %d acts", n, before)
+	}
 	if overdue := number(t, w.pool, "SELECT count(*) FROM grid.case_history WHERE case_id = $1 AND action = 'AcknowledgeOverdue'", ref.ID); before != overdue {
 		t.Errorf("%d acts, and the time was missed %d times", before, overdue)
 	}
@@ -96,7 +96,7 @@ func TestScenariosActOnCases(t *testing.T) {
 	if after, _ := w.detail(path, boss); after.Version != d.Version || acts() != before+1 {
 		t.Errorf("read twice, it acts twice: version %d, then %d", d.Version, after.Version)
 	}
-	if n := number(t, w.pool, "SELECT count(*) FROM grid.changes WHERE cause = 'scenario/s40' AND case_id = $1 AND kind IN ('ScenarioActed', 'Rework', 'SupervisorTold')", ref.ID); n != 3 {
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.changes WHERE cause = 'scenario/s40' AND case_id = $1 AND kind IN ('ScenarioActed', 'Rework')", ref.ID); n != 2 {
 		t.Errorf("%d changes name their cause", n)
 	}
 }
@@ -121,16 +121,22 @@ func TestActsDoNotLoop(t *testing.T) {
 		return number(t, w.pool, "SELECT count(*) FROM grid.changes WHERE case_id = $1 AND "+where, ref.ID)
 	}
 	eventually(t, "it is reopened", func() bool { return count("kind = 'ScenarioActed' AND cause = 'scenario/back'") == 1 })
-	w.readAll()
-	for _, name := range []string{"one", "two"} {
-		if acted, others := count("kind = 'ScenarioActed' AND cause = 'scenario/"+name+"'"), count("cause = ''"); acted > others || acted == 0 {
-			t.Errorf("%s acts %d times upon %d changes", name, acted, others)
+	once := func(when string) {
+		t.Helper()
+		w.readAll()
+		for _, name := range []string{"one", "two"} {
+			if acted, others := count("kind = 'ScenarioActed' AND cause = 'scenario/"+name+"'"), count("cause = ''"); acted > others || acted == 0 {
+				t.Errorf("%s: %s acts %d times upon %d changes", when, name, acted, others)
+			}
 		}
 	}
+	once("at first")
+	w.again() // now the case is open, for which it was too late before
+	once("read again")
 	version, _ := w.detail(path, boss)
 	w.again()
 	if again, _ := w.detail(path, boss); again.Version != version.Version {
-		t.Errorf("read again, version %d becomes %d", version.Version, again.Version)
+		t.Errorf("read once more, version %d becomes %d", version.Version, again.Version)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestAnExpectedPlateOpensTheBarrier(t *testing.T) {
 		b.Fleets["gates"] = contract.Fleet{Vendor: "vendor", Profile: "gate", AccessMode: "Device", Devices: map[string]contract.Device{
 			"here": {Community: "jinghu", Grid: "g1", Compound: "garden"}, "there": {Community: "jinghu", Grid: "g1", Compound: "court"}}}
 		b.Rules.Scenarios["s32"] = contract.Scenario{Profile: "gate", DataClass: "C1", Trigger: contract.Trigger{When: "msg.direction == 'in' && msg.plate in context.visitorPlates", DedupSeconds: 3},
-			Commands: []contract.ScenarioCommand{{Command: "openOnce", At: "Raised", Target: "Device", Profile: "gate", Arguments: map[string]any{"seconds": int64(10)}}}}
+			Commands: []contract.ScenarioCommand{{Command: "openOnce", At: "Raised", Target: "Device", Profile: "gate", Arguments: map[string]any{"seconds": 10.0}}}}
 	})
 	const plate = "豫A00001"
 	reads := func(gate, id, plate, direction string) {
