@@ -63,9 +63,12 @@ const (
 // ScenarioSpec says what happens, what it means, who responds.
 // +kubebuilder:validation:XValidation:rule="!has(self.enabled) || !self.enabled || self.dataClass != 'C3' || has(self.legalBasis)",message="a scenario with C3 data runs on a legal basis only: write legalBasis.kind and legalBasis.citation, or enabled false"
 // +kubebuilder:validation:XValidation:rule="!has(self.legalBasis) || !has(self.enabled) || self.enabled || has(self.disabledReason)",message="say why it is off: write disabledReason"
-// +kubebuilder:validation:XValidation:rule="has(self.case) || has(self.commands)",message="a scenario opens a case, sends commands, or both: write case or commands"
+// +kubebuilder:validation:XValidation:rule="has(self.case) || has(self.commands) || has(self.ledger) || has(self.act)",message="a scenario opens a case, sends commands, makes entries in a ledger, or acts on a case: write case, commands, ledger or act"
 // +kubebuilder:validation:XValidation:rule="!has(self.responders) || has(self.case)",message="responders get a case: write case, or leave responders out"
-// +kubebuilder:validation:XValidation:rule="!has(self.profileRef) || self.input == 'Device'",message="profileRef goes with input Device: leave one of them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.profileRef) || self.input in ['Device', 'Record']",message="profileRef goes with input Device or Record: leave one of them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.act) || (self.input == 'Case' && !has(self.case))",message="act is done to the very case that changed: write input Case, and leave case out"
+// +kubebuilder:validation:XValidation:rule="!has(self.commands) || self.input in ['Device', 'Record']",message="commands go with input Device or Record: leave one of them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.ledger) || self.input in ['Device', 'Record']",message="ledger goes with input Device or Record: leave one of them out"
 type ScenarioSpec struct {
 	// displayName is the name people read, e.g. `楼道烟感报警`. Unset: the object's name.
 	// +optional
@@ -151,6 +154,12 @@ type ScenarioSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Commands []ScenarioCommand `json:"commands,omitempty"`
+	// ledger makes an entry in an account for each message for which `when` is true, e.g. points for sorting waste.
+	// +optional
+	Ledger *LedgerEntry `json:"ledger,omitempty"`
+	// act is done to the very case that changed, for each change for which `when` is true. Only with input `Case`.
+	// +optional
+	Act *CaseAct `json:"act,omitempty"`
 	// dataClass is how much the scenario's alarms say about people: `C0` nothing, `C1` ordinary, `C2` sensitive, `C3` biometric,
 	// police or special population. Default: `C2`.
 	// +optional
@@ -733,6 +742,51 @@ type ScenarioCommand struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Arguments []ArgumentValue `json:"arguments,omitempty"`
+}
+
+// LedgerEntry is an entry in an account.
+type LedgerEntry struct {
+	// name is the ledger's, e.g. `sorting-points`. Scenarios of one name share it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// subject is a CEL expression over `msg` and `device` that gives whose account it is, as text, e.g. `msg.memberId`. A pseudonym, never a name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Subject string `json:"subject"`
+	// amount is a CEL expression over `msg`, `device` and `params` that gives the number of the entry, e.g. `params.points`.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Amount string `json:"amount"`
+	// dailyCap is the most that a subject gets in this ledger in a local day: a number, or a parameter as `${name}`. Unset: no bound.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=66
+	// +kubebuilder:validation:Pattern=`^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|[0-9]{1,15}(\.[0-9]{1,9})?)$`
+	DailyCap string `json:"dailyCap,omitempty"`
+}
+
+// CaseAction is what a scenario does to a case.
+// +kubebuilder:validation:Enum=Reopen;Escalate
+type CaseAction string
+
+// Actions of scenarios on cases.
+const (
+	// CaseActReopen: a closed case is worked on again (整改).
+	CaseActReopen CaseAction = "Reopen"
+	// CaseActEscalate: an open case goes to the next level where somebody stands.
+	CaseActEscalate CaseAction = "Escalate"
+)
+
+// CaseAct is what a scenario does to the case that changed.
+type CaseAct struct {
+	// action is `Reopen` or `Escalate`.
+	// +required
+	Action CaseAction `json:"action"`
 }
 
 // ScenarioStatus is how a scenario stands.

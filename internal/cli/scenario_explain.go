@@ -122,6 +122,9 @@ func (x *teller) item(text string) { x.add("  " + text) }
 
 func (x *teller) sees(e *offline.Explained) {
 	sees := x.say("every device")
+	if e.Input != "" {
+		sees = x.say("input " + e.Input)
+	}
 	if e.Profile != "" {
 		sees = fmt.Sprintf(x.say("messages"), titled(e.Profile, e.ProfileTitle))
 	}
@@ -148,7 +151,7 @@ func (x *teller) sees(e *offline.Explained) {
 		whom = append(whom, fmt.Sprintf(x.say("consent"), e.ConsentScope))
 	}
 	if len(whom) == 0 {
-		whom = []string{x.say("all")}
+		whom = []string{x.say("all" + map[bool]string{true: " of input"}[e.Input != ""])}
 	}
 	x.line("whom", strings.Join(whom, x.say("and")))
 }
@@ -272,7 +275,7 @@ func (x *teller) values(e *offline.Explained) {
 func (x *teller) becomes(e *offline.Explained) {
 	k := e.Case
 	if k == nil {
-		x.line("case", x.say("no case"))
+		x.does(e)
 		return
 	}
 	title := k.TitleEN
@@ -303,6 +306,23 @@ func (x *teller) becomes(e *offline.Explained) {
 			x.add(x.say("closing"))
 		}
 		x.item(fmt.Sprintf("%d. %s", i+1, c))
+	}
+}
+
+// does says what a scenario without a case does.
+func (x *teller) does(e *offline.Explained) {
+	if e.Act != "" {
+		x.line("act", x.say(e.Act))
+	}
+	if l := e.Ledger; l != nil {
+		text := fmt.Sprintf(x.say("enters"), l.Amount, l.Subject, l.Name)
+		if l.DailyCap != "" {
+			text += fmt.Sprintf(x.say("a day"), l.DailyCap)
+		}
+		x.line("ledger", text)
+	}
+	if len(e.Commands) > 0 {
+		x.line("case", x.say("no case"))
 	}
 }
 

@@ -27,7 +27,7 @@ type ScenarioPlan struct {
 func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	var c problems
 	claimName(&c, o, s.Scenarios)
-	checkServed(&c, o)
+	checkOutputs(&c, o)
 	combinations(&c, s, o)
 	base := choose(s.Platform, o, v1alpha1.ModeRoutine, nil)
 	plan := ScenarioPlan{Running: base.on, Why: base.why}
@@ -54,11 +54,12 @@ func scenarioDocument(c *problems, s *Snapshot, o *v1alpha1.Scenario, params map
 	doc := contract.Scenario{
 		CatalogueID: o.Spec.CatalogueID, Params: params, DataClass: string(o.Spec.DataClass), Responders: responders(o.Spec.Responders),
 	}
-	read := reader{c, params, texts, s.Platform.Spec.TimeZone}
+	read := reader{c, params, texts, s.Platform.Spec.TimeZone, o.Spec.Parameters}
 	read.trigger(o, &doc)
 	if o.Spec.ProfileRef != nil {
 		doc.Profile = o.Spec.ProfileRef.Name
 	}
+	read.effects(o, &doc)
 	if o.Spec.Subject != nil {
 		doc.AppliesTo, doc.Registers, doc.ConsentScope = o.Spec.Subject.AppliesTo, o.Spec.Subject.Registers, o.Spec.Subject.ConsentScope
 	}
@@ -94,19 +95,6 @@ func checkTitle(c *problems, o *v1alpha1.Scenario) {
 	for _, title := range []struct{ field, text string }{{"spec.case.title", o.Spec.Case.Title}, {"spec.case.titleEN", o.Spec.Case.TitleEN}} {
 		for _, unknown := range contract.UnknownInTitle(title.text) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, title.field, fmt.Sprintf("%s is filled in by nothing; write ${%s}", unknown, strings.Join(contract.TitleParts(), "}, ${")))
-		}
-	}
-}
-
-// checkServed refuses parts of the scenario language that this version does not run: a scenario that silently lost half of
-// its trigger would be worse than none.
-func checkServed(c *problems, o *v1alpha1.Scenario) {
-	unserved := map[string]bool{
-		"spec.input": o.Spec.Input != v1alpha1.InputDevice,
-	}
-	for _, field := range slices.Sorted(maps.Keys(unserved)) {
-		if unserved[field] {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDisabled, field, "is not served by this version; leave it out")
 		}
 	}
 }

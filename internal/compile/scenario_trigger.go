@@ -25,6 +25,8 @@ type reader struct {
 	texts  map[string]string
 	// zone of the platform.
 	zone string
+	// declared are the parameters with their types.
+	declared []v1alpha1.ScenarioParameter
 }
 
 func (r reader) seconds(field string, e v1alpha1.DurationExpression) int64 {

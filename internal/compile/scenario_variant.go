@@ -189,10 +189,13 @@ func (v *varied) read(params map[string]any, texts map[string]string) variation 
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, specPath(v.o, wrong.Field), wrong.Message)
 		}
 	}
+	was, is := asTerms(v.base), asTerms(doc)
+	if !reflect.DeepEqual(was.Ledger, is.Ledger) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.ledger", "is the same in all modes and communities, and a parameter in it differs here; leave the parameter as the platform has it")
+	}
 	if c.list.Fatal() {
 		return variation{contract.Variant{Off: true}, c.list}
 	}
-	was, is := asTerms(v.base), asTerms(doc)
 	out := differs(was, is)
 	for name, value := range params {
 		if !reflect.DeepEqual(value, v.base.Params[name]) {

@@ -71,6 +71,10 @@ func expressions(o *v1alpha1.Scenario) (out []written) {
 	for i, b := range o.Spec.Baselines {
 		add(fmt.Sprintf("spec.baselines[%d].value", i), b.Value, false)
 	}
+	if l := o.Spec.Ledger; l != nil {
+		add("spec.ledger.subject", l.Subject, false)
+		add("spec.ledger.amount", l.Amount, false)
+	}
 	for i, r := range o.Spec.Raise {
 		at := fmt.Sprintf("spec.raise[%d]", i)
 		add(at+".when", r.When, true)

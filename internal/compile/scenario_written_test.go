@@ -48,6 +48,19 @@ func TestScenarioWritten(t *testing.T) {
 		"raise":                {func(s *v1alpha1.ScenarioSpec) { s.Raise = []v1alpha1.SeverityRaise{{Name: "r", When: "(true"}} }, "spec.raise[0].when: no valid CEL", ""},
 		"parameter not there":  {func(s *v1alpha1.ScenarioSpec) { s.Trigger.For = "${hodl}" }, "spec.trigger.for: ${hodl} names no parameter of type Duration", ""},
 		"default out of range": {func(s *v1alpha1.ScenarioSpec) { s.Parameters[1].Default = "7" }, "spec.parameters: spec.parameters[1].default: 7 is out of bounds; write at most 5", ""},
+		"act of a device": {func(s *v1alpha1.ScenarioSpec) {
+			s.Act, s.Case, s.Trigger.For = &v1alpha1.CaseAct{Action: v1alpha1.CaseActReopen}, nil, ""
+		}, "spec.act: is done to the very case that changed; write input Case", ""},
+		"profile of a case": {func(s *v1alpha1.ScenarioSpec) { s.Input = v1alpha1.InputCase }, "spec.profileRef: goes with input Device or Record, and input is Case", ""},
+		"device of a case": {func(s *v1alpha1.ScenarioSpec) {
+			s.Input, s.ProfileRef, s.Case.Title = v1alpha1.InputCase, nil, "${device}"
+		}, "spec.case.title: ${device} is filled in by nothing where the input is Case", ""},
+		"ledger of commands": {func(s *v1alpha1.ScenarioSpec) {
+			s.Input, s.ProfileRef, s.Ledger = v1alpha1.InputCommand, nil, &v1alpha1.LedgerEntry{Name: "l", Subject: "msg.command", Amount: "1"}
+		}, "spec.ledger: goes with input Device or Record, and input is Command", ""},
+		"amount": {func(s *v1alpha1.ScenarioSpec) {
+			s.Trigger.For, s.Ledger = "", &v1alpha1.LedgerEntry{Name: "l", Subject: "device.id", Amount: "1 +"}
+		}, "spec.ledger.amount: no valid CEL", ""},
 		"title":                {func(s *v1alpha1.ScenarioSpec) { s.Case.Title = "${who}" }, "spec.case.title: ${who} is filled in by nothing", ""},
 		"field of the profile": {func(s *v1alpha1.ScenarioSpec) { s.Trigger.When = "msg.smok == true" }, "", "spec.trigger.when: column 1: field msg.smok is not in the profile; its fields are level, smoke"},
 	} {

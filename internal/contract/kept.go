@@ -25,7 +25,7 @@ func Kepts() []Kept {
 	return []Kept{
 		{"grid.cases", cases, ours, grid}, {"grid.case_history", "with its case", ours, "the case"},
 		{"grid.case_notes", notes, ours, grid}, {"grid.dispatch_outbox", deliveries, ours, grid}, {"grid.idempotency", "with its case", ours, "the case"},
-		{"grid.commands", cases, ours, grid}, {"grid.command_history", "with its command", ours, "the command"},
+		{"grid.commands", cases, ours, grid}, {"grid.command_history", "with its command", ours, "the command"}, {"grid.command_answers", "until the engine has read it", ours, "the engine"},
 		{"grid.desired", stands, ours, "one row a device"}, {"grid.desired_history", "for good; it names devices and posts", ours, "nothing"},
 		{"grid.devices", stands, ours, "the registry"}, {"grid.devices_seen", stands, ours, "one row a device"}, {"grid.engine_keys", stands, ours, "the engine"}, {"grid.engine_state", stands, ours, "the engine"},
 		{"grid.telemetry_hourly", signals, ours, grid}, {"grid.signals_kept", stands, ours, "one row a fleet"},
@@ -36,7 +36,7 @@ func Kepts() []Kept {
 		{"grid.receipts", "with its case", ours, "the case"}, {"grid.ratings", "with its case", ours, "the case"}, {"grid.mirrors", "with its case", ours, "the case"},
 		{"grid.changes", deliveries, ours, grid}, {"grid.feed_position", stands, ours, "one row a reader"}, {"grid.modes", "for good; it names posts and pseudonyms", ours, "nothing"},
 		{"grid.people", stands, ours, "the organization"}, {"grid.shifts", stands, ours, "the organization"}, {"grid.substitutes", stands, ours, "the organization"},
-		{"grid.people_reads", "for good: who read phones", ours, "nothing"}, {"grid.facts", stands, ours, "whoever sets it"},
+		{"grid.people_reads", "for good: who read phones", ours, "nothing"}, {"grid.facts", stands, ours, "whoever sets it"}, {"grid.ledger", cases, ours, grid},
 		{"grid.consents", "3 years after its end", proof, vault},
 		{"audit.lines", decisions + "; " + chain, csl, vault}, {"audit.line_subjects", "with the body", csl, "the body"}, {"audit.subject_lists", "with the last body that names it", csl, "the body"},
 		{"audit.checkpoints", "for good; they name nobody", ours, "nothing"}, {"audit.policy_objects", "for good: to decide again", ours, "nothing"}, {"audit.leases", "for good: to decide again", ours, "nothing"},

@@ -66,7 +66,7 @@ type Field struct {
 type Scenario struct {
 	// CatalogueID is the scene's number in the catalogue, such as "S10", or empty for a local one.
 	CatalogueID string `json:"catalogueId,omitempty"`
-	// Profile whose devices the scenario listens to.
+	// Profile whose devices the scenario listens to; CaseProfile or CommandProfile where it listens to none.
 	Profile string `json:"profile"`
 	// AppliesTo is CEL over `device` and `params`; empty applies to every device of the profile.
 	AppliesTo string `json:"appliesTo,omitempty"`
@@ -115,6 +115,10 @@ type Scenario struct {
 	Responders []Responder `json:"responders,omitempty"`
 	// Commands that an alarm sends.
 	Commands []ScenarioCommand `json:"commands,omitempty"`
+	// Ledger is the entry that each message makes for which the trigger is true; nil is none.
+	Ledger *Ledger `json:"ledger,omitempty"`
+	// Act is done to a case by each change of it for which the trigger is true: ActReopen or ActEscalate; empty is nothing.
+	Act string `json:"act,omitempty"`
 	// DataClass is C0 to C3.
 	DataClass string `json:"dataClass"`
 }

@@ -50,7 +50,11 @@ type Explained struct {
 	Case      *ExplainedCase         `json:"case,omitempty"`
 	Calls     []ExplainedResponder   `json:"calls,omitempty"`
 	Commands  []ExplainedCommand     `json:"commands,omitempty"`
-	DataClass string                 `json:"dataClass"`
+	// Input is Case or Command where it looks at no device; Act is done to the case, and Ledger is what each message enters.
+	Input     string           `json:"input,omitempty"`
+	Act       string           `json:"act,omitempty"`
+	Ledger    *ExplainedLedger `json:"ledger,omitempty"`
+	DataClass string           `json:"dataClass"`
 	// RetentionSeconds keeps the case after it is over; RetentionFrom is the field of the GridPlatform that says so, or FromScenario.
 	RetentionSeconds int64  `json:"retentionSeconds,omitempty"`
 	RetentionFrom    string `json:"retentionFrom,omitempty"`
@@ -205,6 +209,7 @@ func (p *Platform) Explain(name, community string) (*Explained, error) {
 	e.Calls = e.called(p, plan.Document.Responders)
 	e.graver(p, o, plan.Document, f)
 	e.commands(p, o, f)
+	e.effects(o, f)
 	e.fields(p, o)
 	return e, nil
 }
@@ -415,6 +420,9 @@ func (e *Explained) fields(p *Platform, o *v1alpha1.Scenario) {
 	}
 	for _, b := range o.Spec.Baselines {
 		texts = append(texts, b.Value)
+	}
+	if e.Ledger != nil {
+		texts = append(texts, e.Ledger.Subject, e.Ledger.Amount)
 	}
 	used := map[string]bool{}
 	for _, m := range ofMsg.FindAllStringSubmatch(strings.Join(texts, " "), -1) {

@@ -31,7 +31,7 @@ type Output struct {
 	Device    string      `json:"device,omitempty"`
 	Scope     rules.Scope `json:"scope,omitempty"`
 	Place     string      `json:"place,omitempty"`
-	// Kind is raised, cleared, command or case. Severity is what it came to in the end.
+	// Kind is raised, cleared, command, case, act or ledger. Severity is what it came to in the end.
 	Kind     string            `json:"kind"`
 	Severity contract.Severity `json:"severity,omitempty"`
 	Title    string            `json:"title,omitempty"`
@@ -40,6 +40,12 @@ type Output struct {
 	// Command and Target of a command.
 	Command string `json:"command,omitempty"`
 	Target  string `json:"target,omitempty"`
+	// Case by number, and Act, of an act; Ledger, Subject and Amount of an entry.
+	Case    string  `json:"case,omitempty"`
+	Act     string  `json:"act,omitempty"`
+	Ledger  string  `json:"ledger,omitempty"`
+	Subject string  `json:"subject,omitempty"`
+	Amount  float64 `json:"amount,omitempty"`
 }
 
 // Text gives the line.
@@ -75,6 +81,7 @@ func (p *player) outputs(end time.Time) []Output {
 		o.Kind, o.TS = KindCleared, a.Cleared.In(p.zone())
 		out = append(append(out, o), commands(s, o, a.Cleared.In(p.zone()), string(rules.Cleared))...)
 	}
+	out = append(out, p.effects(end)...)
 	slices.SortStableFunc(out, func(a, b Output) int {
 		return cmp.Or(a.TS.Compare(b.TS), cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Community, b.Community), cmp.Compare(a.Device, b.Device),
 			cmp.Compare(a.Place, b.Place), -cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Command, b.Command))

@@ -40,6 +40,7 @@ func (p *player) play(w World, lines []Line, until time.Time) (Played, error) {
 	if p.world.Fleets == nil {
 		p.world.Fleets = map[string]contract.Fleet{}
 	}
+	p.did, p.cases = did{}, map[string]contract.Device{}
 	p.reader.Update(p.world.Rules.Profiles, p.world.Fleets)
 	if err := p.begin(); err != nil {
 		return Played{}, err
@@ -75,7 +76,10 @@ type player struct {
 	reader  reading.Reader
 	engine  *rules.Engine
 	settled rules.Settled
-	out     Played
+	did     did
+	// cases are where cases are, by number.
+	cases map[string]contract.Device
+	out   Played
 	// said are the facts so far: an engine that takes over is told of them.
 	said []rules.Fact
 	// line that is played now.
@@ -111,9 +115,20 @@ func (p *player) note(format string, args ...any) {
 	}
 }
 
+// heed takes what a message does.
+func (p *player) heed(m rules.Message) {
+	events := p.engine.Step(m)
+	p.did.take(events, m.Row.Community)
+	p.settled.Take(events)
+}
+
 func (p *player) tick(now time.Time) { p.settled.Take(p.engine.Tick(now, p.lookup)) }
 
 func (p *player) lookup(fleet, device string) (contract.Device, string, bool) {
+	if fleet == contract.CaseFleet {
+		row, ok := p.cases[device]
+		return row, contract.CaseProfile, ok
+	}
 	f, ok := p.world.Fleets[fleet]
 	if !ok {
 		return contract.Device{}, "", false
@@ -127,6 +142,12 @@ func (p *player) take(l Line) error {
 	switch {
 	case l.Topic != "":
 		return p.message(l)
+	case l.Change != nil:
+		m := l.Change.message(l)
+		p.cases[m.Device] = m.Row
+		p.heed(m)
+	case l.Answer != nil:
+		return p.answer(l)
 	case l.Row != nil:
 		fleet, device, _ := strings.Cut(l.Device, "/")
 		return p.world.put(fleet, device, *l.Row, &p.reader)
@@ -177,7 +198,7 @@ func (p *player) message(l Line) error {
 		p.note("%s: field %s: %s", l.Topic, x.Field, x.Reason)
 	}
 	if in.Channel != contract.ChannelAck {
-		p.settled.Take(p.engine.Step(in.Message(l.Payload, l.At, fmt.Sprint("line ", l.Number))))
+		p.heed(in.Message(l.Payload, l.At, fmt.Sprint("line ", l.Number)))
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/rules"
 )
 
-// Line is one line of a trace: a message, a change of context, a row of the registry, a switch of mode, or only a time.
+// Line is one line of a trace: a message, a change of a case, a change of context, a row of the registry, a switch of mode, or only a time.
 type Line struct {
 	// Number of the line, from 1.
 	Number int
@@ -24,6 +24,10 @@ type Line struct {
 	// Topic and Payload of a message, as the broker has them.
 	Topic   string
 	Payload json.RawMessage
+	// Change of a case; nil is none.
+	Change *changed
+	// Answer of a command; nil is none.
+	Answer *answer
 	// Context holds facts by name; a fact that is an object is a set, by member. null takes a fact back.
 	Context map[string]any
 	// Scope and ID are the place that the facts are about; without them, the platform.
@@ -41,6 +45,8 @@ type written struct {
 	TS      string          `json:"ts"`
 	Topic   string          `json:"topic"`
 	Payload json.RawMessage `json:"payload"`
+	Case    json.RawMessage `json:"case"`
+	Answer  json.RawMessage `json:"answer"`
 	Context map[string]any  `json:"context"`
 	Scope   rules.Scope     `json:"scope"`
 	ID      string          `json:"id"`
@@ -93,7 +99,7 @@ func parse(text []byte) (Line, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&w); err != nil {
-		return Line{}, fmt.Errorf("%w; a line is one JSON object with ts, and topic with payload, or context, or device with row, or mode", err)
+		return Line{}, fmt.Errorf("%w; a line is one JSON object with ts, and topic with payload, or case, or answer, or context, or device with row, or mode", err)
 	}
 	if d.More() {
 		return Line{}, errors.New("more than one JSON object on the line; write each on a line of its own")
@@ -103,7 +109,16 @@ func parse(text []byte) (Line, error) {
 		return Line{}, fmt.Errorf("ts %q is not a time; write one such as 2026-03-01T08:00:00+08:00", w.TS)
 	}
 	l := Line{At: at, Topic: w.Topic, Payload: w.Payload, Context: w.Context, Scope: w.Scope, ID: w.ID, Device: w.Device, Mode: w.Mode}
-	if err := w.check(); err != nil || w.Row == nil {
+	if err := w.check(); err != nil {
+		return l, err
+	}
+	if w.Case != nil {
+		l.Change, err = readChange(w.Case)
+	}
+	if w.Answer != nil {
+		l.Answer, err = readAnswer(w.Answer)
+	}
+	if err != nil || w.Row == nil {
 		return l, err
 	}
 	row := json.NewDecoder(bytes.NewReader(w.Row))
@@ -121,7 +136,7 @@ func (w written) check() error {
 	case (w.Device == "") != (w.Row == nil):
 		return errors.New("device and row go together")
 	case w.kinds() > 1:
-		return errors.New("a line has a message, a context, a row or a mode; write a line for each")
+		return errors.New("a line has a message, a case, an answer, a context, a row or a mode; write a line for each")
 	case w.Row != nil && strings.Count(w.Device, "/") != 1:
 		return fmt.Errorf("device %q: write <fleet>/<device>", w.Device)
 	case w.Context == nil && (w.Scope != "" || w.ID != ""):
@@ -134,7 +149,7 @@ func (w written) check() error {
 
 // kinds counts what the line says.
 func (w written) kinds() (n int) {
-	for _, is := range []bool{w.Topic != "", w.Context != nil, w.Row != nil, w.Mode != nil} {
+	for _, is := range []bool{w.Topic != "", w.Case != nil, w.Answer != nil, w.Context != nil, w.Row != nil, w.Mode != nil} {
 		if is {
 			n++
 		}

@@ -72,7 +72,7 @@ func (w *World) profileOf(fleet string) (string, error) {
 	}
 	heard := map[string]bool{}
 	for _, s := range w.Rules.Scenarios {
-		if s.Profile != "" {
+		if _, none := contract.InputProfile(s.Profile); s.Profile != "" && !none {
 			heard[s.Profile] = true
 		}
 	}

@@ -170,7 +170,10 @@ func place(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now 
 // open is place of an alarm that waited, if it did.
 func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *waited, now time.Time) error {
 	s, ok := b.Rules.Scenarios[e.Scenario]
-	row, registered := b.Fleets[e.Fleet].Devices[e.Device]
+	row, registered, err := rowOf(ctx, tx, b, e)
+	if err != nil {
+		return err
+	}
 	if !ok || !registered {
 		return nil // gone with this bundle; the engine drops its state
 	}
@@ -202,7 +205,11 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), TitleEN: contract.FillTitle(s.TitleEN, b.Directory, row, e.Device), GBClass: s.GBClass, DataClass: s.DataClass,
 			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id, Closing: closingSteps(s.Closing), retainSeconds: s.RetentionSeconds,
 		}
-		if err := insert(ctx, tx, b.Directory, c, deviceActor, now, more); err != nil {
+		by := c.fromInput(s.Profile)
+		if err := insert(ctx, tx, b.Directory, c, by, now, more); err != nil {
+			return err
+		}
+		if err := derive(ctx, tx, c, s.Profile); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,11 @@ func settleAll(ctx context.Context, tx pgx.Tx, b *intake.Bundle, events []happen
 		if counted[i] {
 			continue
 		}
-		if err := settle(ctx, tx, b, e.Event, now); err != nil {
+		do := settle
+		if e.Effect != nil {
+			do = effect
+		}
+		if err := do(ctx, tx, b, e.Event, now); err != nil {
 			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
 		}
 	}
@@ -51,6 +55,9 @@ func countTogether(ctx context.Context, tx pgx.Tx, events []happened, now time.T
 	}
 	groups, members, touched := map[alarmName]int{}, [][]int{}, map[alarmName]bool{}
 	for i, e := range events {
+		if e.Effect != nil {
+			continue // it is of no alarm
+		}
 		name := nameOf(e.Event)
 		if e.Kind != rules.Joined || touched[name] {
 			touched[name] = true

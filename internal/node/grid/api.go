@@ -64,6 +64,7 @@ func newAPI(a *api) http.Handler {
 	a.registerReassign()
 	a.registerStatistics()
 	a.registerOneTable()
+	a.registerLedger()
 	a.registerChanges()
 	a.registerDeliveries()
 	a.registerReport()

@@ -57,6 +57,10 @@ type batch struct {
 	asking  []asking
 	// facts is up to which n what is said was taken.
 	facts int64
+	// changes is up to which n the feed was taken.
+	changes int64
+	// answers are those of commands that were taken.
+	answers []int64
 	// misfits counts messages that did not fit their profile, by fleet.
 	misfits map[string]int64
 	// hourly is what telemetry adds to the summary of its hour.
@@ -81,7 +85,7 @@ func (s *session) work(ctx context.Context, stored []jetstream.Msg, loose, fromE
 		return err
 	}
 	start := s.w.now()
-	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}, facts: s.facts}
+	b := &batch{s: s, now: start.UTC(), seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}, facts: s.facts, changes: s.changes}
 	if err := b.run(ctx, stored, loose, fromEdges, due); err != nil {
 		return err
 	}
@@ -103,6 +107,12 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	last := b.s.sequence
 	if due || b.s.asksConsent() {
 		if err := b.takeFacts(ctx); err != nil {
+			return err
+		}
+		if err := b.takeChanges(ctx); err != nil {
+			return err
+		}
+		if err := b.takeAnswers(ctx); err != nil {
 			return err
 		}
 	}
@@ -131,13 +141,13 @@ func (b *batch) run(ctx context.Context, stored []jetstream.Msg, loose, fromEdge
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges) == 0 && b.facts == b.s.facts {
+	if len(stored)+len(b.seen)+len(b.misfits)+len(b.events)+len(states)+len(b.edges)+len(b.answers) == 0 && b.facts == b.s.facts && b.changes == b.s.changes {
 		return nil
 	}
 	if err := b.commit(ctx, states, last); err != nil {
 		return err
 	}
-	b.s.sequence, b.s.facts, b.s.former = last, b.facts, false
+	b.s.sequence, b.s.facts, b.s.changes, b.s.former = last, b.facts, b.changes, false
 	if len(b.edges) > 0 {
 		maps.Copy(b.s.edges.positions, b.edges)
 		b.s.tellDrained()
@@ -226,6 +236,12 @@ func (b *batch) commit(ctx context.Context, states []rules.KeyState, sequence ui
 		return fmt.Errorf("ingest position: %w", err)
 	}
 	if err := b.writeFacts(ctx, tx); err != nil {
+		return err
+	}
+	if err := b.writeChanges(ctx, tx); err != nil {
+		return err
+	}
+	if err := b.writeAnswers(ctx, tx); err != nil {
 		return err
 	}
 	if err := writeEdges(ctx, tx, b.edges, b.now); err != nil {

@@ -219,7 +219,7 @@ func recordCommand(ctx context.Context, tx pgx.Tx, c *Command, action string, fr
 		c.ID, c.Version, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw); err != nil {
 		return fmt.Errorf("history of command %s: %w", c.ID, err)
 	}
-	return nil
+	return toldAnswer(ctx, tx, c, from, now)
 }
 
 // end takes a command that is locked in tx out of work.

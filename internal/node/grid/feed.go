@@ -27,7 +27,7 @@ const (
 
 // changed tells the feed of a change of a case that its history has no entry of. What is in the history is told by recordOnce.
 func changed(ctx context.Context, tx pgx.Tx, c *Case, kind string, now time.Time) error {
-	if _, err := tx.Exec(ctx, "INSERT INTO grid.changes (case_id, version, kind, community, at) VALUES ($1, $2, $3, $4, $5)", c.ID, c.Version, kind, c.Community, now); err != nil {
+	if _, err := tx.Exec(ctx, "INSERT INTO grid.changes (case_id, version, kind, community, at, cause) VALUES ($1, $2, $3, $4, $5, $6)", c.ID, c.Version, kind, c.Community, now, c.cause); err != nil {
 		return fmt.Errorf("change of case %s: %w", c.Number, err)
 	}
 	return nil

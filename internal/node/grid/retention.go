@@ -15,7 +15,7 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 )
 
-// retainer deletes cases, notes, messages, changes and telemetry by the hour whose time to be kept is over; commands have a worker of their own
+// retainer deletes cases, notes, messages, changes, entries of ledgers and telemetry by the hour whose time to be kept is over; commands have a worker of their own
 // (commands_kept.go). Exactly one works, over all replicas.
 type retainer struct {
 	pool *pgxpool.Pool
@@ -60,6 +60,8 @@ var deletions = []deletion{
 	{"changes", `DELETE FROM grid.changes WHERE id = ANY (ARRAY(SELECT id FROM grid.changes
 		WHERE n < coalesce((SELECT n FROM grid.changes WHERE at > $1 AND n IS NOT NULL ORDER BY n LIMIT 1), 9223372036854775807) ORDER BY n LIMIT $2))`,
 		func(r contract.Retention) int64 { return r.DeliverySeconds }, nil},
+	{"entries of ledgers", `DELETE FROM grid.ledger WHERE (name, alarm) IN (SELECT name, alarm FROM grid.ledger WHERE data_class = $3 AND at <= $1 ORDER BY at LIMIT $2)`,
+		func(r contract.Retention) int64 { return r.CommandSeconds }, func(r contract.Retention) map[string]int64 { return r.CommandClasses }},
 	{"reasons of modes", `UPDATE grid.modes SET reason = '' WHERE n = ANY (ARRAY(SELECT n FROM grid.modes WHERE reason <> '' AND ended_at <= $1 ORDER BY n LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 		func(r contract.Retention) int64 { return r.NoteSeconds }, nil},
 	{"cases", `DELETE FROM grid.cases WHERE id = ANY (ARRAY(SELECT c.id FROM grid.cases c

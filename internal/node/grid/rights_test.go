@@ -32,6 +32,7 @@ var rights = map[string]string{
 		grid.case_parties insert select update
 		grid.cases delete insert select update
 		grid.changes delete insert select update(n)
+		grid.command_answers delete insert select
 		grid.command_history insert select
 		grid.commands delete insert select update
 		grid.desired insert select update
@@ -47,6 +48,7 @@ var rights = map[string]string{
 		grid.idempotency delete insert select
 		grid.ingest_position insert select update
 		grid.invalid_messages insert select update
+		grid.ledger delete insert select
 		grid.mirrors insert select update
 		grid.modes insert select update(ended_at) update(reason)
 		grid.people delete insert select update

@@ -49,8 +49,9 @@ type session struct {
 	watermark time.Time
 	ticked    time.Time
 
-	facts int64 // up to which n the engine knows what is said, committed
-	edges *edges
+	facts   int64 // up to which n the engine knows what is said, committed
+	changes int64 // and up to which n it has read the feed
+	edges   *edges
 	// served are the edge nodes by community, of the bundle servedOf.
 	served   map[string][]string
 	servedOf *intake.Bundle
@@ -110,6 +111,9 @@ func (s *session) load(ctx context.Context) error {
 		return err
 	}
 	if err := s.loadFacts(ctx); err != nil {
+		return err
+	}
+	if err := s.loadChanges(ctx); err != nil {
 		return err
 	}
 	if err := s.loadStates(ctx); err != nil {

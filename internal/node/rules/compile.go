@@ -78,7 +78,10 @@ func (c *compiler) text(field, source string, want *cel.Type) *expression {
 func compileRule(env *cel.Env, name string, s contract.Scenario, profiles map[string]contract.Profile, zone *time.Location) (*rule, []Problem) {
 	c := &compiler{env: env, known: map[string]*expression{}, r: &rule{name: name, scenario: s, scope: ScopeDevice, zone: zone}}
 	if s.Profile != "" {
-		p, ok := profiles[s.Profile]
+		p, ok := contract.InputProfile(s.Profile)
+		if !ok {
+			p, ok = profiles[s.Profile]
+		}
 		if !ok {
 			c.fail("profile", "no device profile %q; write the name of one that the platform has", s.Profile)
 			return nil, c.problems
@@ -115,6 +118,7 @@ func (c *compiler) compile(s contract.Scenario) {
 	r.base.raises = c.raises(s.Raise, "")
 	r.base.combines = c.combinations(s.Combines)
 	c.variants(s)
+	c.effects(s)
 	c.derive()
 }
 

@@ -113,6 +113,9 @@ func (e *Engine) stale(r *rule) {
 // Loaded gives the number of scenarios that run.
 func (e *Engine) Loaded() int { return len(e.set.rules) }
 
+// Listens says whether a scenario listens to a profile.
+func (e *Engine) Listens(profile string) bool { return e.set.profiles[profile] != nil }
+
 // Keys gives the number of keys (scenario and place) that are kept.
 func (e *Engine) Keys() (n int) {
 	for _, r := range e.set.inOrder {
@@ -144,13 +147,15 @@ func (e *Engine) Step(m Message) []Event {
 	h := identity(m)
 	device := "" // made when first asked for
 	run := func(r *rule) {
-		if r.stamp != e.step {
+		if r.stamp != e.step && (!m.Derived || r.scenario.Act != "") {
 			r.stamp = e.step
 			e.run(r, h, &device)
 		}
 	}
-	for _, r := range e.set.every {
-		run(r)
+	if !builtIn(m.Profile) {
+		for _, r := range e.set.every {
+			run(r)
+		}
 	}
 	if p != nil {
 		for _, r := range p.always {
@@ -177,6 +182,11 @@ func (e *Engine) finish() []Event {
 // run takes a message to one rule.
 func (e *Engine) run(r *rule, h uint64, device *string) {
 	e.in.rule, e.in.plan, e.in.state, e.in.days = r, r.planFor(e.modeAt(e.in.at), e.in.row.Community), nil, nil
+	if r.effect {
+		if e.effect(r, h); r.bare {
+			return
+		}
+	}
 	var id string
 	if r.scope == ScopeDevice {
 		if *device == "" {
@@ -617,7 +627,7 @@ func (e *Engine) enter(r *rule, id string, s *state, lookup Lookup) bool {
 	}
 	fleet, device, _ := strings.Cut(name, "/")
 	row, profile, ok := lookup(fleet, device)
-	if !ok || r.scenario.Profile != "" && profile != r.scenario.Profile {
+	if !ok || r.scenario.Profile != "" && profile != r.scenario.Profile && !builtIn(r.scenario.Profile) {
 		return false
 	}
 	e.in = input{msg: map[string]any{}, fleet: fleet, name: device, profile: profile, row: &row, facts: e.facts, rule: r, plan: r.planFor(e.modeAt(forever), row.Community), days: s.Days}

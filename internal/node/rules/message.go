@@ -20,6 +20,8 @@ type Message struct {
 	Channel contract.Channel
 	// Payload holds the profile's fields: float64, int64, bool, string or time.Time.
 	Payload map[string]any
+	// Derived says of a change of a case that a scenario opened the case upon changes of cases or answers of commands: it is shown to acts only.
+	Derived bool
 }
 
 // Kind says what happened to an alarm.
@@ -39,6 +41,9 @@ const (
 	Cleared Kind = "Cleared"
 	// Retracted: late evidence shows that the alarm should not have been raised.
 	Retracted Kind = "Retracted"
+	// Entered and Acted are no alarms: a message makes an entry in a ledger, or acts on a case.
+	Entered Kind = "Entered"
+	Acted   Kind = "Acted"
 )
 
 // Event is what the engine says about an alarm of one scenario and one key.
@@ -62,6 +67,8 @@ type Event struct {
 	Along bool
 	// With are the scenarios whose alarms make this one graver, or the names of the raises that do.
 	With []string
+	// Effect is what Entered and Acted do.
+	Effect *Effect
 }
 
 // Lookup gives the registry row of a device and the profile of its fleet; false if it is registered no more.

@@ -28,6 +28,10 @@ type rule struct {
 	dedupMost int64
 	// closes says that a condition that is no longer true ends the alarm.
 	closes bool
+	// effect says that single messages do something by themselves, subject and amount what they enter in a ledger; bare that there is nothing else: no
+	// alarm, and no key.
+	effect, bare    bool
+	subject, amount *expression
 	// stateful says that a log keeps the fields that expressions use, for they are evaluated again when it is.
 	stateful bool
 	// timed says that time alone can move a key.

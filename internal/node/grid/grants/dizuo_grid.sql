@@ -18,7 +18,7 @@ GRANT SELECT, INSERT ON grid.people_reads, grid.ratings TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE (digest, at) ON grid.receipts TO dizuo_grid;
 GRANT SELECT, INSERT, DELETE ON grid.report_contacts TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE (erase_after, erased_at, erased_by) ON grid.attachments TO dizuo_grid;
-GRANT SELECT, INSERT, DELETE ON grid.attachment_parts, grid.facts TO dizuo_grid;
+GRANT SELECT, INSERT, DELETE ON grid.attachment_parts, grid.command_answers, grid.facts, grid.ledger TO dizuo_grid;
 -- Parameters of its statements hold names and phones of people: they stay out of the server's log. Only a superuser may say so; where the owner is
 -- none, the guide to an external database does.
 DO $$ BEGIN
