@@ -89,7 +89,7 @@ func TestMode(t *testing.T) {
 		switch {
 		case name == "set" && (asked["until"] != at.Add(6*time.Hour).UTC().Format(time.RFC3339) || asked["reason"] != "r" || asked["mode"] != "Emergency"):
 			t.Errorf("asked for %v", asked)
-		case name == "set Routine" && asked["until"] != nil:
+		case name == "set Routine" && asked["until"] != nil, name == "set until" && asked["until"] != "2026-06-01T18:00:00+08:00":
 			t.Errorf("asked for %v", asked)
 		case name == "history, not all" && strings.Contains(r.out, "p-2"):
 			t.Errorf("--limit was not kept:\n%s", r.out)
@@ -116,7 +116,9 @@ func TestMode(t *testing.T) {
 			t.Errorf("%s: it was asked for %v", name, asked)
 		}
 	}
-	if r := as("Dispatcher", "show"); r.code != ExitFailed || !strings.Contains(r.err, "it takes role Commander") {
-		t.Errorf("a dispatcher: exit code %d: %s", r.code, r.err)
+	for _, args := range [][]string{{"show"}, {"show", "--history"}, {"set", "Routine", "--reason", "r"}} {
+		if r := as("Dispatcher", args...); r.code != ExitDenied || !strings.Contains(r.err, "it takes role Commander") {
+			t.Errorf("a dispatcher: %v: exit code %d: %s", args, r.code, r.err)
+		}
 	}
 }

@@ -484,3 +484,42 @@ func TestReasonsOfModesAreErased(t *testing.T) {
 		t.Errorf("%d switches are left, want 2", n)
 	}
 }
+
+// TestStepsInAMode: who is called next is called when the time of the mode to acknowledge has passed, also of a case that was open when it began.
+func TestStepsInAMode(t *testing.T) {
+	t.Parallel()
+	s := newStepStage(t, contract.Responder{Duty: "d1"}, contract.Responder{Duty: "d2", Order: 2}, contract.Responder{Duty: "d3", Order: 3})
+	withCommand(s.b) // Critical: a minute to acknowledge, else ten
+	m := modeStage{s}
+	want := func(what string, id uuid.UUID, names string) {
+		t.Helper()
+		if got := s.called(id); got != names {
+			t.Errorf("%s: called are %q, want %q", what, got, names)
+		}
+	}
+	w := s.sweeper()
+	before := s.begin(contract.SeverityCritical)
+	medium := s.begin(contract.SeverityMedium) // has no other times in the mode
+	s.minutes(2)
+	m.mode(contract.ModeEmergency, time.Hour)
+	within := s.begin(contract.SeverityCritical)
+	s.sweepBoth(w)
+	want("the mode began", before, "o1")
+	s.at = s.at.Add(59 * time.Second)
+	s.sweepBoth(w)
+	want("there is time yet", within, "o1")
+	want("there is time yet", before, "o1")
+	s.at = s.at.Add(time.Second)
+	s.sweepBoth(w)
+	want("opened in the mode", within, "o1 o2")
+	want("opened before it", before, "o1 o2")
+	s.minutes(1)
+	s.sweepBoth(w)
+	want("a step further", within, "o1 o2 o3")
+	want("a step further, opened before", before, "o1 o2 o3")
+	want("no other times", medium, "o1")
+
+	delete(s.b.Directory.Platform.SLA, contract.SeverityCritical)
+	id := s.begin(contract.SeverityCritical)
+	want("only the mode has a time by which to wait", id, "o1")
+}
