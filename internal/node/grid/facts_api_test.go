@@ -152,6 +152,7 @@ func TestFactsAreForgotten(t *testing.T) {
 	say("h-5", ago(100*day), "true", &lately)
 	w.exec("INSERT INTO grid.feed_position (reader, n) SELECT $1, max(n) FROM grid.facts ON CONFLICT (reader) DO UPDATE SET n = excluded.n", factsReader)
 	w.begin()
+	eventually(t, "a session", func() bool { return number(t, w.pool, "SELECT count(*) FROM grid.facts WHERE id = 'h-4'") == 0 })
 	for h, want := range map[string]int64{"h-1": 1, "h-2": 0, "h-3": 2, "h-4": 0, "h-5": 1} {
 		if n := number(t, w.pool, "SELECT count(*) FROM grid.facts WHERE id = $1", h); n != want {
 			t.Errorf("%s: %d rows are left, want %d", h, n, want)
