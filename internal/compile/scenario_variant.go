@@ -172,6 +172,7 @@ func (v *varied) read(params map[string]any, texts map[string]string) variation 
 	}{
 		{"spec.trigger.dedup", was.DedupSeconds, is.DedupSeconds}, {"spec.trigger.schedule", was.Schedule, is.Schedule}, {"spec.baselines", was.Baselines, is.Baselines},
 		{"spec.raise", was.Raise, is.Raise}, {"spec.combines", was.Combines, is.Combines}, {"spec.commands", was.Commands, is.Commands},
+		{"spec.case.after", was.AfterSeconds, is.AfterSeconds},
 	} {
 		if !reflect.DeepEqual(x.was, x.is) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, x.field, "is the same in all modes and communities, and a parameter in it differs here; leave the parameter as the platform has it")
