@@ -27,6 +27,9 @@ func modeServer(t *testing.T, dir contract.Directory, asked *map[string]any) *ht
 	mux.HandleFunc("GET /v1/mode", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, on) })
 	mux.HandleFunc("GET /v1/mode/history", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("before") == "2" {
+			if r.URL.Query().Get("limit") != "49" {
+				t.Errorf("asked for %s more, want the rest of 50", r.URL.Query().Get("limit"))
+			}
 			reply(w, 200, map[string]any{"modes": []any{off}})
 			return
 		}
@@ -68,7 +71,7 @@ func TestMode(t *testing.T) {
 	}{
 		"show":               {[]string{"show", "--lang", "en"}, []string{"Mode: Emergency, since ", ", ends by itself at ", "(in 6h0m)", "Reason: 暴雨红色预警", "Switched by: command Commander p-1"}},
 		"show in Chinese":    {[]string{"show", "--lang", "zh"}, []string{"模式：战时 (Emergency)，自 ", "自动结束（还有 6h0m）", "原因：暴雨红色预警", "切换人：command Commander p-1"}},
-		"history":            {[]string{"show", "--history", "--lang", "en"}, []string{"MODE", "Emergency   ", "until ", "command Commander p-2"}},
+		"history":            {[]string{"show", "--history", "--lang", "en"}, []string{"MODE", "Emergency   ", "until " + clock(at.Add(6*time.Hour)), "   " + clock(at) + "   command Commander p-2"}},
 		"history in Chinese": {[]string{"show", "--history", "--lang", "zh"}, []string{"切换人", "平时 (Routine)", "至 "}},
 		"history, not all":   {[]string{"show", "--history", "--limit", "1", "-o", "json"}, []string{`"person": "p-1"`}},
 		"yaml":               {[]string{"show", "-o", "yaml"}, []string{"mode: Emergency", "reason: 暴雨红色预警"}},
