@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -468,7 +469,20 @@ func TestStatisticsOfOthers(t *testing.T) {
 
 func TestSuppress(t *testing.T) {
 	t.Parallel()
-	open, secret := func(k string, n int64) cell { return cell{k, n, false} }, func(k string, n int64) cell { return cell{k, n, true} }
+	made := func(k string, n int64, sensitive bool) cell {
+		c := cell{Key: k, N: n, Sensitive: sensitive}
+		for i := range n {
+			if n < leastCell {
+				c.Cases = append(c.Cases, uuid.NewSHA1(uuid.Nil, fmt.Append(nil, k, i)))
+			}
+		}
+		return c
+	}
+	open, secret := func(k string, n int64) cell { return made(k, n, false) }, func(k string, n int64) cell { return made(k, n, true) }
+	as := func(k string, of cell) cell { // the same cases again, as of another organisation that was called to them
+		of.Key = k
+		return of
+	}
 	for name, tc := range map[string]struct {
 		cells     []cell
 		rest, out []string
@@ -479,6 +493,9 @@ func TestSuppress(t *testing.T) {
 		"small ones make a rest":         {[]cell{secret("a", 1), secret("b", 2), open("c", 1)}, []string{"a", "b"}, nil},
 		"the smallest others go with it": {[]cell{secret("a", 1), open("b", 9), open("c", 1), secret("d", 3), open("e", 1)}, []string{"a", "c", "e"}, nil},
 		"nothing to go with":             {[]cell{secret("a", 1), secret("b", 1)}, nil, []string{"a", "b"}},
+		"the same cases twice":           {[]cell{secret("a", 2), as("b", secret("a", 2))}, nil, []string{"a", "b"}},
+		"the same ones, and one more":    {[]cell{secret("a", 2), as("b", secret("a", 2)), open("c", 1), open("d", 9)}, []string{"a", "b", "c"}, nil},
+		"others of the same cases":       {[]cell{secret("a", 1), as("b", open("a", 1)), open("c", 3)}, []string{"a", "b", "c"}, nil},
 		"too little to go with":          {[]cell{secret("a", 1), open("b", 1)}, nil, []string{"a", "b"}},
 	} {
 		rest, out := suppress(tc.cells)
