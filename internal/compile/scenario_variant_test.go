@@ -256,3 +256,46 @@ func TestWhatHasOneValueForAll(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsNamed: a platform names scenarios in any mode, and a scenario profiles of what it listens to and of what it commands, each once.
+func TestWhatIsNamed(t *testing.T) {
+	p := &v1alpha1.GridPlatform{}
+	p.Spec.Scenarios = []v1alpha1.ScenarioSelection{{Name: "a"}}
+	p.Spec.Modes = []v1alpha1.ModePlan{{Name: v1alpha1.ModeEmergency, Scenarios: []v1alpha1.ScenarioSelection{{Name: "b"}}}, {Name: v1alpha1.ModeRoutine, Scenarios: []v1alpha1.ScenarioSelection{{Name: "c"}}}}
+	if got := fmt.Sprint(compile.ScenariosNamed(p)); got != "[a b c]" {
+		t.Errorf("scenarios %s", got)
+	}
+	ref := func(name string) *v1alpha1.ProfileRef { return &v1alpha1.ProfileRef{Name: name} }
+	o := &v1alpha1.Scenario{Spec: v1alpha1.ScenarioSpec{ProfileRef: ref("meter"), Commands: []v1alpha1.ScenarioCommand{{ProfileRef: ref("pump")}, {}, {ProfileRef: ref("meter")}}}}
+	if got := fmt.Sprint(compile.ProfilesOf(o)); got != "[meter pump]" {
+		t.Errorf("profiles %s", got)
+	}
+}
+
+// TestWhereAScenarioRunsThatIsOff: the reason names the first few places, and how many more there are; one of the catalogue is found, too, where a community names it.
+func TestWhereAScenarioRunsThatIsOff(t *testing.T) {
+	o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
+	o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC2, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
+		Parameters: []v1alpha1.ScenarioParameter{{Name: "n", Type: v1alpha1.ParameterInteger, Default: "2"}},
+		Trigger:    v1alpha1.Trigger{When: "msg.x > 1.0", Count: &v1alpha1.CountTrigger{AtLeast: "${n}", Within: "10m"}, Lateness: metav1.Duration{Duration: 2 * time.Minute}},
+		Case:       &v1alpha1.ScenarioCase{Class: "c", Severity: v1alpha1.SeverityLow, Title: "t"}}
+	p := &v1alpha1.GridPlatform{ObjectMeta: metav1.ObjectMeta{Name: "henan", Namespace: "henan"}}
+	s := &compile.Snapshot{Platform: p, Communities: compile.Named[*v1alpha1.Community]{}, Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Scenarios: compile.Named[*v1alpha1.Scenario]{}}
+	s.Profiles.Add(&v1alpha1.DeviceProfile{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "henan"}, Spec: v1alpha1.DeviceProfileSpec{Fields: []v1alpha1.ProfileField{{Name: "x", Type: "Number"}}}})
+	s.Scenarios.Add(o)
+	for n, want := range []string{"", "; it runs in community c1", "; it runs in community c1, in community c2", "; it runs in community c1, in community c2, in community c3",
+		"; it runs in community c1, in community c2, in community c3 and 1 more", "; it runs in community c1, in community c2, in community c3 and 2 more"} {
+		if n > 0 {
+			s.Communities.Add(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("c", n), Namespace: "henan"}, Spec: v1alpha1.CommunitySpec{Scenarios: []v1alpha1.ScenarioSelection{{Name: "s"}}}})
+		}
+		plan, wrong := compile.Scenario(s, o)
+		if len(wrong) > 0 || plan.Running != (n > 0) || n > 0 && !strings.HasSuffix(plan.Why, want) || n == 0 && strings.Contains(plan.Why, "it runs") {
+			t.Errorf("%d communities: %v, %s, want %q: %v", n, plan.Running, plan.Why, want, wrong)
+		}
+	}
+	// What the values make of the scenario is looked at as what stands in it is.
+	s.Communities.Add(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "c1", Namespace: "henan"}, Spec: v1alpha1.CommunitySpec{Scenarios: []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"n": "0"}}}}})
+	if plan, wrong := compile.Scenario(s, o); len(wrong) > 0 || strings.Contains(plan.Why, "community c1") {
+		t.Errorf("a count of none: %s, %v", plan.Why, wrong)
+	}
+}
