@@ -272,7 +272,7 @@ func TestWhatIsNamed(t *testing.T) {
 	}
 }
 
-// TestWhereAScenarioRunsThatIsOff: the reason names the first few places, and how many more there are; one of the catalogue is found, too, where a community names it.
+// TestWhereAScenarioRunsThatIsOff: the reason names the first few places, and how many more there are.
 func TestWhereAScenarioRunsThatIsOff(t *testing.T) {
 	o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
 	o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC2, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
