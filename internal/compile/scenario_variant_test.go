@@ -205,7 +205,7 @@ func TestWhatHasOneValueForAll(t *testing.T) {
 			o.Spec.Trigger.Schedule = &v1alpha1.Schedule{Windows: []v1alpha1.ScheduleWindow{{From: "${from}", To: "06:00"}}}
 		},
 		"spec.baselines": func(o *v1alpha1.Scenario) {
-			o.Spec.Baselines = []v1alpha1.Baseline{{Name: "nights", Value: "msg.x", Daily: v1alpha1.DailyMean, Statistic: v1alpha1.BaselineDaysAbove, Above: "${above}", Window: metav1.Duration{Duration: 14 * 24 * time.Hour}, MinDays: 7}}
+			o.Spec.Baselines = []v1alpha1.Baseline{{Name: "nights", Value: "msg.x", Daily: v1alpha1.DailyMean, Statistic: v1alpha1.BaselineMean, Window: metav1.Duration{Duration: 14 * 24 * time.Hour}, MinDays: 7, Hours: &v1alpha1.HourWindow{From: "${from}", To: "05:00"}}}
 		},
 		"spec.raise": func(o *v1alpha1.Scenario) {
 			o.Spec.Raise = []v1alpha1.SeverityRaise{{Name: "often", Severity: v1alpha1.SeverityCritical, Count: &v1alpha1.CountTrigger{AtLeast: "2", Within: "${long}"}}}
@@ -217,13 +217,13 @@ func TestWhatHasOneValueForAll(t *testing.T) {
 	} {
 		o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
 		o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC0, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
-			Parameters: []v1alpha1.ScenarioParameter{{Name: "long", Type: v1alpha1.ParameterDuration, Default: "10m"}, {Name: "from", Type: v1alpha1.ParameterTimeOfDay, Default: "22:00"}, {Name: "above", Type: v1alpha1.ParameterNumber, Default: "1"}},
+			Parameters: []v1alpha1.ScenarioParameter{{Name: "long", Type: v1alpha1.ParameterDuration, Default: "10m"}, {Name: "from", Type: v1alpha1.ParameterTimeOfDay, Default: "22:00"}},
 			Trigger:    v1alpha1.Trigger{When: "msg.x > 1.0", Lateness: metav1.Duration{Duration: 2 * time.Minute}},
 			Case:       &v1alpha1.ScenarioCase{Class: "c", Severity: v1alpha1.SeverityLow, Title: "t"}}
 		other := o.DeepCopy()
 		other.Name = "other"
 		change(o)
-		selection := []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"long": "5m", "from": "21:00", "above": "2"}}}
+		selection := []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"long": "5m", "from": "21:00"}}}
 		for _, where := range []string{"mode", "community"} {
 			p := &v1alpha1.GridPlatform{ObjectMeta: metav1.ObjectMeta{Name: "henan", Namespace: "henan"}}
 			com := &v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "henan"}}
@@ -294,6 +294,7 @@ func TestWhereAScenarioRunsThatIsOff(t *testing.T) {
 		}
 	}
 	// What the values make of the scenario is looked at as what stands in it is.
+	delete(s.Communities, "c1")
 	s.Communities.Add(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "c1", Namespace: "henan"}, Spec: v1alpha1.CommunitySpec{Scenarios: []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"n": "0"}}}}})
 	if plan, wrong := compile.Scenario(s, o); len(wrong) > 0 || strings.Contains(plan.Why, "community c1") {
 		t.Errorf("a count of none: %s, %v", plan.Why, wrong)
