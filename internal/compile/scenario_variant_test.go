@@ -195,17 +195,15 @@ func TestVariantsAreWhatEverybodySays(t *testing.T) {
 // TestWhatHasOneValueForAll: a parameter that stands where there is but one value may not differ in a mode, which refuses the scenario, nor in a community,
 // where the scenario does not run then.
 func TestWhatHasOneValueForAll(t *testing.T) {
-	count := func(o *v1alpha1.Scenario) { // of the trigger: it may differ
+	may := func(o *v1alpha1.Scenario) { // terms of the trigger, and numbers that are read when a message comes
 		o.Spec.Trigger.Count = &v1alpha1.CountTrigger{AtLeast: "2", Within: "${long}"}
+		o.Spec.Baselines = []v1alpha1.Baseline{{Name: "nights", Value: "msg.x", Daily: v1alpha1.DailyMean, Statistic: v1alpha1.BaselineDaysAbove, Above: "${above}", Window: metav1.Duration{Duration: 14 * 24 * time.Hour}, MinDays: 7}}
 	}
 	for field, change := range map[string]func(*v1alpha1.Scenario){
-		"":                   count,
+		"":                   may,
 		"spec.trigger.dedup": func(o *v1alpha1.Scenario) { o.Spec.Trigger.Dedup = "${long}" },
 		"spec.trigger.schedule": func(o *v1alpha1.Scenario) {
 			o.Spec.Trigger.Schedule = &v1alpha1.Schedule{Windows: []v1alpha1.ScheduleWindow{{From: "${from}", To: "06:00"}}}
-		},
-		"spec.baselines": func(o *v1alpha1.Scenario) {
-			o.Spec.Baselines = []v1alpha1.Baseline{{Name: "nights", Value: "msg.x", Daily: v1alpha1.DailyMean, Statistic: v1alpha1.BaselineMean, Window: metav1.Duration{Duration: 14 * 24 * time.Hour}, MinDays: 7, Hours: &v1alpha1.HourWindow{From: "${from}", To: "05:00"}}}
 		},
 		"spec.raise": func(o *v1alpha1.Scenario) {
 			o.Spec.Raise = []v1alpha1.SeverityRaise{{Name: "often", Severity: v1alpha1.SeverityCritical, Count: &v1alpha1.CountTrigger{AtLeast: "2", Within: "${long}"}}}
@@ -217,13 +215,13 @@ func TestWhatHasOneValueForAll(t *testing.T) {
 	} {
 		o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
 		o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC0, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
-			Parameters: []v1alpha1.ScenarioParameter{{Name: "long", Type: v1alpha1.ParameterDuration, Default: "10m"}, {Name: "from", Type: v1alpha1.ParameterTimeOfDay, Default: "22:00"}},
+			Parameters: []v1alpha1.ScenarioParameter{{Name: "long", Type: v1alpha1.ParameterDuration, Default: "10m"}, {Name: "from", Type: v1alpha1.ParameterTimeOfDay, Default: "22:00"}, {Name: "above", Type: v1alpha1.ParameterNumber, Default: "1"}},
 			Trigger:    v1alpha1.Trigger{When: "msg.x > 1.0", Lateness: metav1.Duration{Duration: 2 * time.Minute}},
 			Case:       &v1alpha1.ScenarioCase{Class: "c", Severity: v1alpha1.SeverityLow, Title: "t"}}
 		other := o.DeepCopy()
 		other.Name = "other"
 		change(o)
-		selection := []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"long": "5m", "from": "21:00"}}}
+		selection := []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"long": "5m", "from": "21:00", "above": "2"}}}
 		for _, where := range []string{"mode", "community"} {
 			p := &v1alpha1.GridPlatform{ObjectMeta: metav1.ObjectMeta{Name: "henan", Namespace: "henan"}}
 			com := &v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "henan"}}
