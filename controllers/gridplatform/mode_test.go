@@ -26,6 +26,7 @@ func TestMode(t *testing.T) {
 		wantEnd time.Time
 	}{
 		"nothing known":             {},
+		"a fraction of a second":    {reports: []contract.Report{report(contract.RoleGrid, now, "Emergency", in(time.Hour+time.Millisecond))}, want: "Emergency", wantEnd: in(time.Hour)},
 		"told":                      {reports: []contract.Report{emergency}, want: "Emergency", wantEnd: in(time.Hour)},
 		"the newest counts":         {reports: []contract.Report{report(contract.RoleGrid, in(-time.Second), "Routine", time.Time{}), emergency}, was: "Emergency", wasEnd: in(time.Hour), want: "Routine"},
 		"another role says nothing": {reports: []contract.Report{report(contract.RoleAuth, now, "Routine", time.Time{}), emergency}, want: "Emergency", wantEnd: in(time.Hour)},
@@ -46,5 +47,21 @@ func TestMode(t *testing.T) {
 				t.Errorf("%q until %v, want %q until %v", got, ends, c.want, c.wantEnd)
 			}
 		})
+	}
+}
+
+// TestModeLeft: a platform is looked at again when its mode ends, and not at once over and over when that is past.
+func TestModeLeft(t *testing.T) {
+	now := time.Date(2026, 6, 1, 8, 0, 0, 0, time.UTC)
+	o := &v1alpha1.GridPlatform{}
+	if got := modeLeft(o, now); got != 0 {
+		t.Errorf("without an end: %s, want never", got)
+	}
+	for after, want := range map[time.Duration]time.Duration{time.Hour: time.Hour, time.Second / 2: time.Second, -time.Minute: time.Second} {
+		at := metav1.NewTime(now.Add(after))
+		o.Status.ModeExpiresAt = &at
+		if got := modeLeft(o, now); got != want {
+			t.Errorf("ends in %s: %s, want %s", after, got, want)
+		}
 	}
 }

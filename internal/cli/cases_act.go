@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -108,7 +107,7 @@ func (a *app) caseActCommand() *cobra.Command {
 		}
 		at, err := time.Parse(time.RFC3339, until)
 		if err != nil {
-			return nil, fmt.Errorf("--until: %q is not a time such as 2026-06-01T18:00:00+08:00", until)
+			return nil, usage("--until: %q is not a time such as 2026-06-01T18:00:00+08:00", until)
 		}
 		in.Until = &at
 		return in, nil

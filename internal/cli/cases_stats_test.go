@@ -46,6 +46,20 @@ func TestCaseStats(t *testing.T) {
 	if r := run(t, "", append([]string{"cases", "stats", "-o", "json"}, args...)...); !strings.Contains(r.out, `"closeP90": 172800`) {
 		t.Errorf("json:\n%s", r.out)
 	}
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"stats"}, "by=community"}, {[]string{"stats", "--to", "2026-12-01", "--community", "jinghu"}, "by=community&community=jinghu&to=2026-12-01"},
+		{[]string{"one-table", "--period", "2026-11", "-o", "csv", "--lang", "en"}, "format=csv&lang=en&period=2026-11"},
+		{[]string{"one-table", "--period", "2026-11", "-o", "csv", "--lang", "zh"}, "format=csv&period=2026-11"},
+		{[]string{"one-table", "--period", "2026-11", "-o", "csv"}, "format=csv&period=2026-11"}, // the file is for people here, whatever the machine speaks
+	} {
+		*all = nil
+		if r := run(t, "", append(append([]string{"cases"}, tc.args...), args...)...); r.code != ExitOK || len(*all) != 1 || (*all)[0].query.Encode() != tc.want {
+			t.Errorf("%v: exit code %d, asked %+v, want %s", tc.args, r.code, *all, tc.want)
+		}
+	}
 	for _, wrong := range [][]string{{"stats", "-o", "xls"}, {"one-table"}, {"stats", "jinghu"}} {
 		if r := run(t, "", append(append([]string{"cases"}, wrong...), args...)...); r.code != ExitUsage {
 			t.Errorf("%v: exit code %d", wrong, r.code)

@@ -20,6 +20,7 @@ type asked struct {
 	method, path string
 	query        url.Values
 	body         map[string]any
+	token        string
 }
 
 // stub answers every request with what answer gives, and keeps what it was asked.
@@ -27,7 +28,7 @@ func stub(t *testing.T, answer func(asked) (int, any)) (args []string, all *[]as
 	t.Helper()
 	all = &[]asked{}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := asked{method: r.Method, path: r.URL.Path, query: r.URL.Query()}
+		q := asked{method: r.Method, path: r.URL.Path, query: r.URL.Query(), token: r.Header.Get("Authorization")}
 		if raw, _ := io.ReadAll(r.Body); len(raw) > 0 {
 			if err := json.Unmarshal(raw, &q.body); err != nil {
 				t.Error(err)
@@ -149,6 +150,13 @@ func TestCaseVerbs(t *testing.T) {
 		{[]string{"ack", id, "--note", "on my way"}, "/actions", map[string]any{"action": "Acknowledge", "note": "on my way"}, ExitOK},
 		{[]string{"close", id, "--done", "1,2"}, "/actions", map[string]any{"action": "Close", "closing": []any{1.0, 2.0}}, ExitOK},
 		{[]string{"close", id}, "/actions", map[string]any{"action": "Close"}, ExitOK},
+		{[]string{"close", id, "--note", "aired"}, "/actions", map[string]any{"action": "Close", "note": "aired"}, ExitOK},
+		{[]string{"act", id, "--action", "Extend", "--note", "parts", "--until", "2026-06-02T18:00:00+08:00"}, "/actions",
+			map[string]any{"action": "Extend", "note": "parts", "until": "2026-06-02T18:00:00+08:00"}, ExitOK},
+		{[]string{"act", id, "--action", "Dispatch", "--duty", "gas,water"}, "/actions", map[string]any{"action": "Dispatch", "duties": []any{"gas", "water"}}, ExitOK},
+		{[]string{"act", id, "--action", "Verify", "--done", "2"}, "/actions", map[string]any{"action": "Verify", "closing": []any{2.0}}, ExitOK},
+		{[]string{"act", id}, "", nil, ExitUsage},
+		{[]string{"act", id, "--action", "Extend", "--until", "tomorrow"}, "", nil, ExitUsage},
 		{[]string{"reassign", id, "--post", "grid-worker", "--reason", "ill"}, "/reassign", map[string]any{"post": "grid-worker", "reason": "ill"}, ExitOK},
 		{[]string{"reassign", id, "--person", "p-3", "--reason", "ill"}, "/reassign", map[string]any{"person": "p-3", "reason": "ill"}, ExitOK},
 		{[]string{"reassign", id, "--to", "gas", "--reason", "gas"}, "/reassign", map[string]any{"organization": "gas", "reason": "gas"}, ExitOK},

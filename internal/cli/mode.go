@@ -77,13 +77,13 @@ func (a *app) modeShowCommand() *cobra.Command {
 			if history {
 				list, err := listModes(cmd.Context(), s, limit)
 				if err != nil {
-					return err
+					return denied(err)
 				}
 				return a.printModes(say, format, list)
 			}
 			var raw json.RawMessage
 			if err := s.call(cmd.Context(), http.MethodGet, "/v1/mode", nil, nil, &raw); err != nil {
-				return err
+				return denied(err)
 			}
 			return a.printMode(say, format, raw)
 		},
@@ -137,7 +137,7 @@ func (a *app) modeSetCommand() *cobra.Command {
 			}
 			var raw json.RawMessage
 			if err := s.call(cmd.Context(), http.MethodPut, "/v1/mode", nil, body, &raw); err != nil {
-				return err
+				return denied(err)
 			}
 			return a.printMode(say, format, raw)
 		},

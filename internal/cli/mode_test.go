@@ -27,6 +27,9 @@ func modeServer(t *testing.T, dir contract.Directory, asked *map[string]any) *ht
 	mux.HandleFunc("GET /v1/mode", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, on) })
 	mux.HandleFunc("GET /v1/mode/history", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("before") == "2" {
+			if r.URL.Query().Get("limit") != "49" {
+				t.Errorf("asked for %s more, want the rest of 50", r.URL.Query().Get("limit"))
+			}
 			reply(w, 200, map[string]any{"modes": []any{off}})
 			return
 		}
@@ -68,7 +71,7 @@ func TestMode(t *testing.T) {
 	}{
 		"show":               {[]string{"show", "--lang", "en"}, []string{"Mode: Emergency, since ", ", ends by itself at ", "(in 6h0m)", "Reason: 暴雨红色预警", "Switched by: command Commander p-1"}},
 		"show in Chinese":    {[]string{"show", "--lang", "zh"}, []string{"模式：战时 (Emergency)，自 ", "自动结束（还有 6h0m）", "原因：暴雨红色预警", "切换人：command Commander p-1"}},
-		"history":            {[]string{"show", "--history", "--lang", "en"}, []string{"MODE", "Emergency   ", "until ", "command Commander p-2"}},
+		"history":            {[]string{"show", "--history", "--lang", "en"}, []string{"MODE", "Emergency   ", "until " + clock(at.Add(6*time.Hour)), "command Commander p-2"}},
 		"history in Chinese": {[]string{"show", "--history", "--lang", "zh"}, []string{"切换人", "平时 (Routine)", "至 "}},
 		"history, not all":   {[]string{"show", "--history", "--limit", "1", "-o", "json"}, []string{`"person": "p-1"`}},
 		"yaml":               {[]string{"show", "-o", "yaml"}, []string{"mode: Emergency", "reason: 暴雨红色预警"}},
@@ -87,9 +90,11 @@ func TestMode(t *testing.T) {
 			}
 		}
 		switch {
+		case name == "history" && !strings.Contains(r.out[strings.Index(r.out, "Routine"):], clock(at)):
+			t.Errorf("when it ended is not in\n%s", r.out)
 		case name == "set" && (asked["until"] != at.Add(6*time.Hour).UTC().Format(time.RFC3339) || asked["reason"] != "r" || asked["mode"] != "Emergency"):
 			t.Errorf("asked for %v", asked)
-		case name == "set Routine" && asked["until"] != nil:
+		case name == "set Routine" && asked["until"] != nil, name == "set until" && asked["until"] != "2026-06-01T18:00:00+08:00":
 			t.Errorf("asked for %v", asked)
 		case name == "history, not all" && strings.Contains(r.out, "p-2"):
 			t.Errorf("--limit was not kept:\n%s", r.out)
@@ -116,7 +121,9 @@ func TestMode(t *testing.T) {
 			t.Errorf("%s: it was asked for %v", name, asked)
 		}
 	}
-	if r := as("Dispatcher", "show"); r.code != ExitFailed || !strings.Contains(r.err, "it takes role Commander") {
-		t.Errorf("a dispatcher: exit code %d: %s", r.code, r.err)
+	for _, args := range [][]string{{"show"}, {"show", "--history"}, {"set", "Routine", "--reason", "r"}} {
+		if r := as("Dispatcher", args...); r.code != ExitDenied || !strings.Contains(r.err, "it takes role Commander") {
+			t.Errorf("a dispatcher: %v: exit code %d: %s", args, r.code, r.err)
+		}
 	}
 }

@@ -167,7 +167,7 @@ const exitCodes = `Exit codes of dizuo:
   1  failed; for render, lint, agreement verify and fleet verify: there are problems
   2  wrong use of the command line; for plan: there is a difference; for access diff: access widens
   3  status: not ready
-  4  read, access check: refused, with the reasons; cases, consent, subject: this person may not
+  4  read, access check: refused, with the reasons; cases, mode, consent, subject: this person may not
   5  audit verify: internally consistent only`
 
 // writeFile writes a file that holds a secret: mode 0600, and never over another one unless force.

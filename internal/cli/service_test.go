@@ -143,7 +143,7 @@ func TestCases(t *testing.T) {
 	if r = cases("act", "2026-000001", "--action", "Acknowledge", "--note", "on my way"); r.code != ExitOK || !strings.Contains(r.out, "Handling") {
 		t.Errorf("act: exit code %d:\n%s%s", r.code, r.out, r.err)
 	}
-	if r = cases("act", "2026-000001", "--action", "Extend", "--note", "parts", "--until", "tomorrow"); r.code != ExitFailed || !strings.Contains(r.err, "is not a time such as") {
+	if r = cases("act", "2026-000001", "--action", "Extend", "--note", "parts", "--until", "tomorrow"); r.code != ExitUsage || !strings.Contains(r.err, "is not a time such as") {
 		t.Errorf("extended until tomorrow: %d %s", r.code, r.err)
 	}
 	if r = cases("act", "2026-000001", "--action", "Close"); r.code != ExitFailed || !strings.Contains(r.err, "cannot be closed") {

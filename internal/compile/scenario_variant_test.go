@@ -3,6 +3,7 @@ package compile_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,5 +189,112 @@ func TestVariantsAreWhatEverybodySays(t *testing.T) {
 	}
 	if kept < 1000 || rows > 0 {
 		t.Errorf("of %d variants %d say nothing new", kept, rows)
+	}
+}
+
+// TestWhatHasOneValueForAll: a parameter that stands where there is but one value may not differ in a mode, which refuses the scenario, nor in a community,
+// where the scenario does not run then.
+func TestWhatHasOneValueForAll(t *testing.T) {
+	may := func(o *v1alpha1.Scenario) { // terms of the trigger, and numbers that are read when a message comes
+		o.Spec.Trigger.Count = &v1alpha1.CountTrigger{AtLeast: "2", Within: "${long}"}
+		o.Spec.Baselines = []v1alpha1.Baseline{{Name: "nights", Value: "msg.x", Daily: v1alpha1.DailyMean, Statistic: v1alpha1.BaselineDaysAbove, Above: "${above}", Window: metav1.Duration{Duration: 14 * 24 * time.Hour}, MinDays: 7}}
+	}
+	for field, change := range map[string]func(*v1alpha1.Scenario){
+		"":                   may,
+		"spec.trigger.dedup": func(o *v1alpha1.Scenario) { o.Spec.Trigger.Dedup = "${long}" },
+		"spec.trigger.schedule": func(o *v1alpha1.Scenario) {
+			o.Spec.Trigger.Schedule = &v1alpha1.Schedule{Windows: []v1alpha1.ScheduleWindow{{From: "${from}", To: "06:00"}}}
+		},
+		"spec.raise": func(o *v1alpha1.Scenario) {
+			o.Spec.Raise = []v1alpha1.SeverityRaise{{Name: "often", Severity: v1alpha1.SeverityCritical, Count: &v1alpha1.CountTrigger{AtLeast: "2", Within: "${long}"}}}
+		},
+		"spec.combines": func(o *v1alpha1.Scenario) {
+			o.Spec.Combines = []v1alpha1.Combination{{Scenario: "other", Scope: v1alpha1.ScopeHousehold, Severity: v1alpha1.SeverityCritical, Within: "${long}"}}
+		},
+		"spec.case.after": func(o *v1alpha1.Scenario) { o.Spec.Case.After = "${long}" },
+	} {
+		o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
+		o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC0, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
+			Parameters: []v1alpha1.ScenarioParameter{{Name: "long", Type: v1alpha1.ParameterDuration, Default: "10m"}, {Name: "from", Type: v1alpha1.ParameterTimeOfDay, Default: "22:00"}, {Name: "above", Type: v1alpha1.ParameterNumber, Default: "1"}},
+			Trigger:    v1alpha1.Trigger{When: "msg.x > 1.0", Lateness: metav1.Duration{Duration: 2 * time.Minute}},
+			Case:       &v1alpha1.ScenarioCase{Class: "c", Severity: v1alpha1.SeverityLow, Title: "t"}}
+		other := o.DeepCopy()
+		other.Name = "other"
+		change(o)
+		selection := []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"long": "5m", "from": "21:00", "above": "2"}}}
+		for _, where := range []string{"mode", "community"} {
+			p := &v1alpha1.GridPlatform{ObjectMeta: metav1.ObjectMeta{Name: "henan", Namespace: "henan"}}
+			com := &v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "henan"}}
+			if where == "mode" {
+				p.Spec.Modes = []v1alpha1.ModePlan{{Name: v1alpha1.ModeEmergency, Scenarios: selection}}
+			} else {
+				com.Spec.Scenarios = selection
+			}
+			s := &compile.Snapshot{Platform: p, Communities: compile.Named[*v1alpha1.Community]{}, Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Scenarios: compile.Named[*v1alpha1.Scenario]{}}
+			s.Profiles.Add(&v1alpha1.DeviceProfile{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "henan"}, Spec: v1alpha1.DeviceProfileSpec{Fields: []v1alpha1.ProfileField{{Name: "x", Type: "Number"}}}})
+			s.Scenarios.Add(o)
+			s.Scenarios.Add(other)
+			s.Communities.Add(com)
+			plan, wrong := compile.Scenario(s, o)
+			got := ""
+			for _, w := range wrong {
+				got += w.Field
+				if !strings.HasPrefix(w.Message, "in mode Emergency: is the same in all modes and communities") {
+					t.Errorf("%s: %s", field, w.Message)
+				}
+			}
+			switch {
+			case where == "mode" && got != field:
+				t.Errorf("in a mode %q is wrong, want %q", got, field)
+			case where == "community" && len(wrong) > 0:
+				t.Errorf("%s of a community is the scenario's mistake: %v", field, wrong)
+			case where == "community" && plan.Document.Variants["/x"].Off != (field != ""):
+				t.Errorf("%s: in the community it runs as %+v", field, plan.Document.Variants["/x"])
+			}
+		}
+	}
+}
+
+// TestWhatIsNamed: a platform names scenarios in any mode, and a scenario profiles of what it listens to and of what it commands, each once.
+func TestWhatIsNamed(t *testing.T) {
+	p := &v1alpha1.GridPlatform{}
+	p.Spec.Scenarios = []v1alpha1.ScenarioSelection{{Name: "a"}}
+	p.Spec.Modes = []v1alpha1.ModePlan{{Name: v1alpha1.ModeEmergency, Scenarios: []v1alpha1.ScenarioSelection{{Name: "b"}}}, {Name: v1alpha1.ModeRoutine, Scenarios: []v1alpha1.ScenarioSelection{{Name: "c"}}}}
+	if got := fmt.Sprint(compile.ScenariosNamed(p)); got != "[a b c]" {
+		t.Errorf("scenarios %s", got)
+	}
+	ref := func(name string) *v1alpha1.ProfileRef { return &v1alpha1.ProfileRef{Name: name} }
+	o := &v1alpha1.Scenario{Spec: v1alpha1.ScenarioSpec{ProfileRef: ref("meter"), Commands: []v1alpha1.ScenarioCommand{{ProfileRef: ref("pump")}, {}, {ProfileRef: ref("meter")}}}}
+	if got := fmt.Sprint(compile.ProfilesOf(o)); got != "[meter pump]" {
+		t.Errorf("profiles %s", got)
+	}
+}
+
+// TestWhereAScenarioRunsThatIsOff: the reason names the first few places, and how many more there are.
+func TestWhereAScenarioRunsThatIsOff(t *testing.T) {
+	o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
+	o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC2, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
+		Parameters: []v1alpha1.ScenarioParameter{{Name: "n", Type: v1alpha1.ParameterInteger, Default: "2"}},
+		Trigger:    v1alpha1.Trigger{When: "msg.x > 1.0", Count: &v1alpha1.CountTrigger{AtLeast: "${n}", Within: "10m"}, Lateness: metav1.Duration{Duration: 2 * time.Minute}},
+		Case:       &v1alpha1.ScenarioCase{Class: "c", Severity: v1alpha1.SeverityLow, Title: "t"}}
+	p := &v1alpha1.GridPlatform{ObjectMeta: metav1.ObjectMeta{Name: "henan", Namespace: "henan"}}
+	s := &compile.Snapshot{Platform: p, Communities: compile.Named[*v1alpha1.Community]{}, Profiles: compile.Named[*v1alpha1.DeviceProfile]{}, Scenarios: compile.Named[*v1alpha1.Scenario]{}}
+	s.Profiles.Add(&v1alpha1.DeviceProfile{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "henan"}, Spec: v1alpha1.DeviceProfileSpec{Fields: []v1alpha1.ProfileField{{Name: "x", Type: "Number"}}}})
+	s.Scenarios.Add(o)
+	for n, want := range []string{"", "; it runs in community c1", "; it runs in community c1, in community c2", "; it runs in community c1, in community c2, in community c3",
+		"; it runs in community c1, in community c2, in community c3 and 1 more", "; it runs in community c1, in community c2, in community c3 and 2 more"} {
+		if n > 0 {
+			s.Communities.Add(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("c", n), Namespace: "henan"}, Spec: v1alpha1.CommunitySpec{Scenarios: []v1alpha1.ScenarioSelection{{Name: "s"}}}})
+		}
+		plan, wrong := compile.Scenario(s, o)
+		if len(wrong) > 0 || plan.Running != (n > 0) || n > 0 && !strings.HasSuffix(plan.Why, want) || n == 0 && strings.Contains(plan.Why, "it runs") {
+			t.Errorf("%d communities: %v, %s, want %q: %v", n, plan.Running, plan.Why, want, wrong)
+		}
+	}
+	// What the values make of the scenario is looked at as what stands in it is.
+	delete(s.Communities, "c1")
+	s.Communities.Add(&v1alpha1.Community{ObjectMeta: metav1.ObjectMeta{Name: "c1", Namespace: "henan"}, Spec: v1alpha1.CommunitySpec{Scenarios: []v1alpha1.ScenarioSelection{{Name: "s", Parameters: map[string]v1alpha1.ParameterValue{"n": "0"}}}}})
+	if plan, wrong := compile.Scenario(s, o); len(wrong) > 0 || strings.Contains(plan.Why, "community c1") {
+		t.Errorf("a count of none: %s, %v", plan.Why, wrong)
 	}
 }

@@ -116,17 +116,26 @@ func TestWhichOrganisationsComeIn(t *testing.T) {
 	if no != nil || id.Organization != "fire" {
 		t.Fatalf("%+v, %v", id, no)
 	}
+	under := func(clientID string) device {
+		d := w.organization(root, "fire", "desk")
+		d.clientID = clientID
+		return d
+	}
 	for what, tc := range map[string]struct {
 		r       *Registry
 		d       device
 		devices bool
 		want    Reason
 	}{
-		"claimed by two":           {r, w.organization(root, "one", "desk"), false, ReasonNoOrganization},
-		"another CA":               {r, w.organization(other, "fire", "desk"), false, ReasonBadIssuer},
-		"client id bound by a row": {r, w.organization(root, "bound", "desk"), false, ReasonClientIDTaken},
-		"over EMQX":                {r, w.organization(root, "fire", "desk"), true, ReasonNoOrganization},
-		"at an edge node":          {registry(all, ""), w.organization(root, "fire", "desk"), false, ReasonNoOrganization},
+		"a client id of another identity":     {r, under(contract.OrganizationClientID("fire", "second")), false, ReasonWrongClientID}, // all of these are free
+		"a client id of another organisation": {r, under(contract.OrganizationClientID("police", "desk")), false, ReasonWrongClientID},
+		"a client id that is nobody's":        {r, under("x"), false, ReasonWrongClientID},
+		"no client id":                        {r, under(""), false, ReasonWrongClientID},
+		"claimed by two":                      {r, w.organization(root, "one", "desk"), false, ReasonNoOrganization},
+		"another CA":                          {r, w.organization(other, "fire", "desk"), false, ReasonBadIssuer},
+		"client id bound by a row":            {r, w.organization(root, "bound", "desk"), false, ReasonClientIDTaken},
+		"over EMQX":                           {r, w.organization(root, "fire", "desk"), true, ReasonNoOrganization},
+		"at an edge node":                     {registry(all, ""), w.organization(root, "fire", "desk"), false, ReasonNoOrganization},
 	} {
 		if id, no := ask(tc.r, tc.d, tc.devices); no == nil || no.Reason != tc.want {
 			t.Errorf("%s: %+v, %v; want %s", what, id, no, tc.want)

@@ -19,8 +19,8 @@ import (
 	"github.com/dizuo/dizuo/internal/node/person"
 )
 
-// newCallWorld is a service with somebody on every level, whose clock the test moves.
-func newCallWorld(t *testing.T) (*world, *testClock) {
+// newCallWorld is a service with somebody on every level, whose clock the test moves. more changes the bundle.
+func newCallWorld(t *testing.T, more ...func(*intake.Bundle)) (*world, *testClock) {
 	clock := &testClock{}
 	w := newWorldWith(t, func(b *intake.Bundle) {
 		d := b.Directory
@@ -35,6 +35,9 @@ func newCallWorld(t *testing.T) (*world, *testClock) {
 		d.Organizations["water"] = contract.Organization{Type: "Utility", Jurisdiction: []string{"4107"}, Duties: []string{"water"}}
 		d.Organizations["water-luoyang"] = contract.Organization{Type: "Utility", Jurisdiction: []string{"4103"}, Duties: []string{"water"}}
 		d.Platform.SLA[contract.SeverityCritical] = contract.SLA{} // times of calls alone
+		for _, change := range more {
+			change(b)
+		}
 	}, func(s *service) { s.api.now = clock.now })
 	return w, clock
 }

@@ -47,7 +47,7 @@ type DispatchedCase struct {
 // With nobody to call, the case stays as it is and its history says so.
 func dispatch(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, responders []contract.Responder, by Actor, now time.Time, more detail) error {
 	who, step, later := nextStep(d, c, responders, 0, nil)
-	if later && allowed(d.Platform.SLA[c.Severity], timerAcknowledge) == 0 {
+	if later && allowed(slaOf(d.Platform, c), timerAcknowledge) == 0 {
 		who, later = respond(d, c, responders), false
 	}
 	if len(who.Posts)+len(who.Organizations) == 0 {

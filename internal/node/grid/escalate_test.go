@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
@@ -55,6 +56,7 @@ func TestChain(t *testing.T) {
 		{"one further up has the duty", Case{Community: "c", DataClass: "C3"}, levelDepartment, []string{"water"}, "[] [province]"},
 		{"nobody's duty", Case{Community: "c", DataClass: "C1"}, levelDepartment, []string{}, "[] [health works]"},
 		{"nobody's duty, and sensitive", Case{Community: "c", DataClass: "C2"}, levelDepartment, []string{"fire"}, "[] []"},
+		{"nobody's duty, and more sensitive", Case{Community: "c", DataClass: "C3"}, levelDepartment, []string{"fire"}, "[] []"},
 	} {
 		posts, organizations := chain(d, &tc.c, tc.level, tc.duties)
 		if got := fmt.Sprint(posts, " ", organizations); strings.Join(strings.Fields(got), " ") != tc.want {
@@ -298,4 +300,86 @@ func TestAnExtensionEnds(t *testing.T) {
 	if c.ResolveDue == nil || !c.ResolveDue.Equal(until) || c.State != Extended || c.OnSiteAt == nil || last.Note != "parts are ordered" || last.Actor.Person != "p-9" || last.Detail["until"] != until.Format(time.RFC3339) {
 		t.Errorf("extended until %v: %+v", until, c)
 	}
+}
+
+// TestDutiesOfACase: those of its scenario; of a case that people reported, of the scenarios of its class; of any other none, and not "whatever".
+func TestDutiesOfACase(t *testing.T) {
+	t.Parallel()
+	b := &intake.Bundle{Rules: contract.Rules{Scenarios: map[string]contract.Scenario{
+		"a": {CaseClass: "fire", Responders: []contract.Responder{{Duty: "fire"}, {Post: "worker"}}}, "b": {CaseClass: "fire", Responders: []contract.Responder{{Duty: "gas"}}},
+		"c": {CaseClass: "noise", Responders: []contract.Responder{{Duty: "police"}}}}}}
+	for want, c := range map[string]Case{"[gas]": {Scenario: "b", Class: "fire"}, "[fire gas]": {Class: "fire"}, "[police]": {Class: "noise"}, "[]": {Class: "hole"}} {
+		if got := dutiesOf(b, &c); fmt.Sprint(got) != want || got == nil {
+			t.Errorf("%+v: %v, want %s", c, got, want)
+		}
+	}
+}
+
+// TestUncalled: who was sent home, or only told, may be called.
+func TestUncalled(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	there := []party{{Kind: partyResponder, Post: "worker"}, {Kind: partyEscalation, Organization: "gas"}, {Kind: partyTold, Organization: "told"}, {Kind: partyResponder, Organization: "home", ReleasedAt: &at}, {Kind: partyTold, Post: "clerk"}}
+	posts, organizations := uncalled(there, []string{"worker", "clerk", "gas"}, []string{"gas", "told", "home", "new"})
+	if got := fmt.Sprint(posts, organizations); got != "[clerk gas] [told home new]" {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestMissedTimesAreCounted once, by whichever replica.
+func TestMissedTimesAreCounted(t *testing.T) {
+	t.Parallel()
+	s := newTimerStage(t)
+	s.open(contract.SeverityCritical)
+	all := []*sweeper{s.sweeper(), s.sweeper()}
+	counted := func() string {
+		var out []string
+		for _, deadline := range []string{"acknowledge", "on_site", "resolve"} {
+			out = append(out, fmt.Sprint(testutil.ToFloat64(all[0].metrics.overdue.WithLabelValues(deadline))+testutil.ToFloat64(all[1].metrics.overdue.WithLabelValues(deadline))))
+		}
+		return strings.Join(out, " ")
+	}
+	for _, want := range []string{"1 0 0", "2 1 0"} {
+		s.at = s.at.Add(10 * time.Minute)
+		s.sweepBoth(all...)
+		if got := counted(); got != want {
+			t.Errorf("%s: %s, want %s", s.at, got, want)
+		}
+	}
+}
+
+// TestACalendarMovesWhatIsSeen at once, before any time is due; and what another replica reckoned with the calendar before is found within a minute.
+func TestACalendarMovesWhatIsSeen(t *testing.T) {
+	t.Parallel()
+	s := newTimerStage(t)
+	id, w := s.open(contract.SeverityLow), s.sweeper() // to acknowledge by 10:00 of Friday
+	s.sweepBoth(w)
+	s.b.Directory.Platform.Calendar = &contract.Calendar{Weekdays: []int{1, 2, 3, 4, 5}, Holidays: []string{"2026-03-06"}}
+	monday := time.Date(2026, 3, 9, 10, 0, 0, 0, s.at.Location())
+	wants := func(what string, want time.Time) {
+		t.Helper()
+		s.do(id, func(_ pgx.Tx, c *Case) error {
+			if !c.AcknowledgeDue.Equal(want) {
+				t.Errorf("%s: to acknowledge by %s, want %s", what, c.AcknowledgeDue, want)
+			}
+			return nil
+		})
+	}
+	s.at = s.at.Add(time.Second)
+	s.sweepBoth(w)
+	wants("a holiday", monday)
+	if n := s.count(id, "CalendarChanged"); n != 1 {
+		t.Errorf("%d entries", n)
+	}
+	for _, query := range []string{"UPDATE grid.timers SET calendar = 'before', due = due - interval '1 day'", "UPDATE grid.cases SET acknowledge_due = acknowledge_due - interval '1 day'"} {
+		if _, err := s.pool.Exec(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.at = s.at.Add(reckonEvery - time.Second)
+	s.sweepBoth(w)
+	wants("within a minute", monday.AddDate(0, 0, -1))
+	s.at = s.at.Add(time.Second)
+	s.sweepBoth(w)
+	wants("after a minute", monday)
 }

@@ -56,8 +56,8 @@ func (s said) fact() (rules.Fact, error) {
 
 const factColumns = "n, scope, id, name, member, value, since, until, organization, person"
 
-// over says of a fact f that a later one of the same place, name and member was said by $1, or that it ended by then.
-const over = `(f.until IS NOT NULL AND f.until <= $1 OR EXISTS (SELECT FROM grid.facts l WHERE l.scope = f.scope AND l.id = f.id AND l.name = f.name AND l.member = f.member
+// over says of a fact f that a later one of the same place, name and member was said by $1, or that it ended, or took back what was said, by then.
+const over = `(f.until IS NOT NULL AND f.until <= $1 OR f.value IS NULL AND f.since <= $1 OR EXISTS (SELECT FROM grid.facts l WHERE l.scope = f.scope AND l.id = f.id AND l.name = f.name AND l.member = f.member
 	AND l.n > f.n AND l.since <= $1))`
 
 // loadFacts tells a new engine what it already knew when its states were written. What was said since is taken by the next batch.

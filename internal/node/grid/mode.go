@@ -234,7 +234,11 @@ func enterMode(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, m m
 	}
 	c.Mode, c.UpdatedAt = m.Mode, now
 	if _, differs := p.Modes[m.Mode].SLA[c.Severity]; differs {
-		k.enter(p, c, later(m.Since, c.OpenedAt))
+		from := later(m.Since, c.OpenedAt)
+		k.enter(p, c, from)
+		if err := hurryStep(ctx, tx, p, c, from); err != nil {
+			return err
+		}
 	}
 	if err := writeClocks(ctx, tx, c, k); err != nil {
 		return err

@@ -118,7 +118,7 @@ func TestModeIsSwitchedByACommander(t *testing.T) {
 	}
 	w.modeReported(contract.ModeEmergency, true)
 	got = ModeView{}
-	if code := w.call("PUT", "/v1/mode", boss, putMode{"mode": "Routine", "reason": "over: " + secretReason}, &got); code != 200 || got.Mode != "Routine" || got.ExpiresAt != nil {
+	if code := w.call("PUT", "/v1/mode", boss, putMode{"mode": "Routine", "reason": " over: " + secretReason + "\n"}, &got); code != 200 || got.Mode != "Routine" || got.ExpiresAt != nil || got.Reason != "over: "+secretReason {
 		t.Fatalf("%d %+v", code, got)
 	}
 	w.modeReported(contract.ModeRoutine, false)
@@ -482,5 +482,180 @@ func TestReasonsOfModesAreErased(t *testing.T) {
 	}
 	if n := number(t, s.pool, "SELECT count(*) FROM grid.modes"); n != 2 {
 		t.Errorf("%d switches are left, want 2", n)
+	}
+}
+
+// TestStepsInAMode: who is called next is called when the time of the mode to acknowledge has passed, also of a case that was open when it began.
+func TestStepsInAMode(t *testing.T) {
+	t.Parallel()
+	s := newStepStage(t, contract.Responder{Duty: "d1"}, contract.Responder{Duty: "d2", Order: 2}, contract.Responder{Duty: "d3", Order: 3})
+	withCommand(s.b) // Critical: a minute to acknowledge, else ten
+	m := modeStage{s}
+	want := func(what string, id uuid.UUID, names string) {
+		t.Helper()
+		if got := s.called(id); got != names {
+			t.Errorf("%s: called are %q, want %q", what, got, names)
+		}
+	}
+	w := s.sweeper()
+	before := s.begin(contract.SeverityCritical)
+	medium := s.begin(contract.SeverityMedium) // has no other times in the mode
+	s.minutes(2)
+	m.mode(contract.ModeEmergency, time.Hour)
+	within := s.begin(contract.SeverityCritical)
+	s.sweepBoth(w)
+	want("the mode began", before, "o1")
+	s.at = s.at.Add(59 * time.Second)
+	s.sweepBoth(w)
+	want("there is time yet", within, "o1")
+	want("there is time yet", before, "o1")
+	s.at = s.at.Add(time.Second)
+	s.sweepBoth(w)
+	want("opened in the mode", within, "o1 o2")
+	want("opened before it", before, "o1 o2")
+	s.minutes(1)
+	s.sweepBoth(w)
+	want("a step further", within, "o1 o2 o3")
+	want("a step further, opened before", before, "o1 o2 o3")
+	want("no other times", medium, "o1")
+
+	delete(s.b.Directory.Platform.SLA, contract.SeverityCritical)
+	id := s.begin(contract.SeverityCritical)
+	want("only the mode has a time by which to wait", id, "o1")
+}
+
+// TestASwitchThatRepeats: a request that is sent again is the same in all that it says, and of what is not over yet.
+func TestASwitchThatRepeats(t *testing.T) {
+	t.Parallel()
+	end := time.Date(2026, 6, 1, 8, 0, 0, 0, time.UTC)
+	was := modeRow{N: 3, Mode: contract.ModeEmergency, Since: end.Add(-time.Hour), ExpiresAt: &end, Reason: "r", Organization: "o", Person: "p", Role: "Commander"}
+	again := was
+	again.N, again.Since = 0, end.Add(-time.Minute)
+	if here := end.In(chinaTime); true {
+		again.ExpiresAt = &here
+	}
+	if !again.repeats(was) {
+		t.Error("the same request again is another")
+	}
+	later := end.Add(time.Second)
+	for name, change := range map[string]func(*modeRow){
+		"mode": func(m *modeRow) { m.Mode = contract.ModeRoutine }, "end": func(m *modeRow) { m.ExpiresAt = &later }, "no end": func(m *modeRow) { m.ExpiresAt = nil }, "reason": func(m *modeRow) { m.Reason = "x" },
+		"organization": func(m *modeRow) { m.Organization = "x" }, "person": func(m *modeRow) { m.Person = "x" }, "role": func(m *modeRow) { m.Role = "x" },
+	} {
+		m := again
+		if change(&m); m.repeats(was) {
+			t.Errorf("another %s: it is taken for the same", name)
+		}
+	}
+	was.EndedAt = &end
+	if again.repeats(was) {
+		t.Error("what is over is switched on again, and that is taken for the same")
+	}
+}
+
+// TestSwitchesAreToldInOrder: what was followed at once gave way to nothing else, and what is not over yet says nothing of its end.
+func TestSwitchesAreToldInOrder(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 6, 1, 8, 0, 0, 0, time.UTC)
+	hour := func(n int) *time.Time { t := at.Add(time.Duration(n) * time.Hour); return &t }
+	got := switches([]modeRow{
+		{Mode: contract.ModeEmergency, Since: *hour(5), ExpiresAt: hour(9)},
+		{Mode: contract.ModeEmergency, Since: *hour(2), EndedAt: hour(4)},
+		{Mode: contract.ModeRoutine, Since: *hour(1), EndedAt: hour(2)},
+		{Mode: contract.ModeEmergency, Since: *hour(0), EndedAt: hour(1)},
+	})
+	want := []modeSwitch{{contract.ModeEmergency, *hour(0)}, {contract.ModeRoutine, *hour(1)}, {contract.ModeEmergency, *hour(2)}, {contract.ModeRoutine, *hour(4)}, {contract.ModeEmergency, *hour(5)}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := switches([]modeRow{{Mode: contract.ModeEmergency, Since: at, EndedAt: hour(1)}}); len(got) != 2 {
+		t.Errorf("the last one that is over: %v", got)
+	}
+}
+
+// TestASwitchByALateClock: a mode ends no sooner than it began, and no later than it would have by itself; and the end that a sweep wrote down stays.
+func TestASwitchByALateClock(t *testing.T) {
+	t.Parallel()
+	s := newModeStage(t)
+	zero := s.at
+	s.mode(contract.ModeEmergency, time.Hour)
+	s.at = zero.Add(-time.Minute) // another replica's clock
+	s.mode(contract.ModeRoutine, 0)
+	s.at = zero.Add(time.Minute)
+	s.mode(contract.ModeEmergency, time.Hour)
+	s.at = zero.Add(3 * time.Hour) // nobody wrote its end down
+	s.mode(contract.ModeRoutine, 0)
+	s.at = zero.Add(4 * time.Hour)
+	s.mode(contract.ModeEmergency, time.Hour)
+	s.at = zero.Add(5 * time.Hour)
+	s.sweepBoth(s.sweeper())
+	s.at = zero.Add(6 * time.Hour)
+	s.mode(contract.ModeRoutine, 0)
+	rows, err := modeRows(t.Context(), s.pool, "true", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range rows {
+		end := "-"
+		if m.EndedAt != nil {
+			end = m.EndedAt.Sub(zero).String()
+		}
+		got = append(got, m.Mode+" "+m.Since.Sub(zero).String()+" "+end)
+	}
+	want := []string{"Routine 6h0m0s -", "Emergency 4h0m0s 5h0m0s", "Routine 3h0m0s 4h0m0s", "Emergency 1m0s 1h1m0s", "Routine 0s 1m0s", "Emergency 0s 0s"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestWhichCasesEnterAMode: each open one, once, also one that was missed; none on a platform without a plan; and the history says which mode.
+func TestWhichCasesEnterAMode(t *testing.T) {
+	t.Parallel()
+	s := newModeStage(t)
+	plan := s.b.Directory.Platform.Modes
+	s.b.Directory.Platform.Modes = nil
+	modeOf := func(id uuid.UUID) (mode string) {
+		t.Helper()
+		s.do(id, func(_ pgx.Tx, c *Case) error { mode = c.Mode; return nil })
+		return mode
+	}
+	id := s.open(contract.SeverityCritical)
+	if got := modeOf(id); got != "" {
+		t.Errorf("without a plan a case is in mode %q", got)
+	}
+	s.mode(contract.ModeEmergency, time.Hour)
+	w := s.sweeper()
+	s.sweepBoth(w)
+	if got := modeOf(id); got != "" {
+		t.Errorf("a mode of which the plan is gone: %q", got)
+	}
+	s.b.Directory.Platform.Modes = plan
+	s.sweepBoth(w)
+	if got := modeOf(id); got != contract.ModeEmergency || number(t, s.pool, "SELECT count(*) FROM grid.case_history WHERE action = 'ModeEntered' AND detail->>'mode' = 'Emergency' AND detail->'Resolve'->>'due' <> ''") != 1 {
+		t.Errorf("a case in mode %q, and its history does not say so", got)
+	}
+	exec := func(query string) {
+		t.Helper()
+		if _, err := s.pool.Exec(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("UPDATE grid.cases SET mode = 'Routine'") // as one that was opened by another in the same moment
+	s.at = s.at.Add(reckonEvery - time.Second)
+	s.sweepBoth(w)
+	if got := modeOf(id); got != contract.ModeRoutine {
+		t.Errorf("it is looked for cases at every sweep: %q", got)
+	}
+	s.at = s.at.Add(time.Second)
+	s.sweepBoth(w)
+	if got := modeOf(id); got != contract.ModeEmergency {
+		t.Errorf("a case that was missed stays missed: %q", got)
+	}
+	exec("UPDATE grid.cases SET state = 'Closed', mode = 'Routine'")
+	s.at = s.at.Add(reckonEvery)
+	s.sweepBoth(w)
+	if got := modeOf(id); got != contract.ModeRoutine {
+		t.Errorf("a case that is over is in mode %q", got)
 	}
 }

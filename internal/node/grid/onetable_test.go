@@ -41,7 +41,7 @@ func TestOneTableOfTheRelease(t *testing.T) {
 func expected(all []*lived, from, to time.Time) map[string]*float64 {
 	within := func(at *time.Time) bool { return at != nil && !at.Before(from) && at.Before(to) }
 	num := func(n float64) *float64 { return &n }
-	var opened, closed, devices, people, critical, overdue, up, again, taken, void, rated, scores float64
+	var opened, closed, devices, people, critical, overdue, up, again, taken, void, rated, scores, takenLate, closedLate float64
 	var take, end []float64
 	for _, l := range all {
 		if within(&l.opened) {
@@ -49,8 +49,8 @@ func expected(all []*lived, from, to time.Time) map[string]*float64 {
 			for _, x := range []struct {
 				n   *float64
 				yes bool
-			}{{&devices, l.source == SourceDevice}, {&people, l.source == SourceResident}, {&critical, l.severity == "Critical"}, {&overdue, l.late}, {&up, l.up}, {&again, l.again},
-				{&void, l.source == SourceDevice && l.state == Void}, {&taken, l.taken != nil}} {
+			}{{&devices, l.source == SourceDevice}, {&people, l.source == SourceResident}, {&critical, l.severity == "Critical"}, {&overdue, l.late()}, {&up, l.up}, {&again, l.again},
+				{&void, l.source == SourceDevice && l.state == Void}, {&taken, l.taken != nil}, {&takenLate, l.taken != nil && l.tardy[0]}} {
 				if x.yes {
 					*x.n++
 				}
@@ -62,6 +62,9 @@ func expected(all []*lived, from, to time.Time) map[string]*float64 {
 		if within(l.closed) {
 			closed++
 			end = append(end, l.closed.Sub(l.opened).Hours())
+			if l.tardy[2] {
+				closedLate++
+			}
 			if l.score > 0 {
 				rated, scores = rated+1, scores+float64(l.score)
 			}
@@ -70,10 +73,10 @@ func expected(all []*lived, from, to time.Time) map[string]*float64 {
 	out := map[string]*float64{"devices": num(0), "opened": num(opened), "openedByDevices": num(devices), "openedByPeople": num(people), "critical": num(critical), "closed": num(closed),
 		"overdue": num(overdue), "escalated": num(up), "reopened": num(again), "takenMedian": quantile(take, 0.5), "closedMedian": quantile(end, 0.5)}
 	if closed > 0 {
-		out["closedOnTime"] = num(100) // live has no case that misses it
+		out["closedOnTime"] = num(100 * (closed - closedLate) / closed)
 	}
 	if taken > 0 {
-		out["takenOnTime"] = num(100)
+		out["takenOnTime"] = num(100 * (taken - takenLate) / taken)
 	}
 	if devices > 0 {
 		out["falseAlarms"] = num(100 * void / devices)
@@ -99,8 +102,12 @@ func TestOneTable(t *testing.T) {
 	from := time.Date(2026, 3, 1, 0, 0, 0, 0, chinaTime)
 	to := from.AddDate(0, 1, 0)
 	var all []*lived
-	for range 120 {
-		all = append(all, w.live(r, from.Add(time.Duration(r.IntN(50*24*3600)-10*24*3600)*time.Second)))
+	for i := range 160 {
+		opened := from.Add(time.Duration(r.IntN(50*24*3600)-10*24*3600) * time.Second)
+		if i%4 == 0 { // on the last evening before the month, or in it: closed on the other side of midnight, or never
+			opened = []time.Time{from, to}[i/4%2].Add(-time.Duration(r.IntN(6*3600)) * time.Second)
+		}
+		all = append(all, w.live(r, opened))
 	}
 	token := w.token("county", "p-1", RoleAuditor)
 	var got OneTable

@@ -29,7 +29,7 @@ type party struct {
 	ReleasedAt   *time.Time `db:"released_at"`
 }
 
-// callParties writes down who was called to a case. Who was called before and released is called anew.
+// callParties writes down who was called to a case. Who was called before and released is called anew, and has to answer anew.
 func callParties(ctx context.Context, tx pgx.Tx, c *Case, kind string, level int, posts, organizations []string, now time.Time) error {
 	return callPartiesOfStep(ctx, tx, c, kind, 1, level, posts, organizations, now)
 }
@@ -39,7 +39,9 @@ func callPartiesOfStep(ctx context.Context, tx pgx.Tx, c *Case, kind string, ste
 	if _, err := tx.Exec(ctx, `INSERT INTO grid.case_parties (id, case_id, kind, level, post, organization, called_at, step)
 		SELECT gen_random_uuid(), $1::uuid, $2::text, $3::smallint, p, '', $6::timestamptz, $7::smallint FROM unnest($4::text[]) p
 		UNION ALL SELECT gen_random_uuid(), $1, $2, $3, '', o, $6, $7 FROM unnest($5::text[]) o
-		ON CONFLICT (case_id, kind, step, post, organization, person) DO UPDATE SET released_at = NULL, release = ''`,
+		ON CONFLICT (case_id, kind, step, post, organization, person) DO UPDATE SET released_at = NULL, release = '',
+			called_at = CASE WHEN case_parties.released_at IS NULL THEN case_parties.called_at ELSE excluded.called_at END,
+			acknowledged_at = CASE WHEN case_parties.released_at IS NULL THEN case_parties.acknowledged_at END`,
 		c.ID, kind, level, posts, organizations, now, step); err != nil {
 		return fmt.Errorf("parties of case %s: %w", c.Number, err)
 	}

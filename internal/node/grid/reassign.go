@@ -165,7 +165,7 @@ func releaseResponders(ctx context.Context, tx pgx.Tx, c *Case, now time.Time) (
 // callAssignee writes down who has a case now, and sends an organisation the message.
 func callAssignee(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, post, organization, person string, now time.Time) error {
 	if _, err := tx.Exec(ctx, `INSERT INTO grid.case_parties (id, case_id, kind, level, post, organization, person, called_at) VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (case_id, kind, step, post, organization, person) DO UPDATE SET called_at = excluded.called_at, released_at = NULL, release = ''`,
+		ON CONFLICT (case_id, kind, step, post, organization, person) DO UPDATE SET called_at = excluded.called_at, acknowledged_at = NULL, released_at = NULL, release = ''`,
 		c.ID, partyResponder, c.Level, post, organization, person, now); err != nil {
 		return fmt.Errorf("parties of case %s: %w", c.Number, err)
 	}

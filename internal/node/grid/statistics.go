@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -74,6 +75,8 @@ type cell struct {
 	Key       string `db:"key"`
 	N         int64  `db:"n"`
 	Sensitive bool   `db:"sensitive"`
+	// Cases are those of a group of fewer than leastCell: by organisation, two groups may be of the same.
+	Cases []uuid.UUID `db:"cases"`
 }
 
 // leastCell is the fewest cases of which figures are shown where one of them has sensitive personal data (ours).
@@ -85,18 +88,29 @@ const maxCells = 10000
 // suppress says which groups are shown together as the rest, and which not at all: groups with sensitive data that are too small go into the rest,
 // with the smallest others until the rest is large enough; where there are no others they are left out of everything. It is pure.
 func suppress(cells []cell) (rest, out []string) {
-	var n int64
+	var n int64 // of different cases in the rest, or at least leastCell
+	seen := map[uuid.UUID]bool{}
+	add := func(c cell) {
+		rest = append(rest, c.Key)
+		for _, id := range c.Cases {
+			seen[id] = true
+		}
+		if n = max(n, int64(len(seen))); c.N >= leastCell {
+			n = max(n, c.N)
+		}
+	}
 	var others []cell
 	for _, c := range cells {
 		if c.Sensitive && c.N < leastCell {
-			rest, n = append(rest, c.Key), n+c.N
+			add(c)
 		} else {
 			others = append(others, c)
 		}
 	}
 	slices.SortFunc(others, func(a, b cell) int { return cmp.Or(cmp.Compare(a.N, b.N), strings.Compare(a.Key, b.Key)) })
 	for len(rest) > 0 && n < leastCell && len(others) > 0 {
-		rest, n, others = append(rest, others[0].Key), n+others[0].N, others[1:]
+		add(others[0])
+		others = others[1:]
 	}
 	if n < leastCell {
 		return nil, rest
@@ -149,7 +163,8 @@ var errTooMany = fmt.Errorf("more than %d groups; ask for a shorter time, a long
 // measure answers a question from one state of the database.
 func measure(ctx context.Context, tx pgx.Tx, q question) (out reckoning, err error) {
 	from, args := q.cells()
-	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT key, count(*) AS n, bool_or(c.data_class IN ('C2', 'C3')) AS sensitive FROM (%s) c GROUP BY key ORDER BY key LIMIT %d", from, maxCells+1), args...)
+	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT key, count(*) AS n, bool_or(c.data_class IN ('C2', 'C3')) AS sensitive, CASE WHEN count(*) < %d THEN array_agg(c.id) END AS cases FROM (%s) c GROUP BY key ORDER BY key LIMIT %d",
+		leastCell, from, maxCells+1), args...)
 	if err != nil {
 		return out, fmt.Errorf("statistics: %w", err)
 	}

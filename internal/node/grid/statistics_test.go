@@ -7,12 +7,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -26,9 +28,17 @@ type lived struct {
 	opened                                              time.Time
 	taken, there, closed                                *time.Time
 	state                                               State
-	late, up, again                                     bool
-	score                                               int
+	// tardy says which of its times it missed: to be taken, on site, closed.
+	tardy     [3]bool
+	up, again bool
+	score     int
 }
+
+// late says that it missed one of its times.
+func (l *lived) late() bool { return l.tardy != [3]bool{} }
+
+// done says that it was dealt with, and not that it was no alarm.
+func (l *lived) done() bool { return l.state == Closed || l.state == Rated }
 
 var chinaTime = time.FixedZone("", 8*3600)
 
@@ -53,6 +63,10 @@ func (w *world) live(r *rand.Rand, opened time.Time) *lived {
 		if err := insert(w.t.Context(), tx, d, c, system, opened, nil); err != nil {
 			return err
 		}
+		if r.IntN(15) == 0 {
+			l.state, l.called = NotFiled, nil
+			return move(w.t.Context(), tx, d.Platform, c, Decline, office, opened, nil, nil)
+		}
 		if err := move(w.t.Context(), tx, d.Platform, c, File, system, opened, nil, nil); err != nil {
 			return err
 		}
@@ -63,7 +77,7 @@ func (w *world) live(r *rand.Rand, opened time.Time) *lived {
 		for range r.IntN(12) {
 			now = now.Add(time.Duration(1+r.IntN(7200_000)) * time.Millisecond)
 			var fits []Action
-			for _, a := range []Action{Acknowledge, Arrive, Return, Dispatch, RequestVerification, Rework, Close, Close, MarkVoid, Reopen} {
+			for _, a := range []Action{Acknowledge, Arrive, Return, Dispatch, RequestVerification, Rework, Close, Close, Rate, MarkVoid, Reopen} {
 				if _, err := Next(c.State, a, RoleDispatcher); err == nil && (a != MarkVoid || r.IntN(8) == 0) {
 					fits = append(fits, a)
 				}
@@ -77,8 +91,9 @@ func (w *world) live(r *rand.Rand, opened time.Time) *lived {
 		if _, err := tx.Exec(w.t.Context(), "DELETE FROM grid.timers WHERE case_id = $1", c.ID); err != nil { // its times are over: nobody is to miss them now
 			return err
 		}
-		l.late, l.up = r.IntN(3) == 0, r.IntN(4) == 0
-		if _, err := tx.Exec(w.t.Context(), "UPDATE grid.cases SET onsite_overdue = $2, resolve_overdue = false, acknowledge_overdue = false, escalated = $3 WHERE id = $1", c.ID, l.late, map[bool]int{true: 1 + r.IntN(3)}[l.up]); err != nil {
+		l.tardy, l.up = [3]bool{r.IntN(6) == 0, r.IntN(6) == 0, r.IntN(6) == 0}, r.IntN(4) == 0
+		if _, err := tx.Exec(w.t.Context(), "UPDATE grid.cases SET acknowledge_overdue = $2, onsite_overdue = $3, resolve_overdue = $4, escalated = $5 WHERE id = $1",
+			c.ID, l.tardy[0], l.tardy[1], l.tardy[2], map[bool]int{true: 1 + r.IntN(3)}[l.up]); err != nil {
 			return err
 		}
 		if l.score = r.IntN(6); l.score > 0 {
@@ -117,6 +132,8 @@ func (l *lived) happens(a Action, at time.Time) {
 		l.state = Handling
 	case Close:
 		l.state, l.closed = Closed, &at
+	case Rate:
+		l.state = Rated
 	case MarkVoid:
 		l.state, l.closed = Void, nil
 	case Reopen:
@@ -153,10 +170,11 @@ func reckoned(all []*lived) (f Figures) {
 	}
 	for _, l := range all {
 		f.Cases++
-		one(&f.Closed, l.state == Closed)
+		one(&f.Closed, l.done())
 		one(&f.Void, l.state == Void)
-		one(&f.Open, l.state != Closed && l.state != Void)
-		one(&f.Overdue, l.late)
+		one(&f.NotFiled, l.state == NotFiled)
+		one(&f.Open, !l.done() && l.state != Void && l.state != NotFiled)
+		one(&f.Overdue, l.late())
 		one(&f.Escalated, l.up)
 		one(&f.Reopened, l.again)
 		one(&f.Rated, l.score > 0)
@@ -236,6 +254,15 @@ func TestStatistics(t *testing.T) {
 		all = append(all, w.live(r, begin.Add(time.Duration(r.IntN(40*24*3600))*time.Second)))
 	}
 	token := w.token("county", "p-1", RoleAuditor)
+	for query, of := range map[string]func(*lived) bool{"class=fire": func(l *lived) bool { return l.class == "fire" }, "community=other": func(l *lived) bool { return l.community == "other" }} {
+		var got Statistics
+		if status := w.call("GET", "/v1/statistics?from=2026-03-01&to=2026-04-10&"+query, token, nil, &got); status != 200 {
+			t.Fatal(status)
+		}
+		if want := reckoned(slices.DeleteFunc(slices.Clone(all), func(l *lived) bool { return !of(l) })); !same(got.Whole, want) {
+			t.Errorf("%s: the whole is %v, want %v", query, got.Whole.cells(), want.cells())
+		}
+	}
 	rests := 0
 	for n, by := range [][]string{nil, {"community"}, {"class"}, {"organization"}, {"community", "class", "severity"}, {"class", "organization"}, {"grid", "source", "class"}, {"community", "grid", "class", "organization", "severity", "source"}} {
 		for _, interval := range []string{"", "day", "week", "month"} {
@@ -370,6 +397,13 @@ func (w *world) csv(path, token string) [][]string {
 	if err != nil || resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/csv; charset=utf-8" {
 		w.t.Fatalf("%s: %d %s %v %s", path, resp.StatusCode, resp.Header.Get("Content-Type"), err, raw)
 	}
+	name := "statistics.csv"
+	if at, err := url.Parse(path); err != nil || at.Path == "/v1/one-table" {
+		name = "one-table-" + at.Query().Get("period") + ".csv"
+	}
+	if got := resp.Header.Get("Content-Disposition"); got != `attachment; filename="`+name+`"` {
+		w.t.Errorf("%s: %s, want the name %s", path, got, name)
+	}
 	text, marked := strings.CutPrefix(string(raw), "\ufeff")
 	if !marked {
 		w.t.Errorf("%s: no byte order mark", path)
@@ -435,7 +469,20 @@ func TestStatisticsOfOthers(t *testing.T) {
 
 func TestSuppress(t *testing.T) {
 	t.Parallel()
-	open, secret := func(k string, n int64) cell { return cell{k, n, false} }, func(k string, n int64) cell { return cell{k, n, true} }
+	made := func(k string, n int64, sensitive bool) cell {
+		c := cell{Key: k, N: n, Sensitive: sensitive}
+		for i := range n {
+			if n < leastCell {
+				c.Cases = append(c.Cases, uuid.NewSHA1(uuid.Nil, fmt.Append(nil, k, i)))
+			}
+		}
+		return c
+	}
+	open, secret := func(k string, n int64) cell { return made(k, n, false) }, func(k string, n int64) cell { return made(k, n, true) }
+	as := func(k string, of cell) cell { // the same cases again, as of another organisation that was called to them
+		of.Key = k
+		return of
+	}
 	for name, tc := range map[string]struct {
 		cells     []cell
 		rest, out []string
@@ -446,6 +493,9 @@ func TestSuppress(t *testing.T) {
 		"small ones make a rest":         {[]cell{secret("a", 1), secret("b", 2), open("c", 1)}, []string{"a", "b"}, nil},
 		"the smallest others go with it": {[]cell{secret("a", 1), open("b", 9), open("c", 1), secret("d", 3), open("e", 1)}, []string{"a", "c", "e"}, nil},
 		"nothing to go with":             {[]cell{secret("a", 1), secret("b", 1)}, nil, []string{"a", "b"}},
+		"the same cases twice":           {[]cell{secret("a", 2), as("b", secret("a", 2))}, nil, []string{"a", "b"}},
+		"the same ones, and one more":    {[]cell{secret("a", 2), as("b", secret("a", 2)), open("c", 1), open("d", 9)}, []string{"a", "b", "c"}, nil},
+		"others of the same cases":       {[]cell{secret("a", 1), as("b", open("a", 1)), open("c", 3)}, []string{"a", "b", "c"}, nil},
 		"too little to go with":          {[]cell{secret("a", 1), open("b", 1)}, nil, []string{"a", "b"}},
 	} {
 		rest, out := suppress(tc.cells)

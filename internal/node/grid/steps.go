@@ -100,7 +100,7 @@ func setOther(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, kind
 
 // setStep lets the next step be called when the time to acknowledge has passed.
 func setStep(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, step int, now time.Time) error {
-	s := p.SLA[c.Severity]
+	s := slaOf(p, c)
 	return setOther(ctx, tx, p, c, timerStep, strconv.Itoa(step), allowed(s, timerAcknowledge), s.Working, now)
 }
 
@@ -186,9 +186,10 @@ func stepDue(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, o other,
 	return setStep(ctx, tx, b.Directory.Platform, c, step, now)
 }
 
-// hurryStep gives the next step of a case that is graver now the time of its severity from now, where that is sooner.
+// hurryStep gives the next step of a case that is graver now, or in another mode, the time to acknowledge that it has now from a time on, where
+// that is sooner.
 func hurryStep(ctx context.Context, tx pgx.Tx, p contract.Platform, c *Case, now time.Time) error {
-	s := p.SLA[c.Severity]
+	s := slaOf(p, c)
 	long := allowed(s, timerAcknowledge)
 	if c.State != Dispatched || long == 0 {
 		return nil

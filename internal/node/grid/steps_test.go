@@ -260,3 +260,54 @@ func TestStepsAsTheModel(t *testing.T) {
 		t.Errorf("%d steps were called: the model plays nothing", steps)
 	}
 }
+
+func TestFirstStep(t *testing.T) {
+	t.Parallel()
+	order := func(n int32) contract.Responder { return contract.Responder{Duty: fmt.Sprint("d", n), Order: n} }
+	for want, all := range map[string][]contract.Responder{"": nil, "d0 d1": {order(2), order(0), order(1), order(3)}, "d2": {order(3), order(2)}} {
+		var got []string
+		for _, r := range firstStep(all) {
+			got = append(got, r.Duty)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("of %v: %v, want %s", all, got, want)
+		}
+	}
+}
+
+// TestWhoseAlarmJoinsCallsItsFirstStep: an alarm of another scenario calls whom that calls at once, and not those who would be called later.
+func TestWhoseAlarmJoinsCallsItsFirstStep(t *testing.T) {
+	t.Parallel()
+	s := newAlarmStage(t)
+	s.b.Directory.Organizations["gas"] = contract.Organization{Type: "Company", Jurisdiction: []string{"4107"}, Duties: []string{"gas"}}
+	smell := s.b.Rules.Scenarios["heat"]
+	smell.Responders = []contract.Responder{{Duty: "gas", Order: 3}, {Duty: "property", Order: 2}}
+	s.b.Rules.Scenarios["smell"] = smell
+	s.event(rules.Raised, "heat", "s1", 0, 0)
+	s.event(rules.Raised, "smell", "s2", 1, 1)
+	s.want("one case", "Dispatched Medium 2 2 burns 0")
+	if n, m := number(t, s.pool, "SELECT count(*) FROM grid.case_parties WHERE organization = 'property'"), number(t, s.pool, "SELECT count(*) FROM grid.case_parties WHERE organization = 'gas'"); n != 1 || m != 0 {
+		t.Errorf("of the first step %d are called, of the second %d, want 1 and 0", n, m)
+	}
+}
+
+// TestNoTimeToHurryBy: a severity without a time to acknowledge takes nobody's time away.
+func TestNoTimeToHurryBy(t *testing.T) {
+	t.Parallel()
+	s := newStepStage(t, contract.Responder{Duty: "d1"}, contract.Responder{Duty: "d2", Order: 2})
+	s.b.Directory.Platform.SLA[contract.SeverityCritical] = contract.SLA{ResolveSeconds: 3600}
+	id, w := s.begin(contract.SeverityMedium), s.sweeper()
+	s.minutes(5)
+	s.do(id, func(tx pgx.Tx, c *Case) error {
+		return worsen(t.Context(), tx, s.b, c, rules.Event{Scenario: "ordered", Severity: contract.SeverityCritical}, s.at)
+	})
+	s.sweepBoth(w)
+	if got := s.called(id); got != "o1" {
+		t.Errorf("it became grave: called are %s", got)
+	}
+	s.minutes(25)
+	s.sweepBoth(w)
+	if got := s.called(id); got != "o1 o2" {
+		t.Errorf("in their turn: called are %s", got)
+	}
+}

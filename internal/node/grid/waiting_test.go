@@ -242,3 +242,81 @@ func TestASweeperDiesWithAnAlarmThatWaits(t *testing.T) {
 		t.Errorf("history %v, want %v: %v", actions, want, err)
 	}
 }
+
+// TestAnAlarmThatIsHeardLate waits from when it was heard: after an outage its end may be behind it. The history says how long it stood.
+func TestAnAlarmThatIsHeardLate(t *testing.T) {
+	t.Parallel()
+	s := newWaitingStage(t)
+	s.event(rules.Raised, "heat", "s1", 0, 5)
+	s.event(rules.Joined, "heat", "s1", 0, 7)
+	s.event(rules.Joined, "heat", "s1", 0, 6) // overtaken
+	s.sweep(7, 2)
+	s.want("it was heard two minutes ago")
+	s.sweep(8, 2)
+	s.want("it stands", "Dispatched Medium 1 3 burns 0")
+	var stood string
+	if err := s.pool.QueryRow(t.Context(), "SELECT detail->>'stood' FROM grid.case_history WHERE action = 'Report'").Scan(&stood); err != nil || stood != "8m0s" {
+		t.Errorf("it stood for %q, %v", stood, err)
+	}
+	if n := number(t, s.pool, "SELECT extract(epoch FROM last_signal_at - $1::timestamptz)::bigint / 60 FROM grid.cases", s.at); n != 7 {
+		t.Errorf("last heard at minute %d, want 7", n)
+	}
+}
+
+// TestAnAlarmThatHasItsCaseAlready opens none when its time is over: a replica that knew no waiting opened it.
+func TestAnAlarmThatHasItsCaseAlready(t *testing.T) {
+	t.Parallel()
+	s := newWaitingStage(t)
+	s.event(rules.Raised, "heat", "s1", 0, 0)
+	heat := s.b.Rules.Scenarios["heat"]
+	waits := heat
+	heat.AfterSeconds = 0
+	s.b.Rules.Scenarios["heat"] = heat
+	s.event(rules.Raised, "heat", "s1", 0, 1)
+	s.b.Rules.Scenarios["heat"] = waits
+	s.sweep(4, 2)
+	s.want("one case, once", "Dispatched Medium 1 1 burns 0")
+	if n := number(t, s.pool, "SELECT count(*) FROM grid.case_history WHERE action = 'AlarmMerged'"); n != 0 {
+		t.Errorf("it joined itself %d times", n)
+	}
+}
+
+// TestClearedWhileASweeperOpensTheCase: the worker waits for it, and the case is cleared.
+func TestClearedWhileASweeperOpensTheCase(t *testing.T) {
+	t.Parallel()
+	s := newWaitingStage(t)
+	s.event(rules.Raised, "heat", "s1", 0, 0)
+	at := s.at.Add(4 * time.Minute)
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	rows, err := tx.Query(t.Context(), "DELETE FROM grid.alarms_waiting RETURNING "+waitedColumns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[waited])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t.Context(), tx, s.b, w.event(), &w, at); err != nil {
+		t.Fatal(err)
+	}
+	settled := make(chan error, 1)
+	e := w.event()
+	e.Kind, e.At = rules.Cleared, at
+	go func() {
+		settled <- pgx.BeginFunc(context.Background(), s.pool, func(tx pgx.Tx) error { return settle(context.Background(), tx, s.b, e, at) })
+	}()
+	eventually(t, "the worker waits for the sweeper", func() bool {
+		return number(t, s.pool, "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')") > 0
+	})
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-settled; err != nil {
+		t.Fatal(err)
+	}
+	s.want("cleared", "Dispatched Medium 1 1 cleared 0")
+}
