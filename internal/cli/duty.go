@@ -92,7 +92,7 @@ func dutyRow(w words, d grid.Duty) []string {
 }
 
 func outcome(w words, step grid.DutyStep) string {
-	if step.Outcome == grid.Absent && step.Substitute != nil {
+	if step.Outcome == grid.DutyStepOutcomeAbsent && step.Substitute != nil {
 		return strings.Replace(w.of(dutyWords, "absent"), "%s", *step.Substitute, 1)
 	}
 	return w.of(dutyWords, string(step.Outcome))

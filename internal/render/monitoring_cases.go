@@ -16,8 +16,8 @@ func (p platform) caseAlerts(rule func(name, expr, lasts, severity, summary, sum
 			"发往组织 {{ $labels.organization }} 的 {{ $value }} 条消息一天内未送达；接收端恢复后请执行 dizuo deliveries replay --all。"),
 		rule("DizuoEngineBehind", "sum(dizuo_grid_ingest_pending"+in+") > 60 * sum(rate(dizuo_grid_messages_total"+in+"[5m]))", "5m", "critical",
 			"{{ $value }} messages of devices wait, more than a minute's work: alarms come late.", "有 {{ $value }} 条设备消息待处理，超过一分钟的处理量：告警将延迟。"),
-		rule("DizuoDecisionLogBehind", "min_over_time(dizuo_gateway_log_unshipped_bytes"+in+"[15m]) > 0", "1m", "warning",
-			"The decision log of gateway {{ $labels.pod }} has not been wholly in the platform's store for a quarter of an hour.", "网关 {{ $labels.pod }} 的决策日志已有一刻钟未能全部入库。"),
+		rule("DizuoDecisionLogBehind", "time() - dizuo_gateway_log_shipped_timestamp_seconds"+in+" > 600", "5m", "warning",
+			"The decision log of gateway {{ $labels.pod }} has not been shipped to the platform's store for a quarter of an hour.", "网关 {{ $labels.pod }} 的决策日志已有一刻钟未能入库。"),
 		rule("DizuoDecisionLogStops", "dizuo_gateway_log_unshipped_bytes"+in+" > 0.5 * dizuo_gateway_log_unshipped_limit_bytes"+in+" and dizuo_gateway_log_unshipped_limit_bytes"+in+" > 0", "1m", "critical",
 			"Half of the decision log that may wait for the platform's store does, on gateway {{ $labels.pod }}. At the limit nothing is given out.", "网关 {{ $labels.pod }} 待入库的决策日志已达上限的一半；达到上限后将停止提供数据。"),
 	}

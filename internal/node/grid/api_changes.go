@@ -36,12 +36,11 @@ const kindModeSwitched = "ModeSwitched"
 
 // Change is one change of a case, or a switch of the mode.
 type Change struct {
-	N    int64     `json:"n" doc:"Numbers rise and are given once; those of cases that the caller does not see are left out."`
-	At   time.Time `json:"at"`
-	Kind string    `json:"kind" doc:"The action of the history's entry, such as Dispatch, Acknowledge, Close or ResolveOverdue; SignalAgain, BeganEarlier and TimesSet stand in no history; ModeSwitched is of no case."`
-	// Version of the case that the change led to.
-	Version int   `json:"version,omitempty" doc:"Version of the case that the change led to."`
-	Case    *Case `json:"case,omitempty" doc:"The case as it is now, which may be further than this change."`
+	N       int64     `json:"n" doc:"Numbers rise and are given once; those of cases that the caller does not see are left out."`
+	At      time.Time `json:"at"`
+	Kind    string    `json:"kind" doc:"The action of the history's entry, such as Dispatch, Acknowledge, Close or ResolveOverdue; SignalAgain, BeganEarlier and TimesSet stand in no history; ModeSwitched is of no case."`
+	Version int       `json:"version" doc:"Version of the case that the change led to; 0 of kind ModeSwitched."`
+	Case    *Case     `json:"case,omitempty" doc:"The case as it is now, which may be further than this change."`
 	// Mode is of kind ModeSwitched.
 	Mode *ModeView `json:"mode,omitempty" doc:"The mode (平战) that holds from then on, of kind ModeSwitched; left out where only some cases are asked for."`
 }

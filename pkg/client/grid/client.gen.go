@@ -251,16 +251,16 @@ func (e CommandDetailState) Valid() bool {
 
 // Defines values for DeliveryMethod.
 const (
-	MQTT    DeliveryMethod = "MQTT"
-	Webhook DeliveryMethod = "Webhook"
+	DeliveryMethodMQTT    DeliveryMethod = "MQTT"
+	DeliveryMethodWebhook DeliveryMethod = "Webhook"
 )
 
 // Valid indicates whether the value is a known member of the DeliveryMethod enum.
 func (e DeliveryMethod) Valid() bool {
 	switch e {
-	case MQTT:
+	case DeliveryMethodMQTT:
 		return true
-	case Webhook:
+	case DeliveryMethodWebhook:
 		return true
 	default:
 		return false
@@ -296,19 +296,19 @@ func (e DesiredViewState) Valid() bool {
 
 // Defines values for DeviceViewPresence.
 const (
-	NeverSeen DeviceViewPresence = "NeverSeen"
-	Offline   DeviceViewPresence = "Offline"
-	Online    DeviceViewPresence = "Online"
+	DeviceViewPresenceNeverSeen DeviceViewPresence = "NeverSeen"
+	DeviceViewPresenceOffline   DeviceViewPresence = "Offline"
+	DeviceViewPresenceOnline    DeviceViewPresence = "Online"
 )
 
 // Valid indicates whether the value is a known member of the DeviceViewPresence enum.
 func (e DeviceViewPresence) Valid() bool {
 	switch e {
-	case NeverSeen:
+	case DeviceViewPresenceNeverSeen:
 		return true
-	case Offline:
+	case DeviceViewPresenceOffline:
 		return true
-	case Online:
+	case DeviceViewPresenceOnline:
 		return true
 	default:
 		return false
@@ -317,28 +317,28 @@ func (e DeviceViewPresence) Valid() bool {
 
 // Defines values for DutyStepOutcome.
 const (
-	Absent             DutyStepOutcome = "Absent"
-	OffShift           DutyStepOutcome = "OffShift"
-	OnDuty             DutyStepOutcome = "OnDuty"
-	SubstitutesCircle  DutyStepOutcome = "SubstitutesCircle"
-	TooManySubstitutes DutyStepOutcome = "TooManySubstitutes"
-	Vacant             DutyStepOutcome = "Vacant"
+	DutyStepOutcomeAbsent             DutyStepOutcome = "Absent"
+	DutyStepOutcomeOffShift           DutyStepOutcome = "OffShift"
+	DutyStepOutcomeOnDuty             DutyStepOutcome = "OnDuty"
+	DutyStepOutcomeSubstitutesCircle  DutyStepOutcome = "SubstitutesCircle"
+	DutyStepOutcomeTooManySubstitutes DutyStepOutcome = "TooManySubstitutes"
+	DutyStepOutcomeVacant             DutyStepOutcome = "Vacant"
 )
 
 // Valid indicates whether the value is a known member of the DutyStepOutcome enum.
 func (e DutyStepOutcome) Valid() bool {
 	switch e {
-	case Absent:
+	case DutyStepOutcomeAbsent:
 		return true
-	case OffShift:
+	case DutyStepOutcomeOffShift:
 		return true
-	case OnDuty:
+	case DutyStepOutcomeOnDuty:
 		return true
-	case SubstitutesCircle:
+	case DutyStepOutcomeSubstitutesCircle:
 		return true
-	case TooManySubstitutes:
+	case DutyStepOutcomeTooManySubstitutes:
 		return true
-	case Vacant:
+	case DutyStepOutcomeVacant:
 		return true
 	default:
 		return false
@@ -347,16 +347,16 @@ func (e DutyStepOutcome) Valid() bool {
 
 // Defines values for IndicatorOrigin.
 const (
-	Ours IndicatorOrigin = "Ours"
-	Text IndicatorOrigin = "Text"
+	IndicatorOriginOurs IndicatorOrigin = "Ours"
+	IndicatorOriginText IndicatorOrigin = "Text"
 )
 
 // Valid indicates whether the value is a known member of the IndicatorOrigin enum.
 func (e IndicatorOrigin) Valid() bool {
 	switch e {
-	case Ours:
+	case IndicatorOriginOurs:
 		return true
-	case Text:
+	case IndicatorOriginText:
 		return true
 	default:
 		return false
@@ -383,25 +383,25 @@ func (e ModeViewMode) Valid() bool {
 
 // Defines values for NewCaseChannel.
 const (
-	App     NewCaseChannel = "App"
-	Counter NewCaseChannel = "Counter"
-	Hotline NewCaseChannel = "Hotline"
-	Phone   NewCaseChannel = "Phone"
-	Snap    NewCaseChannel = "Snap"
+	NewCaseChannelApp     NewCaseChannel = "App"
+	NewCaseChannelCounter NewCaseChannel = "Counter"
+	NewCaseChannelHotline NewCaseChannel = "Hotline"
+	NewCaseChannelPhone   NewCaseChannel = "Phone"
+	NewCaseChannelSnap    NewCaseChannel = "Snap"
 )
 
 // Valid indicates whether the value is a known member of the NewCaseChannel enum.
 func (e NewCaseChannel) Valid() bool {
 	switch e {
-	case App:
+	case NewCaseChannelApp:
 		return true
-	case Counter:
+	case NewCaseChannelCounter:
 		return true
-	case Hotline:
+	case NewCaseChannelHotline:
 		return true
-	case Phone:
+	case NewCaseChannelPhone:
 		return true
-	case Snap:
+	case NewCaseChannelSnap:
 		return true
 	default:
 		return false
@@ -434,19 +434,19 @@ func (e NewCaseSeverity) Valid() bool {
 
 // Defines values for NewCaseSource.
 const (
-	GridWorker NewCaseSource = "GridWorker"
-	Resident   NewCaseSource = "Resident"
-	System     NewCaseSource = "System"
+	NewCaseSourceGridWorker NewCaseSource = "GridWorker"
+	NewCaseSourceResident   NewCaseSource = "Resident"
+	NewCaseSourceSystem     NewCaseSource = "System"
 )
 
 // Valid indicates whether the value is a known member of the NewCaseSource enum.
 func (e NewCaseSource) Valid() bool {
 	switch e {
-	case GridWorker:
+	case NewCaseSourceGridWorker:
 		return true
-	case Resident:
+	case NewCaseSourceResident:
 		return true
-	case System:
+	case NewCaseSourceSystem:
 		return true
 	default:
 		return false
@@ -455,25 +455,25 @@ func (e NewCaseSource) Valid() bool {
 
 // Defines values for PartyKind.
 const (
-	Call       PartyKind = "Call"
-	Escalation PartyKind = "Escalation"
-	Joint      PartyKind = "Joint"
-	Responder  PartyKind = "Responder"
-	Told       PartyKind = "Told"
+	PartyKindCall       PartyKind = "Call"
+	PartyKindEscalation PartyKind = "Escalation"
+	PartyKindJoint      PartyKind = "Joint"
+	PartyKindResponder  PartyKind = "Responder"
+	PartyKindTold       PartyKind = "Told"
 )
 
 // Valid indicates whether the value is a known member of the PartyKind enum.
 func (e PartyKind) Valid() bool {
 	switch e {
-	case Call:
+	case PartyKindCall:
 		return true
-	case Escalation:
+	case PartyKindEscalation:
 		return true
-	case Joint:
+	case PartyKindJoint:
 		return true
-	case Responder:
+	case PartyKindResponder:
 		return true
-	case Told:
+	case PartyKindTold:
 		return true
 	default:
 		return false
@@ -500,31 +500,31 @@ func (e PutModeInputBodyMode) Valid() bool {
 
 // Defines values for ShiftWeekdays.
 const (
-	Friday    ShiftWeekdays = "Friday"
-	Monday    ShiftWeekdays = "Monday"
-	Saturday  ShiftWeekdays = "Saturday"
-	Sunday    ShiftWeekdays = "Sunday"
-	Thursday  ShiftWeekdays = "Thursday"
-	Tuesday   ShiftWeekdays = "Tuesday"
-	Wednesday ShiftWeekdays = "Wednesday"
+	ShiftWeekdaysFriday    ShiftWeekdays = "Friday"
+	ShiftWeekdaysMonday    ShiftWeekdays = "Monday"
+	ShiftWeekdaysSaturday  ShiftWeekdays = "Saturday"
+	ShiftWeekdaysSunday    ShiftWeekdays = "Sunday"
+	ShiftWeekdaysThursday  ShiftWeekdays = "Thursday"
+	ShiftWeekdaysTuesday   ShiftWeekdays = "Tuesday"
+	ShiftWeekdaysWednesday ShiftWeekdays = "Wednesday"
 )
 
 // Valid indicates whether the value is a known member of the ShiftWeekdays enum.
 func (e ShiftWeekdays) Valid() bool {
 	switch e {
-	case Friday:
+	case ShiftWeekdaysFriday:
 		return true
-	case Monday:
+	case ShiftWeekdaysMonday:
 		return true
-	case Saturday:
+	case ShiftWeekdaysSaturday:
 		return true
-	case Sunday:
+	case ShiftWeekdaysSunday:
 		return true
-	case Thursday:
+	case ShiftWeekdaysThursday:
 		return true
-	case Tuesday:
+	case ShiftWeekdaysTuesday:
 		return true
-	case Wednesday:
+	case ShiftWeekdaysWednesday:
 		return true
 	default:
 		return false
@@ -950,16 +950,16 @@ func (e GetOneTableParamsFormat) Valid() bool {
 
 // Defines values for GetOneTableParamsLang.
 const (
-	En GetOneTableParamsLang = "en"
-	Zh GetOneTableParamsLang = "zh"
+	GetOneTableParamsLangEn GetOneTableParamsLang = "en"
+	GetOneTableParamsLangZh GetOneTableParamsLang = "zh"
 )
 
 // Valid indicates whether the value is a known member of the GetOneTableParamsLang enum.
 func (e GetOneTableParamsLang) Valid() bool {
 	switch e {
-	case En:
+	case GetOneTableParamsLangEn:
 		return true
-	case Zh:
+	case GetOneTableParamsLangZh:
 		return true
 	default:
 		return false
@@ -998,19 +998,19 @@ func (e GetStatisticsParamsBy) Valid() bool {
 
 // Defines values for GetStatisticsParamsInterval.
 const (
-	Day   GetStatisticsParamsInterval = "day"
-	Month GetStatisticsParamsInterval = "month"
-	Week  GetStatisticsParamsInterval = "week"
+	GetStatisticsParamsIntervalDay   GetStatisticsParamsInterval = "day"
+	GetStatisticsParamsIntervalMonth GetStatisticsParamsInterval = "month"
+	GetStatisticsParamsIntervalWeek  GetStatisticsParamsInterval = "week"
 )
 
 // Valid indicates whether the value is a known member of the GetStatisticsParamsInterval enum.
 func (e GetStatisticsParamsInterval) Valid() bool {
 	switch e {
-	case Day:
+	case GetStatisticsParamsIntervalDay:
 		return true
-	case Month:
+	case GetStatisticsParamsIntervalMonth:
 		return true
-	case Week:
+	case GetStatisticsParamsIntervalWeek:
 		return true
 	default:
 		return false

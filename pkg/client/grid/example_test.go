@@ -32,7 +32,7 @@ func takeCases(ctx context.Context, server string, web *http.Client, after int64
 				continue
 			}
 			key := fmt.Sprintf("take-%d", change.N) // acts once, also where this runs again
-			taken, err := client.ActOnCaseWithResponse(ctx, change.Case.ID, &grid.ActOnCaseParams{IdempotencyKey: &key}, grid.ActionInputBody{Action: grid.Acknowledge})
+			taken, err := client.ActOnCaseWithResponse(ctx, change.Case.ID, &grid.ActOnCaseParams{IdempotencyKey: &key}, grid.ActionInputBody{Action: grid.ActionInputBodyActionAcknowledge})
 			if err != nil {
 				return after, err
 			}
