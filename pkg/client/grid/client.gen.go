@@ -1283,8 +1283,8 @@ type Change struct {
 	// N Numbers rise and are given once; those of cases that the caller does not see are left out.
 	N int64 `json:"n"`
 
-	// Version Version of the case that the change led to.
-	Version *int64 `json:"version,omitempty"`
+	// Version Version of the case that the change led to; 0 of kind ModeSwitched.
+	Version int64 `json:"version"`
 }
 
 // Changes defines model for Changes.
