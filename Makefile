@@ -47,10 +47,11 @@ story: build ## Tell the story on the cluster that is there
 ##@ Develop
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen ## Write deep copies of the API types, and the OpenAPI document of the grid service
+generate: $(TOOLS)/controller-gen $(TOOLS)/oapi-codegen ## Write deep copies of the API types, the OpenAPI document of the grid service and its Go client
 	$(TOOLS)/controller-gen object paths=./api/...
 	mkdir -p api/openapi
 	$(GO) run ./hack/openapi api/openapi/grid.yaml
+	$(TOOLS)/oapi-codegen -config pkg/client/grid/oapi-codegen.yaml api/openapi/grid.yaml
 
 .PHONY: generate-exhook
 generate-exhook: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## Write the gRPC code of EMQX's ExHook; needs protoc
@@ -79,7 +80,7 @@ lint: $(TOOLS)/golangci-lint ## Lint Go (with the import rules), the Rego polici
 fmt: $(TOOLS)/golangci-lint ## Format Go
 	$(TOOLS)/golangci-lint fmt ./...
 
-GENERATED := api config/crd charts/dizuo/crds config/default
+GENERATED := api config/crd charts/dizuo/crds config/default pkg/client
 .PHONY: verify
 verify: ## Generate everything again; fail if that changed a file, and in CI also if the tree is dirty
 	@before=$$(find $(GENERATED) -type f | sort | xargs sha256sum); \

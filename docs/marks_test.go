@@ -76,7 +76,6 @@ var otherwise = map[string]string{
 	"Organization status.approvers":                     "it is copied from the spec as it is",
 	"Scenario spec.profileRef.schemaVersion":            "DeviceFleets have the same type and use it",
 	"Scenario spec.commands[].profileRef.schemaVersion": "DeviceFleets have the same type and use it",
-	"Scenario spec.subject.consentScope":                "dizuo scenario explain shows it, and nothing acts on it",
 }
 
 // excused says whether a field stands in the list of exceptions, and notes which entry was needed.

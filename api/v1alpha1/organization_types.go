@@ -305,20 +305,22 @@ const (
 )
 
 // WebhookEvent is what a webhook is told.
-// +kubebuilder:validation:Enum=CaseDispatched;CaseReassigned;CaseEscalated;CaseOverdue;CaseReturned;CaseReopened;CaseClosed;CaseRated;CaseVoided
+// +kubebuilder:validation:Enum=CaseOpened;CaseDispatched;CaseReassigned;CaseAcknowledged;CaseEscalated;CaseOverdue;CaseReturned;CaseReopened;CaseClosed;CaseRated;CaseVoided
 type WebhookEvent string
 
 // Webhook events.
 const (
-	EventCaseDispatched WebhookEvent = "CaseDispatched"
-	EventCaseReassigned WebhookEvent = "CaseReassigned"
-	EventCaseEscalated  WebhookEvent = "CaseEscalated"
-	EventCaseOverdue    WebhookEvent = "CaseOverdue"
-	EventCaseReturned   WebhookEvent = "CaseReturned"
-	EventCaseReopened   WebhookEvent = "CaseReopened"
-	EventCaseClosed     WebhookEvent = "CaseClosed"
-	EventCaseRated      WebhookEvent = "CaseRated"
-	EventCaseVoided     WebhookEvent = "CaseVoided"
+	EventCaseOpened       WebhookEvent = "CaseOpened"
+	EventCaseDispatched   WebhookEvent = "CaseDispatched"
+	EventCaseReassigned   WebhookEvent = "CaseReassigned"
+	EventCaseAcknowledged WebhookEvent = "CaseAcknowledged"
+	EventCaseEscalated    WebhookEvent = "CaseEscalated"
+	EventCaseOverdue      WebhookEvent = "CaseOverdue"
+	EventCaseReturned     WebhookEvent = "CaseReturned"
+	EventCaseReopened     WebhookEvent = "CaseReopened"
+	EventCaseClosed       WebhookEvent = "CaseClosed"
+	EventCaseRated        WebhookEvent = "CaseRated"
+	EventCaseVoided       WebhookEvent = "CaseVoided"
 )
 
 // Webhook is where dispatched cases are sent. Deliveries are retried with back-off for a day, then kept as dead letters.

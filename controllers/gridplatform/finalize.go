@@ -16,6 +16,7 @@ import (
 // finalize takes the stack down. With deletionPolicy Retain the volumes stay, and the Secrets without which they could not
 // be read; with Delete they go as well.
 func (r *Reconciler) finalize(ctx context.Context, o *v1alpha1.GridPlatform) error {
+	unmeasure(kit.PlatformKey(o))
 	retain := o.Spec.DeletionPolicy != v1alpha1.DeletionDelete
 	if !retain {
 		if err := r.deleteVolumes(ctx, o); err != nil {

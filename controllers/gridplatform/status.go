@@ -51,6 +51,7 @@ func (r *Reconciler) status(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	reports, _ := r.Reports.Platform(kit.PlatformKey(o))
 	logs, seen := witnessed(reports, len(o.Spec.AuditWitnesses), s.Now)
 	o.Status.DecisionLogs = logs
+	measureCalendar(kit.PlatformKey(o), len(compile.CalendarYears(plan.Document, s.Now)))
 	r.Common(s, o, problems, status.Facts{Named: named, Informative: append(append([]status.Named{members(s), fully, seen}, guardrails(o, plan.Guardrails)...), calendar(plan.Document, s.Now)...), Claims: []v1alpha1.Claim{{Kind: compile.ClaimNamespace, Value: o.Namespace}}, ReadyMessage: "the platform is up and its bundle in force"})
 	o.Status.Enforcement, o.Status.Inventory = r.overall(o, enforcement), report.Inventory
 	host, port := compile.MQTTEndpoint(o)

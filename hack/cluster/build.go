@@ -43,6 +43,8 @@ var targets = []target{
 	kubernetesTarget("kubectl", "envtest"),
 	{Name: "controller-gen", Group: "tools", Module: "tools", Package: "sigs.k8s.io/controller-tools/cmd/controller-gen",
 		VersionOf: "sigs.k8s.io/controller-tools", Install: true},
+	{Name: "oapi-codegen", Group: "tools", Module: "tools", Package: "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen",
+		VersionOf: "github.com/oapi-codegen/oapi-codegen/v2", Install: true},
 	kubernetesTarget("kube-scheduler", "cluster"),
 	kubernetesTarget("kubelet", "cluster"),
 	kubernetesTarget("kube-proxy", "cluster"),

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,111 +142,5 @@ func TestWhichToken(t *testing.T) {
 		if code != tc.code || len(*all) > 0 != (code == ExitOK) || code == ExitOK && !strings.HasPrefix((*all)[0].token, tc.want) {
 			t.Errorf("%s: exit code %d, asked %+v: %s", name, code, *all, errs.String())
 		}
-	}
-}
-
-// watched runs `cases watch` for so many looks against a service that answers by the number of the look; the clock goes on by step each time.
-func watched(t *testing.T, looks int, step time.Duration, answer func(look int, q asked) (int, any), more ...string) (ran, []asked) {
-	t.Helper()
-	look, now := 0, at
-	args, all := stub(t, func(q asked) (int, any) { return answer(look, q) })
-	var out, errs bytes.Buffer
-	root := newRoot(&app{Streams: Streams{strings.NewReader(""), &out, &errs}, now: func() time.Time { return now }, env: func(string) string { return "" }, wait: func(context.Context, time.Duration) error {
-		now = now.Add(step)
-		if look++; look >= looks {
-			return context.Canceled
-		}
-		return nil
-	}})
-	if len(more) > 0 && more[0] == "signed" {
-		args, more = args[:4], more[1:]
-	}
-	root.SetArgs(append(append([]string{"cases", "watch"}, args...), more...))
-	code := report(root.ExecuteContext(t.Context()), &errs)
-	return ran{out.String(), errs.String(), code}, *all
-}
-
-// TestCaseWatchGoesOn past what passes by itself, tells what it could not read, and leaves out what the person sees no more.
-func TestCaseWatchGoesOn(t *testing.T) {
-	for _, status := range []int{429, 503} {
-		r, all := watched(t, 3, time.Second, func(look int, q asked) (int, any) {
-			if look == 0 {
-				return status, map[string]any{"title": "Later", "status": status}
-			}
-			return 200, map[string]any{"cases": []any{}}
-		})
-		if r.code != ExitOK || len(all) != 3 || !strings.Contains(r.err, "# ") || !strings.Contains(r.err, "Later") {
-			t.Errorf("%d: exit code %d after %d looks: %s", status, r.code, len(all), r.err)
-		}
-	}
-	for _, status := range []int{403, 422} {
-		r, all := watched(t, 3, time.Second, func(int, asked) (int, any) { return status, map[string]any{"title": "No", "status": status} })
-		if want := map[int]int{403: ExitDenied, 422: ExitFailed}[status]; r.code != want || len(all) != 1 {
-			t.Errorf("%d: exit code %d after %d looks, want %d after one", status, r.code, len(all), want)
-		}
-	}
-	lost, seen := caseN(1), caseN(2)
-	r, all := watched(t, 2, time.Second, func(look int, q asked) (int, any) {
-		switch {
-		case q.path == "/v1/cases" && look == 0:
-			return 200, map[string]any{"cases": []any{}}
-		case q.path == "/v1/cases":
-			return 200, map[string]any{"cases": []any{seen, lost}}
-		case strings.HasSuffix(q.path, "1"):
-			return 404, map[string]any{"title": "Not Found", "status": 404}
-		}
-		return 200, seen
-	}, "--class", "fire", "-o", "json")
-	if r.code != ExitOK || strings.Count(r.out, "\n") != 3 || !strings.Contains(r.out, "20260601-000002") || strings.Contains(r.out, `"parties"`) || strings.Contains(r.out, `"history"`) || r.err != "" {
-		t.Errorf("exit code %d:\n%s%s", r.code, r.out, r.err)
-	}
-	if got := all[0].query.Encode(); got != "class=fire&limit=100" {
-		t.Errorf("asked for %s", got)
-	}
-}
-
-// TestCaseWatchSince begins with what happened since, also of cases that are over since then, and not with those that were over before.
-func TestCaseWatchSince(t *testing.T) {
-	over := caseN(1) // by what the list says: its last change was at 08:03
-	over["state"] = "Closed"
-	open := maps.Clone(caseN(2)) // of an open one more may have happened than its row says
-	answer := func(_ int, q asked) (int, any) {
-		switch {
-		case q.path == "/v1/cases":
-			return 200, map[string]any{"cases": []any{open, over}}
-		case strings.HasSuffix(q.path, "1"):
-			return 200, over
-		}
-		return 200, open
-	}
-	for since, want := range map[string]string{"2026-06-01T08:02:00Z": "1 read 1, 1 read 1", "2026-06-01T08:03:30Z": "0 read 0, 0 read 1", "2h": "3 read 1, 3 read 1"} {
-		r, all := watched(t, 2, time.Second, answer, "--since", since)
-		read := map[string]int{}
-		for _, q := range all {
-			read[q.path[max(0, len(q.path)-1):]]++
-		}
-		got := fmt.Sprintf("%d read %d, %d read %d", strings.Count(r.out, "20260601-000001"), read["1"], strings.Count(r.out, "20260601-000002"), read["2"])
-		if r.code != ExitOK || got != want {
-			t.Errorf("--since %s: exit code %d, entries of the one that is over and of the open one: %s, want %s\n%s", since, r.code, got, want, r.out)
-		}
-	}
-	for _, wrong := range []string{"-2h", "0s"} {
-		if r, all := watched(t, 1, time.Second, answer, "--since="+wrong); r.code != ExitUsage || len(all) > 0 {
-			t.Errorf("--since %s: exit code %d, asked %+v", wrong, r.code, all)
-		}
-	}
-}
-
-// TestCaseWatchSignsAnew before a token is over.
-func TestCaseWatchSignsAnew(t *testing.T) {
-	key, _ := staff(t)
-	_, all := watched(t, 4, 5*time.Minute, func(int, asked) (int, any) { return 200, map[string]any{"cases": []any{}} },
-		"signed", "--organization", "committee", "--subject", "p-17", "--role", "GridWorker", "--platform", "qi/qi", "--key", key)
-	tokens := map[string]bool{}
-	for _, q := range all {
-		tokens[q.token] = true
-	}
-	if len(all) != 4 || len(tokens) != 2 {
-		t.Errorf("%d tokens in %d looks over 15 minutes, want a second one after half the life of the first", len(tokens), len(all))
 	}
 }

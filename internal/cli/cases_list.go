@@ -102,6 +102,12 @@ type caseQuery struct {
 }
 
 func (q *caseQuery) add(cmd *cobra.Command) {
+	q.addFilters(cmd)
+	cmd.Flags().IntVar(&q.limit, "limit", 100, "at most so many")
+}
+
+// addFilters adds the flags that say which cases, but not how many.
+func (q *caseQuery) addFilters(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&q.state, "state", "", "only cases in this state, such as Dispatched; Open for all that are not finished")
 	flags.StringVar(&q.community, "community", "", "only cases of this Community")
@@ -111,7 +117,6 @@ func (q *caseQuery) add(cmd *cobra.Command) {
 	flags.StringVar(&q.party, "party", "", "only cases to which this Organization is called")
 	flags.BoolVar(&q.overdue, "overdue", false, "only cases that missed a time")
 	flags.BoolVar(&q.mine, "mine", false, "only cases that are assigned to --subject, or called to a post on which the roster has them")
-	flags.IntVar(&q.limit, "limit", 100, "at most so many")
 	complete(cmd, map[string][]string{"state": append([]string{"Open"}, sortedKeys(stateWords)...), "severity": {"Critical", "High", "Medium", "Low"}})
 }
 
@@ -219,13 +224,16 @@ func caseID(ctx context.Context, s *service, name string) (string, error) {
 	return "", fmt.Errorf("case %s: this person sees no case of that number; `dizuo cases list` has those that they see", name)
 }
 
+// completionTime bounds how long a shell waits for words from a service.
+const completionTime = 3 * time.Second
+
 // caseNames completes the number of a case, if the flags so far reach the service.
 func (a *app) caseNames(f *gridFlags) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 		defer cancel()
 		var names []string
 		if s, err := a.grid(ctx, f); err == nil {

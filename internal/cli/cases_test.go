@@ -2,14 +2,11 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,87 +191,5 @@ func TestCaseNamesAreCompleted(t *testing.T) {
 	r = run(t, "", "__complete", "cases", "list", "--state", "")
 	if !strings.Contains(r.out, "Handling") {
 		t.Errorf("completion of --state:\n%s", r.out)
-	}
-}
-
-// TestCaseWatch: each entry of a history is told once, in order, also where reading fails in between; what was there before is not.
-func TestCaseWatch(t *testing.T) {
-	one, two := aCase(), aCase()
-	two["id"], two["number"] = "0197a1b2-0000-7000-8000-000000000002", "20260601-000002"
-	whole := slices.Clone(one["history"].([]any))
-	upTo := func(c map[string]any, version int) map[string]any {
-		c = maps.Clone(c)
-		c["version"], c["history"] = version, whole[:version]
-		return c
-	}
-	// What the service has, poll by poll; a poll that fails is nil.
-	polls := [][]map[string]any{{upTo(one, 1)}, {upTo(one, 2)}, nil, {upTo(two, 1), upTo(one, 2)}, {upTo(two, 3), upTo(one, 3)}}
-	turn, broken := 0, false
-	answer := func(q asked) (int, any) {
-		now := polls[min(turn, len(polls)-1)]
-		if now == nil {
-			return 503, map[string]any{"title": "Service Unavailable", "status": 503}
-		}
-		if q.path == "/v1/cases" {
-			return 200, map[string]any{"cases": now}
-		}
-		if turn == 3 && !broken { // the list was read, the case cannot be
-			broken = true
-			return 503, map[string]any{"title": "Service Unavailable", "status": 503}
-		}
-		for _, c := range now {
-			if "/v1/cases/"+c["id"].(string) == q.path {
-				return 200, c
-			}
-		}
-		return 404, map[string]any{"title": "Not Found", "status": 404}
-	}
-	args, _ := stub(t, answer)
-	watch := func(args ...string) (ran, []string) {
-		turn, broken = 0, false
-		var out, errs bytes.Buffer
-		a := &app{Streams: Streams{strings.NewReader(""), &out, &errs}, now: func() time.Time { return at }, env: func(string) string { return "" }, wait: func(context.Context, time.Duration) error {
-			if turn++; turn > 5 {
-				return context.Canceled
-			}
-			return nil
-		}}
-		root := newRoot(a)
-		root.SetArgs(append([]string{"cases", "watch"}, args...))
-		code := report(root.ExecuteContext(t.Context()), &errs)
-		var told []string
-		for line := range strings.Lines(out.String()) {
-			if strings.HasPrefix(line, "{") {
-				var e struct {
-					Case  Case
-					Entry CaseStep
-				}
-				if err := json.Unmarshal([]byte(line), &e); err != nil {
-					t.Fatal(err)
-				}
-				line = "- - " + e.Case.Number + " " + e.Entry.Action
-			}
-			f := strings.Fields(line)
-			told = append(told, f[2][len(f[2])-1:]+" "+f[3])
-		}
-		return ran{out.String(), errs.String(), code}, told
-	}
-	for _, format := range []string{"", "json"} {
-		r, told := watch(append(args, "-o", format)...)
-		if want := []string{"1 Dispatch", "1 Acknowledge", "2 Report", "2 Dispatch", "2 Acknowledge"}; r.code != ExitOK || !slices.Equal(told, want) {
-			t.Errorf("-o %q: exit code %d, told %v, want %v\n%s%s", format, r.code, told, want, r.out, r.err)
-		}
-	}
-	if _, told := watch(append(args, "--since", "2026-06-01T08:00:00Z")...); len(told) == 0 || told[0] != "1 Report" || len(told) != 6 {
-		t.Errorf("--since: told %v", told)
-	}
-	for _, wrong := range [][]string{{"--every", "10ms"}, {"-o", "yaml"}, {"--since", "yesterday"}} {
-		if r, _ := watch(append(args, wrong...)...); r.code != ExitUsage {
-			t.Errorf("%v: exit code %d", wrong, r.code)
-		}
-	}
-	denying, _ := stub(t, func(asked) (int, any) { return 401, map[string]any{"title": "Unauthorized", "status": 401} })
-	if r, _ := watch(denying...); r.code != ExitDenied {
-		t.Errorf("refused: exit code %d: %s", r.code, r.err)
 	}
 }

@@ -55,6 +55,7 @@ var actionWords = map[string]string{
 	"Extend": "延期", "Suspend": "挂账", "Resume": "恢复处置", "RequestVerification": "申请核查", "Verify": "核查通过", "Rework": "核查不通过", "Close": "结案",
 	"Rate": "评价", "Void": "误报", "Reopen": "重新立案", "Note": "备注", "Escalated": "升级", "AcknowledgeOverdue": "接单超时", "OnSiteOverdue": "到场超时",
 	"ResolveOverdue": "处置超时", "CalledInAddition": "加派", "NobodyToDispatchTo": "无人可派", "NobodyToEscalateTo": "无上级可升", "AlarmMerged": "告警并入", "CalendarChanged": "日历变更",
+	"SignalAgain": "信号重复", "BeganEarlier": "起始提前", "TimesSet": "时限设定",
 }
 
 var headWords = map[string]string{

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dizuo/dizuo/pkg/client/grid"
 )
 
 // service is a REST service of the platform.
@@ -97,31 +99,17 @@ func (s *service) call(ctx context.Context, method, path string, query url.Value
 	if err != nil {
 		return err
 	}
-	for name, values := range s.header {
-		request.Header[name] = values
-	}
 	if in != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	answer, err := s.client.Do(request)
+	answer, err := s.Do(request)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	raw, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return err
-	}
-	if answer.StatusCode >= 300 {
-		refusal := &Refusal{}
-		if json.Unmarshal(raw, refusal) != nil || refusal.Title == "" {
-			refusal = &Refusal{Title: http.StatusText(answer.StatusCode)}
-		}
-		refusal.Status = answer.StatusCode
-		if seconds, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 32); err == nil {
-			refusal.RetryAfter = time.Duration(seconds) * time.Second
-		}
-		return refusal
 	}
 	switch out := out.(type) {
 	case nil:
@@ -131,6 +119,52 @@ func (s *service) call(ctx context.Context, method, path string, query url.Value
 		return nil
 	}
 	return json.Unmarshal(raw, out)
+}
+
+// Do sends a request with the header of the service; an answer of 300 or more is a *Refusal. With it a service carries the generated client.
+func (s *service) Do(request *http.Request) (*http.Response, error) {
+	for name, values := range s.header {
+		request.Header[name] = values
+	}
+	answer, err := s.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(answer.Body, maxAnswer), answer.Body}
+	if answer.StatusCode < 300 {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	raw, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, err
+	}
+	refusal := &Refusal{}
+	if json.Unmarshal(raw, refusal) != nil || refusal.Title == "" {
+		refusal = &Refusal{Title: http.StatusText(answer.StatusCode)}
+	}
+	refusal.Status = answer.StatusCode
+	if seconds, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 32); err == nil {
+		refusal.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return nil, refusal
+}
+
+// grid gives the generated client of the grid service over the connection: what is refused comes as a *Refusal.
+func (s *service) grid() (*grid.ClientWithResponses, error) {
+	return grid.NewClientWithResponses(s.base.String(), grid.WithHTTPClient(s))
+}
+
+// given is a parameter that was given; nil for one that was not.
+func given[T comparable](v T) *T {
+	var none T
+	if v == none {
+		return nil
+	}
+	return &v
 }
 
 // optionalFile reads a file, or nothing for an empty name.

@@ -119,7 +119,7 @@ func newRoot(a *app) *cobra.Command {
 shows how a platform stands, and speaks to its grid service and gateway.
 
 Without a cluster:  render, lint, explain, plan, access, audit, catalog, agreement, organization, key, fleet, scenario, admit, webhook
-With a cluster or a service:  plan, status, cases, consent, device, mode, read, subject, token`,
+With a cluster or a service:  plan, status, cases, consent, deliveries, device, duty, mode, read, subject, token`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(a.In)
@@ -134,7 +134,9 @@ With a cluster or a service:  plan, status, cases, consent, device, mode, read, 
 		a.casesCommand(),
 		a.catalogCommand(),
 		a.consentCommand(),
+		a.deliveriesCommand(),
 		a.deviceCommand(),
+		a.dutyCommand(),
 		a.explainCommand(),
 		a.fleetCommand(),
 		a.keyCommand(),
@@ -167,7 +169,7 @@ const exitCodes = `Exit codes of dizuo:
   1  failed; for render, lint, agreement verify and fleet verify: there are problems
   2  wrong use of the command line; for plan: there is a difference; for access diff: access widens
   3  status: not ready
-  4  read, access check: refused, with the reasons; cases, mode, consent, subject: this person may not
+  4  read, access check: refused, with the reasons; cases, consent, deliveries, duty, mode, subject: this person may not
   5  audit verify: internally consistent only`
 
 // writeFile writes a file that holds a secret: mode 0600, and never over another one unless force.

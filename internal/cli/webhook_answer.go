@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/dizuo/dizuo/pkg/client/grid"
 )
 
 // dispatchedEvent is the type of the CloudEvent that calls an organisation to a case.
@@ -37,7 +40,7 @@ func (f *answerFlags) add(cmd *cobra.Command) {
 
 // answerer answers a case by the API of the grid service.
 type answerer struct {
-	service *service
+	grid    *grid.ClientWithResponses
 	actions []string
 }
 
@@ -63,7 +66,11 @@ func (f *answerFlags) answerer() (*answerer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answerer{s, f.actions}, nil
+	client, err := s.grid()
+	if err != nil {
+		return nil, err
+	}
+	return &answerer{client, f.actions}, nil
 }
 
 // answer takes the actions on the case of a delivery. Each has a key that is made from the webhook-id: a delivery that comes again, because we
@@ -72,10 +79,13 @@ func (a *answerer) answer(ctx context.Context, d Received) (refused string, err 
 	if d.Type != dispatchedEvent || d.Case == "" {
 		return "", nil
 	}
+	id, err := uuid.Parse(d.Case)
+	if err != nil {
+		return "case " + d.Case + ": it is no id", nil
+	}
 	for _, action := range a.actions {
-		one := *a.service
-		one.header = http.Header{"Idempotency-Key": {d.WebhookID + "/" + action}}
-		err := one.call(ctx, http.MethodPost, "/v1/cases/"+d.Case+"/actions", nil, map[string]string{"action": action}, nil)
+		key := d.WebhookID + "/" + action
+		_, err := a.grid.ActOnCaseWithResponse(ctx, id, &grid.ActOnCaseParams{IdempotencyKey: &key}, grid.ActionInputBody{Action: grid.ActionInputBodyAction(action)})
 		var no *Refusal
 		switch {
 		case err == nil:

@@ -190,13 +190,8 @@ func (v *varied) read(params map[string]any, texts map[string]string) variation 
 		}
 	}
 	was, is := asTerms(v.base), asTerms(doc)
-	for _, x := range []struct {
-		field   string
-		was, is any
-	}{{"spec.ledger", was.Ledger, is.Ledger}, {"spec.case.after", was.AfterSeconds, is.AfterSeconds}} {
-		if !reflect.DeepEqual(x.was, x.is) {
-			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, x.field, "is the same in all modes and communities, and a parameter in it differs here; leave the parameter as the platform has it")
-		}
+	if !reflect.DeepEqual(was.Ledger, is.Ledger) {
+		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, "spec.ledger", "is the same in all modes and communities, and a parameter in it differs here; leave the parameter as the platform has it")
 	}
 	if c.list.Fatal() {
 		return variation{contract.Variant{Off: true}, c.list}

@@ -192,8 +192,8 @@ func TestVariantsAreWhatEverybodySays(t *testing.T) {
 	}
 }
 
-// TestWhatHasOneValueForAll: a parameter that stands where there is but one value may not differ in a mode, which refuses the scenario, nor in a community,
-// where the scenario does not run then.
+// TestWhatHasOneValueForAll: a parameter may differ wherever it stands but in a ledger: there a mode refuses the scenario, and in a community it does not run
+// then.
 func TestWhatHasOneValueForAll(t *testing.T) {
 	may := func(o *v1alpha1.Scenario) { // terms of the trigger, and numbers that are read when a message comes
 		o.Spec.Trigger.Count = &v1alpha1.CountTrigger{AtLeast: "2", Within: "${long}"}
@@ -212,7 +212,14 @@ func TestWhatHasOneValueForAll(t *testing.T) {
 			o.Spec.Combines = []v1alpha1.Combination{{Scenario: "other", Scope: v1alpha1.ScopeHousehold, Severity: v1alpha1.SeverityCritical, Within: "${long}"}}
 		},
 		"spec.case.after": func(o *v1alpha1.Scenario) { o.Spec.Case.After = "${long}" },
+		"spec.ledger": func(o *v1alpha1.Scenario) {
+			o.Spec.Case, o.Spec.Ledger = nil, &v1alpha1.LedgerEntry{Name: "points", Subject: "device.id", Amount: "1.0", DailyCap: "${above}"}
+		},
 	} {
+		refused := ""
+		if field == "spec.ledger" {
+			refused = field
+		}
 		o := &v1alpha1.Scenario{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "henan"}}
 		o.Spec = v1alpha1.ScenarioSpec{Input: v1alpha1.InputDevice, DataClass: v1alpha1.DataClassC0, ProfileRef: &v1alpha1.ProfileRef{Name: "p"},
 			Parameters: []v1alpha1.ScenarioParameter{{Name: "long", Type: v1alpha1.ParameterDuration, Default: "10m"}, {Name: "from", Type: v1alpha1.ParameterTimeOfDay, Default: "22:00"}, {Name: "above", Type: v1alpha1.ParameterNumber, Default: "1"}},
@@ -244,11 +251,11 @@ func TestWhatHasOneValueForAll(t *testing.T) {
 				}
 			}
 			switch {
-			case where == "mode" && got != field:
-				t.Errorf("in a mode %q is wrong, want %q", got, field)
+			case where == "mode" && got != refused:
+				t.Errorf("%s: in a mode %q is wrong, want %q", field, got, refused)
 			case where == "community" && len(wrong) > 0:
 				t.Errorf("%s of a community is the scenario's mistake: %v", field, wrong)
-			case where == "community" && plan.Document.Variants["/x"].Off != (field != ""):
+			case where == "community" && plan.Document.Variants["/x"].Off != (refused != ""):
 				t.Errorf("%s: in the community it runs as %+v", field, plan.Document.Variants["/x"])
 			}
 		}

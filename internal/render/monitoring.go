@@ -56,6 +56,7 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 			") > sum by (fleet) (dizuo_grid_devices"+heard+")", "15m", "warning",
 			"Most devices of fleet {{ $labels.fleet }} that were ever heard are silent beyond their heartbeats.", "设备组 {{ $labels.fleet }} 的多数设备已离线。"),
 	)
+	group.WithRules(p.caseAlerts(rule)...)
 	if p.EMQX != nil {
 		group.WithRules(rule("DizuoIngestAway", "(sum(dizuo_ingest_session_held"+in+") or vector(0)) < 1", "5m", "critical",
 			"Nothing works off what EMQX acknowledges: it is held in EMQX's memory, and no device is let in.", "EMQX 已确认的消息无人入库：暂存于 EMQX 内存，新设备无法接入。"))

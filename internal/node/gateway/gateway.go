@@ -119,6 +119,9 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		_ = l.Close()
 		return nil, err
 	}
+	if a.ship != nil {
+		reg.MustRegister(a.ship)
+	}
 	var glass *emergencies
 	if c.AuditDatabase != nil {
 		pool, err := openAudit(ctx, *c.AuditDatabase)

@@ -72,6 +72,8 @@ type shipper struct {
 	trusted   string
 	keysAt    time.Time
 	unshipped atomic.Int64
+	// doneAt is when all that there was had last been shipped, in Unix time; 0 is not since the start.
+	doneAt atomic.Int64
 	// all says that every line was in the store when it was last looked.
 	all atomic.Bool
 }
@@ -115,6 +117,9 @@ func (s *shipper) step(ctx context.Context) error {
 	waiting, sizeErr := s.waiting()
 	s.unshipped.Store(waiting)
 	s.all.Store(err == nil && waiting == 0)
+	if err == nil {
+		s.doneAt.Store(s.now().Unix())
+	}
 	if s.max > 0 && waiting > s.max {
 		s.log.Hold(errNotShipped)
 	} else {

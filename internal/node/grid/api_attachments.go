@@ -20,7 +20,7 @@ import (
 
 // Attachment is a picture, a document or a sound of a case.
 type Attachment struct {
-	ID         uuid.UUID  `json:"id" db:"id"`
+	ID         uuid.UUID  `json:"id" format:"uuid" db:"id"`
 	At         time.Time  `json:"at" db:"at"`
 	MediaType  string     `json:"mediaType" db:"media_type" doc:"As its bytes say."`
 	Bytes      int64      `json:"bytes" db:"bytes"`

@@ -66,20 +66,7 @@ func (a *api) registerCases() {
 
 func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error) {
 	where, args := callerOf(ctx).scope.cases(1)
-	add := func(condition string, v any) {
-		args = append(args, v)
-		where += fmt.Sprintf(" AND "+condition, len(args))
-	}
-	switch in.State {
-	case "":
-	case "Open":
-		where += " AND c.open"
-	default:
-		add("c.state = $%d", in.State)
-	}
-	if in.Severity != "" {
-		add("c.severity = $%d", in.Severity)
-	}
+	where, args = inState(where, args, in.State, in.Severity)
 	more, args := in.where(callerOf(ctx).scope, args)
 	where += more
 	if in.Cursor != "" {
@@ -87,7 +74,8 @@ func (a *api) list(ctx context.Context, in *listInput) (*output[CaseList], error
 		if err != nil {
 			return nil, huma.Error400BadRequest("cursor is not one that a page before gave")
 		}
-		add("c.id < $%d", id)
+		args = append(args, id)
+		where += fmt.Sprintf(" AND c.id < $%d", len(args))
 	}
 	args = append(args, in.Limit+1)
 	rows, err := a.pool.Query(ctx, fmt.Sprintf("SELECT %s FROM grid.cases c WHERE %s ORDER BY c.id DESC LIMIT $%d", caseColumns, where, len(args)), args...)

@@ -24,9 +24,9 @@ type deliveriesInput struct {
 
 // Delivery is a message to an organisation, without its content.
 type Delivery struct {
-	ID           uuid.UUID  `json:"id" db:"id" doc:"The webhook-id, and the id of the CloudEvent: the same for every attempt."`
+	ID           uuid.UUID  `json:"id" format:"uuid" db:"id" doc:"The webhook-id, and the id of the CloudEvent: the same for every attempt."`
 	Organization string     `json:"organization" db:"organization"`
-	Case         *uuid.UUID `json:"case,omitempty" db:"case_id"`
+	Case         *uuid.UUID `json:"case,omitempty" format:"uuid" db:"case_id"`
 	Type         string     `json:"type,omitempty" db:"type" doc:"Type of the CloudEvent."`
 	Method       string     `json:"method" db:"method" enum:"Webhook,MQTT"`
 	CreatedAt    time.Time  `json:"createdAt" db:"created_at"`

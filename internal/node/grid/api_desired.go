@@ -18,7 +18,7 @@ type DesiredView struct {
 	// Device is <fleet>.<device>.
 	Device string `json:"device"`
 	// ID is what the device writes into its ack; it changes with the desired state. None while nothing was ever desired.
-	ID *uuid.UUID `json:"id,omitempty"`
+	ID *uuid.UUID `json:"id,omitempty" format:"uuid"`
 	// Desired by command.
 	Desired map[string]DesiredEntry `json:"desired"`
 	State   string                  `json:"state,omitempty" enum:"Pending,Received,Done,Failed,Void" doc:"What the device said of it; Void is sent no more, because the device is gone or moved."`

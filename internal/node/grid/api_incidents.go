@@ -34,7 +34,7 @@ type incidentInput struct {
 
 // Incident is a one-key response: its case, and who was called.
 type Incident struct {
-	ID        uuid.UUID `json:"id" doc:"Also the id of its case."`
+	ID        uuid.UUID `json:"id" format:"uuid" doc:"Also the id of its case."`
 	Number    string    `json:"number"`
 	State     State     `json:"state"`
 	Community string    `json:"community"`

@@ -76,6 +76,9 @@ func seesWhy(who caller) bool {
 	return slices.Contains([]Role{RoleCommander, RoleAuditor}, Role(who.scope.Role)) && mayCommand(who.bundle.Directory, who.scope.Organization)
 }
 
+// seesMode says of a caller that they may know in which mode the platform is.
+func seesMode(who caller) bool { return len(who.scope.communities) > 0 || seesWhy(who) }
+
 // modeView shows a switch; why and by whom only to who may know.
 func modeView(who caller, m modeRow) ModeView {
 	v := ModeView{N: m.N, Mode: m.Mode, DisplayName: who.bundle.Directory.Platform.Modes[m.Mode].DisplayName, ExpiresAt: utc(m.ExpiresAt), EndedAt: utc(m.EndedAt)}
@@ -98,7 +101,7 @@ func utc(t *time.Time) *time.Time {
 
 func (a *api) getMode(ctx context.Context, _ *struct{}) (*output[ModeView], error) {
 	who := callerOf(ctx)
-	if len(who.scope.communities) == 0 && !seesWhy(who) {
+	if !seesMode(who) {
 		return nil, huma.Error403Forbidden(fmt.Sprintf("role %q of organization %s may not see the mode", who.scope.Role, who.scope.Organization))
 	}
 	m, err := currentMode(ctx, a.pool, a.now().UTC())

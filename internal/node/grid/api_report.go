@@ -67,7 +67,7 @@ func send(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, reporter Ro
 
 // CaseRef names a case that was made. The reporter may not be allowed to read it.
 type CaseRef struct {
-	ID     uuid.UUID `json:"id"`
+	ID     uuid.UUID `json:"id" format:"uuid"`
 	Number string    `json:"number"`
 	State  State     `json:"state"`
 	// Receipt is of a report.

@@ -24,7 +24,7 @@ const (
 
 // Case is a case (事件/工单). It holds names of objects and pseudonyms, never personal data.
 type Case struct {
-	ID     uuid.UUID `json:"id" db:"id"`
+	ID     uuid.UUID `json:"id" format:"uuid" db:"id"`
 	Number string    `json:"number" db:"number" doc:"Number that people use."`
 	// Community, Grid, Fleet, Device and Scenario are object names.
 	Community string            `json:"community" db:"community"`
@@ -134,7 +134,7 @@ func lockSeen(ctx context.Context, tx pgx.Tx, s scope, id uuid.UUID) (*Case, err
 	return c, err
 }
 
-// insert writes a new case in state Reported, with its timers.
+// insert writes a new case in state Reported, with its timers, and tells of it who asked for that.
 func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Actor, now time.Time, more detail) error {
 	var n int64
 	if err := tx.QueryRow(ctx, "SELECT nextval('grid.case_number')").Scan(&n); err != nil {
@@ -171,7 +171,10 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	if err := writeClocks(ctx, tx, c, k); err != nil {
 		return err
 	}
-	return record(ctx, tx, c, "Report", "", by, now, more)
+	if err := record(ctx, tx, c, "Report", "", by, now, more); err != nil {
+		return err
+	}
+	return tellOpened(ctx, tx, d, c, now)
 }
 
 // record appends to the history. from is the state before; the state after is the case's.

@@ -1,6 +1,10 @@
 package grid
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dizuo/dizuo/internal/contract"
+)
 
 // CaseFilter narrows a list of cases beyond its state and severity.
 type CaseFilter struct {
@@ -15,6 +19,25 @@ type CaseFilter struct {
 
 // missedTime says that a case missed one of its times.
 const missedTime = "(c.acknowledge_overdue OR c.onsite_overdue OR c.resolve_overdue)"
+
+// inState adds to a condition on grid.cases under the alias c that they are in a state, or Open, and of a severity; empty ones are any.
+func inState(where string, args []any, state string, severity contract.Severity) (string, []any) {
+	add := func(condition string, v any) {
+		args = append(args, v)
+		where += fmt.Sprintf(" AND "+condition, len(args))
+	}
+	switch state {
+	case "":
+	case "Open":
+		where += " AND c.open"
+	default:
+		add("c.state = $%d", state)
+	}
+	if severity != "" {
+		add("c.severity = $%d", severity)
+	}
+	return where, args
+}
 
 // where gives the SQL condition on grid.cases under the alias c that goes behind a scope's, and all arguments with those before.
 func (f CaseFilter) where(s scope, args []any) (string, []any) {

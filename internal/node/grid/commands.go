@@ -23,7 +23,7 @@ const senderSafe = "SafeState"
 
 // Command is a command to a device (指令). It holds names of objects and pseudonyms, never personal data.
 type Command struct {
-	ID        uuid.UUID      `json:"id" db:"id"`
+	ID        uuid.UUID      `json:"id" format:"uuid" db:"id"`
 	Fleet     string         `json:"fleet" db:"fleet"`
 	Device    string         `json:"device" db:"device"`
 	Community string         `json:"community" db:"community"`
@@ -37,8 +37,8 @@ type Command struct {
 	Person       string     `json:"person,omitempty" db:"person"`
 	Role         Role       `json:"role,omitempty" db:"role"`
 	Scenario     string     `json:"scenario,omitempty" db:"scenario"`
-	CaseID       *uuid.UUID `json:"caseId,omitempty" db:"case_id" doc:"Case of the alarm that gave it."`
-	Cause        *uuid.UUID `json:"cause,omitempty" db:"cause" doc:"Command whose safe state this is."`
+	CaseID       *uuid.UUID `json:"caseId,omitempty" format:"uuid" db:"case_id" doc:"Case of the alarm that gave it."`
+	Cause        *uuid.UUID `json:"cause,omitempty" format:"uuid" db:"cause" doc:"Command whose safe state this is."`
 
 	State          command.State `json:"state" db:"state" enum:"Pending,Received,Done,Failed,Expired,Withdrawn,Superseded,Void"`
 	Reason         string        `json:"reason,omitempty" db:"reason" doc:"Why it is Void, Withdrawn or Superseded: a stable code."`

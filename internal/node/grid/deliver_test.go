@@ -221,7 +221,7 @@ func TestWhoIsCalledHearsWhatBecomesOfACase(t *testing.T) {
 		return types
 	}
 	for path, want := range map[string][]string{
-		"/fire-xinxiang": {EventDispatched, EventReturned, EventReassigned, EventClosed, EventRated, EventReopened, EventVoided},
+		"/fire-xinxiang": {EventDispatched, EventAcknowledged, EventAcknowledged, EventReturned, EventReassigned, EventClosed, EventRated, EventReopened, EventVoided},
 		"/water":         {EventDispatched, EventClosed},
 	} {
 		slices.Sort(want)
@@ -230,8 +230,46 @@ func TestWhoIsCalledHearsWhatBecomesOfACase(t *testing.T) {
 			t.Errorf("%s heard %v, want %v", path, got, want)
 		}
 	}
-	if n := number(t, w.pool, "SELECT count(*) FROM grid.dispatch_outbox"); n != 9 {
-		t.Errorf("%d messages, want 9", n)
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.dispatch_outbox"); n != 11 {
+		t.Errorf("%d messages, want 11", n)
+	}
+}
+
+// TestWhoAsksHearsOfEachCase: an opened case is told to those who name the event, whose jurisdiction it is in, and who see it without a call.
+func TestWhoAsksHearsOfEachCase(t *testing.T) {
+	t.Parallel()
+	d := contract.Directory{Communities: map[string]contract.Community{"jinghu": {Division: "410782001"}}}
+	asks := []string{"CaseOpened"}
+	for name, c := range map[string]struct {
+		o     contract.Organization
+		class string
+		want  bool
+	}{
+		"a township":                    {contract.Organization{Type: "Township", Jurisdiction: []string{"410782"}, Events: asks}, "C3", true},
+		"a data office":                 {contract.Organization{Type: "DataOffice", Jurisdiction: []string{"41"}, Events: asks}, "C1", true},
+		"a data office, personal data":  {contract.Organization{Type: "DataOffice", Jurisdiction: []string{"41"}, Events: asks}, "C2", false},
+		"a department with a duty":      {contract.Organization{Type: "Department", Jurisdiction: []string{"4107"}, Duties: []string{"fire"}, Events: asks}, "C0", true},
+		"of a duty, personal data":      {contract.Organization{Type: "Department", Jurisdiction: []string{"4107"}, Duties: []string{"fire"}, Events: asks}, "C3", false},
+		"without a duty, as vendors":    {contract.Organization{Type: "Enterprise", Jurisdiction: []string{"41"}, Events: asks}, "C0", false},
+		"of another place":              {contract.Organization{Type: "Township", Jurisdiction: []string{"410783"}, Events: asks}, "C0", false},
+		"one that names no events":      {contract.Organization{Type: "Township", Jurisdiction: []string{"410782"}}, "C0", false},
+		"one that names another events": {contract.Organization{Type: "Township", Jurisdiction: []string{"410782"}, Events: []string{"CaseDispatched"}}, "C0", false},
+	} {
+		if got := hearsOpened(d, c.o, &Case{Community: "jinghu", DataClass: c.class}); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	w := newWorldWith(t, func(b *intake.Bundle) {
+		o := b.Directory.Organizations["fire-xinxiang"]
+		o.Events = []string{"CaseOpened", "CaseDispatched"}
+		b.Directory.Organizations["fire-xinxiang"] = o
+	}, func(*service) {})
+	w.send("s1", 1, `{"smoke":true}`)
+	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })
+	for typ, version := range map[string]string{EventOpened: `%"version":1%`, EventDispatched: `%"version":3%`} {
+		if n := number(t, w.pool, "SELECT count(*) FROM grid.dispatch_outbox WHERE organization = 'fire-xinxiang' AND type = $1 AND convert_from(payload, 'UTF8') LIKE $2", typ, version); n != 1 {
+			t.Errorf("%d messages of type %s with %s, want 1", n, typ, version)
+		}
 	}
 }
 

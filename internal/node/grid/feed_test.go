@@ -58,7 +58,7 @@ func TestTheFeedGivesEachChangeOnceAndInOrder(t *testing.T) {
 		cursor := must1(t)(lastAfterAll(ctx, pool, numbers[0]))
 		began := cursor
 		read := func() {
-			page, _, err := reader.changesAfter(ctx, cursor, 1+r.IntN(4))
+			page, _, err := reader.changesAfter(ctx, cursor, changesAsked{limit: 1 + r.IntN(4)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -258,7 +258,7 @@ func TestACursorThatIsTooOldIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for after, want := range map[int64]string{0: "kept no more", 2: "kept no more", 3: "", 4: "", 6: "", 7: "restored"} {
-		page, _, err := a.changesAfter(everything(b), after, 100)
+		page, _, err := a.changesAfter(everything(b), after, changesAsked{limit: 100})
 		switch {
 		case want == "" && (err != nil || int64(len(page.Changes)) != 6-after):
 			t.Errorf("after %d: %d changes, %v", after, len(page.Changes), err)
@@ -270,10 +270,10 @@ func TestACursorThatIsTooOldIsRefused(t *testing.T) {
 	if _, err := keep.forget(t.Context(), contract.Retention{DeliverySeconds: 30 * 86400}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := a.changesAfter(everything(b), 6, 100); err != nil {
+	if _, _, err := a.changesAfter(everything(b), 6, changesAsked{limit: 100}); err != nil {
 		t.Errorf("who read all before all was deleted: %v", err)
 	}
-	if _, _, err := a.changesAfter(everything(b), 5, 100); err == nil {
+	if _, _, err := a.changesAfter(everything(b), 5, changesAsked{limit: 100}); err == nil {
 		t.Error("who had not read the last change is told nothing")
 	}
 	newTestCase(t, pool, b)

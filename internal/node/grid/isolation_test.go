@@ -134,7 +134,7 @@ func casesInFeed(t *testing.T, a *api, who caller, after int64) (ids []uuid.UUID
 	t.Helper()
 	told := map[uuid.UUID]int{}
 	for more := true; more; {
-		page, left, err := a.changesAfter(context.WithValue(t.Context(), ctxKey{}, who), after, 7)
+		page, left, err := a.changesAfter(context.WithValue(t.Context(), ctxKey{}, who), after, changesAsked{limit: 7})
 		if err != nil {
 			t.Fatal(err)
 		}

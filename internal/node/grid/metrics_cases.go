@@ -30,7 +30,7 @@ type caseKind struct{ community, class string }
 // caseCount is how many cases are open, and how many of them missed a time.
 type caseCount struct{ open, overdue int64 }
 
-// caseGauges counts open cases on the working replica. Series grow with communities and classes of the platform, whatever people write in a report.
+// caseGauges counts open cases and dead letters on the working replica. Series grow with communities and classes of the platform, whatever people write in a report.
 type caseGauges struct {
 	pool *pgxpool.Pool
 	in   *intake.Intake
@@ -38,6 +38,8 @@ type caseGauges struct {
 	// working says whether this replica works off the ingest log.
 	working func() bool
 	counts  atomic.Pointer[map[caseKind]caseCount]
+	// dead are dead letters by organisation.
+	dead atomic.Pointer[map[string]int64]
 }
 
 // run counts until ctx ends.
@@ -59,16 +61,21 @@ func (g *caseGauges) run(ctx context.Context) error {
 // refresh counts once. A replica that does not work, or cannot count, says nothing rather than what was.
 func (g *caseGauges) refresh(ctx context.Context) error {
 	b := g.in.Current()
+	g.counts.Store(nil)
+	g.dead.Store(nil)
 	if b == nil || !g.working() {
-		g.counts.Store(nil)
 		return nil
 	}
 	counts, err := countCases(ctx, g.pool, b)
 	if err != nil {
-		g.counts.Store(nil)
 		return err
 	}
 	g.counts.Store(&counts)
+	dead, err := countDead(ctx, g.pool, b)
+	if err != nil {
+		return err
+	}
+	g.dead.Store(&dead)
 	return nil
 }
 
@@ -107,17 +114,24 @@ func countCases(ctx context.Context, pool *pgxpool.Pool, b *intake.Bundle) (map[
 func (g *caseGauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descOpenCases
 	ch <- descOverdueCases
+	ch <- descDeadLetters
 }
 
 // Collect implements prometheus.Collector. A replica that does not work gives nothing.
 func (g *caseGauges) Collect(ch chan<- prometheus.Metric) {
-	counts := g.counts.Load()
-	if counts == nil || !g.working() {
+	if !g.working() {
 		return
 	}
-	for k, n := range *counts {
-		ch <- prometheus.MustNewConstMetric(descOpenCases, prometheus.GaugeValue, float64(n.open), k.community, k.class)
-		ch <- prometheus.MustNewConstMetric(descOverdueCases, prometheus.GaugeValue, float64(n.overdue), k.community, k.class)
+	if counts := g.counts.Load(); counts != nil {
+		for k, n := range *counts {
+			ch <- prometheus.MustNewConstMetric(descOpenCases, prometheus.GaugeValue, float64(n.open), k.community, k.class)
+			ch <- prometheus.MustNewConstMetric(descOverdueCases, prometheus.GaugeValue, float64(n.overdue), k.community, k.class)
+		}
+	}
+	if dead := g.dead.Load(); dead != nil {
+		for name, n := range *dead {
+			ch <- prometheus.MustNewConstMetric(descDeadLetters, prometheus.GaugeValue, float64(n), name)
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// TestCaseGauges: series are of the platform's communities and classes only, whatever people write, and of the working replica only.
+// TestCaseGauges: series are of the platform's communities, classes and organisations only, whatever people write, and of the working replica only.
 func TestCaseGauges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -21,6 +21,10 @@ func TestCaseGauges(t *testing.T) {
 	w.exec("UPDATE grid.cases SET resolve_overdue = true WHERE title IN ('f1', 'x0', 'x2')")
 	w.exec("UPDATE grid.cases SET state = 'Closed' WHERE title IN ('f2', 'x2')")
 	w.exec("UPDATE grid.cases SET community = 'gone' WHERE title = 'x1'")
+	for i, one := range []struct{ to, dead, delivered string }{{"fire-xinxiang", "now()", "NULL"}, {"fire-xinxiang", "now()", "NULL"}, {"fire-xinxiang", "now()", "now()"}, {"fire-luoyang", "NULL", "NULL"}, {"gone", "now()", "NULL"}} {
+		w.exec(fmt.Sprintf("INSERT INTO grid.dispatch_outbox (id, organization, payload, created_at, next_attempt_at, dead_at, delivered_at) VALUES ('00000000-0000-0000-0000-00000000000%d', '%s', '{}', now(), now() + interval '1 day', %s, %s)",
+			i, one.to, one.dead, one.delivered))
+	}
 	working := true
 	g := &caseGauges{pool: w.pool, in: w.in, log: quiet(), working: func() bool { return working }}
 	if n := testutil.CollectAndCount(g); n != 0 {
@@ -30,6 +34,10 @@ func TestCaseGauges(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
+# HELP dizuo_grid_dead_letters Messages that were tried for a day in vain and not replayed, by organization; other is what the directory has no more. From the working replica.
+# TYPE dizuo_grid_dead_letters gauge
+dizuo_grid_dead_letters{organization="fire-xinxiang"} 2
+dizuo_grid_dead_letters{organization="other"} 1
 # HELP dizuo_grid_cases_open Cases that are not finished, by community and class; other is what no community and no scenario of the platform has. From the working replica.
 # TYPE dizuo_grid_cases_open gauge
 dizuo_grid_cases_open{class="fire",community="jinghu"} 2
@@ -51,7 +59,7 @@ dizuo_grid_cases_overdue{class="other",community="other"} 0
 	if working = false; testutil.CollectAndCount(g) != 0 {
 		t.Error("a replica that stopped working goes on telling")
 	}
-	if err := g.refresh(t.Context()); err != nil || g.counts.Load() != nil {
+	if err := g.refresh(t.Context()); err != nil || g.counts.Load() != nil || g.dead.Load() != nil {
 		t.Errorf("a replica that does not work counts: %v", err)
 	}
 	eventually(t, "the service tells it", func() bool {

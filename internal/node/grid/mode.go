@@ -84,7 +84,9 @@ func slaOf(p contract.Platform, c *Case) contract.SLA {
 
 // endMode writes down that the mode is over whose end has come, and gives its name; nothing if there is none, or another replica did it.
 func endMode(ctx context.Context, db asker, now time.Time) (ended string, err error) {
-	rows, err := db.Query(ctx, "UPDATE grid.modes SET ended_at = expires_at WHERE ended_at IS NULL AND expires_at <= $1 RETURNING mode", now)
+	rows, err := db.Query(ctx, `WITH e AS (UPDATE grid.modes SET ended_at = expires_at WHERE ended_at IS NULL AND expires_at <= $1 RETURNING n, mode, ended_at),
+		f AS (INSERT INTO grid.changes (version, kind, mode, community, at) SELECT n, $2, $3, '', ended_at FROM e)
+		SELECT mode FROM e`, now, kindModeSwitched, contract.ModeRoutine)
 	if err != nil {
 		return "", fmt.Errorf("mode: %w", err)
 	}
@@ -127,6 +129,9 @@ func switchMode(ctx context.Context, tx pgx.Tx, m modeRow) (modeRow, error) {
 	}
 	if err := tx.QueryRow(ctx, `INSERT INTO grid.modes (mode, since, expires_at, reason, organization, person, role) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING n`,
 		m.Mode, m.Since, m.ExpiresAt, m.Reason, m.Organization, m.Person, m.Role).Scan(&m.N); err != nil {
+		return m, fmt.Errorf("mode: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "INSERT INTO grid.changes (version, kind, mode, community, at) VALUES ($1, $2, $3, '', $4)", m.N, kindModeSwitched, m.Mode, m.Since); err != nil {
 		return m, fmt.Errorf("mode: %w", err)
 	}
 	return m, nil

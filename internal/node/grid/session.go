@@ -91,6 +91,7 @@ func (s *session) end() {
 	defer cancel()
 	_ = raw.Close(ctx)
 	s.w.metrics.working.Set(0)
+	s.w.metrics.pending.Set(0) // another replica says it from now on
 	s.w.presence.forget()
 }
 

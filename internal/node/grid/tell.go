@@ -13,6 +13,10 @@ import (
 
 // CloudEvents types of messages about a case, sent to organisations that were called to it.
 const (
+	// EventOpened says that there is a case in the organisation's jurisdiction; see tellOpened.
+	EventOpened = "io.dizuo.case.opened.v1"
+	// EventAcknowledged says that somebody took the case.
+	EventAcknowledged = "io.dizuo.case.acknowledged.v1"
 	// EventDispatched calls the organisation to the case.
 	EventDispatched = "io.dizuo.case.dispatched.v1"
 	// EventReassigned says that others were called to the case by a person.
@@ -32,12 +36,12 @@ const (
 
 // eventNames are the names in spec.webhook.events of an Organization, by type of the CloudEvent.
 var eventNames = map[string]string{
-	EventDispatched: "CaseDispatched", EventReassigned: "CaseReassigned", EventEscalated: "CaseEscalated", EventOverdue: "CaseOverdue", EventReturned: "CaseReturned",
+	EventOpened: "CaseOpened", EventAcknowledged: "CaseAcknowledged", EventDispatched: "CaseDispatched", EventReassigned: "CaseReassigned", EventEscalated: "CaseEscalated", EventOverdue: "CaseOverdue", EventReturned: "CaseReturned",
 	EventReopened: "CaseReopened", EventReworked: "CaseReopened", EventClosed: "CaseClosed", EventRated: "CaseRated", EventVoided: "CaseVoided",
 }
 
 // eventOf gives the type of the message about what a person did; none about most actions: who has to know reads the feed of changes.
-var eventOf = map[Action]string{Return: EventReturned, Reopen: EventReopened, Close: EventClosed, Rate: EventRated, MarkVoid: EventVoided}
+var eventOf = map[Action]string{Acknowledge: EventAcknowledged, Return: EventReturned, Reopen: EventReopened, Close: EventClosed, Rate: EventRated, MarkVoid: EventVoided}
 
 // deliveryOf gives how messages reach an organisation, "Webhook" or "MQTT", and "" where it asks for them itself.
 func deliveryOf(o contract.Organization) string {
