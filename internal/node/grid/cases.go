@@ -96,6 +96,8 @@ type Actor struct {
 	Organization string `json:"organization,omitempty"`
 	Person       string `json:"person,omitempty"`
 	Role         Role   `json:"role,omitempty"`
+	// cause names the system over whose exchange it came, so that it is not sent back there.
+	cause string
 }
 
 var system, deviceActor = Actor{Kind: "System"}, Actor{Kind: "Device"}
@@ -179,9 +181,9 @@ func recordOnce(ctx context.Context, tx pgx.Tx, c *Case, once, action string, fr
 	}
 	done, err := tx.Exec(ctx, `WITH h AS (INSERT INTO grid.case_history (case_id, n, at, action, from_state, to_state, actor, organization, person, role, detail, once)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (case_id, once) WHERE once <> '' DO NOTHING RETURNING n),
-			f AS (INSERT INTO grid.changes (case_id, version, kind, community, at) SELECT $1, n, $4, $13, $3 FROM h)
+			f AS (INSERT INTO grid.changes (case_id, version, kind, community, at, cause) SELECT $1, n, $4, $13, $3, $14 FROM h)
 		UPDATE grid.cases SET version = h.n FROM h WHERE id = $1`,
-		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once, c.Community)
+		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once, c.Community, by.cause)
 	if err != nil {
 		return false, fmt.Errorf("history of case %s: %w", c.Number, err)
 	}
