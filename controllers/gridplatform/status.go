@@ -233,6 +233,7 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	}
 	o.Status.Cases = &v1alpha1.CaseSummary{Open: int32(open)}
 	o.Status.Mode, o.Status.ModeExpiresAt = mode(reports, o, s.Now)
+	o.Status.Integrations = integrations(reports, o)
 	if !last.IsZero() && (o.Status.LastReports == nil || last.Sub(o.Status.LastReports.Time) > time.Minute) {
 		at := metav1.NewTime(last.UTC().Truncate(time.Second))
 		o.Status.LastReports = &at
