@@ -45,17 +45,19 @@ type ExchangeStatus struct {
 	Differ       []string   `json:"differ" doc:"Their ids in the exchange; at most 100."`
 }
 
-type exchangeInput struct {
+// ExchangeInput names a system.
+type ExchangeInput struct {
 	System string `path:"system" minLength:"1" maxLength:"63" doc:"Name of the integration."`
 }
 
-type exchangeCaseInput struct {
-	exchangeInput
+// ExchangeCaseInput names a case of an exchange.
+type ExchangeCaseInput struct {
+	ExchangeInput
 	ID string `path:"externalId" minLength:"1" maxLength:"128" doc:"The id of the case in the exchange."`
 }
 
 type exchangePutInput struct {
-	exchangeCaseInput
+	ExchangeCaseInput
 	Match     string `header:"If-Match" maxLength:"32" doc:"The version of the platform's case that this is meant for; another gives 412."`
 	NoneMatch string `header:"If-None-Match" maxLength:"8" doc:"*: the case is new here; one that is known gives 412."`
 	Key       string `header:"Idempotency-Key" maxLength:"128" doc:"Not needed: a version is taken once."`
@@ -63,13 +65,13 @@ type exchangePutInput struct {
 }
 
 type exchangeChangesInput struct {
-	exchangeInput
+	ExchangeInput
 	After string `query:"after" maxLength:"20" doc:"The field next of the answer before; without it, from the oldest change on that is kept."`
 	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 }
 
 type exchangeListInput struct {
-	exchangeInput
+	ExchangeInput
 	Since  time.Time `query:"since" doc:"Only cases that changed since."`
 	Cursor string    `query:"cursor" maxLength:"128" doc:"The field next of the page before."`
 	Limit  int       `query:"limit" minimum:"1" maximum:"1000" default:"500"`
@@ -174,7 +176,7 @@ func (x exchange) fits(ctx context.Context, tx pgx.Tx, in *exchangePutInput) err
 	return checkVersion(c, in.Match)
 }
 
-func (a *api) getExchange(ctx context.Context, in *exchangeCaseInput) (*exchangeOutput, error) {
+func (a *api) getExchange(ctx context.Context, in *ExchangeCaseInput) (*exchangeOutput, error) {
 	x, err := exchangeFor(callerOf(ctx), in.System)
 	if err != nil {
 		return nil, err
@@ -312,7 +314,7 @@ func (x exchange) changesAfter(ctx context.Context, tx pgx.Tx, after int64, limi
 }
 
 // exchangeStatus is for the system, for the dispatchers and auditors of its organisation, and for those of a data office.
-func (a *api) exchangeStatus(ctx context.Context, in *exchangeInput) (*output[ExchangeStatus], error) {
+func (a *api) exchangeStatus(ctx context.Context, in *ExchangeInput) (*output[ExchangeStatus], error) {
 	who := callerOf(ctx)
 	x, ok := exchangeOf(who.bundle, in.System)
 	own := who.scope.Organization

@@ -88,7 +88,7 @@ func ofTheCase(err error) bool {
 	}
 }
 
-// call makes one call and decodes a 2xx answer into out. The error never has content of a case, an address or a credential.
+// call makes one call and decodes a 2xx answer into out. The error never has content of a case or a credential.
 func (o *otherSystem) call(ctx context.Context, method, path string, body, out any, headers ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()

@@ -300,7 +300,7 @@ func (x exchange) follow(ctx context.Context, tx pgx.Tx, m *mirror, c *Case, e E
 	out.c, out.refused = c, refused
 	if refused != "" {
 		out.what = takenRefused
-		if x.Outbound && !theirs { // it is told once how the case stays; where it decides itself, people look
+		if x.Outbound && (!theirs || c.Version != m.Ours) { // it is told how the case stays; of its own cases only what it was not told before, or both could insist for ever
 			m.AgainAt, m.Attempts = &now, 0
 		}
 		if err := x.count(ctx, tx, "conflicts"); err != nil {

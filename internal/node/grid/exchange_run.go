@@ -29,6 +29,8 @@ const (
 	exchangeLock int64 = 0x647a_0054
 	// pagesAtOnce bounds the pages of changes that one turn reads of a system.
 	pagesAtOnce = 20
+	// systemsAtOnce bounds the systems that are called at once.
+	systemsAtOnce = 4
 	// longestSystemPause bounds for how long a system is left in peace that cannot be called.
 	longestSystemPause = time.Minute
 )
@@ -98,6 +100,7 @@ func (w *exchanger) turn(ctx context.Context) error {
 	}
 	return w.alone(ctx, func() error {
 		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(systemsAtOnce)
 		for _, name := range slices.Sorted(maps.Keys(b.Directory.Platform.Integrations)) {
 			x, _ := exchangeOf(b, name)
 			group.Go(func() error {
@@ -196,7 +199,8 @@ func (w *exchanger) pace(system string) *exchangePace {
 // say writes down how the last turn ended, where that is news.
 func (w *exchanger) say(ctx context.Context, x exchange, problem string) error {
 	problem = strings.ToValidUTF8(problem[:min(len(problem), 1024)], "")
-	if _, err := w.pool.Exec(ctx, "UPDATE grid.exchange SET last_error = $2 WHERE system = $1 AND last_error <> $2", x.name, problem); err != nil {
+	if _, err := w.pool.Exec(ctx, `INSERT INTO grid.exchange (system, last_error) VALUES ($1, $2)
+		ON CONFLICT (system) DO UPDATE SET last_error = excluded.last_error WHERE grid.exchange.last_error <> excluded.last_error`, x.name, problem); err != nil {
 		return fmt.Errorf("exchange: %w", err)
 	}
 	return nil

@@ -423,7 +423,7 @@ func TestASystemThatIsDownGetsAllLater(t *testing.T) {
 	if err := w.svc.fillExchange(t.Context(), w.bundle, &r); err != nil || r.Integrations[simulated].LastError == "" {
 		t.Fatalf("%+v, %v", r.Integrations, err)
 	}
-	for _, secret := range []string{"synthetic", "henan:", "127.0.0.1"} {
+	for _, secret := range []string{"synthetic", "henan:"} {
 		if strings.Contains(r.Integrations[simulated].LastError, secret) {
 			t.Errorf("the error has %q: %s", secret, r.Integrations[simulated].LastError)
 		}
