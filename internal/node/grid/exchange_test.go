@@ -105,10 +105,11 @@ type exchangeWorld struct {
 	seq   *sequencer
 	sim   *exchangesim.Server
 	store *exchangesim.Store
-	key   *ecdsa.PrivateKey
+	// name is that of the integration, server the API with certificates, at tls.
+	name   string
+	server *httptest.Server
 	// at is the time of the exchanger and the system.
-	at time.Time
-	// tls is the API with certificates.
+	at     time.Time
 	tls    string
 	client func(*ecdsa.PrivateKey) *http.Client
 }
@@ -117,7 +118,7 @@ type exchangeWorld struct {
 func newExchangeWorld(t *testing.T, change func(*contract.Integration)) *exchangeWorld {
 	t.Helper()
 	cfg, _ := database(t)
-	w := &exchangeWorld{world: &world{t: t, pool: poolOf(t, cfg), bundle: testBundle("https://127.0.0.1:1", ""), keys: map[string]*ecdsa.PrivateKey{}}, at: time.Now()}
+	w := &exchangeWorld{world: &world{t: t, pool: poolOf(t, cfg), bundle: testBundle("https://127.0.0.1:1", ""), keys: map[string]*ecdsa.PrivateKey{}}, at: time.Now(), name: simulated}
 	w.store = exchangesim.NewStore(simulated, func() time.Time { return w.at })
 	w.sim = &exchangesim.Server{Store: w.store, Token: "synthetic", Rand: rand.New(rand.NewPCG(1, 1))}
 	system := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.sim.Handler().ServeHTTP(rw, r) }))
@@ -146,12 +147,13 @@ func newExchangeWorld(t *testing.T, change func(*contract.Integration)) *exchang
 		api: &api{pool: w.pool, in: w.in, feed: newFeedWatch(w.pool, quiet()), exchanged: metrics, log: quiet(), now: time.Now}}
 	w.api = httptest.NewServer(newAPI(w.svc.api))
 	t.Cleanup(w.api.Close)
-	w.tls, w.client = w.systems()
+	w.server, w.client = w.systems()
+	w.tls = w.server.URL
 	return w
 }
 
 func (w *exchangeWorld) exchange() exchange {
-	x, ok := exchangeOf(w.bundle, simulated)
+	x, ok := exchangeOf(w.bundle, w.name)
 	if !ok {
 		w.t.Fatal("no integration")
 	}
