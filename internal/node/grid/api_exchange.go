@@ -141,7 +141,7 @@ func (a *api) putExchange(ctx context.Context, in *exchangePutInput) (*exchangeO
 	switch out.what {
 	case takenRefused:
 		return nil, errRefused(out.c.Number, out.refused)
-	case takenOver:
+	case takenLate:
 		return nil, huma.Error409Conflict("the case was over before it was sent for the first time: nobody is called to it, and it is not kept")
 	}
 	doc := render(x.bundle.Directory, out.c, out.mirror.ExternalID, out.mirror.Theirs)

@@ -69,8 +69,8 @@ type errAnswer struct{ status int }
 // Error names the status.
 func (e errAnswer) Error() string { return fmt.Sprintf("the system answered %d", e.status) }
 
-// answered gives the status of an answer; 0 where there was none.
-func answered(err error) int {
+// statusOf gives the status of an answer; 0 where there was none.
+func statusOf(err error) int {
 	var a errAnswer
 	if errors.As(err, &a) {
 		return a.status
@@ -80,7 +80,7 @@ func answered(err error) int {
 
 // ofTheCase says whether a failed call is about the case that was sent, and not about the system or who calls it.
 func ofTheCase(err error) bool {
-	switch status := answered(err); status {
+	switch status := statusOf(err); status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
 	default:

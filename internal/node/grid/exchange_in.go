@@ -107,7 +107,7 @@ func (x exchange) count(ctx context.Context, tx pgx.Tx, column string) error {
 // What became of a document.
 const (
 	takenRepeated = "repeated" // it is known
-	takenOver     = "over"     // its case was over before it was heard of: nobody is called to it
+	takenLate     = "over"     // its case was over before it was heard of: nobody is called to it
 	takenChanged  = "changed"
 	takenCreated  = "created"
 	takenRefused  = "refused" // it was read, and its case stays as it is
@@ -188,7 +188,7 @@ func (x exchange) meet(ctx context.Context, tx pgx.Tx, e ExchangedCase, now time
 			return nil, taken{}, huma.Error422UnprocessableEntity(fmt.Sprintf("body.origin: no case of %q with this id is known here; a case that another system opened comes from that system. Yours are of %q", e.Origin.System, x.name))
 		}
 		if !e.State.Open() {
-			return nil, taken{what: takenOver}, nil
+			return nil, taken{what: takenLate}, nil
 		}
 		out, err := x.open(ctx, tx, e, now)
 		return nil, out, err

@@ -171,7 +171,7 @@ func (w *exchanger) sendCase(ctx context.Context, x exchange, o *otherSystem, id
 			return err
 		}
 		answer, err := o.put(ctx, *e, fmt.Sprintf("%s:%d:%d", id, e.Version, theirs), theirs)
-		if status := answered(err); status == http.StatusPreconditionFailed || status == http.StatusPreconditionRequired {
+		if status := statusOf(err); status == http.StatusPreconditionFailed || status == http.StatusPreconditionRequired {
 			w.metrics.count(x.name, "out", "stale")
 			if err := w.readAnew(ctx, x, o, id, e.ID); err != nil {
 				return w.failed(ctx, x, id, err)
@@ -278,7 +278,7 @@ func (w *exchanger) failed(ctx context.Context, x exchange, id uuid.UUID, cause 
 		m.Problem, m.Attempts = cause.Error(), m.Attempts+1
 		again := now.Add(min(longestExchangePause, pause(m.Attempts, rand.Float64()))) //nolint:gosec // jitter of a pause, not a secret
 		m.AgainAt = &again
-		if about && answered(cause) != http.StatusPreconditionFailed {
+		if about && statusOf(cause) != http.StatusPreconditionFailed {
 			m.AgainAt = nil
 		}
 		if about {

@@ -232,7 +232,7 @@ func (w *exchanger) poll(ctx context.Context, x exchange, o *otherSystem) error 
 	}
 	for range pagesAtOnce {
 		page, err := o.changes(ctx, cursor)
-		if answered(err) == http.StatusGone && cursor != "" {
+		if statusOf(err) == http.StatusGone && cursor != "" {
 			cursor = "" // it keeps no changes from there on: all that it has is read again
 			continue
 		}
