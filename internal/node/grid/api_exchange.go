@@ -288,7 +288,7 @@ func (x exchange) changesAfter(ctx context.Context, tx pgx.Tx, after int64, limi
 	where, args := x.scope.cases(6)
 	rows, err := tx.Query(ctx, "SELECT f.n, f.at AS changed_at, f.kind, f.version AS changed_to, "+caseColumns+` FROM grid.changes f JOIN grid.cases c ON c.id = f.case_id
 		WHERE f.n > $1 AND f.n <= $2 AND f.cause <> $3 AND (cardinality($4::text[]) = 0 OR c.class = ANY($4)) AND (c.open OR EXISTS (SELECT FROM grid.mirrors m WHERE m.system = $3 AND m.case_id = c.id))
-		AND `+where+" ORDER BY f.n LIMIT $5", append([]any{after, upTo, x.name, slices.Concat([]string{}, x.CaseClasses), limit}, args...)...)
+		AND `+where+" ORDER BY f.n LIMIT $5", append([]any{after, upTo, x.name, append([]string{}, x.CaseClasses...), limit}, args...)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("changes: %w", err)
 	}

@@ -166,11 +166,11 @@ func (w *exchanger) sendDue(ctx context.Context, x exchange, o *otherSystem) (n 
 // sendCase sends one case, and reads it anew where the system has a newer version than was known.
 func (w *exchanger) sendCase(ctx context.Context, x exchange, o *otherSystem, id uuid.UUID) error {
 	for range conflictsInARow {
-		e, theirs, err := w.prepare(ctx, x, id)
+		e, m, err := w.prepare(ctx, x, id)
 		if err != nil || e == nil {
 			return err
 		}
-		answer, err := o.put(ctx, *e, fmt.Sprintf("%s:%d:%d", id, e.Version, theirs), theirs)
+		answer, err := o.put(ctx, *e, fmt.Sprintf("%s:%d:%d:%d", id, e.Version, m.Theirs, m.Ours), m.Theirs)
 		if status := statusOf(err); status == http.StatusPreconditionFailed || status == http.StatusPreconditionRequired {
 			w.metrics.count(x.name, "out", "stale")
 			if err := w.readAnew(ctx, x, o, id, e.ID); err != nil {
@@ -186,8 +186,8 @@ func (w *exchanger) sendCase(ctx context.Context, x exchange, o *otherSystem, id
 	return w.failed(ctx, x, id, errAnswer{http.StatusPreconditionFailed})
 }
 
-// prepare gives the case as it is to be sent, and the version of theirs that is known; nil where there is nothing to send any more.
-func (w *exchanger) prepare(ctx context.Context, x exchange, id uuid.UUID) (e *ExchangedCase, theirs int64, err error) {
+// prepare gives the case as it is to be sent, with its mirror; nil where there is nothing to send any more.
+func (w *exchanger) prepare(ctx context.Context, x exchange, id uuid.UUID) (e *ExchangedCase, known *mirror, err error) {
 	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
 		if err := x.hold(ctx, tx); err != nil {
 			return err
@@ -201,13 +201,13 @@ func (w *exchanger) prepare(ctx context.Context, x exchange, id uuid.UUID) (e *E
 			return err
 		}
 		doc := render(x.bundle.Directory, c, m.ExternalID, m.Theirs)
-		e, theirs = &doc, m.Theirs
+		e, known = &doc, m
 		return nil
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("case to send: %w", err)
+		return nil, nil, fmt.Errorf("case to send: %w", err)
 	}
-	return e, theirs, nil
+	return e, known, nil
 }
 
 // readAnew reads a case as the system has it and takes it, as if it had come by itself.
@@ -248,12 +248,20 @@ func (w *exchanger) told(ctx context.Context, x exchange, id uuid.UUID, e, answe
 		if err := x.count(ctx, tx, "sent"); err != nil {
 			return err
 		}
-		if more { // the system took the case, and moved it on at once
+		if more { // the system took the case and moved it on at once, or knew this version and has another state all the same
 			if _, err := x.takeOrNot(ctx, tx, answer, now); err != nil {
 				return err
 			}
 		}
-		return w.markCase(ctx, tx, x, id, now) // it may have moved on while it was sent
+		var version int64
+		if err := tx.QueryRow(ctx, "SELECT version FROM grid.cases WHERE id = $1", id).Scan(&version); err != nil {
+			return err
+		}
+		if version != e.Version { // it moved on while it was sent
+			return w.markCase(ctx, tx, x, id, now)
+		}
+		_, err = tx.Exec(ctx, "UPDATE grid.mirrors SET again_at = NULL WHERE system = $1 AND case_id = $2", x.name, id)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("case that was sent: %w", err)

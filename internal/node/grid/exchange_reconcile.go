@@ -40,7 +40,10 @@ type heldCase struct {
 // difference is what differs: by which of the three ways the case is brought level.
 type difference struct{ State, MissingHere, MissingThere []string }
 
-func (d difference) ids() []string { return slices.Concat(d.State, d.MissingHere, d.MissingThere) }
+// ids are all of them; none is an empty list, which the column wants.
+func (d difference) ids() []string {
+	return append([]string{}, slices.Concat(d.State, d.MissingHere, d.MissingThere)...)
+}
 
 // compare says which cases differ. What is not open there and was never heard of here was over before it came. It is pure.
 func compare(ours map[string]heldCase, theirs map[string]ExchangedState) (d difference) {
@@ -160,8 +163,9 @@ func (w *exchanger) level(ctx context.Context, x exchange, o *otherSystem, d dif
 	if !x.Outbound {
 		return nil
 	}
+	// -1 makes another key of the request: under the old one the system may answer what it did before it lost the case.
 	for _, id := range d.MissingThere[:min(len(d.MissingThere), differNamed)] {
-		if _, err := w.pool.Exec(ctx, "UPDATE grid.mirrors SET theirs = 0, digest = '', state = '', again_at = $3 WHERE system = $1 AND case_id = $2", x.name, ours[id].CaseID, w.now().UTC()); err != nil {
+		if _, err := w.pool.Exec(ctx, "UPDATE grid.mirrors SET theirs = 0, ours = -1, digest = '', state = '', again_at = $3 WHERE system = $1 AND case_id = $2", x.name, ours[id].CaseID, w.now().UTC()); err != nil {
 			return fmt.Errorf("case that was lost there: %w", err)
 		}
 	}
