@@ -54,6 +54,14 @@ func (r *Reconciler) secrets(ctx context.Context, s *compile.Snapshot) error {
 			return err
 		}
 	}
+	for _, in := range s.Platform.Spec.Integrations {
+		if in.SecretRef == nil {
+			continue
+		}
+		if err := r.Gather.Secret(ctx, s, ns, in.SecretRef.Name); err != nil {
+			return err
+		}
+	}
 	if compile.UsesEMQX(s.Platform) {
 		if err := r.deviceCAs(ctx, s); err != nil {
 			return err

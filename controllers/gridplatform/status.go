@@ -231,6 +231,7 @@ func (r *Reconciler) counts(ctx context.Context, s *compile.Snapshot, o *v1alpha
 	reports, last := r.Reports.Platform(kit.PlatformKey(o))
 	o.Status.Cases = cases(reports)
 	o.Status.Mode, o.Status.ModeExpiresAt = mode(reports, o, s.Now)
+	o.Status.Integrations = integrations(reports, o)
 	if !last.IsZero() && (o.Status.LastReports == nil || last.Sub(o.Status.LastReports.Time) > time.Minute) {
 		at := metav1.NewTime(last.UTC().Truncate(time.Second))
 		o.Status.LastReports = &at

@@ -45,7 +45,7 @@ type PlatformPlan struct {
 	Guardrails GuardrailPlan
 	// Secrets that are made once and then kept.
 	Secrets []GeneratedSecret
-	// WebhookSecrets by organisation.
+	// WebhookSecrets by organisation, and credentials of integrations by contract.IntegrationFile.
 	WebhookSecrets map[string][]byte
 	// SourceDSNs are connection strings of providers' databases, by dataset.
 	SourceDSNs map[string][]byte
@@ -190,6 +190,9 @@ func Platform(s *Snapshot) (PlatformPlan, Problems) {
 		return 1
 	})
 	webhookSecrets(s, &plan)
+	exchanged, credentials := integrations(&c, s)
+	plan.Document.Integrations = exchanged
+	maps.Copy(plan.WebhookSecrets, credentials)
 	plan.SourceDSNs, _ = sourceDSNs(s)
 	plan.TrustPEM = trust(&c, s)
 	if b := s.Platform.Status.Bundle; b != nil {

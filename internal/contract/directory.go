@@ -39,6 +39,8 @@ type Platform struct {
 	Witnesses []Witness `json:"witnesses,omitempty"`
 	// BadScore is the best score for which a closed case goes back to who handled it; 0 takes the service's own.
 	BadScore int `json:"badScore,omitempty"`
+	// Integrations by name: systems that cases are exchanged with.
+	Integrations map[string]Integration `json:"integrations,omitempty"`
 	// Retention of what services keep; zero values keep it for ever.
 	Retention Retention `json:"retention,omitzero"`
 }

@@ -33,7 +33,7 @@ func Kepts() []Kept {
 		{"grid.roster", stands, ours, "whoever keeps the roster"}, {"grid.migrations", stands, ours, "nothing"},
 		{"grid.alarms_waiting", "until it opens a case or ends, a day at most", ours, grid}, {"grid.case_alarms", "with its case", ours, "the case"}, {"grid.case_parties", "with its case", ours, "the case"}, {"grid.timers", "until it is due, or with its case", ours, "the case"},
 		{"grid.attachments", "with its case", ours, "the case"}, {"grid.attachment_parts", notes, ours, grid}, {"grid.report_contacts", notes, ours, grid},
-		{"grid.receipts", "with its case", ours, "the case"}, {"grid.ratings", "with its case", ours, "the case"}, {"grid.mirrors", "with its case", ours, "the case"},
+		{"grid.receipts", "with its case", ours, "the case"}, {"grid.ratings", "with its case", ours, "the case"}, {"grid.mirrors", "with its case", ours, "the case"}, {"grid.exchange", stands, ours, "one row a system"},
 		{"grid.changes", deliveries, ours, grid}, {"grid.feed_position", stands, ours, "one row a reader"}, {"grid.modes", "for good; it names posts and pseudonyms", ours, "nothing"},
 		{"grid.people", stands, ours, "the organization"}, {"grid.shifts", stands, ours, "the organization"}, {"grid.substitutes", stands, ours, "the organization"},
 		{"grid.people_reads", "for good: who read phones", ours, "nothing"}, {"grid.facts", stands, ours, "whoever sets it"}, {"grid.ledger", cases, ours, grid},

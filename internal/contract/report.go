@@ -37,6 +37,8 @@ type Report struct {
 	Mode *ModeReport `json:"mode,omitempty"`
 	// Dispatch by organisation; from the role grid.
 	Dispatch map[string]DispatchReport `json:"dispatch,omitempty"`
+	// Integrations by name; from the role grid. Nil: it could not read them now.
+	Integrations map[string]IntegrationReport `json:"integrations,omitempty"`
 	// Decisions by agreement; from the role gateway.
 	Decisions map[string]DecisionReport `json:"decisions,omitempty"`
 	// Trust is the digest of the file of keys that the node trusts, so that a key is used when all know it.

@@ -207,6 +207,11 @@ func (p *Platform) placeholders() {
 			e.DSNSecretRef.Key: []byte("postgres://placeholder:" + placeholder + "@database.invalid/" + contract.DatabaseName),
 		})
 	}
+	for _, in := range s.Platform.Spec.Integrations {
+		if in.SecretRef != nil {
+			stand(ns, in.SecretRef.Name, notInFiles+"; the credentials for integration "+in.Name+" are a placeholder", map[string][]byte{contract.IntegrationToken: []byte(placeholder)})
+		}
+	}
 	for _, m := range p.Members {
 		switch o := m.Object.Object.(type) {
 		case *v1alpha1.Organization:

@@ -31,6 +31,7 @@ type api struct {
 	now       func() time.Time
 	huma      huma.API
 
+	exchanged   exchangeMetrics
 	receiptPace receiptPace
 	uploads     uploads
 }
@@ -81,6 +82,7 @@ func newAPI(a *api) http.Handler {
 	a.registerDesired()
 	a.registerFacts()
 	a.registerMode()
+	a.registerExchange()
 	return limitBodies(mux)
 }
 

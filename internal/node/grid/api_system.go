@@ -17,7 +17,8 @@ import (
 )
 
 // systemOperations are what an organisation's system may do with its certificate; all else is for people.
-var systemOperations = []string{"list-cases", "get-case", "act-on-case", "list-changes", "list-deliveries", "replay-delivery", "replay-deliveries"}
+var systemOperations = []string{"list-cases", "get-case", "act-on-case", "list-changes", "list-deliveries", "replay-delivery", "replay-deliveries",
+	"put-exchange-case", "get-exchange-case", "list-exchange-cases", "list-exchange-changes", "get-exchange"}
 
 // systemScope says what the system may see that shows a certificate: what a dispatcher of its organisation sees. pool is the platform's CA.
 func systemScope(b *intake.Bundle, state *tls.ConnectionState, pool *x509.CertPool, operation string, now time.Time) (s scope, err error) {

@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -101,6 +102,8 @@ type Actor struct {
 	Organization string `json:"organization,omitempty"`
 	Person       string `json:"person,omitempty"`
 	Role         Role   `json:"role,omitempty"`
+	// cause names the system over whose exchange it came, so that it is not sent back there.
+	cause string
 }
 
 var system, deviceActor = Actor{Kind: "System"}, Actor{Kind: "Device"}
@@ -196,7 +199,7 @@ func recordOnce(ctx context.Context, tx pgx.Tx, c *Case, once, action string, fr
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (case_id, once) WHERE once <> '' DO NOTHING RETURNING n),
 			f AS (INSERT INTO grid.changes (case_id, version, kind, community, at, cause) SELECT $1, n, $4, $13, $3, $14 FROM h)
 		UPDATE grid.cases SET version = h.n FROM h WHERE id = $1`,
-		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once, c.Community, c.cause)
+		c.ID, c.Version+1, now, action, from, c.State, by.Kind, by.Organization, by.Person, by.Role, raw, once, c.Community, cmp.Or(c.cause, by.cause))
 	if err != nil {
 		return false, fmt.Errorf("history of case %s: %w", c.Number, err)
 	}

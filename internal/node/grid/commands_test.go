@@ -318,7 +318,7 @@ func TestWhoMayCommand(t *testing.T) {
 		t.Errorf("an operator withdraws what only a vendor may send: %d", got)
 	}
 	d := o.given(worker, "pumps.p2", "run", minutes(1))
-	if h := d.History; len(h) != 1 || h[0].Action != "Give" || h[0].Actor != (Actor{"Person", "committee", "p-1", RoleGridWorker}) {
+	if h := d.History; len(h) != 1 || h[0].Action != "Give" || h[0].Actor != (Actor{Kind: "Person", Organization: "committee", Person: "p-1", Role: RoleGridWorker}) {
 		t.Errorf("history %+v", h)
 	}
 }

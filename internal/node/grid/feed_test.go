@@ -282,14 +282,14 @@ func TestACursorThatIsTooOldIsRefused(t *testing.T) {
 	}
 }
 
-// systems serves the API over TLS, as in production, and gives a client that shows a certificate, self-signed, of the key.
-func (w *world) systems() (url string, client func(key *ecdsa.PrivateKey) *http.Client) {
+// systems serves the API over TLS, as in production, and gives it with a client that shows a certificate, self-signed, of the key.
+func (w *world) systems() (server *httptest.Server, client func(key *ecdsa.PrivateKey) *http.Client) {
 	w.t.Helper()
 	s := httptest.NewUnstartedServer(newAPI(w.svc.api))
 	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
 	s.StartTLS()
 	w.t.Cleanup(s.Close)
-	return s.URL, func(key *ecdsa.PrivateKey) *http.Client {
+	return s, func(key *ecdsa.PrivateKey) *http.Client {
 		transport := s.Client().Transport.(*http.Transport).Clone()
 		if key != nil {
 			template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
@@ -308,13 +308,13 @@ func TestAnOrganisationsSystemShowsItsCertificate(t *testing.T) {
 	w := newWorld(t)
 	w.send("s1", 1, `{"smoke":true}`)
 	eventually(t, "case", func() bool { return w.cases("Dispatched") == 1 })
-	url, client := w.systems()
+	server, client := w.systems()
 	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	plain := w.api.URL
-	w.api.URL = url
+	w.api.URL = server.URL
 	defer func() { w.api.URL = plain }()
 	ask := func(key *ecdsa.PrivateKey, method, path string, body, out any) int {
 		return w.callWith(client(key), method, path, "", body, out)

@@ -43,6 +43,7 @@ var rights = map[string]string{
 		grid.edge_position insert select update
 		grid.engine_keys delete insert select update
 		grid.engine_state delete insert select update
+		grid.exchange insert select update
 		grid.facts delete insert select
 		grid.feed_position insert select update
 		grid.idempotency delete insert select

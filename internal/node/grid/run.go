@@ -96,6 +96,7 @@ type service struct {
 	acks     *deliveryAcks
 	sequence *sequencer
 	feed     *feedWatch
+	exchange *exchanger
 	log      *slog.Logger
 }
 
@@ -104,7 +105,7 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 	if err != nil || instance == "" {
 		instance = "grid"
 	}
-	m, p := newMetrics(reg), &presence{}
+	m, p, exchanged := newMetrics(reg), &presence{}, newExchangeMetrics(reg)
 	c := &commander{in: in, metrics: m, log: log, now: time.Now, publish: nc.PublishMsg}
 	gauges := &caseGauges{pool: pool, in: in, log: log, working: p.running}
 	reg.MustRegister(presenceCollector{p, in, time.Now}, gauges)
@@ -119,7 +120,8 @@ func newService(cfg contract.NodeConfig, pool *pgxpool.Pool, in *intake.Intake, 
 		keep:     &keeper{pool: pool, in: in, metrics: m, log: log, now: time.Now},
 		gauges:   gauges,
 		retain:   &retainer{pool: pool, retention: retentionOf(in), profiles: fleetProfiles(in), log: log, now: time.Now},
-		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, feed: feed, log: log, now: time.Now},
+		exchange: &exchanger{pool: pool, in: in, secretDir: cfg.Grid.WebhookSecretDir, plain: cfg.Grid.PlainWebhooks, metrics: exchanged, log: log, now: time.Now},
+		api:      &api{pool: pool, in: in, caFile: cfg.Grid.TLS.CAFile, commander: c, feed: feed, exchanged: exchanged, log: log, now: time.Now},
 	}
 }
 
@@ -137,6 +139,7 @@ func (s *service) start(ctx context.Context, group *errgroup.Group, health *proc
 	group.Go(func() error { return s.registry.run(ctx) })
 	group.Go(func() error { return s.retain.run(ctx) })
 	group.Go(func() error { return s.gauges.run(ctx) })
+	group.Go(func() error { return s.exchange.run(ctx) })
 	group.Go(func() error {
 		serving := process.ServerTLS(s.cfg.Grid.TLS)
 		serving.ClientAuth = tls.RequestClientCert // whom a certificate names is judged for every request
@@ -177,6 +180,9 @@ func (s *service) fill(r *contract.Report) {
 		s.log.Warn("report", "err", err)
 	}
 	if err := s.fillDispatch(ctx, b, r); err != nil {
+		s.log.Warn("report", "err", err)
+	}
+	if err := s.fillExchange(ctx, b, r); err != nil {
 		s.log.Warn("report", "err", err)
 	}
 	if err := s.fillMode(ctx, time.Now(), r); err != nil {

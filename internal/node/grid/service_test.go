@@ -114,6 +114,17 @@ func newWorldWith(t *testing.T, change func(*intake.Bundle), tune func(*service)
 	h := newHooks(t)
 	w := &world{t: t, pool: poolOf(t, cfg), broker: broker(t), hooks: h, bundle: testBundle(h.URL, h.ca()), keys: map[string]*ecdsa.PrivateKey{}, tune: tune}
 	change(w.bundle)
+	w.signers()
+	w.in = intake.NewStatic(w.bundle)
+	w.begin()
+	t.Cleanup(func() { w.stop() })
+	return w
+}
+
+// signers gives every organisation of the bundle a key.
+func (w *world) signers() {
+	t := w.t
+	t.Helper()
 	for name, o := range w.bundle.Directory.Organizations {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -126,10 +137,6 @@ func newWorldWith(t *testing.T, change func(*intake.Bundle), tune func(*service)
 		o.KeyDigests = []string{contract.Digest(spki)}
 		w.keys[name], w.bundle.Directory.Organizations[name] = key, o
 	}
-	w.in = intake.NewStatic(w.bundle)
-	w.begin()
-	t.Cleanup(func() { w.stop() })
-	return w
 }
 
 // begin starts the service; stop ends it.

@@ -78,7 +78,9 @@ const (
 	RoleHotline         Role = "Hotline"         // 12345 话务员, reports only
 	// RoleOrganizationSystem is a system of an organisation, known by its certificate; no token can name it.
 	RoleOrganizationSystem Role = "System"
-	RoleTechnician         Role = "Technician" // 运维人员 of a vendor, sends commands to its devices only
+	// RoleOrigin is the system that a case comes from, over the exchange; no token can name it.
+	RoleOrigin     Role = "Origin"
+	RoleTechnician Role = "Technician" // 运维人员 of a vendor, sends commands to its devices only
 )
 
 // transition is a row of the table: an action leads from some states to one.
@@ -91,28 +93,31 @@ type transition struct {
 var (
 	everyone = []Role{RoleGridWorker, RoleCommunityWorker, RoleDispatcher, RoleOrganizationSystem}
 	office   = []Role{RoleSystem, RoleCommunityWorker, RoleDispatcher}
+	// handlers and origin are they and the system that the case comes from.
+	handlers = append([]Role{RoleOrigin}, everyone...)
+	origin   = append([]Role{RoleOrigin}, office...)
 )
 
 // transitions is the life of a case. The engine and the API both ask it and nothing else.
 var transitions = map[Action]transition{
 	File:                {[]State{Reported}, Filed, office},
-	Decline:             {[]State{Reported}, NotFiled, office},
+	Decline:             {[]State{Reported}, NotFiled, origin},
 	Dispatch:            {[]State{Filed, Dispatched, Returned, Reopened}, Dispatched, office},
 	Reassign:            {[]State{Filed, Dispatched, Handling, Returned, Extended, Reopened}, Dispatched, []Role{RoleCommunityWorker, RoleDispatcher}},
-	Acknowledge:         {[]State{Dispatched}, Handling, everyone},
-	Arrive:              {[]State{Handling, Extended}, "", everyone},
-	Handle:              {[]State{Handling, Extended}, "", everyone},
-	Return:              {[]State{Dispatched, Handling}, Returned, everyone},
+	Acknowledge:         {[]State{Dispatched}, Handling, handlers},
+	Arrive:              {[]State{Handling, Extended}, "", handlers},
+	Handle:              {[]State{Handling, Extended}, "", handlers},
+	Return:              {[]State{Dispatched, Handling}, Returned, handlers},
 	Extend:              {[]State{Handling}, Extended, office},
 	Suspend:             {[]State{Handling, Extended}, Suspended, office},
-	Resume:              {[]State{Extended, Suspended}, Handling, office},
-	RequestVerification: {[]State{Handling, Extended}, Verifying, everyone},
-	Verify:              {[]State{Verifying}, "", everyone},
-	Rework:              {[]State{Verifying}, Handling, everyone},
-	Close:               {[]State{Verifying}, Closed, everyone},
-	Rate:                {[]State{Closed}, Rated, append([]Role{RoleResident}, office...)}, // residents by their receipt
-	Reopen:              {[]State{Closed, Rated, Void}, Reopened, office},
-	MarkVoid:            {[]State{Reported, Filed, Dispatched, Handling, Returned, Extended, Suspended, Verifying, Reopened}, Void, append([]Role{RoleSystem}, everyone...)},
+	Resume:              {[]State{Extended, Suspended}, Handling, origin},
+	RequestVerification: {[]State{Handling, Extended}, Verifying, handlers},
+	Verify:              {[]State{Verifying}, "", handlers},
+	Rework:              {[]State{Verifying}, Handling, handlers},
+	Close:               {[]State{Verifying}, Closed, handlers},
+	Rate:                {[]State{Closed}, Rated, append([]Role{RoleResident}, origin...)}, // residents by their receipt
+	Reopen:              {[]State{Closed, Rated, Void}, Reopened, origin},
+	MarkVoid:            {[]State{Reported, Filed, Dispatched, Handling, Returned, Extended, Suspended, Verifying, Reopened}, Void, append([]Role{RoleSystem}, handlers...)},
 }
 
 // reworked is what the service does itself with a closed case that was rated badly: nobody else takes it up like that.

@@ -10,7 +10,7 @@ GRANT DELETE ON grid.commands, grid.cases, grid.dispatch_outbox TO dizuo_grid;
 GRANT SELECT, INSERT ON grid.command_history, grid.desired_history TO dizuo_grid;
 GRANT SELECT, INSERT, DELETE ON grid.case_notes, grid.roster, grid.idempotency TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE, DELETE ON grid.devices, grid.telemetry_hourly TO dizuo_grid;
-GRANT SELECT, INSERT, UPDATE ON grid.case_alarms, grid.case_parties, grid.feed_position, grid.mirrors TO dizuo_grid;
+GRANT SELECT, INSERT, UPDATE ON grid.case_alarms, grid.case_parties, grid.feed_position, grid.mirrors, grid.exchange TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE, DELETE ON grid.alarms_waiting, grid.timers, grid.people, grid.shifts, grid.substitutes TO dizuo_grid;
 GRANT SELECT, INSERT, DELETE, UPDATE (n) ON grid.changes TO dizuo_grid;
 GRANT SELECT, INSERT, UPDATE (ended_at, reason) ON grid.modes TO dizuo_grid;
