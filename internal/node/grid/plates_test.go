@@ -17,7 +17,7 @@ func TestAnExpectedPlateOpensTheBarrier(t *testing.T) {
 	t.Parallel()
 	o := newOrders(t, func(b *intake.Bundle) {
 		b.Rules.Profiles["gate"] = contract.Profile{HeartbeatSeconds: 3600, Fields: map[string]contract.Field{"plate": {Type: "String"}, "direction": {Type: "String"}},
-			Commands: map[string]contract.Command{"openOnce": {Senders: []string{"Scenario"}, ExpiresSeconds: 15, Arguments: map[string]contract.Field{"seconds": {Type: "Integer"}}}}}
+			Commands: map[string]contract.Command{"openOnce": {Senders: []string{"Scenario"}, ExpiresSeconds: 15, Arguments: map[string]contract.Field{"seconds": {Type: "Integer", Min: ptr(5), Max: ptr(30)}}}}}
 		b.Fleets["gates"] = contract.Fleet{Vendor: "vendor", Profile: "gate", AccessMode: "Device", Devices: map[string]contract.Device{
 			"here": {Community: "jinghu", Grid: "g1", Compound: "garden"}, "there": {Community: "jinghu", Grid: "g1", Compound: "court"}}}
 		b.Rules.Scenarios["s32"] = contract.Scenario{Profile: "gate", DataClass: "C1", Trigger: contract.Trigger{When: "msg.direction == 'in' && msg.plate in context.visitorPlates", DedupSeconds: 3},
