@@ -26,7 +26,7 @@ func TestAReceiverAnswersCases(t *testing.T) {
 	grid := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, _ := io.ReadAll(r.Body)
 		var body struct{ Action string }
-		if err := json.Unmarshal(raw, &body); err != nil || r.URL.Path != "/v1/cases/c1/actions" || len(r.TLS.PeerCertificates) != 1 {
+		if err := json.Unmarshal(raw, &body); err != nil || r.URL.Path != "/v1/cases/0197a1b2-0000-7000-8000-0000000000c1/actions" || len(r.TLS.PeerCertificates) != 1 {
 			t.Errorf("%s %s with %d certificates, %v", r.URL.Path, raw, len(r.TLS.PeerCertificates), err)
 		}
 		mu.Lock()

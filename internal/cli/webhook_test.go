@@ -23,7 +23,7 @@ import (
 const (
 	fireSecret   = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	policeSecret = "whsec_bm90IHRoZSBzYW1lIHNlY3JldA=="
-	event        = `{"specversion":"1.0","id":"e1","type":"io.dizuo.case.dispatched.v1","data":{"id":"c1","number":"2026-000001"}}`
+	event        = `{"specversion":"1.0","id":"e1","type":"io.dizuo.case.dispatched.v1","data":{"id":"0197a1b2-0000-7000-8000-0000000000c1","number":"2026-000001"}}`
 )
 
 func startReceiver(t *testing.T) (*httptest.Server, *bytes.Buffer) {
