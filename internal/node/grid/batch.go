@@ -198,8 +198,10 @@ func (b *batch) commit(ctx context.Context, states []rules.KeyState, sequence ui
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if err := settleAll(ctx, tx, b.s.bundle, b.events, b.now); err != nil {
-		return err
+	for _, e := range b.events {
+		if err := settle(ctx, tx, b.s.bundle, e.Event, b.now); err != nil {
+			return fmt.Errorf("scenario %s, device %s.%s: %w", e.Scenario, e.Fleet, e.Device, err)
+		}
 	}
 	if err := b.commands(ctx, tx); err != nil {
 		return err
