@@ -21,7 +21,7 @@ const (
 type words struct {
 	allowed, denied, agreement, rules, fields, rows, keeps, why               string
 	whole, all, requirement, communities, noRow, noOnward, retain, breakGlass string
-	grids, compounds, roster                                                  string
+	grids, compounds, roster, groups                                          string
 	masks, titles                                                             map[string]string
 	chinese                                                                   bool
 }
@@ -30,14 +30,14 @@ var languages = map[string]words{
 	English: {
 		allowed: "ALLOWED: %s may read %s for %s", denied: "DENIED: %s may not read %s for %s", agreement: "agreement", rules: "rules", fields: "fields", rows: "rows",
 		keeps: "must keep to", why: "no grant", whole: "as it is", all: "divisions %s", requirement: "%s %s %s", communities: "communities %s", noRow: "no community of this platform",
-		noOnward: "no passing on", retain: "delete after %s", breakGlass: "as an emergency only: it is reviewed", grids: "grids %s", compounds: "compounds %s", roster: "where the roster has put the person",
+		noOnward: "no passing on", retain: "delete after %s", breakGlass: "as an emergency only: it is reviewed", grids: "grids %s", compounds: "compounds %s", roster: "where the roster has put the person", groups: "counts and sums of groups of at least %d",
 		masks:  map[string]string{"Pseudonym": "pseudonym", "KeepLast": "last %d characters", "Generalise": "rounded to %s", "Drop": "dropped"},
 		titles: map[string]string{ReasonCommunity: "No row of this community is in the agreement's rows"},
 	},
 	Chinese: {
 		allowed: "允许：%s 可以为 %[3]s 读取 %[2]s", denied: "拒绝：%s 不得为 %[3]s 读取 %[2]s", agreement: "协议", rules: "依据规则", fields: "字段", rows: "行范围",
 		keeps: "义务", why: "未授权的原因", whole: "原值", all: "行政区划 %s", requirement: "%s %s %s", communities: "社区 %s", noRow: "本平台没有任何社区",
-		noOnward: "不得转交第三方", retain: "%s 后删除", breakGlass: "仅限紧急情况：事后审查", grids: "网格 %s", compounds: "小区 %s", roster: "限值班表所派区域",
+		noOnward: "不得转交第三方", retain: "%s 后删除", breakGlass: "仅限紧急情况：事后审查", grids: "网格 %s", compounds: "小区 %s", roster: "限值班表所派区域", groups: "仅提供不少于 %d 条的分组的计数与合计",
 		chinese: true,
 		masks:   map[string]string{"Pseudonym": "假名化", "KeepLast": "保留后 %d 位", "Generalise": "泛化为 %s", "Drop": "不提供", "Year": "年", "Quarter": "季", "Month": "月", "Day": "日", "Hour": "时"},
 		titles: map[string]string{
@@ -137,6 +137,9 @@ func (a Answer) rules(b *strings.Builder, w words) {
 
 // opens says what the answer gives: fields with masks, rows, and what is to be kept to.
 func (a Answer) opens(b *strings.Builder, w words) {
+	if a.Decision.SmallCell > 0 {
+		fmt.Fprintf(b, w.groups+"\n", a.Decision.SmallCell)
+	}
 	fmt.Fprintf(b, "%s:\n", w.fields)
 	for _, name := range slices.Sorted(maps.Keys(a.Decision.Fields)) {
 		fmt.Fprintf(b, "  %s: %s\n", name, w.mask(a.Decision.Fields[name]))
