@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/access/check"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
@@ -159,7 +160,7 @@ func (a *app) accessPlatform(ctx context.Context, c *accessCheck, now time.Time)
 // worldOf collects what the members of a platform compile to, as the bundle would hold it.
 func worldOf(p *offline.Platform) check.World {
 	w := check.World{
-		Modules: policies.Access(), Asleep: map[string]string{},
+		Modules: policies.Access(), Asleep: map[string]check.Sleeping{},
 		Access:    contract.Access{Datasets: map[string]contract.Dataset{}, Grants: map[string]map[string]map[string]contract.Grant{}},
 		Directory: contract.Directory{Platform: p.Plan.Document, Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}},
 	}
@@ -180,7 +181,7 @@ func worldOf(p *offline.Platform) check.World {
 			}
 		case compile.AgreementPlan:
 			if m.Fatal || len(plan.Grants) == 0 {
-				w.Asleep[name] = asleep(m, plan)
+				w.Asleep[name] = sleeping(m, plan)
 				continue
 			}
 			for dataset, g := range plan.Grants {
@@ -197,13 +198,15 @@ func worldOf(p *offline.Platform) check.World {
 	return w
 }
 
-// asleep says why an agreement grants nothing.
-func asleep(m *offline.Member, plan compile.AgreementPlan) string {
-	switch {
-	case m.Fatal:
-		return string(plan.Phase) + ", it does not compile"
-	case len(plan.Pending) > 0:
-		return string(plan.Phase) + ", approvals missing of " + strings.Join(plan.Pending, ", ")
+// sleeping says why an agreement grants nothing.
+func sleeping(m *offline.Member, plan compile.AgreementPlan) check.Sleeping {
+	out := check.Sleeping{Phase: string(plan.Phase), Pending: plan.Pending}
+	out.Wrong = m.Fatal && (len(plan.Pending) == 0 || plan.Phase == v1alpha1.AgreementDraft && !plan.Sound)
+	if o, ok := m.Object.Object.(*v1alpha1.DataSharingAgreement); ok {
+		out.Consumer = o.Spec.Consumer.Name
+		for _, d := range o.Spec.Datasets {
+			out.Datasets = append(out.Datasets, d.Name)
+		}
 	}
-	return string(plan.Phase)
+	return out
 }

@@ -105,3 +105,14 @@ func TestAccessCheckOfCounts(t *testing.T) {
 		}
 	}
 }
+
+// The gateway's public key is wanted, and a private one is the file that lies beside it.
+func TestNotPublicKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "holds no PEM", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n": "holds a PRIVATE KEY", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n": "",
+	} {
+		if got := notPublicKeys([]byte(text)); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
