@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
+	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
+	"github.com/dizuo/dizuo/internal/offline"
 )
 
 // Effect of a change.
@@ -29,6 +32,9 @@ type Change struct {
 	Dataset   string `json:"dataset"`
 	Consumer  string `json:"consumer"`
 	Agreement string `json:"agreement,omitempty"`
+	// DatasetName and ConsumerName are their display names.
+	DatasetName  string `json:"datasetName,omitempty"`
+	ConsumerName string `json:"consumerName,omitempty"`
 	// Axis is a key of axisWords, such as "fields".
 	Axis   string `json:"axis"`
 	Effect Effect `json:"effect"`
@@ -39,6 +45,10 @@ type Change struct {
 	To     string   `json:"to,omitempty"`
 	// Residents of what opens, after the communities' own figures; 0 where there are none.
 	Residents int64 `json:"residents,omitempty"`
+	// Class is the highest data class of the fields that open.
+	Class string `json:"class,omitempty"`
+	// OnceSigned says that it holds only once every party has signed the text.
+	OnceSigned bool `json:"onceSigned,omitempty"`
 }
 
 // Diff compares two states of a platform. The answer is sorted by dataset, consumer, agreement and axis.
@@ -82,6 +92,8 @@ type differ struct {
 
 func (d *differ) add(k key, c Change) {
 	c.Platform, c.Dataset, c.Consumer, c.Agreement = cmp.Or(d.is.Platform, d.was.Platform), k.dataset, k.consumer, k.agreement
+	c.DatasetName = cmp.Or(d.is.Access.Datasets[k.dataset].DisplayName, d.was.Access.Datasets[k.dataset].DisplayName)
+	c.ConsumerName = cmp.Or(d.is.Directory.Organizations[k.consumer].DisplayName, d.was.Directory.Organizations[k.consumer].DisplayName)
 	d.out = append(d.out, c)
 }
 
@@ -93,7 +105,7 @@ func (d *differ) whole(g given, s Side, e Effect) {
 	if e == Narrower {
 		list = &c.Closes
 	} else {
-		c.Residents = residents(s, reached)
+		c.Residents, c.Class = residents(s, reached), classOf(s, g.key.dataset, g.seen())
 	}
 	for _, name := range g.seen() {
 		*list = append(*list, name+maskText(g.grant.Fields[name]))
@@ -116,14 +128,16 @@ func (d *differ) compare(was, is given) {
 	d.flag(k, "caseNumberRequired", a.CaseNumberRequired, b.CaseNumberRequired)
 	d.bound(k, "caseNumber", a.CaseNumber, b.CaseNumber)
 	d.needs(k, "consent", scopes(was), scopes(is))
-	d.number(k, "notBefore", a.NotBefore, b.NotBefore, func(n int64) int64 { return -n })
-	d.number(k, "notAfter", a.NotAfter, b.NotAfter, unlimited)
+	d.date(k, "notBefore", a.NotBefore, b.NotBefore, func(n int64) int64 { return -n })
+	d.date(k, "notAfter", a.NotAfter, b.NotAfter, unlimited)
 	d.number(k, "requestsPerDay", a.RequestsPerDay, b.RequestsPerDay, unlimited)
 	d.number(k, "recordsPerDay", a.RecordsPerDay, b.RecordsPerDay, unlimited)
 	d.hours(k, a.Hours, b.Hours)
 	d.caseCondition(k, a.Case, b.Case)
 	d.aggregates(k, a.Aggregates, b.Aggregates)
 	d.breakGlass(k, a.BreakGlass, b.BreakGlass)
+	d.flag(k, "noOnward", a.NoOnward, b.NoOnward)
+	d.ranked(k, "retention", a.RetentionSeconds, b.RetentionSeconds, unlimited, inDays)
 	d.other(k, "source", was.dataset.Source, is.dataset.Source)
 }
 
@@ -225,6 +239,9 @@ func (d *differ) sets(k key, axis string, was, is []string, people bool) {
 		if c.Effect = Wider; people {
 			c.Residents = residents(d.is, c.Opens)
 		}
+		if axis == "fields" {
+			c.Class = classOf(d.is, k.dataset, c.Opens)
+		}
 	case len(c.Closes) > 0:
 		c.Effect = Narrower
 	default:
@@ -276,6 +293,42 @@ func (d *differ) number(k key, axis string, was, is int64, rank func(int64) int6
 	if was != is {
 		d.add(k, Change{Axis: axis, Effect: order(rank(was), rank(is)), From: fmt.Sprint(was), To: fmt.Sprint(is)})
 	}
+}
+
+// date is number of Unix seconds, said in the platform's time zone.
+func (d *differ) date(k key, axis string, was, is int64, rank func(int64) int64) {
+	zone, err := time.LoadLocation(cmp.Or(d.is.Directory.Platform.TimeZone, d.was.Directory.Platform.TimeZone, "Asia/Shanghai"))
+	if err != nil {
+		zone = time.UTC
+	}
+	d.ranked(k, axis, was, is, rank, func(n int64) string { return time.Unix(n, 0).In(zone).Format("2006-01-02 15:04:05 -07:00") })
+}
+
+// ranked is number with words for its values; 0 is none.
+func (d *differ) ranked(k key, axis string, was, is int64, rank func(int64) int64, say func(int64) string) {
+	if was == is {
+		return
+	}
+	words := func(n int64) string {
+		if n == 0 {
+			return ""
+		}
+		return say(n)
+	}
+	d.add(k, Change{Axis: axis, Effect: order(rank(was), rank(is)), From: words(was), To: words(is)})
+}
+
+// inDays says seconds as whole days, hours or minutes where they are that, else as they are.
+func inDays(seconds int64) string {
+	for _, unit := range []struct {
+		seconds int64
+		name    string
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}} {
+		if seconds%unit.seconds == 0 {
+			return fmt.Sprintf("%d%s", seconds/unit.seconds, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", seconds)
 }
 
 // other says that something changed of which it cannot be told what it opens.
@@ -418,9 +471,27 @@ func (d *differ) identities() {
 		consumers[g.key.consumer] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(consumers)) {
-		a, b := d.was.Directory.Organizations[name], d.is.Directory.Organizations[name]
+		a, known := d.was.Directory.Organizations[name]
+		b := d.is.Directory.Organizations[name]
 		d.sets(key{consumer: name}, "identity", identitiesOf(a), identitiesOf(b), false)
+		if known && a.Clearance != b.Clearance {
+			d.add(key{consumer: name}, Change{Axis: "clearance", Effect: order(int64(clearance(a)), int64(clearance(b))), From: a.Clearance, To: b.Clearance})
+		}
 	}
+}
+
+// clearance ranks what an organisation may be given; one without is given what is public.
+func clearance(o contract.Organization) int {
+	return max(0, slices.Index([]string{"C0", "C1", "C2", "C3"}, o.Clearance))
+}
+
+// classOf gives the data class that some fields of a dataset make; empty where the dataset is not in the files.
+func classOf(s Side, dataset string, fields []string) string {
+	d, ok := s.Datasets[dataset]
+	if !ok {
+		return ""
+	}
+	return string(compile.ClassOf(d, func(name string) bool { return slices.Contains(fields, name) }))
 }
 
 func identitiesOf(o contract.Organization) []string {
@@ -495,6 +566,46 @@ func DiffAll(was, is []Side) []Change {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		out = append(out, Diff(names[name][0], names[name][1])...)
+	}
+	return out
+}
+
+// State is the platforms of files: as they are, and as they would be once every party has signed every text.
+type State struct {
+	Now, OnceSigned []Side
+	// Broken names what does not compile for another cause than missing approvals, as "kind/name": what it would give is not compared.
+	Broken []string
+}
+
+// StateOf gives the access of compiled files.
+func StateOf(r *offline.Result) State {
+	out := State{Now: Sides(r), OnceSigned: sidesOnceSigned(r)}
+	for _, p := range r.Platforms {
+		if p.Fatal {
+			out.Broken = append(out.Broken, p.Object.Kind+"/"+p.Object.GetName())
+		}
+		for _, m := range p.Members {
+			if plan, ok := m.Plan.(compile.AgreementPlan); m.Fatal && (!ok || !plan.Sound) {
+				out.Broken = append(out.Broken, m.Kind+"/"+m.GetName())
+			}
+		}
+	}
+	return out
+}
+
+// DiffStates compares two states as DiffAll does, and behind that what changes only once the texts are signed: the review of a text that is
+// not signed yet would else see nothing but an agreement that closes.
+func DiffStates(was, is State) []Change {
+	out := DiffAll(was.Now, is.Now)
+	told := map[string]bool{}
+	for _, c := range out {
+		told[text(c)] = true
+	}
+	for _, c := range DiffAll(was.OnceSigned, is.OnceSigned) {
+		if !told[text(c)] {
+			c.OnceSigned = true
+			out = append(out, c)
+		}
 	}
 	return out
 }

@@ -66,7 +66,7 @@ func WriteHTML(w io.Writer, cells []Cell, lang string, now time.Time) error {
 			at[k] = i
 			page.Tables = append(page.Tables, matrixTable{Consumer: c.Platform + " " + c.Consumer, Dataset: c.Dataset, Agreement: c.Agreement, Of: c})
 		}
-		c.Shown = shownWord(lang, c.Shown)
+		c.Shown = Shown(lang, c.Shown)
 		page.Tables[i].Cells = append(page.Tables[i].Cells, c)
 	}
 	return matrixPage.Execute(w, page)
@@ -74,7 +74,8 @@ func WriteHTML(w io.Writer, cells []Cell, lang string, now time.Time) error {
 
 var shownWords = strings.NewReplacer("whole", "原值", "aggregates", "仅统计", "Pseudonym", "假名化", "KeepLast", "保留末位", "Generalise", "泛化", "Year", "年", "Quarter", "季", "Month", "月", "Day", "日", "Hour", "时")
 
-func shownWord(lang, shown string) string {
+// Shown says in a language how a field is given, of Cell.Shown.
+func Shown(lang, shown string) string {
 	if lang == Chinese {
 		return shownWords.Replace(shown)
 	}

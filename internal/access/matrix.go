@@ -27,6 +27,11 @@ type Cell struct {
 	Communities []string `json:"communities"`
 	Purposes    []string `json:"purposes"`
 	Roles       []string `json:"roles,omitempty"`
+	// Rows are further conditions on rows: grids, compounds, the roster, and requirements; all must hold.
+	Rows []string `json:"rows,omitempty"`
+	// Hours of the day, and what Case is asked for; empty where nothing was agreed about them.
+	Hours string `json:"hours,omitempty"`
+	Case  string `json:"case,omitempty"`
 }
 
 // Matrix gives who sees what, sorted by dataset, field, consumer and agreement.
@@ -43,6 +48,7 @@ func Matrix(s Side) []Cell {
 			out = append(out, Cell{
 				Platform: s.Platform, Dataset: g.key.dataset, Field: name, Grade: f.Grade, Personal: f.Personal, Class: string(compile.ClassOf(d, func(field string) bool { return field == name })), Consumer: g.key.consumer, Agreement: g.key.agreement,
 				Shown: shown(g.grant, name), Communities: reached, Purposes: g.grant.Purposes, Roles: g.grant.Roles,
+				Rows: rowsText(g.grant.Rows), Hours: hoursText(g.grant.Hours), Case: caseText(g.grant),
 			})
 		}
 	}
@@ -50,6 +56,39 @@ func Matrix(s Side) []Cell {
 		return cmp.Or(cmp.Compare(a.Dataset, b.Dataset), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Consumer, b.Consumer), cmp.Compare(a.Agreement, b.Agreement))
 	})
 	return out
+}
+
+// rowsText lists what narrows rows beside the communities.
+func rowsText(r contract.Rows) (out []string) {
+	for _, part := range []struct {
+		name   string
+		values []string
+	}{{"grids", r.Grids}, {"compounds", r.Compounds}} {
+		if len(part.values) > 0 {
+			out = append(out, part.name+" "+strings.Join(part.values, ","))
+		}
+	}
+	if r.Roster {
+		out = append(out, "roster")
+	}
+	for _, q := range r.Requirements {
+		out = append(out, requirementText(q))
+	}
+	return out
+}
+
+// caseText says what case is asked for.
+func caseText(g contract.Grant) string {
+	var parts []string
+	if g.CaseNumber != "" {
+		parts = append(parts, g.CaseNumber)
+	} else if g.CaseNumberRequired {
+		parts = append(parts, "number required")
+	}
+	if c := g.Case; c != nil {
+		parts = append(parts, strings.TrimSpace(strings.Join(c.Classes, ",")+" from "+string(c.MinSeverity)))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func shown(g contract.Grant, field string) string {

@@ -25,31 +25,42 @@ type Side struct {
 }
 
 // Sides gives the access of every platform in compiled files. What does not compile gives none.
-func Sides(r *offline.Result) []Side {
+func Sides(r *offline.Result) []Side { return sides(r, false) }
+
+// sidesOnceSigned is Sides as if every party had signed every text.
+func sidesOnceSigned(r *offline.Result) []Side { return sides(r, true) }
+
+func sides(r *offline.Result, onceSigned bool) []Side {
 	out := []Side{}
 	for _, p := range r.Platforms {
 		s := Side{
 			Platform:  p.Object.GetNamespace() + "/" + p.Object.GetName(),
 			Access:    contract.Access{Datasets: map[string]contract.Dataset{}, Grants: map[string]map[string]map[string]contract.Grant{}},
-			Directory: contract.Directory{Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}},
+			Directory: contract.Directory{Platform: p.Plan.Document, Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}},
 			Residents: map[string]int64{}, Datasets: map[string]*v1alpha1.Dataset{},
 		}
 		for _, m := range p.Members {
-			s.add(m)
+			s.add(m, onceSigned)
 		}
 		out = append(out, s)
 	}
 	return out
 }
 
-func (s *Side) add(m *offline.Member) {
+func (s *Side) add(m *offline.Member, onceSigned bool) {
 	if d, ok := m.Object.Object.(*v1alpha1.Dataset); ok {
 		s.Datasets[d.Name] = d
+	}
+	name := m.GetName()
+	if plan, ok := m.Plan.(compile.AgreementPlan); ok && onceSigned {
+		if o, ok := m.Object.Object.(*v1alpha1.DataSharingAgreement); ok {
+			s.grant(name, o.Spec.Consumer.Name, plan.OnceSigned)
+		}
+		return
 	}
 	if m.Fatal {
 		return
 	}
-	name := m.GetName()
 	switch plan := m.Plan.(type) {
 	case compile.CommunityPlan:
 		s.Directory.Communities[name] = plan.Document
@@ -61,17 +72,21 @@ func (s *Side) add(m *offline.Member) {
 	case compile.DatasetPlan:
 		s.Access.Datasets[name] = plan.Document
 	case compile.AgreementPlan:
-		for dataset, g := range plan.Grants {
-			consumers := s.Access.Grants[dataset]
-			if consumers == nil {
-				consumers = map[string]map[string]contract.Grant{}
-				s.Access.Grants[dataset] = consumers
-			}
-			if consumers[plan.Consumer] == nil {
-				consumers[plan.Consumer] = map[string]contract.Grant{}
-			}
-			consumers[plan.Consumer][name] = g
+		s.grant(name, plan.Consumer, plan.Grants)
+	}
+}
+
+func (s *Side) grant(agreement, consumer string, grants map[string]contract.Grant) {
+	for dataset, g := range grants {
+		consumers := s.Access.Grants[dataset]
+		if consumers == nil {
+			consumers = map[string]map[string]contract.Grant{}
+			s.Access.Grants[dataset] = consumers
 		}
+		if consumers[consumer] == nil {
+			consumers[consumer] = map[string]contract.Grant{}
+		}
+		consumers[consumer][agreement] = g
 	}
 }
 

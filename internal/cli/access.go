@@ -147,9 +147,9 @@ func (a *app) accessMatrixCommand() *cobra.Command {
 			case f.format == "html":
 				return access.WriteHTML(a.Out, cells, f.lang, a.now())
 			case by == "field":
-				return a.printCells(cells, f.format)
+				return a.printCells(cells, f.format, f.lang)
 			case by == "class":
-				return a.printClasses(access.ByClass(cells), f.format)
+				return a.printClasses(access.ByClass(cells), f.format, f.lang)
 			}
 			return usage("--by %s: write field or class", by)
 		},
@@ -161,33 +161,55 @@ func (a *app) accessMatrixCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printCells(cells []access.Cell, format string) error {
-	rows := [][]string{{"DATASET", "FIELD", "CLASS", "CONSUMER", "SHOWN", "COMMUNITIES", "PURPOSES", "AGREEMENT"}}
+// matrixHeads and classHeads by language. Those of the matrix behind the eighth are in CSV only.
+var matrixHeads = map[string][]string{
+	access.English: {"DATASET", "FIELD", "CLASS", "CONSUMER", "SHOWN", "COMMUNITIES", "PURPOSES", "AGREEMENT", "ROLES", "ROWS", "HOURS", "CASE"},
+	access.Chinese: {"数据集", "字段", "数据类", "使用方", "提供方式", "社区", "用途", "协议", "人员角色", "行条件", "时段", "事件条件"},
+}
+
+var classHeads = map[string][]string{
+	access.English: {"CONSUMER", "DATASET", "CLASS", "FIELDS", "AGREEMENT"},
+	access.Chinese: {"使用方", "数据集", "数据类", "字段", "协议"},
+}
+
+func (a *app) printCells(cells []access.Cell, format, lang string) error {
+	const inTable = 8
+	rows := [][]string{matrixHeads[lang]}
 	for _, c := range cells {
-		rows = append(rows, []string{c.Dataset, c.Field, c.Class, c.Consumer, c.Shown, strings.Join(c.Communities, " "), strings.Join(c.Purposes, " "), c.Agreement})
+		rows = append(rows, []string{
+			c.Dataset, c.Field, c.Class, c.Consumer, access.Shown(lang, c.Shown), strings.Join(c.Communities, " "), strings.Join(c.Purposes, " "), c.Agreement,
+			strings.Join(c.Roles, " "), strings.Join(c.Rows, "; "), c.Hours, c.Case,
+		})
+	}
+	if format != "csv" {
+		for i := range rows {
+			rows[i] = rows[i][:inTable]
+		}
+	}
+	if format != "" && !slices.Contains([]string{"table", "csv", "json", "yaml"}, format) {
+		return usage("-o %s: write table, csv, html, json or yaml", format)
 	}
 	return a.printRows(cells, rows, format)
 }
 
-func (a *app) printClasses(cells []access.ClassCell, format string) error {
-	rows := [][]string{{"CONSUMER", "DATASET", "CLASS", "FIELDS", "AGREEMENT"}}
+func (a *app) printClasses(cells []access.ClassCell, format, lang string) error {
+	rows := [][]string{classHeads[lang]}
 	for _, c := range cells {
 		rows = append(rows, []string{c.Consumer, c.Dataset, c.Class, strings.Join(c.Fields, " "), c.Agreement})
 	}
 	return a.printRows(cells, rows, format)
 }
 
-// printRows prints a value as JSON or YAML, or its rows as CSV or as a table that fits the terminal.
+// printRows prints a value as JSON or YAML, or its rows as CSV or as a table, which is cut to fit where it goes to a terminal.
 func (a *app) printRows(v any, rows [][]string, format string) error {
 	switch format {
 	case "csv":
 		return writeCSV(a.Out, rows)
 	case "table", "":
-		columns, ok := terminal(a.Out)
-		if !ok || columns <= 0 {
-			columns = 120
+		if columns, ok := terminal(a.Out); ok && columns > 0 {
+			rows = fit(rows, columns)
 		}
-		return table(a.Out, fit(rows, columns))
+		return table(a.Out, rows)
 	case "json", "yaml":
 		_, err := printAs(a.Out, format, v)
 		return err

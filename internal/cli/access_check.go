@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/access/check"
 	"github.com/dizuo/dizuo/internal/compile"
 	"github.com/dizuo/dizuo/internal/contract"
@@ -19,13 +20,15 @@ import (
 
 // accessCheck is what `access check` was asked.
 type accessCheck struct {
-	files                                         fileFlags
-	kube                                          kubeFlags
-	cluster                                       bool
-	platform, organization, dataset, purpose      string
-	agreement, community, role, at, number        string
-	class, severity, breakGlass, language, format string
-	fields                                        []string
+	files                                    fileFlags
+	kube                                     kubeFlags
+	cluster                                  bool
+	platform, organization, dataset, purpose string
+	agreement, community, role, at, number   string
+	class, severity, place                   string
+	breakGlass, language, format             string
+	fields, by, sum, where                   []string
+	count                                    bool
 }
 
 func (a *app) accessCheckCommand() *cobra.Command {
@@ -35,7 +38,10 @@ func (a *app) accessCheckCommand() *cobra.Command {
 		Short: "Say whether an organisation may read a dataset, and by which rules and agreement",
 		Long: `Compile the files, or what stands in the cluster, and ask the very policy that the gateway runs. It prints the decision, the rules
 that made it with the titles of their METADATA, the agreement, masks and rows. Nothing is read and nothing is logged: quotas, consents of
-persons and whether a case is open are the gateway's to see. Exit code 0: allowed, 4: denied.`,
+persons and whether a case is open are the gateway's to see. Exit code 0: allowed, 4: denied.
+
+  --case 20270104-000123 --case-class fire-alarm --case-severity Critical --case-community C   what the gateway would find of the case
+  --by A,B --sum C --where A:In:x,y    counts and sums, as GET /v1/datasets/D/aggregate asks; --count for one figure`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.accessCheck(cmd.Context(), &c) },
 	}
@@ -54,9 +60,14 @@ persons and whether a case is open are the gateway's to see. Exit code 0: allowe
 	flags.StringVar(&c.community, "community", "", "also ask whether rows of this Community are within it")
 	flags.StringVar(&c.role, "role", "", "role of the person who reads; default: no person is shown")
 	flags.StringVar(&c.at, "at", "", "time of the request, such as 2026-05-01T09:00:00+08:00; default: now")
-	flags.StringVar(&c.number, "case", "", "number of the case for which is read")
+	flags.StringVar(&c.number, "case", "", "number of the case for which is read; one of the platform's form, such as 20270104-000123, is a case of the platform, which the gateway looks up")
 	flags.StringVar(&c.class, "case-class", "", "with --case: an open case of the platform, of this class")
-	flags.StringVar(&c.severity, "case-severity", "", "with --case-class: its severity")
+	flags.StringVar(&c.severity, "case-severity", "", "with --case-class: its severity, Critical, High, Medium or Low")
+	flags.StringVar(&c.place, "case-community", "", "with --case-class: the Community where it happened; default: that of --community")
+	flags.StringSliceVar(&c.by, "by", nil, "ask for counts and sums, grouped by these fields")
+	flags.StringSliceVar(&c.sum, "sum", nil, "ask for counts, and sums of these fields")
+	flags.BoolVar(&c.count, "count", false, "ask for counts; without --by: for one figure")
+	flags.StringArrayVar(&c.where, "where", nil, "with --by, --sum or --count: condition on a field that may be grouped by, field:In:value,value; may be repeated")
 	flags.StringVar(&c.breakGlass, "break-glass", "", "reason of an emergency")
 	flags.StringVar(&c.language, "lang", check.English, "language of the answer: en or zh")
 	flags.StringVarP(&c.format, "output", "o", "", "json or yaml")
@@ -79,6 +90,9 @@ func (a *app) accessCheck(ctx context.Context, c *accessCheck) error {
 			return usage("--at %q: write a time such as 2026-05-01T09:00:00+08:00", c.at)
 		}
 	}
+	if err := c.checkFlags(); err != nil {
+		return err
+	}
 	p, err := a.accessPlatform(ctx, c, now)
 	if err != nil {
 		return err
@@ -87,6 +101,9 @@ func (a *app) accessCheck(ctx context.Context, c *accessCheck) error {
 	q, err := c.question(w, now)
 	if err != nil {
 		return err
+	}
+	if note := c.caseNote(); note != "" {
+		fmt.Fprintln(a.Err, note)
 	}
 	answer, err := check.Ask(ctx, w, q)
 	if err != nil {
@@ -143,7 +160,7 @@ func (a *app) accessPlatform(ctx context.Context, c *accessCheck, now time.Time)
 // worldOf collects what the members of a platform compile to, as the bundle would hold it.
 func worldOf(p *offline.Platform) check.World {
 	w := check.World{
-		Modules: policies.Access(), Asleep: map[string]string{},
+		Modules: policies.Access(), Asleep: map[string]check.Sleeping{},
 		Access:    contract.Access{Datasets: map[string]contract.Dataset{}, Grants: map[string]map[string]map[string]contract.Grant{}},
 		Directory: contract.Directory{Platform: p.Plan.Document, Communities: map[string]contract.Community{}, Organizations: map[string]contract.Organization{}},
 	}
@@ -164,7 +181,7 @@ func worldOf(p *offline.Platform) check.World {
 			}
 		case compile.AgreementPlan:
 			if m.Fatal || len(plan.Grants) == 0 {
-				w.Asleep[name] = asleep(m, plan)
+				w.Asleep[name] = sleeping(m, plan)
 				continue
 			}
 			for dataset, g := range plan.Grants {
@@ -181,44 +198,15 @@ func worldOf(p *offline.Platform) check.World {
 	return w
 }
 
-// asleep says why an agreement grants nothing.
-func asleep(m *offline.Member, plan compile.AgreementPlan) string {
-	switch {
-	case m.Fatal:
-		return string(plan.Phase) + ", it does not compile"
-	case len(plan.Pending) > 0:
-		return string(plan.Phase) + ", approvals missing of " + strings.Join(plan.Pending, ", ")
-	}
-	return string(plan.Phase)
-}
-
-// question gives the request as the gateway would put it.
-func (c *accessCheck) question(w check.World, now time.Time) (check.Question, error) {
-	q := check.Question{Community: c.community, DecisionInput: contract.DecisionInput{
-		Dataset: c.dataset, Consumer: c.organization, Agreement: c.agreement, Fields: c.fields, Purpose: c.purpose, Now: now.Unix(),
-	}}
-	consumer, ok := w.Directory.Organizations[c.organization]
-	if !ok {
-		return q, usage("--as %s: there is no such Organization", c.organization)
-	}
-	q.Clearance = consumer.Clearance
-	zone, err := time.LoadLocation(either(w.Directory.Platform.TimeZone, "Asia/Shanghai"))
-	if err != nil {
-		return q, fmt.Errorf("time zone of the platform: %w", err)
-	}
-	local := now.In(zone)
-	q.Clock = &contract.Clock{Minute: local.Hour()*60 + local.Minute(), WorkingDay: w.Directory.Platform.Calendar.Works(local)}
-	if c.role != "" {
-		q.Person = &contract.Person{Subject: "somebody", Roles: []string{c.role}}
-	}
-	if c.breakGlass != "" {
-		q.BreakGlass = &contract.BreakGlassRequest{Reason: c.breakGlass}
-	}
-	if c.number != "" {
-		q.Case = &contract.CaseFact{Number: c.number, Origin: contract.CaseForeign}
-		if c.class != "" {
-			q.Case.Origin, q.Case.Open, q.Case.Class, q.Case.Severity, q.Case.Community = contract.CasePlatform, true, c.class, contract.Severity(c.severity), c.community
+// sleeping says why an agreement grants nothing.
+func sleeping(m *offline.Member, plan compile.AgreementPlan) check.Sleeping {
+	out := check.Sleeping{Phase: string(plan.Phase), Pending: plan.Pending}
+	out.Wrong = m.Fatal && (len(plan.Pending) == 0 || plan.Phase == v1alpha1.AgreementDraft && !plan.Sound)
+	if o, ok := m.Object.Object.(*v1alpha1.DataSharingAgreement); ok {
+		out.Consumer = o.Spec.Consumer.Name
+		for _, d := range o.Spec.Datasets {
+			out.Datasets = append(out.Datasets, d.Name)
 		}
 	}
-	return q, nil
+	return out
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,13 +17,15 @@ func (a *app) accessDiffCommand() *cobra.Command {
 		Use:   "diff (OLD NEW | -f PATH --cluster)",
 		Short: "Say what a change of files opens and closes",
 		Long: `Say in words what a change of files opens (+) and closes (-), and what may do either (~), for each organisation, dataset and agreement:
-fields, masks, communities, conditions, purposes, roles, hours, validity, quota, consent, and who speaks for the organisation. People
+fields, masks, communities, conditions, purposes, roles, hours, validity, quota, consent, obligations, and who speaks for the organisation. People
 affected are the residents of the communities that open, by the communities' own figures.
 
   dizuo access diff OLD NEW           two files or folders, such as two commits of a repository
   dizuo access diff -f DIR --cluster  what applying the files to the cluster would do; what they do not hold stays
 
-What does not compile gives no access, on both sides. Exit code 0: nothing wider; 2: wider, or what may be; 1: failed.`,
+What does not compile gives no access, on both sides. A text that is not signed yet opens nothing; what it will open is said behind
+"once signed:". Exit code 0: nothing wider; 2: wider, or what may be, at once or once signed; 1: failed,
+or something that does not compile could not be compared.`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.cluster == (len(args) > 0) || f.cluster != (len(f.files.paths) > 0) || !f.cluster && len(args) != 2 {
@@ -60,7 +63,7 @@ func (a *app) accessDiff(ctx context.Context, f *accessFlags, args []string) err
 		return err
 	}
 	printFindings(a.Err, offline.Brought(wasFindings, isFindings))
-	changes := access.DiffAll(was, is)
+	changes := access.DiffStates(was, is)
 	if printed, err := printAs(a.Out, f.format, changes); err != nil {
 		return err
 	} else if !printed {
@@ -68,10 +71,22 @@ func (a *app) accessDiff(ctx context.Context, f *accessFlags, args []string) err
 			fmt.Fprintln(a.Out, line)
 		}
 	}
-	if access.Widens(changes) {
+	broken := a.sayBroken("before the change", was) + a.sayBroken("after the change", is)
+	switch {
+	case access.Widens(changes):
 		return exit{ExitWider, nil}
+	case broken > 0:
+		return exit{ExitFailed, nil}
 	}
 	return nil
+}
+
+// sayBroken says of one side what is not compared, and counts it.
+func (a *app) sayBroken(when string, s access.State) int {
+	if len(s.Broken) > 0 {
+		fmt.Fprintf(a.Err, "%s %d objects do not compile, and what they would give is not compared: %s; see dizuo lint\n", when, len(s.Broken), strings.Join(s.Broken, ", "))
+	}
+	return len(s.Broken)
 }
 
 // diffSets loads what is and what will be.
@@ -97,14 +112,20 @@ func (a *app) diffSets(ctx context.Context, f *accessFlags, args []string) (from
 	return from, offline.Over(to, from), nil
 }
 
-func (a *app) accessOf(ctx context.Context, f *accessFlags, set *offline.Set) ([]access.Side, []offline.Finding, error) {
+func (a *app) accessOf(ctx context.Context, f *accessFlags, set *offline.Set) (state access.State, findings []offline.Finding, err error) {
 	options, err := a.options(&f.files)
 	if err != nil {
-		return nil, nil, err
+		return state, nil, err
 	}
 	result, err := offline.Compile(ctx, set, options)
 	if err != nil {
-		return nil, nil, err
+		return state, nil, err
 	}
-	return access.Sides(result), result.Findings, nil
+	state = access.StateOf(result)
+	for _, o := range set.Objects {
+		if o.Invalid {
+			state.Broken = append(state.Broken, o.Kind+"/"+o.GetName())
+		}
+	}
+	return state, result.Findings, nil
 }

@@ -77,6 +77,35 @@ func TestAccessDiff(t *testing.T) {
 	}
 }
 
+// A pull request that widens a text voids its signatures: the reviewer is told what signing it again would open.
+func TestAccessDiffOnceSigned(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(countySample, "county.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	side := func(change ...string) string {
+		text := strings.NewReplacer(change...).Replace(string(raw))
+		path := filepath.Join(t.TempDir(), "county.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const purposes = "  purposes: [FireResponse]\n  approvals:"
+	wider := side(purposes, "  purposes: [FireResponse, Audit]\n  approvals:")
+	r := run(t, "", "access", "diff", side(), wider)
+	if r.code != ExitWider || !strings.Contains(r.out, "closes") || !strings.Contains(r.out, "once signed: ") || !strings.Contains(r.out, "opens Audit") {
+		t.Errorf("wider, not signed: exit code %d:\n%s%s", r.code, r.out, r.err)
+	}
+	broken := side("name: fire-addresses", "name: fire-addresses", "consumer: {name: helan-fire}", "consumer: {name: ghost}")
+	if r := run(t, "", "access", "diff", side(), broken); r.code != ExitFailed || !strings.Contains(r.err, "after the change 1 objects do not compile") {
+		t.Errorf("a side that does not compile: exit code %d:\n%s%s", r.code, r.out, r.err)
+	}
+	if r := run(t, "", "access", "diff", wider, wider); r.code != ExitOK {
+		t.Errorf("no change: exit code %d:\n%s%s", r.code, r.out, r.err)
+	}
+}
+
 func TestCSVIsNoFormula(t *testing.T) {
 	var b strings.Builder
 	if err := writeCSV(&b, [][]string{{"=1+1", "a,b", "@x", "plain"}}); err != nil || b.String() != "'=1+1,\"a,b\",'@x,plain\n" {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -116,12 +117,12 @@ func (a *app) digestCommand() *cobra.Command {
 func (a *app) approveCommand() *cobra.Command {
 	var f agreementFlags
 	var organization, approver, key string
-	var write bool
+	var write, unlisted bool
 	cmd := &cobra.Command{
 		Use:   "approve -f FILE --organization O --approver A --key FILE",
 		Short: "Sign an agreement for an organisation",
 		Long: `Sign the digest of an agreement with an approver's key, and print the entry for spec.approvals, or with -w write it into the
-file, which otherwise stays as it is, comments included. The digest covers everything but the approvals, suspended and
+file, which otherwise stays as it is, comments included. What would not be taken is written into no file. The digest covers everything but the approvals, suspended and
 revoked, and what the agreement relies on: of its Datasets the source, the columns and the fields that it names, of the
 consumer its type and clearance, and its jurisdiction and compounds where they bound the rows, and the namespaces of both
 parties. Any other text, there too, voids every approval, so the files must hold the Datasets and the parties. The time is
@@ -136,14 +137,25 @@ signed too: the cluster takes none from before a revocation, nor one for a text 
 			if err != nil {
 				return err
 			}
-			for _, s := range list {
+			entries := make([]v1alpha1.Approval, len(list))
+			var refused []error
+			for i, s := range list {
 				signature, err := approval.Sign(k, organization, approver, s.digest, a.now())
 				if err != nil {
 					return err
 				}
-				entry := v1alpha1.Approval{Organization: organization, Approver: approver, Signature: signature}
-				a.warn(set, s, entry)
-				if err := a.handOut(s, entry, write); err != nil {
+				entries[i] = v1alpha1.Approval{Organization: organization, Approver: approver, Signature: signature}
+				if wrong := doubt(set, s, entries[i]); wrong != "" && write && !unlisted {
+					refused = append(refused, fmt.Errorf("DataSharingAgreement/%s: %s", s.GetName(), wrong))
+				} else if wrong != "" {
+					fmt.Fprintf(a.Err, "# warning: %s\n", wrong)
+				}
+			}
+			if len(refused) > 0 {
+				return fmt.Errorf("%w\nnothing was written; sign with the key that is listed, or write --unlisted to sign before the key is among the Organization's approvers", errors.Join(refused...))
+			}
+			for i, s := range list {
+				if err := a.handOut(s, entries[i], write); err != nil {
 					return err
 				}
 			}
@@ -154,26 +166,27 @@ signed too: the cluster takes none from before a revocation, nor one for a text 
 	cmd.Flags().StringVar(&organization, "organization", "", "Organization that approves")
 	cmd.Flags().StringVar(&approver, "approver", "", "name of the key among the Organization's approvers")
 	cmd.Flags().StringVar(&key, "key", "", "private key (PEM)")
-	cmd.Flags().BoolVarP(&write, "write", "w", false, "write the approval into the file")
+	cmd.Flags().BoolVarP(&write, "write", "w", false, "write the approval into the file; refused where the files' Organization has not this key for this approver")
+	cmd.Flags().BoolVar(&unlisted, "unlisted", false, "with -w: write it although it would not be taken yet, to sign before the key is among the Organization's approvers")
 	for _, name := range []string{"organization", "approver", "key"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
 	return cmd
 }
 
-// warn says at once that an approval will not be taken, where the files hold the organisation.
-func (a *app) warn(set *offline.Set, s signed, entry v1alpha1.Approval) {
+// doubt says why an approval will not be taken, as far as the files tell, or that they do not; empty where it will.
+func doubt(set *offline.Set, s signed, entry v1alpha1.Approval) string {
 	for _, o := range set.Objects {
 		org, ok := o.Object.(*v1alpha1.Organization)
 		if !ok || org.Name != entry.Organization {
 			continue
 		}
 		if wrong := checkApproval(org, entry, s.digest); wrong != "" {
-			fmt.Fprintf(a.Err, "# warning: this approval will not be taken: %s\n", wrong)
+			return "this approval will not be taken: " + wrong
 		}
-		return
+		return ""
 	}
-	fmt.Fprintf(a.Err, "# warning: Organization %s is not in the files, so whether it has this approver cannot be checked; name the file that holds it too\n", entry.Organization)
+	return "Organization " + entry.Organization + " is not in the files, so whether it has this approver cannot be checked; name the file that holds it too"
 }
 
 // checkApproval says why an approval is void, or nothing.

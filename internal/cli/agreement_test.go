@@ -277,3 +277,34 @@ func TestDigestIsTheSameAfterStorage(t *testing.T) {
 		t.Errorf("the command prints %q", r.out)
 	}
 }
+
+// What the cluster would not take replaces no valid signature in a file.
+func TestApproveWritesNothingVoid(t *testing.T) {
+	file, keys := signers(t, "")
+	approve(t, file, "fire", "chief", keys["fire"], "-w")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string][3]string{
+		"a stranger's key":   {"fire", "chief", keys["civil-affairs"]},
+		"no such approver":   {"fire", "deputy", keys["fire"]},
+		"no such party":      {"ghost", "chief", keys["fire"]},
+		"another's approver": {"civil-affairs", "chief", keys["fire"]},
+	} {
+		r := approve(t, file, c[0], c[1], c[2], "-w")
+		after, err := os.ReadFile(file)
+		if err != nil || r.code != ExitFailed || !strings.Contains(r.err, "--unlisted") || string(after) != string(before) {
+			t.Errorf("%s: exit code %d, %v, changed: %v: %s", name, r.code, err, string(after) != string(before), r.err)
+		}
+		if r := approve(t, file, c[0], c[1], c[2]); r.code != ExitOK || !strings.Contains(r.err, "# warning: ") || !strings.Contains(r.out, "signature: ") {
+			t.Errorf("%s, printed only: exit code %d: %s%s", name, r.code, r.out, r.err)
+		}
+	}
+	if r := approve(t, file, "fire", "deputy", keys["fire"], "-w", "--unlisted"); r.code != ExitOK || !strings.Contains(r.err, "# warning: ") {
+		t.Errorf("--unlisted: exit code %d: %s", r.code, r.err)
+	}
+	if after, err := os.ReadFile(file); err != nil || strings.Count(string(after), "approver: ") != 2 {
+		t.Errorf("--unlisted, %v:\n%s", err, after)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -21,6 +22,20 @@ import (
 	"github.com/dizuo/dizuo/internal/contract/seal"
 	"github.com/dizuo/dizuo/policies"
 )
+
+// notPublicKeys says what a file holds in place of public keys; empty where it holds nothing else.
+func notPublicKeys(raw []byte) string {
+	block, rest := pem.Decode(raw)
+	if block == nil {
+		return "holds no PEM"
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "PUBLIC KEY" {
+			return "holds a " + block.Type
+		}
+	}
+	return ""
+}
 
 func (a *app) auditReplay() *cobra.Command {
 	var opa, bundleKeys string
@@ -40,6 +55,9 @@ Exit code 0: all that was given is given by the policy. 1: something is not, or 
 			raw, err := os.ReadFile(bundleKeys)
 			if err != nil {
 				return err
+			}
+			if wrong := notPublicKeys(raw); wrong != "" {
+				return fmt.Errorf("--bundle-keys %s: %s; give the PEM file with the public keys (BEGIN PUBLIC KEY) by which the platform signs policy, from its publication", bundleKeys, wrong)
 			}
 			keys, err := seal.NewTrust(raw)
 			if err != nil {

@@ -110,7 +110,7 @@ func catalogRows(items []access.Item, lang string, whole, measured bool) [][]str
 			fields = strings.Join(names, " ")
 		}
 		row := []string{
-			i.Item, empty(i.Code), i.Provider, i.Writer, sharing, i.Class, i.Grade, empty(strings.Join(i.Consumers, " ")), empty(i.MaxAge), fields,
+			i.Item, empty(i.Code), i.Provider, i.Writer, sharing, i.Class, i.Grade, empty(strings.Join(i.Consumers, " ")), empty(access.Age(i.MaxAge)), fields,
 		}
 		if measured {
 			row = append(row, qualityCells(i)...)

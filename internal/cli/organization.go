@@ -59,7 +59,8 @@ func (a *app) organizationNamed(ctx context.Context, f *fileFlags, name string) 
 
 func (a *app) approversSignCommand() *cobra.Command {
 	var f fileFlags
-	var name, approver, key string
+	var name, approver, key, from string
+	var unlisted bool
 	cmd := &cobra.Command{
 		Use:   "sign -f FILE --approver A --key FILE",
 		Short: "Sign the approvers in a file, as one who is an approver now",
@@ -83,6 +84,14 @@ the cluster takes a signature only if it is younger than the one by which the li
 			if err != nil {
 				return err
 			}
+			switch wrong, err := a.signsFor(cmd.Context(), &f, from, o, v1alpha1.ApproverSignature{Approver: approver, Signature: signature}); {
+			case err != nil:
+				return err
+			case wrong != "" && from != "" && !unlisted:
+				return fmt.Errorf("Organization/%s: %s: %s; nothing was signed. Sign as one of the list in %s, or write --unlisted", o.Name, approver, wrong, from)
+			case wrong != "":
+				fmt.Fprintf(a.Err, "# warning: %s: %s\n", approver, wrong)
+			}
 			raw, err := yaml.Marshal(map[string]any{"approversSignature": v1alpha1.ApproverSignature{Approver: approver, Signature: signature}})
 			if err == nil {
 				_, err = a.Out.Write(raw)
@@ -91,12 +100,37 @@ the cluster takes a signature only if it is younger than the one by which the li
 		},
 	}
 	addOrganizationFlags(cmd, &f, &name)
+	cmd.Flags().StringVar(&from, "from", "", "file with the Organization as it was: a signature that its list does not take is refused")
+	cmd.Flags().BoolVar(&unlisted, "unlisted", false, "with --from: sign although the list there does not take it")
 	cmd.Flags().StringVar(&approver, "approver", "", "name of the key among the approvers before the change")
 	cmd.Flags().StringVar(&key, "key", "", "private key (PEM)")
 	for _, flag := range []string{"approver", "key"} {
 		_ = cmd.MarkFlagRequired(flag)
 	}
 	return cmd
+}
+
+// signsFor says why the list in the file from does not take a signature of the next list, or that nobody can tell without one.
+func (a *app) signsFor(ctx context.Context, f *fileFlags, from string, o *v1alpha1.Organization, by v1alpha1.ApproverSignature) (wrong string, err error) {
+	if from == "" {
+		return "whether the list in force has this approver with this key was not checked; give the Organization as it was with --from", nil
+	}
+	old := *f
+	old.paths = []string{from}
+	was, err := a.organizationNamed(ctx, &old, o.Name)
+	if err != nil {
+		return "", fmt.Errorf("--from: %w", err)
+	}
+	next := o.DeepCopy()
+	next.Spec.ApproversSignature = &by
+	i := slices.IndexFunc(was.Spec.Approvers, func(k v1alpha1.NamedKey) bool { return k.Name == by.Approver })
+	if i < 0 {
+		return "was not among the approvers before the change; one who was signs it", nil
+	}
+	if _, err := approval.VerifyApprovers(was.Spec.Approvers[i].PublicKey, next); err != nil {
+		return err.Error(), nil
+	}
+	return "", nil
 }
 
 func addOrganizationFlags(cmd *cobra.Command, f *fileFlags, name *string) {

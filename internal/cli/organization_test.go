@@ -67,6 +67,22 @@ func TestApproversChange(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", name, r.code, c.code, c.want, r.out, r.err)
 		}
 	}
+	for name, c := range map[string]struct {
+		approver, by string
+		more         []string
+		code         int
+	}{
+		"of the list":                 {"chief", "chief", []string{"--from", old}, ExitOK},
+		"a stranger's key":            {"chief", "deputy", []string{"--from", old}, ExitFailed},
+		"not in the old list":         {"deputy", "deputy", []string{"--from", old}, ExitFailed},
+		"a stranger's key, unlisted":  {"chief", "deputy", []string{"--from", old, "--unlisted"}, ExitOK},
+		"a stranger's key, not asked": {"chief", "deputy", nil, ExitOK},
+	} {
+		r := run(t, "", append([]string{"organization", "approvers", "sign", "-f", bare, "--approver", c.approver, "--key", key[c.by]}, c.more...)...)
+		if r.code != c.code || (r.out == "") != (c.code != ExitOK) || strings.Contains(r.err, "warning") != (c.code == ExitOK && name != "of the list") {
+			t.Errorf("%s: exit code %d, want %d:\n%s%s", name, r.code, c.code, r.out, r.err)
+		}
+	}
 	if r := run(t, "", "organization", "approvers", "sign", "-f", write("empty.yaml", ""), "--approver", "chief", "--key", key["chief"]); r.code != ExitFailed || !strings.Contains(r.err, "leave one approver") {
 		t.Errorf("an empty list: exit code %d: %s", r.code, r.err)
 	}

@@ -34,6 +34,10 @@ type AgreementPlan struct {
 	Grants   map[string]contract.Grant
 	// WakeAt is when the phase changes by time alone; zero if it does not.
 	WakeAt time.Time
+	// Sound says that nothing but approvals is missing. OnceSigned has then what the text would grant if every party signed it; nil where it
+	// is revoked, suspended or over. It is for whoever reviews a text before it is signed, and nothing may be read under it.
+	Sound      bool                      `json:"-"`
+	OnceSigned map[string]contract.Grant `json:"-"`
 }
 
 // Agreement compiles a DataSharingAgreement of s.Platform. guard holds the guardrails; they bind here, whatever an
@@ -60,12 +64,16 @@ func Agreement(ctx context.Context, s *Snapshot, guard *policies.Guard, o *v1alp
 	sound := !c.list.Fatal()
 	begun := approvals(&c, s, o, consumer, datasets, &record, &plan)
 	keepRecord(s, o, record, &plan)
+	plan.Sound = sound
 	if phase(&c, s.Now, o, sound, begun, &plan) {
 		for name, g := range granted {
 			g.Digest, g.Relied = plan.Digest, plan.Relied
 			granted[name] = g
 		}
 		plan.Consumer, plan.Grants = consumer.Name, granted
+	}
+	if sound && (plan.Grants != nil || plan.Phase == v1alpha1.AgreementDraft || plan.Phase == v1alpha1.AgreementAwaitingApproval) {
+		plan.OnceSigned = granted
 	}
 	return plan, c.list
 }

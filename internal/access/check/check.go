@@ -27,8 +27,19 @@ type World struct {
 	Directory contract.Directory
 	// Modules of the access policy, path to text.
 	Modules map[string]string
-	// Asleep says of agreements that grant nothing why not, by name.
-	Asleep map[string]string
+	// Asleep has the agreements that grant nothing, by name.
+	Asleep map[string]Sleeping
+}
+
+// Sleeping is an agreement that grants nothing, and why.
+type Sleeping struct {
+	Consumer string
+	Datasets []string
+	// Phase as the controller would write it; Pending names the organisations whose approval is missing.
+	Phase   string
+	Pending []string
+	// Wrong says that the agreement does not compile for another cause than missing approvals.
+	Wrong bool
 }
 
 // Question is a request, and where the asker looks.
@@ -57,8 +68,15 @@ type Answer struct {
 	// Rules that made the decision: those that refuse, or all sentences that were proven.
 	Rules     []Rule `json:"rules"`
 	Agreement string `json:"agreement,omitempty"`
-	// Why says of an agreement that grants nothing why not.
+	// Why says of an agreement that grants nothing why not, in English.
 	Why string `json:"why,omitempty"`
+	// Hints say of a reason what may be asked for instead.
+	Hints map[string]Hint `json:"hints,omitempty"`
+	// Purposes and Roles of the agreement that was used, and its validity in Unix seconds; 0 is unbounded.
+	Purposes  []string `json:"purposes,omitempty"`
+	Roles     []string `json:"roles,omitempty"`
+	NotBefore int64    `json:"notBefore,omitempty"`
+	NotAfter  int64    `json:"notAfter,omitempty"`
 	// Decision as the policy gave it, and the request as it was asked.
 	Decision contract.Decision      `json:"decision"`
 	Input    contract.DecisionInput `json:"input"`
@@ -69,6 +87,8 @@ type Answer struct {
 	RetentionSeconds int64 `json:"retentionSeconds,omitempty"`
 
 	organization, dataset string
+	sleeping              []string
+	world                 World
 }
 
 // ReasonCommunity is given where the policy allows, and no row of the Community that was asked about is in the agreement's rows.
@@ -92,8 +112,11 @@ func Ask(ctx context.Context, w World, q Question) (Answer, error) {
 	}
 	g, ok := w.Access.Grants[q.Dataset][q.Consumer][d.Agreement]
 	a.NoOnward, a.RetentionSeconds = g.NoOnward, g.RetentionSeconds
+	a.Purposes, a.Roles, a.NotBefore, a.NotAfter = g.Purposes, g.Roles, g.NotBefore, g.NotAfter
+	a.world, a.Hints = w, hints(w, q, d, g)
 	if !ok {
-		a.Why = asleep(w, q, d.Agreement)
+		a.sleeping = asleep(w, q, d.Agreement)
+		a.Why = a.why(languages[English])
 	}
 	if !a.Allow {
 		return a, nil
@@ -123,19 +146,21 @@ func reaches(c contract.Community, r contract.Rows, name string) bool {
 	})
 }
 
-// asleep says why there is no grant under the agreement that was meant.
-func asleep(w World, q Question, agreement string) string {
+// asleep names the agreements without a grant that may have been meant: the one that is named, else those of this consumer on this dataset.
+func asleep(w World, q Question, agreement string) []string {
 	if agreement == "" {
 		agreement = q.Agreement
 	}
-	if why, ok := w.Asleep[agreement]; ok {
-		return agreement + ": " + why
+	if _, ok := w.Asleep[agreement]; ok {
+		return []string{agreement}
 	}
-	var all []string
+	var out []string
 	for _, name := range slices.Sorted(maps.Keys(w.Asleep)) {
-		all = append(all, name+": "+w.Asleep[name])
+		if s := w.Asleep[name]; s.Consumer == q.Consumer && slices.Contains(s.Datasets, q.Dataset) {
+			out = append(out, name)
+		}
 	}
-	return strings.Join(all, "; ")
+	return out
 }
 
 // decide runs the policy and gives the rules that held.

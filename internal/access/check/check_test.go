@@ -27,7 +27,10 @@ func world() World {
 		return contract.DatasetField{Type: "String", Column: "c", Grade: "General3", Personal: personal}
 	}
 	return World{
-		Modules: policies.Access(), Asleep: map[string]string{"a9": "AwaitingApproval, approvals missing of town"},
+		Modules: policies.Access(), Asleep: map[string]Sleeping{
+			"a9": {Consumer: "town", Datasets: []string{"elders"}, Phase: "AwaitingApproval", Pending: []string{"town"}},
+			"b1": {Consumer: "property", Datasets: []string{"elders"}, Phase: "Draft", Wrong: true}, "b2": {Consumer: "property", Datasets: []string{"roads"}, Phase: "Revoked"},
+		},
 		Access: contract.Access{
 			Datasets: map[string]contract.Dataset{
 				"elders": {DisplayName: "高龄老人", Provider: "civil-affairs", Sharing: "Conditional", Category: "Ordinary", Source: contract.Source{Schema: "datasets", Table: "e", DivisionColumn: "d", SubjectColumn: "s"},
@@ -73,6 +76,7 @@ func TestAnswers(t *testing.T) {
 		"not-approved":  {func(q *Question) { q.Agreement = "a9" }, false, []string{"NoAgreement"}},
 		"property":      {func(q *Question) { q.Consumer = "property" }, false, []string{"NoAgreement"}},
 		"never-shared":  {func(q *Question) { q.Dataset = "roads" }, false, []string{"NoAgreement", "SharingNone"}},
+		"no-dataset":    {func(q *Question) { q.Dataset = "elder" }, false, []string{"NoAgreement", "UnknownDataset"}},
 		"unknown-field": {func(q *Question) { q.Fields = []string{"name"} }, false, []string{"FieldNotGranted", "NothingGranted"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,25 +19,28 @@ const (
 // words of one language. Titles has what package reason does not: the reason of this package, and names of rules; an English rule has the
 // title that the policy gives it.
 type words struct {
-	allowed, denied, agreement, rules, fields, rows, keeps, why               string
-	whole, all, requirement, communities, noRow, noOnward, retain, breakGlass string
-	grids, compounds, roster                                                  string
-	masks, titles                                                             map[string]string
-	chinese                                                                   bool
+	allowed, denied, agreement, rules, fields, rows, keeps, why                string
+	whole, all, requirement, communities, noRow, noOnward, retain, breakGlass  string
+	grids, compounds, roster, groups                                           string
+	purpose, role, valid, from, to, comma, pending, notCompiled, wrong, choose string
+	masks, titles                                                              map[string]string
+	chinese                                                                    bool
 }
 
 var languages = map[string]words{
 	English: {
 		allowed: "ALLOWED: %s may read %s for %s", denied: "DENIED: %s may not read %s for %s", agreement: "agreement", rules: "rules", fields: "fields", rows: "rows",
 		keeps: "must keep to", why: "no grant", whole: "as it is", all: "divisions %s", requirement: "%s %s %s", communities: "communities %s", noRow: "no community of this platform",
-		noOnward: "no passing on", retain: "delete after %s", breakGlass: "as an emergency only: it is reviewed", grids: "grids %s", compounds: "compounds %s", roster: "where the roster has put the person",
+		noOnward: "no passing on", retain: "delete after %s", breakGlass: "as an emergency only: it is reviewed", grids: "grids %s", compounds: "compounds %s", roster: "where the roster has put the person", groups: "counts and sums of groups of at least %d",
+		purpose: "purpose", role: "role", valid: "valid", from: "from ", to: "until ", comma: ", ", pending: "approvals missing of ", notCompiled: "it does not compile", wrong: "not ", choose: "one of ",
 		masks:  map[string]string{"Pseudonym": "pseudonym", "KeepLast": "last %d characters", "Generalise": "rounded to %s", "Drop": "dropped"},
 		titles: map[string]string{ReasonCommunity: "No row of this community is in the agreement's rows"},
 	},
 	Chinese: {
 		allowed: "允许：%s 可以为 %[3]s 读取 %[2]s", denied: "拒绝：%s 不得为 %[3]s 读取 %[2]s", agreement: "协议", rules: "依据规则", fields: "字段", rows: "行范围",
 		keeps: "义务", why: "未授权的原因", whole: "原值", all: "行政区划 %s", requirement: "%s %s %s", communities: "社区 %s", noRow: "本平台没有任何社区",
-		noOnward: "不得转交第三方", retain: "%s 后删除", breakGlass: "仅限紧急情况：事后审查", grids: "网格 %s", compounds: "小区 %s", roster: "限值班表所派区域",
+		noOnward: "不得转交第三方", retain: "%s 后删除", breakGlass: "仅限紧急情况：事后审查", grids: "网格 %s", compounds: "小区 %s", roster: "限值班表所派区域", groups: "仅提供不少于 %d 条的分组的计数与合计",
+		purpose: "用途", role: "角色", valid: "有效期", from: "自 ", to: "至 ", comma: "，", pending: "尚缺签署：", notCompiled: "编译不通过", wrong: "不可为 ", choose: "可选 ",
 		chinese: true,
 		masks:   map[string]string{"Pseudonym": "假名化", "KeepLast": "保留后 %d 位", "Generalise": "泛化为 %s", "Drop": "不提供", "Year": "年", "Quarter": "季", "Month": "月", "Day": "日", "Hour": "时"},
 		titles: map[string]string{
@@ -104,14 +107,26 @@ func (a Answer) Text(language string) string {
 	if a.Agreement != "" {
 		fmt.Fprintf(&b, "%s: %s\n", w.agreement, a.Agreement)
 	}
-	if a.Why != "" {
-		fmt.Fprintf(&b, "%s: %s\n", w.why, a.Why)
+	if why := a.why(w); why != "" {
+		fmt.Fprintf(&b, "%s: %s\n", w.why, why)
+	}
+	if a.Allow {
+		a.made(&b, w)
 	}
 	a.rules(&b, w)
 	if a.Allow {
 		a.opens(&b, w)
 	}
 	return b.String()
+}
+
+// made says what of the agreement made it: the purpose, the role in which was asked, and the validity.
+func (a Answer) made(b *strings.Builder, w words) {
+	for _, line := range [][2]string{{w.purpose, a.Input.Purpose}, {w.role, a.Decision.Role}, {w.valid, a.validity(w)}} {
+		if line[1] != "" {
+			fmt.Fprintf(b, "%s: %s\n", line[0], line[1])
+		}
+	}
 }
 
 func (a Answer) rules(b *strings.Builder, w words) {
@@ -125,8 +140,11 @@ func (a Answer) rules(b *strings.Builder, w words) {
 		if t := w.title(key); t != "" && (w.chinese || title == "") {
 			title = t
 		}
-		told[r.Code] = true
 		fmt.Fprintf(b, "  %s  (%s:%d)\n", strings.TrimSpace(r.Code+"  "+title), r.File, r.Line)
+		if hint := w.hint(a.Hints[r.Code]); hint != "" && !told[r.Code] {
+			fmt.Fprintf(b, "    %s\n", hint)
+		}
+		told[r.Code] = true
 	}
 	for _, code := range a.Reasons {
 		if !told[code] {
@@ -137,6 +155,9 @@ func (a Answer) rules(b *strings.Builder, w words) {
 
 // opens says what the answer gives: fields with masks, rows, and what is to be kept to.
 func (a Answer) opens(b *strings.Builder, w words) {
+	if a.Decision.SmallCell > 0 {
+		fmt.Fprintf(b, w.groups+"\n", a.Decision.SmallCell)
+	}
 	fmt.Fprintf(b, "%s:\n", w.fields)
 	for _, name := range slices.Sorted(maps.Keys(a.Decision.Fields)) {
 		fmt.Fprintf(b, "  %s: %s\n", name, w.mask(a.Decision.Fields[name]))

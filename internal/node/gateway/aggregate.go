@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -69,14 +68,14 @@ func registerAggregate(api huma.API, s *server) {
 // as a record for the quota.
 func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.StreamResponse, error) {
 	r := &reading{caller: callerOf(ctx), limit: maxGroups}
-	where, err := conditions(in.Where)
+	where, err := contract.AggregateConditions(in.Where)
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, reasonInvalidFilter, err.Error())
 	}
-	r.in.Aggregate = &contract.AggregateRequest{By: fieldsOf(in.By), Sum: fieldsOf(in.Sum)}
+	r.in.Aggregate = &contract.AggregateRequest{By: contract.NamesOf(in.By), Sum: contract.NamesOf(in.Sum)}
 	r.in.Filter = where
 	s.decide(ctx, r, &recordsInput{
-		Name: in.Name, Fields: askedBy(*r.in.Aggregate, where), Purpose: in.Purpose, Agreement: in.Agreement, CaseNumber: in.CaseNumber, Person: in.Person,
+		Name: in.Name, Fields: r.in.Aggregate.Fields(where), Purpose: in.Purpose, Agreement: in.Agreement, CaseNumber: in.CaseNumber, Person: in.Person,
 	})
 	if r.decision.Allow {
 		s.charge(r)
@@ -172,28 +171,6 @@ func (s *server) sendAggregate(hc huma.Context, r *reading, answer Aggregate) {
 	end := r.record(contract.LogEnd)
 	end.Rows = int64(len(answer.Groups))
 	s.sendJSON(hc, r, encoded(answer), end)
-}
-
-// conditions reads dimension:In:value,value.
-func conditions(list []string) ([]contract.Requirement, error) {
-	var out []contract.Requirement
-	for _, text := range list {
-		parts := strings.SplitN(text, ":", 3)
-		if len(parts) != 3 || parts[0] == "" || parts[1] != "In" {
-			return nil, fmt.Errorf("where=%.100q: write dimension:In:value,value", text)
-		}
-		out = append(out, contract.Requirement{Field: parts[0], Operator: parts[1], Values: strings.Split(parts[2], ",")})
-	}
-	return out, nil
-}
-
-// askedBy lists the fields that an answer is about.
-func askedBy(a contract.AggregateRequest, where []contract.Requirement) []string {
-	out := slices.Concat(a.By, a.Sum)
-	for _, w := range where {
-		out = append(out, w.Field)
-	}
-	return out
 }
 
 // aggregateWithin holds a request that the policy allows against the grant: no policy text can give more than was agreed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,13 +11,10 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// ownCase is the form of the platform's case numbers: the day, and a number that runs on.
-var ownCase = regexp.MustCompile(`^[0-9]{8}-[0-9]{6,}$`)
-
 // caseFact gives what is known of a case. A number of another form is a foreign one, which nobody here can check.
 func (s *server) caseFact(ctx context.Context, dir contract.Directory, number string) (*contract.CaseFact, error) {
 	fact := &contract.CaseFact{Number: number}
-	if !ownCase.MatchString(number) {
+	if !contract.PlatformCaseNumber(number) {
 		fact.Origin = contract.CaseForeign
 		return fact, nil
 	}

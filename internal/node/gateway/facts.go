@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -16,7 +15,7 @@ func (s *server) facts(ctx context.Context, r *reading, in *recordsInput) (reaso
 	dir := r.policy.bundle.Directory
 	r.id = requestID()
 	r.in = contract.DecisionInput{
-		Contract: contract.ContractVersion, Dataset: in.Name, Consumer: r.organization, Agreement: in.Agreement, Fields: fieldsOf(in.Fields),
+		Contract: contract.ContractVersion, Dataset: in.Name, Consumer: r.organization, Agreement: in.Agreement, Fields: contract.NamesOf(in.Fields),
 		Purpose: in.Purpose, Aggregate: r.in.Aggregate, Filter: r.in.Filter, Now: r.at.Unix(),
 		Clearance: dir.Organizations[r.organization].Clearance, Clock: clock(dir.Platform, r.policy.zone, r.at),
 	}
@@ -48,15 +47,4 @@ func requestID() string {
 		id = uuid.New()
 	}
 	return id.String()
-}
-
-// fieldsOf drops repeats and empty names, and keeps the order.
-func fieldsOf(names []string) []string {
-	var out []string
-	for _, name := range names {
-		if name = strings.TrimSpace(name); name != "" && !slices.Contains(out, name) {
-			out = append(out, name)
-		}
-	}
-	return out
 }
