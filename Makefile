@@ -47,10 +47,11 @@ story: build ## Tell the story on the cluster that is there
 ##@ Develop
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen ## Write deep copies of the API types, and the OpenAPI document of the grid service
+generate: $(TOOLS)/controller-gen ## Write deep copies of the API types, and the OpenAPI documents of grid service and gateway
 	$(TOOLS)/controller-gen object paths=./api/...
 	mkdir -p api/openapi
-	$(GO) run ./hack/openapi api/openapi/grid.yaml
+	$(GO) run ./hack/openapi grid api/openapi/grid.yaml
+	$(GO) run ./hack/openapi gateway api/openapi/gateway.yaml
 
 .PHONY: generate-exhook
 generate-exhook: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## Write the gRPC code of EMQX's ExHook; needs protoc
