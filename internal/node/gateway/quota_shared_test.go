@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
@@ -159,5 +161,45 @@ func TestQuotaPortionsGoBack(t *testing.T) {
 	}
 	if err := take(gateways[1], quotaGrant(0, 0), 62); err != nil {
 		t.Errorf("without a quota: %v", err)
+	}
+}
+
+// Two whole gateways of one platform, each with a decision log of its own, charge one agreement no more than its quota, and a reader is told
+// that it is used up.
+func TestTwoGatewaysChargeOneQuota(t *testing.T) {
+	w := withEmergencies(t)
+	config := w.config
+	config.LogDir = t.TempDir()
+	second, err := newServer(t.Context(), config, "gateway-1", prometheus.NewRegistry(), silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.close)
+	b := sealed(t, w.bundle)
+	if err := second.apply(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	g := quotaGrant(60, 0)
+	var allowed, refusals atomic.Int64
+	var race sync.WaitGroup
+	for i := range 6 {
+		s := []*server{w.server, second}[i%2]
+		race.Go(func() {
+			for range 30 {
+				r := &reading{limit: 7, grant: g, id: "r", caller: caller{policy: s.policy.Load().policy, at: time.Now()}, decision: contract.Decision{Allow: true}}
+				switch s.charge(context.Background(), r); {
+				case r.decision.Allow:
+					allowed.Add(1)
+				case r.decision.Reasons[0] == reasonQuotaExceeded:
+					refusals.Add(1)
+				default:
+					t.Errorf("refused for %v", r.decision.Reasons)
+				}
+			}
+		})
+	}
+	race.Wait()
+	if n := allowed.Load(); n > 60 || n < 45 || n+refusals.Load() != 180 {
+		t.Errorf("%d requests were charged of a quota of 60, %d refused", n, refusals.Load())
 	}
 }
