@@ -47,10 +47,11 @@ story: build ## Tell the story on the cluster that is there
 ##@ Develop
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen $(TOOLS)/oapi-codegen ## Write deep copies of the API types, the OpenAPI document of the grid service and its Go client
+generate: $(TOOLS)/controller-gen $(TOOLS)/oapi-codegen ## Write deep copies of the API types, the OpenAPI documents of grid service and gateway, and the grid service's Go client
 	$(TOOLS)/controller-gen object paths=./api/...
 	mkdir -p api/openapi
-	$(GO) run ./hack/openapi api/openapi/grid.yaml
+	$(GO) run ./hack/openapi grid api/openapi/grid.yaml
+	$(GO) run ./hack/openapi gateway api/openapi/gateway.yaml
 	$(TOOLS)/oapi-codegen -config pkg/client/grid/oapi-codegen.yaml api/openapi/grid.yaml
 
 .PHONY: generate-exhook

@@ -578,6 +578,9 @@ type BreakGlassCounts struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Overdue int64 `json:"overdue"`
+	// lastUsedAt is when the newest use that was told of was. It stays when a review closes that use.
+	// +optional
+	LastUsedAt *metav1.Time `json:"lastUsedAt,omitempty"`
 }
 
 // GuardrailFinding is a guardrail that refuses an agreement.

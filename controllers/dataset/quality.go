@@ -45,7 +45,7 @@ func qualityOf(o *v1alpha1.Dataset, d contract.DatasetReport, ok bool) (*v1alpha
 
 func reachable(d contract.DatasetReport) status.Named {
 	switch {
-	case !d.Reachable && strings.Contains(d.Problem, "is not measured"):
+	case !d.Reachable && strings.Contains(d.Problem, "is not measured"): // from a gateway of before it measured every source
 		return unknown(v1alpha1.ConditionSourceReachable, v1alpha1.ReasonReportsUnavailable, d.Problem)
 	case !d.Reachable:
 		return status.Waiting(v1alpha1.ConditionSourceReachable, v1alpha1.ReasonDatabaseUnreachable, d.Problem)
@@ -62,6 +62,9 @@ func met(o *v1alpha1.Dataset, d contract.DatasetReport) status.Named {
 		switch {
 		case want == nil:
 		case got == nil:
+			if why := d.Unmeasured[figure]; why != "" {
+				figure += " (" + why + ")"
+			}
 			open = append(open, figure)
 		case *got < *want:
 			below = append(below, fmt.Sprintf("%s is %d %%, expected %d %%", figure, *got, *want))
@@ -80,9 +83,16 @@ func met(o *v1alpha1.Dataset, d contract.DatasetReport) status.Named {
 	compare("timeliness", expected.TimelinessPercent, d.Quality.Timeliness)
 	switch {
 	case len(below) > 0:
+		if len(open) > 0 {
+			below = append(below, "not known: "+strings.Join(open, ", "))
+		}
 		return status.Waiting(v1alpha1.ConditionQualityMet, v1alpha1.ReasonQualityBelowExpectation, strings.Join(below, "; "))
 	case len(open) > 0:
-		return unknown(v1alpha1.ConditionQualityMet, v1alpha1.ReasonReportsUnavailable, "not known: "+strings.Join(open, ", ")+" (no gateway has measured it, there are no rows, or the source is none that is measured)")
+		message := "not known: " + strings.Join(open, ", ")
+		if len(d.Unmeasured) == 0 {
+			message += ": no gateway has measured it, or the source is not reached"
+		}
+		return unknown(v1alpha1.ConditionQualityMet, v1alpha1.ReasonReportsUnavailable, message)
 	case expected == v1alpha1.QualityExpectation{}:
 		return status.True(v1alpha1.ConditionQualityMet, v1alpha1.ReasonNotRequired, "nothing is expected of the data")
 	}

@@ -72,3 +72,17 @@ func TestRivalIsToldNothing(t *testing.T) {
 		t.Errorf("the rival: %+v", d)
 	}
 }
+
+// TestWhyAFigureIsNotKnown: the condition says of each figure that is expected and not known why, beside one that is below.
+func TestWhyAFigureIsNotKnown(t *testing.T) {
+	n := func(v int32) *int32 { return &v }
+	o := &v1alpha1.Dataset{Spec: v1alpha1.DatasetSpec{Quality: &v1alpha1.QualityExpectation{CompletenessPercent: n(90), TimelinessPercent: n(90)}}}
+	d := contract.DatasetReport{Reachable: true, Unmeasured: map[string]string{"completeness": "no field is required", "timeliness": "no freshness"}}
+	if got, want := met(o, d).Message, "not known: completeness (no field is required), timeliness (no freshness)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	d.Quality.Completeness = n(10)
+	if got, want := met(o, d).Message, "completeness is 10 %, expected 90 %; not known: timeliness (no freshness)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

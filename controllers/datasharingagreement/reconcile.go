@@ -53,6 +53,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.WriteStatus(ctx, before, o); err != nil {
 		return ctrl.Result{}, err
 	}
+	r.alert(before, o)
 	if plan.WakeAt.After(s.Now) {
 		return ctrl.Result{RequeueAfter: plan.WakeAt.Sub(s.Now)}, nil
 	}

@@ -1,6 +1,8 @@
 package datasharingagreement
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
@@ -67,5 +69,12 @@ func (r *Reconciler) breakGlass(s *compile.Snapshot, o *v1alpha1.DataSharingAgre
 	case o.Spec.BreakGlass == nil && n.Pending == 0:
 		return nil
 	}
-	return &v1alpha1.BreakGlassCounts{Pending: n.Pending - n.Overdue, Overdue: n.Overdue}
+	counts := &v1alpha1.BreakGlassCounts{Pending: n.Pending - n.Overdue, Overdue: n.Overdue}
+	if was := o.Status.BreakGlass; was != nil {
+		counts.LastUsedAt = was.LastUsedAt
+	}
+	if last := n.LastAt.Truncate(time.Second); !last.IsZero() && (counts.LastUsedAt == nil || last.After(counts.LastUsedAt.Time)) {
+		counts.LastUsedAt = &metav1.Time{Time: last}
+	}
+	return counts
 }

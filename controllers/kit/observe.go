@@ -52,8 +52,8 @@ func (p *pace) reached(uid types.UID, now time.Time) (time.Duration, bool) {
 	return now.Sub(was.(waiting).at), true
 }
 
-// observe counts a reconcile, and tells of the object's passage to and from Ready in an event. Events have no other source: what
-// is said in one stands in a condition too.
+// observe counts a reconcile, and tells of the object's passage to and from Ready in an event. What is said
+// in one stands in a condition too. Beside these there are but those of emergencies, by the controller of agreements.
 func (k *Kit) observe(kind string, before, o Object) {
 	ready := meta.FindStatusCondition(o.GetCommonStatus().Conditions, v1alpha1.ConditionReady)
 	if ready == nil {

@@ -1,10 +1,12 @@
-// Command openapi writes the OpenAPI document of the grid service (3.0.3, which generators of clients read) into the file that it is given.
+// Command openapi writes the OpenAPI document (3.0.3, which generators of clients read) of the service that it is given, grid or gateway, into
+// the file that it is given.
 package main
 
 import (
 	"fmt"
 	"os"
 
+	"github.com/dizuo/dizuo/internal/node/gateway"
 	"github.com/dizuo/dizuo/internal/node/grid"
 )
 
@@ -16,12 +18,16 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%d arguments; write the file that gets the document", len(args))
+	if len(args) != 2 {
+		return fmt.Errorf("%d arguments; write grid or gateway, and the file that gets the document", len(args))
 	}
-	raw, err := grid.OpenAPI()
+	document, ok := map[string]func() ([]byte, error){"grid": grid.OpenAPI, "gateway": gateway.OpenAPI}[args[0]]
+	if !ok {
+		return fmt.Errorf("service %q has no document; write grid or gateway", args[0])
+	}
+	raw, err := document()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(args[0], raw, 0o644)
+	return os.WriteFile(args[1], raw, 0o644)
 }

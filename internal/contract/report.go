@@ -86,8 +86,10 @@ type DatasetReport struct {
 	// MissingColumns are declared and not there, sorted.
 	MissingColumns []string `json:"missingColumns,omitempty"`
 	// Quality as measured at MeasuredAt.
-	Quality    Quality   `json:"quality,omitzero"`
-	MeasuredAt time.Time `json:"measuredAt,omitzero"`
+	Quality Quality `json:"quality,omitzero"`
+	// Unmeasured says by figure (completeness, accuracy, timeliness) why one that is expected is not known.
+	Unmeasured map[string]string `json:"unmeasured,omitempty"`
+	MeasuredAt time.Time         `json:"measuredAt,omitzero"`
 }
 
 // BreakGlassReport counts uses of break-glass that no review has closed.
@@ -95,6 +97,8 @@ type BreakGlassReport struct {
 	// Pending are all of them; Overdue those of these whose time for the review is over.
 	Pending int64 `json:"pending,omitempty"`
 	Overdue int64 `json:"overdue,omitempty"`
+	// LastAt is when the newest of them was; zero from a gateway of before it was told.
+	LastAt time.Time `json:"lastAt,omitzero"`
 }
 
 // BrokerReport is how the brokers of a platform stand together, as one of them sees it.

@@ -25,6 +25,7 @@ var Refusals = []Refusal{
 	{"SourceBusy", 503, "too many read this source now: come again shortly", "该数据源当前读取者过多，请稍后再试"},
 	{"ConsentUnavailable", 503, "it cannot be looked up now who consents, so nothing is given out", "暂时无法核对数据主体的同意，因此不提供数据"},
 	{"CaseUnavailable", 503, "the case cannot be looked up now", "暂时无法核对事件编号"},
+	{"QuotaUnavailable", 503, "it is not known now what other gateways took of the agreement's quota, so nothing is given out", "暂时无法核对协议在各网关的用量，因此不提供数据"},
 	{"BreakGlassUnavailable", 503, "the use of break-glass cannot be written down for its review, so nothing is given out", "无法登记应急访问以供复核，因此不提供数据"},
 	{"RateLimited", 429, "this organisation asks too often", "本单位请求过于频繁"},
 	{"UnknownOrganization", 401, "neither certificate nor token speaks for an organisation of this platform", "证书或令牌不代表本平台的任何单位"},

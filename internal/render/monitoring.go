@@ -40,6 +40,7 @@ func (p platform) healthService() Object {
 func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 	in := `{namespace="` + p.Namespace + `"}`
 	silent, heard := `{namespace="`+p.Namespace+`",presence="offline"}`, `{namespace="`+p.Namespace+`",presence="online"}`
+	waiting, overdue := `{namespace="`+p.Namespace+`",review="waiting"}`, `{namespace="`+p.Namespace+`",review="overdue"}`
 	rule := func(name, expr, lasts, severity, summary, summaryZH string) *monitoringac.RuleApplyConfiguration {
 		return monitoringac.Rule().WithAlert(name).WithExpr(intstr.FromString(expr)).WithFor(monitoringv1.Duration(lasts)).
 			WithLabels(map[string]string{"severity": severity, "platform": p.Name}).
@@ -55,6 +56,12 @@ func (p platform) alerts() *monitoringac.RuleGroupApplyConfiguration {
 		rule("DizuoFleetSilent", "sum by (fleet) (dizuo_grid_devices"+silent+") > 9 and sum by (fleet) (dizuo_grid_devices"+silent+
 			") > sum by (fleet) (dizuo_grid_devices"+heard+")", "15m", "warning",
 			"Most devices of fleet {{ $labels.fleet }} that were ever heard are silent beyond their heartbeats.", "设备组 {{ $labels.fleet }} 的多数设备已离线。"),
+		rule("DizuoGatewayCertificateEnds", "min(dizuo_gateway_certificate_expiry_seconds"+in+" > 0) - time() < 86400 * 3", "15m", "critical",
+			"The gateway's server certificate ends within three days and was not renewed: then no organisation gets an answer.", "网关的服务器证书将在三天内到期而未续期；到期后任何单位都无法读取。"),
+		rule("DizuoBreakGlassUsed", "max(dizuo_gateway_break_glass_open"+waiting+") > 0", "0s", "warning",
+			"Personal data was read in an emergency, and nobody reviewed it yet. The status of the agreement says when.", "有人以应急方式读取了个人信息，尚未复核；时间见协议的状态。"),
+		rule("DizuoBreakGlassOverdue", "max(dizuo_gateway_break_glass_open"+overdue+") > 0", "0s", "critical",
+			"A read in an emergency was not reviewed in time: its agreement lets nobody break the glass until it is.", "应急读取逾期未复核：复核之前，该协议不得再用应急访问。"),
 	)
 	group.WithRules(p.caseAlerts(rule)...)
 	if p.EMQX != nil {

@@ -78,7 +78,7 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 		Name: in.Name, Fields: r.in.Aggregate.Fields(where), Purpose: in.Purpose, Agreement: in.Agreement, CaseNumber: in.CaseNumber, Person: in.Person,
 	})
 	if r.decision.Allow {
-		s.charge(r)
+		s.charge(ctx, r)
 	}
 	s.metrics.decided(r.grant.UID != "", r.decision)
 	if !r.decision.Allow {
@@ -89,7 +89,7 @@ func (s *server) readAggregate(ctx context.Context, in *aggregateInput) (*huma.S
 		return nil, err
 	}
 	answer, err := s.aggregate(ctx, r)
-	s.quota.giveBack(r.grant.UID, r.at, int64(r.limit-len(answer.Groups)))
+	s.returnQuota(r, use{records: int64(r.limit - len(answer.Groups))})
 	if err != nil {
 		return nil, s.failed(ctx, r, err)
 	}

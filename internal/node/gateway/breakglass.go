@@ -58,15 +58,15 @@ func (e *emergencies) overdue(ctx context.Context, uid string, now time.Time) (o
 	return overdue, withoutValues(err)
 }
 
-// add writes a use down, and since it is read by whoever reviews, that the alert went out.
+// add writes a use down, as one that nobody of the reviewer was shown yet.
 func (e *emergencies) add(ctx context.Context, r *reading) error {
 	if e == nil {
 		return errNoEmergencies
 	}
 	g := r.grant.BreakGlass
 	return e.write(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO audit.break_glass (request, uid, reviewer, at, review_due, alerted_at, agreement, dataset, consumer, person, role, reason)
-			VALUES ($1, $2, $3, $4, $5, $4, $6, $7, $8, $9, $10, $11)`,
+		_, err := tx.Exec(ctx, `INSERT INTO audit.break_glass (request, uid, reviewer, at, review_due, agreement, dataset, consumer, person, role, reason)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 			r.id, r.grant.UID, g.Reviewer, r.at, r.at.Add(time.Duration(g.ReviewSeconds)*time.Second), r.decision.Agreement, r.in.Dataset, r.in.Consumer,
 			r.in.Person.Subject, r.decision.Role, r.in.BreakGlass.Reason)
 		return err
@@ -89,32 +89,45 @@ func (e *emergencies) review(ctx context.Context, request, reviewer, person, ver
 	})
 }
 
-// open lists what waits for a review by an organisation, the oldest first.
-func (e *emergencies) open(ctx context.Context, reviewer string) ([]BreakGlassUse, error) {
+// show lists what waits for a review by an organisation, the oldest first, and writes down with each use when that organisation was first
+// shown it: alerted_at is that time and no other.
+func (e *emergencies) show(ctx context.Context, reviewer string, now time.Time) (uses []BreakGlassUse, err error) {
 	if e == nil {
 		return nil, errNoEmergencies
 	}
-	rows, err := e.pool.Query(ctx, `SELECT request, agreement, dataset, consumer, person, role, reason, at, review_due FROM audit.break_glass
-		WHERE reviewer = $1 AND reviewed_at IS NULL ORDER BY at LIMIT 1000`, reviewer)
-	if err != nil {
-		return nil, withoutValues(err)
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[BreakGlassUse])
+	err = e.write(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT request, agreement, dataset, consumer, person, role, reason, at, review_due FROM audit.break_glass
+			WHERE reviewer = $1 AND reviewed_at IS NULL ORDER BY at LIMIT 1000`, reviewer)
+		if err != nil {
+			return err
+		}
+		if uses, err = pgx.CollectRows(rows, pgx.RowToStructByPos[BreakGlassUse]); err != nil {
+			return err
+		}
+		requests := make([]string, len(uses))
+		for i, u := range uses {
+			requests[i] = u.Request
+		}
+		_, err = tx.Exec(ctx, `UPDATE audit.break_glass SET alerted_at = $1 WHERE request = ANY($2) AND alerted_at IS NULL`, now, requests)
+		return err
+	})
+	return uses, err
 }
 
-// counts gives by agreement how many uses no review has closed, and how many of them are overdue.
+// counts gives by agreement how many uses no review has closed, how many of them are overdue, and when the newest was.
 func (e *emergencies) counts(ctx context.Context, now time.Time) (map[string]contract.BreakGlassReport, error) {
 	if e == nil {
 		return nil, nil
 	}
-	rows, err := e.pool.Query(ctx, `SELECT agreement, count(*), count(*) FILTER (WHERE review_due <= $1) FROM audit.break_glass WHERE reviewed_at IS NULL GROUP BY agreement`, now)
+	rows, err := e.pool.Query(ctx, `SELECT agreement, count(*), count(*) FILTER (WHERE review_due <= $1), max(at) FROM audit.break_glass WHERE reviewed_at IS NULL GROUP BY agreement`, now)
 	if err != nil {
 		return nil, withoutValues(err)
 	}
 	out := map[string]contract.BreakGlassReport{}
 	var agreement string
 	var n contract.BreakGlassReport
-	_, err = pgx.ForEachRow(rows, []any{&agreement, &n.Pending, &n.Overdue}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&agreement, &n.Pending, &n.Overdue, &n.LastAt}, func() error {
+		n.LastAt = n.LastAt.UTC()
 		out[agreement] = n
 		return nil
 	})
@@ -187,7 +200,7 @@ func (s *server) listBreakGlass(ctx context.Context, in *usesInput) (*usesOutput
 	if err != nil {
 		return nil, err
 	}
-	uses, err := s.emergencies.open(ctx, callerOf(ctx).organization)
+	uses, err := s.emergencies.show(ctx, callerOf(ctx).organization, callerOf(ctx).at)
 	if err != nil {
 		return nil, s.reviewProblem(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/reason"
 	"github.com/dizuo/dizuo/test/postgres"
@@ -31,6 +33,8 @@ func withEmergencies(t *testing.T) *world {
 					role text NOT NULL DEFAULT '', reason text NOT NULL DEFAULT '', note_reference text NOT NULL DEFAULT '');
 				GRANT SELECT, INSERT ON audit.break_glass TO dizuo_audit;
 				GRANT UPDATE (alerted_at, reviewed_at, reviewed_by, verdict, note_reference) ON audit.break_glass TO dizuo_audit;
+				CREATE TABLE audit.use (uid text NOT NULL, step timestamptz NOT NULL, requests bigint NOT NULL, records bigint NOT NULL, PRIMARY KEY (uid, step));
+				GRANT SELECT, INSERT ON audit.use TO dizuo_audit; GRANT UPDATE (requests, records) ON audit.use TO dizuo_audit;
 				CREATE TABLE platform.case_facts (number text, community text, class text, severity text, open boolean, closed_at timestamptz);
 				GRANT SELECT ON platform.case_facts TO dizuo_gateway;`)
 		})
@@ -72,6 +76,25 @@ func (w *world) review(organization, request, person, verdict string) reply {
 	return r
 }
 
+// opened compares what the metric says of uses that no review has closed. Those of other tests are in the same table.
+func (w *world) opened(waiting, overdue float64) {
+	w.t.Helper()
+	for review, want := range map[string]float64{"waiting": waiting, "overdue": overdue} {
+		if got := testutil.ToFloat64(w.server.metrics.breakGlassOpen.WithLabelValues(review)); got < want || want > 0 && got == 0 {
+			w.t.Errorf("%v uses are %s, want at least %v", got, review, want)
+		}
+	}
+}
+
+// toldAt gives when the reviewer was first shown a use; nil if it was not yet.
+func (w *world) toldAt(request string) (at *time.Time) {
+	w.t.Helper()
+	if err := w.server.emergencies.pool.QueryRow(w.t.Context(), `SELECT alerted_at FROM audit.break_glass WHERE request = $1`, request).Scan(&at); err != nil {
+		w.t.Fatal(err)
+	}
+	return at
+}
+
 func TestBreakGlassIsReviewedOrCloses(t *testing.T) {
 	w := withEmergencies(t)
 	emergency := func(reason string) reply {
@@ -91,16 +114,27 @@ func TestBreakGlassIsReviewedOrCloses(t *testing.T) {
 		t.Fatalf("emergency: %d %s", first.status, first.raw)
 	}
 	var report contract.Report
-	if w.server.report(&report); report.BreakGlass["a6"].Pending != 1 {
+	if w.server.report(&report); report.BreakGlass["a6"].Pending != 1 || time.Since(report.BreakGlass["a6"].LastAt).Abs() > time.Minute {
 		t.Errorf("report %+v", report.BreakGlass)
 	}
-	uses, err := w.server.emergencies.open(t.Context(), "health")
+	w.opened(1, 0)
+	if told := w.toldAt(first.Request); told != nil {
+		t.Errorf("told at %v, before the reviewer looked", told)
+	}
+	uses, err := w.server.emergencies.show(t.Context(), "health", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(uses, func(u BreakGlassUse) bool { return u.Request == first.Request })
 	if i < 0 || uses[i].Reason != "老人跌倒，无人应答" || uses[i].Role != "GridWorker" || uses[i].Consumer != "town" {
 		t.Fatalf("uses %+v", uses)
+	}
+	told := w.toldAt(first.Request)
+	if _, err := w.server.emergencies.show(t.Context(), "health", time.Now().Add(time.Hour)); err != nil || told == nil || time.Since(*told).Abs() > time.Minute {
+		t.Errorf("told at %v, %v", told, err)
+	}
+	if again := w.toldAt(first.Request); again == nil || !again.Equal(*told) {
+		t.Errorf("told at %v, and first at %v", again, told)
 	}
 	// Only the reviewer reviews, by a person, and once.
 	reviewer := w.token("health", "Auditor")
@@ -132,6 +166,8 @@ func TestBreakGlassIsReviewedOrCloses(t *testing.T) {
 	if r := emergency("again"); r.status != http.StatusForbidden || !slices.Equal(r.problem.Reasons, []string{"BreakGlassReviewOverdue", "OutsideHours"}) {
 		t.Fatalf("overdue: %d %s", r.status, r.raw)
 	}
+	w.server.report(&report)
+	w.opened(0, 1)
 	w.later = 0
 	if r := w.review("health", first.Request, reviewer, "Justified"); r.status != http.StatusNoContent {
 		t.Fatalf("late review: %d %s", r.status, r.raw)
@@ -186,7 +222,7 @@ func TestBreakGlassThatIsNotWrittenDownTakesNothing(t *testing.T) {
 	r := &reading{caller: caller{organization: "town", policy: p, at: w.now()}, id: "not-written", limit: 10, grant: w.bundle.Access.Grants["elders"]["town"]["a6"]}
 	r.decision = contract.Decision{Allow: true, BreakGlass: true, Agreement: "a6"}
 	r.in.Person, r.in.BreakGlass = &contract.Person{Subject: "\x00"}, &contract.BreakGlassRequest{Reason: "x"} // PostgreSQL takes no NUL
-	w.server.charge(r)
+	w.server.charge(t.Context(), r)
 	if d := r.decision; d.Allow || d.Reasons[0] != reasonBreakGlassUnavailable {
 		t.Fatalf("%+v", d)
 	}

@@ -10,20 +10,20 @@ import (
 
 // charge takes the request from the agreement's quota, and lowers the page to what is left of it. An emergency is written down for its
 // review here, after the last reason to refuse and before anything is read. What cannot be logged now takes nothing.
-func (s *server) charge(r *reading) {
+func (s *server) charge(ctx context.Context, r *reading) {
 	if err := s.log.Err(); err != nil {
 		r.decision = refused(reasonLogUnavailable, r.decision.Agreement)
 		return
 	}
-	records, ok := s.quota.take(r.grant.UID, r.grant, r.policy.dayStart(r.at), r.at, int64(r.limit))
-	if !ok {
-		r.decision = refused(reasonQuotaExceeded, r.decision.Agreement)
+	records, err := s.takeQuota(ctx, r, use{1, int64(r.limit)})
+	if err != nil {
+		r.decision = refused(quotaProblem(err).Reasons[0], r.decision.Agreement)
 		return
 	}
 	if r.decision.BreakGlass {
 		if err := s.breakGlass(r); err != nil {
 			s.slog.Error("break-glass refused", "request", r.id, "err", err)
-			s.quota.undo(r.grant.UID, r.at, records)
+			s.returnQuota(r, use{1, records})
 			r.decision = refused(reasonBreakGlassUnavailable, r.decision.Agreement)
 			return
 		}
@@ -35,7 +35,7 @@ func (s *server) charge(r *reading) {
 func (s *server) decided(ctx context.Context, r *reading) (decisionlog.Ticket, error) {
 	t, err := s.log.Enqueue(ctx, r.record(contract.LogDecision))
 	if err != nil {
-		s.quota.undo(r.grant.UID, r.at, int64(r.limit))
+		s.returnQuota(r, use{1, int64(r.limit)})
 		return t, s.logged(err)
 	}
 	return t, nil
@@ -50,7 +50,7 @@ func (s *server) released(ctx context.Context, decided decisionlog.Ticket, relea
 	return s.logged(decided.Wait(context.WithoutCancel(ctx))) // it does not wait: the release is written behind it
 }
 
-// breakGlass writes an emergency down and alerts.
+// breakGlass writes an emergency down and counts it: metric, log, and with the next report the operator and its event.
 func (s *server) breakGlass(r *reading) error {
 	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
 	defer cancel()

@@ -66,6 +66,7 @@ func Run(ctx context.Context, cfg contract.NodeConfig, log *slog.Logger) error {
 	g.Go(func() error { return s.watch(ctx, health) })
 	g.Go(func() error { return s.measureDatasets(ctx) })
 	g.Go(func() error { return s.audit(ctx) })
+	g.Go(func() error { return s.shared.run(ctx, s.now) })
 	g.Go(func() error { return process.ServeHTTP(ctx, s.http(*cfg.Gateway)) })
 	g.Go(func() error {
 		nc, err := process.Connect(ctx, *cfg.NATS, "gateway."+instance, log)
@@ -123,6 +124,7 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 		reg.MustRegister(a.ship)
 	}
 	var glass *emergencies
+	var shared *sharedQuota
 	if c.AuditDatabase != nil {
 		pool, err := openAudit(ctx, *c.AuditDatabase)
 		if err != nil {
@@ -131,19 +133,20 @@ func newServer(ctx context.Context, c contract.GatewayConfig, instance string, r
 			_ = l.Close()
 			return nil, err
 		}
-		glass = &emergencies{pool}
+		glass, shared = &emergencies{pool}, newSharedQuota(pool, log)
 	}
 	var subjects subjectMap
 	if c.Vault != nil {
 		subjects = newVaultClient(*c.Vault)
 	}
 	return &server{
-		subjects: subjects, lists: semaphore.NewWeighted(listsAtOnce), auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, tables: newTableCache(), quality: newQualities(reg),
+		subjects: subjects, lists: semaphore.NewWeighted(listsAtOnce), auditing: a, roots: &rootsFile{path: c.TLS.CAFile}, db: db, sources: newSources(c.SourceDir), log: l, keys: keys, quota: q, shared: shared, tables: newTableCache(), quality: newQualities(reg), certificate: newCertificate(reg, c.TLS.CertFile),
 		metrics: m, slog: log, now: time.Now, limits: newLimits(), crowds: newCrowds(), issuers: newIssuers(), strangers: rate.Sometimes{First: refusedAtOnce, Interval: refusedEvery}, emergencies: glass,
 	}, nil
 }
 
 func (s *server) close() {
+	s.shared.close(s.now())
 	s.emergencies.close()
 	s.auditing.close()
 	s.db.close()
@@ -191,7 +194,7 @@ func (s *server) follow(ctx context.Context, in *intake.Intake, health *process.
 	}
 }
 
-// watch keeps the checks of readiness: database, decision log and lease.
+// watch keeps the checks of readiness: database, decision log, lease and server certificate.
 func (s *server) watch(ctx context.Context, health *process.Health) error {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
@@ -205,6 +208,7 @@ func (s *server) watch(ctx context.Context, health *process.Health) error {
 			stale = p
 		}
 		health.Set("lease", stale)
+		health.Set("certificate", s.certificate.check(s.now()))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -282,7 +282,7 @@ func TestChargeIsUndone(t *testing.T) {
 	w := newWorld(t)
 	r := &reading{limit: 7, grant: visits(), id: "r"}
 	r.at, r.policy = w.now(), w.server.policy.Load().policy
-	w.server.charge(r)
+	w.server.charge(t.Context(), r)
 	if got := w.server.quota.since(r.grant.UID, r.at.Add(-time.Hour)); got != (use{1, 7}) {
 		t.Fatalf("charged %+v", got)
 	}

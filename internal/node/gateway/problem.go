@@ -22,6 +22,7 @@ const (
 	reasonUnknownOrganization   = "UnknownOrganization"
 	reasonPersonInvalid         = "PersonInvalid"
 	reasonQuotaExceeded         = "QuotaExceeded"
+	reasonQuotaUnavailable      = "QuotaUnavailable"
 	reasonRateLimited           = "RateLimited"
 	reasonStaleBundle           = "StaleBundle"
 	reasonPolicyError           = "PolicyError"

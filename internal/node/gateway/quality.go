@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +71,7 @@ func (s *server) measureDue(ctx context.Context, datasets map[string]contract.Da
 		if ctx.Err() != nil {
 			return
 		}
-		s.quality.keep(name, s.db.measure(ctx, datasets[name], now))
+		s.quality.keep(name, s.measure(ctx, datasets[name], now))
 	}
 }
 
@@ -114,11 +116,48 @@ func (q *qualities) keep(name string, r contract.DatasetReport) {
 	}
 }
 
-// measure looks at the source of a dataset and counts what is expected of it: one query a figure, none of which gives a value. A figure
-// of a table without rows is not known. Of a source that this gateway does not read itself nothing is known.
+// measuredRows is how many rows of a provider's own database are looked at: it is somebody else's, and may be of any size.
+const measuredRows = 1_000_000
+
+// measure looks at the source of a dataset, wherever it is, and counts what is expected of it.
+func (s *server) measure(ctx context.Context, set contract.Dataset, now time.Time) contract.DatasetReport {
+	if set.Source.DSN == "" {
+		return s.db.measure(ctx, set, now)
+	}
+	from, err := s.sources.get(ctx, set.Source.DSN)
+	if err != nil {
+		s.slog.Error("measure", "source", set.Source.DSN, "err", withoutValues(err))
+		return contract.DatasetReport{Problem: "the gateway has no usable connection string of the provider's database", MeasuredAt: now}
+	}
+	// Four statements at most, each within its own timeout; readers come first.
+	ctx, leave, err := from.enter(ctx, 4*foreignTimeout)
+	if err != nil {
+		return contract.DatasetReport{Problem: err.Error(), MeasuredAt: now}
+	}
+	defer leave()
+	out := from.measure(ctx, set, now)
+	if !out.Reachable {
+		s.slog.Error("measure", "source", set.Source.DSN, "err", out.Problem)
+		out.Problem = "the table in the provider's database cannot be described now: look at its connection, the rights of its user, and the names of schema and table"
+	}
+	return out
+}
+
+// qualityFigure is one of a dataset's: whether it is expected, the query of two counts, and why there is none.
+type qualityFigure struct {
+	name   string
+	wanted bool
+	query  *sqlbuilder.SelectBuilder
+	lacks  string
+	into   **int32
+}
+
+// measure looks at the source of a dataset and counts what is expected of it: one query a figure, none of which gives a value. Why a figure
+// is not known is said with it.
 func (d *database) measure(ctx context.Context, set contract.Dataset, now time.Time) contract.DatasetReport {
-	if set.Source.DSN != "" || set.Source.Type != "" && set.Source.Type != "Table" {
-		return contract.DatasetReport{Problem: "a source of this kind is not measured", MeasuredAt: now}
+	var err error
+	if set.Source, err = sourceOf(set.Source); err != nil {
+		return contract.DatasetReport{Problem: err.Error(), MeasuredAt: now}
 	}
 	info, err := d.table(ctx, set.Source, now)
 	if err != nil {
@@ -132,27 +171,45 @@ func (d *database) measure(ctx context.Context, set contract.Dataset, now time.T
 	if set.Quality != nil {
 		expected = *set.Quality
 	}
-	for _, figure := range []struct {
-		wanted bool
-		query  *sqlbuilder.SelectBuilder
-		into   **int32
-	}{
-		{expected.Completeness != nil, completeness(set), &out.Quality.Completeness},
-		{expected.Accuracy != nil, accuracy(set, info), &out.Quality.Accuracy},
-		{set.Freshness != nil, timeliness(set, now), &out.Quality.Timeliness},
+	for _, f := range []qualityFigure{
+		{"completeness", expected.Completeness != nil, completeness(set), "no field is required", &out.Quality.Completeness},
+		{"accuracy", expected.Accuracy != nil, accuracy(set, info), "the dataset has no fields", &out.Quality.Accuracy},
+		{"timeliness", set.Freshness != nil || expected.Timeliness != nil, timeliness(set, now), "no freshness says which column has the time of a record, and what age is too old", &out.Quality.Timeliness},
 	} {
-		if !figure.wanted || figure.query == nil {
+		if !f.wanted {
 			continue
 		}
-		percent, err := d.percent(ctx, figure.query)
-		if err != nil {
-			out.Problem = withoutValues(err).Error()
-			d.forget(set.Source)
+		why := f.lacks
+		if f.query != nil {
+			why = d.count(ctx, f, set, &out)
+		}
+		if why == "" {
 			continue
 		}
-		*figure.into = percent
+		if out.Unmeasured == nil {
+			out.Unmeasured = map[string]string{}
+		}
+		out.Unmeasured[f.name] = why
 	}
 	return out
+}
+
+// count measures a figure, or says why it could not.
+func (d *database) count(ctx context.Context, f qualityFigure, set contract.Dataset, out *contract.DatasetReport) (why string) {
+	percent, err := d.percent(ctx, f.query)
+	switch {
+	case err != nil:
+		out.Problem = withoutValues(err).Error()
+		if set.Source.DSN != "" && out.Problem == err.Error() {
+			out.Problem = "the provider's database did not answer" // what a driver says of it may name hosts
+		}
+		d.forget(set.Source)
+		return "the query failed: " + out.Problem
+	case percent == nil:
+		return "there are no values to look at"
+	}
+	*f.into = percent
+	return ""
 }
 
 // percent runs a query of two counts and gives the first in percent of the second, rounded down but not to 0; nil of nothing.
@@ -162,8 +219,11 @@ func (d *database) percent(ctx context.Context, query *sqlbuilder.SelectBuilder)
 	err := pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, args...).Scan(&good, &all)
 	})
-	if err != nil || all == 0 {
+	switch {
+	case err != nil || all == 0:
 		return nil, err
+	case good < 0 || good > all || all > math.MaxInt64/100: // a hostile database may say anything
+		return nil, errors.New("the database gives counts that cannot be")
 	}
 	out := int32(good * 100 / all)
 	if out == 0 && good > 0 {
@@ -185,9 +245,13 @@ func missing(set contract.Dataset, info tableInfo) []string {
 	return slices.DeleteFunc(slices.Compact(columns), func(name string) bool { return name == "" || info.types[name] != "" })
 }
 
-// counting begins a query of two counts over a dataset.
+// counting begins a query of two counts over a dataset: all of its rows, or the first of a provider's own database.
 func counting(set contract.Dataset) *sqlbuilder.SelectBuilder {
-	return sqlbuilder.PostgreSQL.NewSelectBuilder().From(quote(set.Source.Schema, set.Source.Table) + " AS t")
+	table := quote(set.Source.Schema, set.Source.Table)
+	if set.Source.DSN != "" {
+		table = fmt.Sprintf("(SELECT * FROM %s LIMIT %d)", table, measuredRows)
+	}
+	return sqlbuilder.PostgreSQL.NewSelectBuilder().From(table + " AS t")
 }
 
 // completeness counts the filled values of required fields among all; nil where no field is required.

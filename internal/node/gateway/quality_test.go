@@ -40,11 +40,12 @@ func TestQualityIsMeasured(t *testing.T) {
 	percent := func(c, a, t int32) contract.Quality {
 		return contract.Quality{Completeness: &c, Accuracy: &a, Timeliness: &t}
 	}
+	const none = "there are no values to look at"
 	want := map[string]contract.DatasetReport{
 		"elders":  {Reachable: true, Quality: percent(80, 93, 60), MeasuredAt: now},
-		"empty":   {Reachable: true, MeasuredAt: now},
+		"empty":   {Reachable: true, MeasuredAt: now, Unmeasured: map[string]string{"completeness": none, "accuracy": none, "timeliness": none}},
 		"gone":    {Problem: "does not exist", MeasuredAt: now},
-		"foreign": {Problem: "not measured", MeasuredAt: now},
+		"foreign": {Problem: "no usable connection string", MeasuredAt: now},
 		"lacking": {Reachable: true, MissingColumns: []string{"no_grid"}, MeasuredAt: now},
 	}
 	for name, got := range r.Datasets {

@@ -16,7 +16,7 @@ const quotaStep = 15 * time.Minute
 const quotaMemory = 25 * time.Hour
 
 // quota counts what was read under each agreement. It is filled from the decision log at start, so a restart gives nobody
-// a second day's worth. Each gateway counts what it gave itself.
+// a second day's worth. Each gateway counts here what it gave itself; sharedQuota holds for all gateways of a platform together.
 type quota struct {
 	mu   sync.Mutex
 	used map[string]map[int64]use
@@ -49,34 +49,22 @@ func (q *quota) replay(l chain.Line) {
 	}
 }
 
-// take reserves one request and up to want records since the beginning of the day. It gives the number of records that may
-// be read; ok is false if the quota is used up.
-func (q *quota) take(uid string, g contract.Grant, dayStart, now time.Time, want int64) (records int64, ok bool) {
+// take reserves want.requests and up to want.records since the beginning of the day. It gives the number of records that may
+// be read; ok is false if the quota is used up. A request that goes on asks for none.
+func (q *quota) take(uid string, g contract.Grant, dayStart, now time.Time, want use) (records int64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	used := q.since(uid, dayStart)
-	if g.RequestsPerDay > 0 && used.requests >= g.RequestsPerDay {
+	if g.RequestsPerDay > 0 && want.requests > 0 && used.requests+want.requests > g.RequestsPerDay {
 		return 0, false
 	}
 	if g.RecordsPerDay > 0 {
-		if want = min(want, g.RecordsPerDay-used.records); want <= 0 {
+		if want.records = min(want.records, g.RecordsPerDay-used.records); want.records <= 0 {
 			return 0, false
 		}
 	}
-	q.put(uid, now, use{requests: 1, records: want})
-	return want, true
-}
-
-// undo returns a request that was taken and could not be logged, with its records.
-func (q *quota) undo(uid string, at time.Time, records int64) {
-	q.add(uid, at, use{requests: -1, records: -records})
-}
-
-// giveBack returns records that were reserved at a time and not read.
-func (q *quota) giveBack(uid string, at time.Time, records int64) {
-	if records > 0 {
-		q.add(uid, at, use{records: -records})
-	}
+	q.put(uid, now, want)
+	return want.records, true
 }
 
 func (q *quota) add(uid string, at time.Time, u use) {

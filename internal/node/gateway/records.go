@@ -92,7 +92,7 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 	}
 	s.decide(ctx, r, in)
 	if r.decision.Allow {
-		s.charge(r)
+		s.charge(ctx, r)
 	}
 	s.metrics.decided(r.grant.UID != "", r.decision)
 	if !r.decision.Allow {
@@ -103,7 +103,7 @@ func (s *server) readRecords(ctx context.Context, in *recordsInput) (*huma.Strea
 		return nil, err
 	}
 	answer, read, err := s.fetch(ctx, r, in.Cursor)
-	s.quota.giveBack(r.grant.UID, r.at, int64(r.limit-len(read.records)))
+	s.returnQuota(r, use{records: int64(r.limit - len(read.records))})
 	if err != nil {
 		return nil, s.failed(ctx, r, err)
 	}

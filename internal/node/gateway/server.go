@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
@@ -26,10 +24,12 @@ type server struct {
 	sources  *sources
 	subjects subjectMap
 	// lists bounds the lists of persons that tables by consent are made of.
-	lists   *semaphore.Weighted
-	log     *decisionlog.Log
-	keys    keys
-	quota   *quota
+	lists *semaphore.Weighted
+	log   *decisionlog.Log
+	keys  keys
+	quota *quota
+	// shared is the quota over all gateways; nil where there is no database for it.
+	shared  *sharedQuota
 	limits  *limits
 	crowds  *crowds
 	issuers *issuers
@@ -42,8 +42,10 @@ type server struct {
 	tables   *tableCache
 	quality  *qualities
 	metrics  *metrics
-	slog     *slog.Logger
-	now      func() time.Time
+	// certificate is the gateway's own.
+	certificate *certificate
+	slog        *slog.Logger
+	now         func() time.Time
 
 	policy atomic.Pointer[inForce]
 	// problem says why the newest bundle was not applied; nil if it was.
@@ -61,6 +63,8 @@ func (s *server) report(r *contract.Report) {
 	var err error
 	if r.BreakGlass, err = s.emergencies.counts(ctx, s.now()); err != nil {
 		s.slog.Error("count uses of break-glass", "err", err)
+	} else {
+		s.metrics.emergencies(r.BreakGlass)
 	}
 	s.quality.report(r)
 	r.Audit = s.auditing.report(s.log)
@@ -119,34 +123,6 @@ func (s *server) live(now time.Time) (*policy, *Problem) {
 		return nil, problem(http.StatusServiceUnavailable, reasonStaleBundle, "the policy is older than its lease: nothing is given out until a newer one comes")
 	}
 	return p.policy, nil
-}
-
-// handler gives the API. Every path asks for a certificate of an organisation first.
-func (s *server) handler() http.Handler {
-	mux := http.NewServeMux()
-	config := huma.DefaultConfig("Dizuo gateway", "v1")
-	config.DocsPath, config.CreateHooks = "", nil // no page of scripts, no $schema in answers
-	config.RejectUnknownQueryParameters = true    // a mistyped fields= would ask for every field
-	config.Info.Description = "Reads datasets under data sharing agreements. A client certificate or a token speaks for the organisation; personal data also needs a person's token. Refusals are problem documents (RFC 9457) with stable reasons, in the language of Accept-Language (zh or en)."
-	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"certificate": {Type: "mutualTLS", Description: "Certificate of the organisation."},
-		"token":       {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "Token of an OpenID Connect issuer of the platform that speaks for the organisation."},
-	}
-	config.Security = []map[string][]string{{"certificate": {}}, {"token": {}}}
-	config.Transformers = append(config.Transformers, localised)
-	api := humago.New(mux, config)
-	huma.Register(api, huma.Operation{
-		OperationID: "list-datasets", Method: http.MethodGet, Path: "/v1/datasets", Summary: "Datasets that this organisation has an agreement on",
-		Responses: problemResponses(api),
-	}, s.listDatasets)
-	huma.Register(api, huma.Operation{
-		OperationID: "read-records", Method: http.MethodGet, Path: "/v1/datasets/{name}/records", Summary: "Records of a dataset, as far as one agreement gives them",
-		Responses: recordsResponses(api),
-	}, s.readRecords)
-	registerCatalog(api, s)
-	registerBreakGlass(api, s)
-	registerAggregate(api, s)
-	return s.measured(s.identified(mux))
 }
 
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {

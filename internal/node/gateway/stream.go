@@ -111,13 +111,13 @@ func (s *server) nextChunk(request *http.Request, r *reading, in *recordsInput, 
 	if cut := s.decideAgain(request, r, in); cut != nil {
 		return page{}, cut
 	}
-	records, ok := s.quota.takeMore(r.grant.UID, r.grant, r.policy.dayStart(r.at), r.at, maxPage)
-	if !ok {
-		return page{}, problem(http.StatusTooManyRequests, reasonQuotaExceeded, "the agreement's quota for today is used up")
+	records, err := s.takeQuota(ctx, r, use{records: maxPage})
+	if err != nil {
+		return page{}, quotaProblem(err)
 	}
 	r.limit = int(records)
 	chunk, err := s.readPage(ctx, r, &from)
-	s.quota.giveBack(r.grant.UID, r.at, records-int64(len(chunk.records)))
+	s.returnQuota(r, use{records: records - int64(len(chunk.records))})
 	if err != nil {
 		if ctx.Err() == nil {
 			s.slog.Error("read", "dataset", r.in.Dataset, "agreement", r.decision.Agreement, "request", r.id, "err", err)
@@ -200,17 +200,4 @@ func (s *server) ended(ctx context.Context, r *reading, rows int64, outcome stri
 	if _, err := s.log.Enqueue(ctx, end); err != nil {
 		s.slog.Error("end record", "request", r.id, "err", err)
 	}
-}
-
-// takeMore reserves up to want records for a request that goes on. ok is false if the quota is used up.
-func (q *quota) takeMore(uid string, g contract.Grant, dayStart, now time.Time, want int64) (records int64, ok bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if g.RecordsPerDay > 0 {
-		if want = min(want, g.RecordsPerDay-q.since(uid, dayStart).records); want <= 0 {
-			return 0, false
-		}
-	}
-	q.put(uid, now, use{records: want})
-	return want, true
 }

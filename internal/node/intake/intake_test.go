@@ -625,6 +625,40 @@ func TestRotationOfTheSigningKey(t *testing.T) {
 	w.must(w.take(i, jws))
 }
 
+// A key whose certificate ended is taken out of the trust file; keys there have no dates of their own. What it signs from then on is not taken:
+// the last good bundle stays, the problem says which key, and a bundle of a key that is trusted ends the problem.
+func TestABundleOfAKeyThatEnded(t *testing.T) {
+	w := newWorld(t)
+	i := w.open(all)
+	ch := i.Subscribe()
+	w.publish("v1", 1)
+	w.run(i)
+	w.await(ch, 1)
+	ended := w.signer
+	w.signer = pki.Signer(t)
+	w.trust(w.signer)
+	late := w.lease(w.upload("v2"), 2)
+	w.post(mustLease(t, ended, late))
+	deadline := time.After(20 * time.Second)
+	for i.Problem() == nil {
+		select {
+		case <-deadline:
+			t.Fatal("no problem is told")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if text := i.Problem().Error(); !strings.Contains(text, "not trusted here") {
+		t.Errorf("problem %q does not say that the key is not trusted", text)
+	}
+	if b := i.Current(); version(b) != "v1" || b.Lease.Sequence != 1 {
+		t.Errorf("the last good bundle did not stay: %+v", b.Lease)
+	}
+	w.post(w.sign(w.lease(w.upload("v3"), 3)))
+	if b := w.await(ch, 3); version(b) != "v3" || i.Problem() != nil {
+		t.Errorf("%s, %v", version(b), i.Problem())
+	}
+}
+
 // Two nodes through a rotation in which nothing but the key changes, one of them late: the late one keeps its last good bundle, takes the
 // new lease when it trusts the new key, and both stand up again from their disks when the former key is trusted no more.
 func TestRotationWithALateNode(t *testing.T) {
