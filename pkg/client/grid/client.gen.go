@@ -345,6 +345,81 @@ func (e DutyStepOutcome) Valid() bool {
 	}
 }
 
+// Defines values for ExchangedCaseSeverity.
+const (
+	ExchangedCaseSeverityCritical ExchangedCaseSeverity = "Critical"
+	ExchangedCaseSeverityHigh     ExchangedCaseSeverity = "High"
+	ExchangedCaseSeverityLow      ExchangedCaseSeverity = "Low"
+	ExchangedCaseSeverityMedium   ExchangedCaseSeverity = "Medium"
+)
+
+// Valid indicates whether the value is a known member of the ExchangedCaseSeverity enum.
+func (e ExchangedCaseSeverity) Valid() bool {
+	switch e {
+	case ExchangedCaseSeverityCritical:
+		return true
+	case ExchangedCaseSeverityHigh:
+		return true
+	case ExchangedCaseSeverityLow:
+		return true
+	case ExchangedCaseSeverityMedium:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExchangedCaseState.
+const (
+	ExchangedCaseStateClosed     ExchangedCaseState = "Closed"
+	ExchangedCaseStateDispatched ExchangedCaseState = "Dispatched"
+	ExchangedCaseStateExtended   ExchangedCaseState = "Extended"
+	ExchangedCaseStateFiled      ExchangedCaseState = "Filed"
+	ExchangedCaseStateHandling   ExchangedCaseState = "Handling"
+	ExchangedCaseStateNotFiled   ExchangedCaseState = "NotFiled"
+	ExchangedCaseStateRated      ExchangedCaseState = "Rated"
+	ExchangedCaseStateReopened   ExchangedCaseState = "Reopened"
+	ExchangedCaseStateReported   ExchangedCaseState = "Reported"
+	ExchangedCaseStateReturned   ExchangedCaseState = "Returned"
+	ExchangedCaseStateSuspended  ExchangedCaseState = "Suspended"
+	ExchangedCaseStateVerifying  ExchangedCaseState = "Verifying"
+	ExchangedCaseStateVoid       ExchangedCaseState = "Void"
+)
+
+// Valid indicates whether the value is a known member of the ExchangedCaseState enum.
+func (e ExchangedCaseState) Valid() bool {
+	switch e {
+	case ExchangedCaseStateClosed:
+		return true
+	case ExchangedCaseStateDispatched:
+		return true
+	case ExchangedCaseStateExtended:
+		return true
+	case ExchangedCaseStateFiled:
+		return true
+	case ExchangedCaseStateHandling:
+		return true
+	case ExchangedCaseStateNotFiled:
+		return true
+	case ExchangedCaseStateRated:
+		return true
+	case ExchangedCaseStateReopened:
+		return true
+	case ExchangedCaseStateReported:
+		return true
+	case ExchangedCaseStateReturned:
+		return true
+	case ExchangedCaseStateSuspended:
+		return true
+	case ExchangedCaseStateVerifying:
+		return true
+	case ExchangedCaseStateVoid:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for IndicatorOrigin.
 const (
 	IndicatorOriginOurs IndicatorOrigin = "Ours"
@@ -1035,6 +1110,15 @@ func (e GetStatisticsParamsFormat) Valid() bool {
 	}
 }
 
+// Account defines model for Account.
+type Account struct {
+	Amount  float64 `json:"amount"`
+	Entries int64   `json:"entries"`
+
+	// Subject A pseudonym.
+	Subject string `json:"subject"`
+}
+
 // ActionInputBody defines model for ActionInputBody.
 type ActionInputBody struct {
 	Action ActionInputBodyAction `json:"action"`
@@ -1117,6 +1201,7 @@ type Case struct {
 	Escalated    *int64             `json:"escalated,omitempty"`
 	ExternalID   *string            `json:"externalId,omitempty"`
 	Fleet        *string            `json:"fleet,omitempty"`
+	GbClass      *GBClass           `json:"gbClass,omitempty"`
 	Grid         *string            `json:"grid,omitempty"`
 	ID           openapi_types.UUID `json:"id"`
 	LastSignalAt time.Time          `json:"lastSignalAt"`
@@ -1154,8 +1239,11 @@ type Case struct {
 	StartedAt    time.Time `json:"startedAt"`
 	State        string    `json:"state"`
 	Title        string    `json:"title"`
-	UpdatedAt    time.Time `json:"updatedAt"`
-	Version      int64     `json:"version"`
+
+	// TitleEN The title in English, where the scenario has one.
+	TitleEN   *string   `json:"titleEN,omitempty"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	Version   int64     `json:"version"`
 }
 
 // CaseSeverity defines model for Case.Severity.
@@ -1182,6 +1270,7 @@ type CaseDetail struct {
 	Escalated    *int64             `json:"escalated,omitempty"`
 	ExternalID   *string            `json:"externalId,omitempty"`
 	Fleet        *string            `json:"fleet,omitempty"`
+	GbClass      *GBClass           `json:"gbClass,omitempty"`
 	Grid         *string            `json:"grid,omitempty"`
 	History      []HistoryEntry     `json:"history"`
 	ID           openapi_types.UUID `json:"id"`
@@ -1227,10 +1316,13 @@ type CaseDetail struct {
 	StateName string `json:"stateName"`
 
 	// Times The times that run, or stand still.
-	Times     []TimeLeft `json:"times"`
-	Title     string     `json:"title"`
-	UpdatedAt time.Time  `json:"updatedAt"`
-	Version   int64      `json:"version"`
+	Times []TimeLeft `json:"times"`
+	Title string     `json:"title"`
+
+	// TitleEN The title in English, where the scenario has one.
+	TitleEN   *string   `json:"titleEN,omitempty"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	Version   int64     `json:"version"`
 }
 
 // CaseDetailSeverity defines model for CaseDetail.Severity.
@@ -1259,6 +1351,12 @@ type CaseDuty struct {
 type CaseList struct {
 	Cases []Case  `json:"cases"`
 	Next  *string `json:"next,omitempty"`
+}
+
+// CaseOrigin defines model for CaseOrigin.
+type CaseOrigin struct {
+	ID     string `json:"id"`
+	System string `json:"system"`
 }
 
 // CaseRef defines model for CaseRef.
@@ -1584,6 +1682,105 @@ type ErrorModel struct {
 	Type *string `json:"type,omitempty"`
 }
 
+// ExchangeStatus defines model for ExchangeStatus.
+type ExchangeStatus struct {
+	// Conflicts What one side asked for and the other did not take, so far.
+	Conflicts int64 `json:"conflicts"`
+
+	// Differ Their ids in the exchange; at most 100.
+	Differ      []string `json:"differ"`
+	DisplayName *string  `json:"displayName,omitempty"`
+
+	// LastError Of the last call, if it failed.
+	LastError    *string `json:"lastError,omitempty"`
+	Organization string  `json:"organization"`
+
+	// Ours Cases of the exchange here, by then.
+	Ours int64 `json:"ours"`
+
+	// Problems Cases that one side did not take as they are, with why; at most 100.
+	Problems []string `json:"problems"`
+
+	// Received Documents taken from the system.
+	Received int64 `json:"received"`
+
+	// ReconciledAt When the two sides were last compared.
+	ReconciledAt *time.Time `json:"reconciledAt,omitempty"`
+
+	// Sent Documents that the system took.
+	Sent   int64  `json:"sent"`
+	System string `json:"system"`
+
+	// Theirs Cases that the system listed, by then.
+	Theirs int64 `json:"theirs"`
+
+	// Unreconciled Cases on which the two sides did not agree.
+	Unreconciled int64 `json:"unreconciled"`
+
+	// Waiting Cases that are to be sent, now or at a later attempt.
+	Waiting int64 `json:"waiting"`
+}
+
+// ExchangedCase defines model for ExchangedCase.
+type ExchangedCase struct {
+	Class string `json:"class"`
+
+	// Closing Numbers of the closing steps that are done, where the platform's case has any.
+	Closing   []int64 `json:"closing,omitempty"`
+	Community *string `json:"community,omitempty"`
+
+	// Division The 12-digit statistical code of the community, where its name is not known.
+	Division *string `json:"division,omitempty"`
+	Grid     *string `json:"grid,omitempty"`
+
+	// ID By which both sides name the case in the exchange: its number where it comes from, or <platform>:<id> of a case of the platform.
+	ID string `json:"id"`
+
+	// Number Number that people use at the sender.
+	Number *string    `json:"number,omitempty"`
+	Origin CaseOrigin `json:"origin"`
+
+	// Seen The version of the receiver that the sender had when it wrote this.
+	Seen      *int64                `json:"seen,omitempty"`
+	Severity  ExchangedCaseSeverity `json:"severity"`
+	StartedAt *time.Time            `json:"startedAt,omitempty"`
+	State     ExchangedCaseState    `json:"state"`
+
+	// Title What it is about, without names, phones or addresses.
+	Title     string     `json:"title"`
+	UpdatedAt *time.Time `json:"updatedAt,omitempty"`
+
+	// Version Of the case at the sender; a higher one is newer.
+	Version int64 `json:"version"`
+}
+
+// ExchangedCaseSeverity defines model for ExchangedCase.Severity.
+type ExchangedCaseSeverity string
+
+// ExchangedCaseState defines model for ExchangedCase.State.
+type ExchangedCaseState string
+
+// ExchangedChanges defines model for ExchangedChanges.
+type ExchangedChanges struct {
+	Changes []ExchangedCase `json:"changes"`
+
+	// Next Write it into the parameter after of the next request, also where changes is empty.
+	Next string `json:"next"`
+}
+
+// ExchangedList defines model for ExchangedList.
+type ExchangedList struct {
+	Cases []ExchangedState `json:"cases"`
+	Next  *string          `json:"next,omitempty"`
+}
+
+// ExchangedState defines model for ExchangedState.
+type ExchangedState struct {
+	ID      string `json:"id"`
+	State   string `json:"state"`
+	Version int64  `json:"version"`
+}
+
 // FactBody defines model for FactBody.
 type FactBody struct {
 	// Until When it ends by itself, within 366 days.
@@ -1672,6 +1869,13 @@ type Figures struct {
 	Void int64 `json:"void"`
 }
 
+// GBClass defines model for GBClass.
+type GBClass struct {
+	Code string `json:"code"`
+	Part int32  `json:"part"`
+	Year int32  `json:"year"`
+}
+
 // HistoryEntry defines model for HistoryEntry.
 type HistoryEntry struct {
 	Action string                 `json:"action"`
@@ -1723,6 +1927,25 @@ type Indicator struct {
 
 // IndicatorOrigin defines model for Indicator.Origin.
 type IndicatorOrigin string
+
+// Ledger defines model for Ledger.
+type Ledger struct {
+	Accounts []Account `json:"accounts"`
+
+	// Entries Of the one account that was asked for.
+	Entries []LedgerEntry `json:"entries,omitempty"`
+	From    time.Time     `json:"from"`
+	Name    string        `json:"name"`
+	To      time.Time     `json:"to"`
+}
+
+// LedgerEntry defines model for LedgerEntry.
+type LedgerEntry struct {
+	Amount    float64   `json:"amount"`
+	At        time.Time `json:"at"`
+	Community string    `json:"community"`
+	Scenario  string    `json:"scenario"`
+}
 
 // ModeHistory defines model for ModeHistory.
 type ModeHistory struct {
@@ -2329,6 +2552,35 @@ type GetDutyParams struct {
 	At *time.Time `form:"at,omitempty" json:"at,omitempty"`
 }
 
+// ListExchangeCasesParams defines parameters for ListExchangeCases.
+type ListExchangeCasesParams struct {
+	// Since Only cases that changed since.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Cursor The field next of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// PutExchangeCaseParams defines parameters for PutExchangeCase.
+type PutExchangeCaseParams struct {
+	// IfMatch The version of the platform's case that this is meant for; another gives 412.
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IfNoneMatch *: the case is new here; one that is known gives 412.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+
+	// IdempotencyKey Not needed: a version is taken once.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListExchangeChangesParams defines parameters for ListExchangeChanges.
+type ListExchangeChangesParams struct {
+	// After The field next of the answer before; without it, from the oldest change on that is kept.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+	Limit *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // DeleteFactParamsScope defines parameters for DeleteFact.
 type DeleteFactParamsScope string
 
@@ -2348,6 +2600,18 @@ type PutFactMemberParamsScope string
 type OpenIncidentParams struct {
 	// IdempotencyKey A random key; the same key gives the same incident.
 	IdempotencyKey string `json:"Idempotency-Key"`
+}
+
+// GetLedgerParams defines parameters for GetLedger.
+type GetLedgerParams struct {
+	// From A day, such as 2026-11-01, or a time; entries from then on. Not given: 30 days before to.
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To A day or a time; entries before it. Not given: now.
+	To *string `form:"to,omitempty" json:"to,omitempty"`
+
+	// Subject Whose account: then its entries are given, too.
+	Subject *string `form:"subject,omitempty" json:"subject,omitempty"`
 }
 
 // ListModesParams defines parameters for ListModes.
@@ -2441,6 +2705,9 @@ type SendCommandJSONRequestBody = NewCommand
 
 // PutDesiredJSONRequestBody defines body for PutDesired for application/json ContentType.
 type PutDesiredJSONRequestBody = PutDesiredInputBody
+
+// PutExchangeCaseJSONRequestBody defines body for PutExchangeCase for application/json ContentType.
+type PutExchangeCaseJSONRequestBody = ExchangedCase
 
 // PutFactJSONRequestBody defines body for PutFact for application/json ContentType.
 type PutFactJSONRequestBody = FactBody
@@ -2757,6 +3024,40 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/duty (the `GetDuty` operationId).
 	GetDuty(ctx context.Context, params *GetDutyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetExchange How the exchange with a system stands
+	//
+	// Corresponds with GET /v1/exchange/{system} (the `GetExchange` operationId).
+	GetExchange(ctx context.Context, system string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListExchangeCases The cases of the exchange in short, to compare
+	//
+	// Corresponds with GET /v1/exchange/{system}/cases (the `ListExchangeCases` operationId).
+	ListExchangeCases(ctx context.Context, system string, params *ListExchangeCasesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetExchangeCase A case of the exchange as the platform has it now
+	//
+	// Corresponds with GET /v1/exchange/{system}/cases/{externalId} (the `GetExchangeCase` operationId).
+	GetExchangeCase(ctx context.Context, system string, externalID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutExchangeCaseWithBody A case as another system has it now; each version is taken once
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+	PutExchangeCaseWithBody(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutExchangeCase A case as another system has it now; each version is taken once
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+	PutExchangeCase(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, body PutExchangeCaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListExchangeChanges What changed of the cases that the system may see, and it did not cause itself
+	//
+	// Corresponds with GET /v1/exchange/{system}/changes (the `ListExchangeChanges` operationId).
+	ListExchangeChanges(ctx context.Context, system string, params *ListExchangeChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DeleteFact Take back what was said of a place
 	//
 	// Corresponds with DELETE /v1/facts/{scope}/{id}/{name} (the `DeleteFact` operationId).
@@ -2832,6 +3133,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/incidents/{id}/ack (the `AnswerIncident` operationId).
 	AnswerIncident(ctx context.Context, id openapi_types.UUID, body AnswerIncidentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetLedger Sums of the accounts of a ledger (积分台账), in the communities of the organization
+	//
+	// Corresponds with GET /v1/ledger/{name} (the `GetLedger` operationId).
+	GetLedger(ctx context.Context, name string, params *GetLedgerParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetMode The mode (平战) that the platform is in
 	//
@@ -3523,6 +3829,100 @@ func (c *Client) GetDuty(ctx context.Context, params *GetDutyParams, reqEditors 
 	return c.Client.Do(req)
 }
 
+// GetExchange How the exchange with a system stands
+//
+// Corresponds with GET /v1/exchange/{system} (the `GetExchange` operationId).
+func (c *Client) GetExchange(ctx context.Context, system string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetExchangeRequest(c.Server, system)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListExchangeCases The cases of the exchange in short, to compare
+//
+// Corresponds with GET /v1/exchange/{system}/cases (the `ListExchangeCases` operationId).
+func (c *Client) ListExchangeCases(ctx context.Context, system string, params *ListExchangeCasesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListExchangeCasesRequest(c.Server, system, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetExchangeCase A case of the exchange as the platform has it now
+//
+// Corresponds with GET /v1/exchange/{system}/cases/{externalId} (the `GetExchangeCase` operationId).
+func (c *Client) GetExchangeCase(ctx context.Context, system string, externalID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetExchangeCaseRequest(c.Server, system, externalID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutExchangeCaseWithBody A case as another system has it now; each version is taken once
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+func (c *Client) PutExchangeCaseWithBody(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutExchangeCaseRequestWithBody(c.Server, system, externalID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutExchangeCase A case as another system has it now; each version is taken once
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+func (c *Client) PutExchangeCase(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, body PutExchangeCaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutExchangeCaseRequest(c.Server, system, externalID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListExchangeChanges What changed of the cases that the system may see, and it did not cause itself
+//
+// Corresponds with GET /v1/exchange/{system}/changes (the `ListExchangeChanges` operationId).
+func (c *Client) ListExchangeChanges(ctx context.Context, system string, params *ListExchangeChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListExchangeChangesRequest(c.Server, system, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // DeleteFact Take back what was said of a place
 //
 // Corresponds with DELETE /v1/facts/{scope}/{id}/{name} (the `DeleteFact` operationId).
@@ -3709,6 +4109,21 @@ func (c *Client) AnswerIncidentWithBody(ctx context.Context, id openapi_types.UU
 // Corresponds with POST /v1/incidents/{id}/ack (the `AnswerIncident` operationId).
 func (c *Client) AnswerIncident(ctx context.Context, id openapi_types.UUID, body AnswerIncidentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAnswerIncidentRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetLedger Sums of the accounts of a ledger (积分台账), in the communities of the organization
+//
+// Corresponds with GET /v1/ledger/{name} (the `GetLedger` operationId).
+func (c *Client) GetLedger(ctx context.Context, name string, params *GetLedgerParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetLedgerRequest(c.Server, name, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5694,6 +6109,330 @@ func NewGetDutyRequest(server string, params *GetDutyParams) (*http.Request, err
 	return req, nil
 }
 
+// NewGetExchangeRequest constructs an http.Request for the GetExchange method
+func NewGetExchangeRequest(server string, system string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "system", system, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/exchange/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListExchangeCasesRequest constructs an http.Request for the ListExchangeCases method
+func NewListExchangeCasesRequest(server string, system string, params *ListExchangeCasesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "system", system, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/exchange/%s/cases", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetExchangeCaseRequest constructs an http.Request for the GetExchangeCase method
+func NewGetExchangeCaseRequest(server string, system string, externalID string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "system", system, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "externalId", externalID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/exchange/%s/cases/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutExchangeCaseRequest calls the generic PutExchangeCase builder with application/json body
+func NewPutExchangeCaseRequest(server string, system string, externalID string, params *PutExchangeCaseParams, body PutExchangeCaseJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutExchangeCaseRequestWithBody(server, system, externalID, params, "application/json", bodyReader)
+}
+
+// NewPutExchangeCaseRequestWithBody constructs an http.Request for the PutExchangeCase method, with any body, and a specified content type
+func NewPutExchangeCaseRequestWithBody(server string, system string, externalID string, params *PutExchangeCaseParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "system", system, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "externalId", externalID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/exchange/%s/cases/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam1)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam2)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListExchangeChangesRequest constructs an http.Request for the ListExchangeChanges method
+func NewListExchangeChangesRequest(server string, system string, params *ListExchangeChangesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "system", system, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/exchange/%s/changes", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewDeleteFactRequest constructs an http.Request for the DeleteFact method
 func NewDeleteFactRequest(server string, scope DeleteFactParamsScope, id string, name string) (*http.Request, error) {
 	var err error
@@ -6104,6 +6843,91 @@ func NewAnswerIncidentRequestWithBody(server string, id openapi_types.UUID, cont
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetLedgerRequest constructs an http.Request for the GetLedger method
+func NewGetLedgerRequest(server string, name string, params *GetLedgerParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/ledger/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Subject != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "subject", *params.Subject, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -7085,6 +7909,48 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/duty (the `GetDuty` operationId).
 	GetDutyWithResponse(ctx context.Context, params *GetDutyParams, reqEditors ...RequestEditorFn) (*GetDutyResponse, error)
 
+	// GetExchangeWithResponse How the exchange with a system stands
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/exchange/{system} (the `GetExchange` operationId).
+	GetExchangeWithResponse(ctx context.Context, system string, reqEditors ...RequestEditorFn) (*GetExchangeResponse, error)
+
+	// ListExchangeCasesWithResponse The cases of the exchange in short, to compare
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/exchange/{system}/cases (the `ListExchangeCases` operationId).
+	ListExchangeCasesWithResponse(ctx context.Context, system string, params *ListExchangeCasesParams, reqEditors ...RequestEditorFn) (*ListExchangeCasesResponse, error)
+
+	// GetExchangeCaseWithResponse A case of the exchange as the platform has it now
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/exchange/{system}/cases/{externalId} (the `GetExchangeCase` operationId).
+	GetExchangeCaseWithResponse(ctx context.Context, system string, externalID string, reqEditors ...RequestEditorFn) (*GetExchangeCaseResponse, error)
+
+	// PutExchangeCaseWithBodyWithResponse A case as another system has it now; each version is taken once
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+	PutExchangeCaseWithBodyWithResponse(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutExchangeCaseResponse, error)
+
+	// PutExchangeCaseWithResponse A case as another system has it now; each version is taken once
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+	PutExchangeCaseWithResponse(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, body PutExchangeCaseJSONRequestBody, reqEditors ...RequestEditorFn) (*PutExchangeCaseResponse, error)
+
+	// ListExchangeChangesWithResponse What changed of the cases that the system may see, and it did not cause itself
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/exchange/{system}/changes (the `ListExchangeChanges` operationId).
+	ListExchangeChangesWithResponse(ctx context.Context, system string, params *ListExchangeChangesParams, reqEditors ...RequestEditorFn) (*ListExchangeChangesResponse, error)
+
 	// DeleteFactWithResponse Take back what was said of a place
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -7168,6 +8034,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/incidents/{id}/ack (the `AnswerIncident` operationId).
 	AnswerIncidentWithResponse(ctx context.Context, id openapi_types.UUID, body AnswerIncidentJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerIncidentResponse, error)
+
+	// GetLedgerWithResponse Sums of the accounts of a ledger (积分台账), in the communities of the organization
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/ledger/{name} (the `GetLedger` operationId).
+	GetLedgerWithResponse(ctx context.Context, name string, params *GetLedgerParams, reqEditors ...RequestEditorFn) (*GetLedgerResponse, error)
 
 	// GetModeWithResponse The mode (平战) that the platform is in
 	//
@@ -8647,6 +9520,302 @@ func (r GetDutyResponse) ContentType() string {
 	return ""
 }
 
+type GetExchangeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ExchangeStatus
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *ErrorModel
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetExchangeResponse) GetJSON200() *ExchangeStatus {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetExchangeResponse) GetApplicationProblemJSONDefault() *ErrorModel {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetExchangeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetExchangeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetExchangeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetExchangeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListExchangeCasesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ExchangedList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *ErrorModel
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListExchangeCasesResponse) GetJSON200() *ExchangedList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListExchangeCasesResponse) GetApplicationProblemJSONDefault() *ErrorModel {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListExchangeCasesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListExchangeCasesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListExchangeCasesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListExchangeCasesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetExchangeCaseResponse200Headers the declared response headers of an HTTP 200 response for GetExchangeCase
+type GetExchangeCaseResponse200Headers struct {
+	ETag *string
+}
+
+type GetExchangeCaseResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ExchangedCase
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *ErrorModel
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetExchangeCaseResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetExchangeCaseResponse) GetJSON200() *ExchangedCase {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetExchangeCaseResponse) GetApplicationProblemJSONDefault() *ErrorModel {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetExchangeCaseResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetExchangeCaseResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetExchangeCaseResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetExchangeCaseResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PutExchangeCaseResponse200Headers the declared response headers of an HTTP 200 response for PutExchangeCase
+type PutExchangeCaseResponse200Headers struct {
+	ETag *string
+}
+
+type PutExchangeCaseResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ExchangedCase
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *ErrorModel
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *ErrorModel
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *ErrorModel
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *ErrorModel
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *ErrorModel
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *PutExchangeCaseResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutExchangeCaseResponse) GetJSON200() *ExchangedCase {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PutExchangeCaseResponse) GetApplicationProblemJSON403() *ErrorModel {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PutExchangeCaseResponse) GetApplicationProblemJSON409() *ErrorModel {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r PutExchangeCaseResponse) GetApplicationProblemJSON412() *ErrorModel {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PutExchangeCaseResponse) GetApplicationProblemJSON422() *ErrorModel {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PutExchangeCaseResponse) GetApplicationProblemJSON500() *ErrorModel {
+	return r.ApplicationProblemJSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r PutExchangeCaseResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutExchangeCaseResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutExchangeCaseResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutExchangeCaseResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListExchangeChangesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ExchangedChanges
+	// ApplicationProblemJSON410 the response for an HTTP 410 `application/problem+json` response
+	ApplicationProblemJSON410 *ErrorModel
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *ErrorModel
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *ErrorModel
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListExchangeChangesResponse) GetJSON200() *ExchangedChanges {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON410 returns the response for an HTTP 410 `application/problem+json` response
+func (r ListExchangeChangesResponse) GetApplicationProblemJSON410() *ErrorModel {
+	return r.ApplicationProblemJSON410
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListExchangeChangesResponse) GetApplicationProblemJSON422() *ErrorModel {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListExchangeChangesResponse) GetApplicationProblemJSON500() *ErrorModel {
+	return r.ApplicationProblemJSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r ListExchangeChangesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListExchangeChangesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListExchangeChangesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListExchangeChangesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type DeleteFactResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -9025,6 +10194,54 @@ func (r AnswerIncidentResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AnswerIncidentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetLedgerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Ledger
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *ErrorModel
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetLedgerResponse) GetJSON200() *Ledger {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetLedgerResponse) GetApplicationProblemJSONDefault() *ErrorModel {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetLedgerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetLedgerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetLedgerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetLedgerResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10194,6 +11411,84 @@ func (c *ClientWithResponses) GetDutyWithResponse(ctx context.Context, params *G
 	return ParseGetDutyResponse(rsp)
 }
 
+// GetExchangeWithResponse How the exchange with a system stands
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/exchange/{system} (the `GetExchange` operationId).
+func (c *ClientWithResponses) GetExchangeWithResponse(ctx context.Context, system string, reqEditors ...RequestEditorFn) (*GetExchangeResponse, error) {
+	rsp, err := c.GetExchange(ctx, system, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetExchangeResponse(rsp)
+}
+
+// ListExchangeCasesWithResponse The cases of the exchange in short, to compare
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/exchange/{system}/cases (the `ListExchangeCases` operationId).
+func (c *ClientWithResponses) ListExchangeCasesWithResponse(ctx context.Context, system string, params *ListExchangeCasesParams, reqEditors ...RequestEditorFn) (*ListExchangeCasesResponse, error) {
+	rsp, err := c.ListExchangeCases(ctx, system, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListExchangeCasesResponse(rsp)
+}
+
+// GetExchangeCaseWithResponse A case of the exchange as the platform has it now
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/exchange/{system}/cases/{externalId} (the `GetExchangeCase` operationId).
+func (c *ClientWithResponses) GetExchangeCaseWithResponse(ctx context.Context, system string, externalID string, reqEditors ...RequestEditorFn) (*GetExchangeCaseResponse, error) {
+	rsp, err := c.GetExchangeCase(ctx, system, externalID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetExchangeCaseResponse(rsp)
+}
+
+// PutExchangeCaseWithBodyWithResponse A case as another system has it now; each version is taken once
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+func (c *ClientWithResponses) PutExchangeCaseWithBodyWithResponse(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutExchangeCaseResponse, error) {
+	rsp, err := c.PutExchangeCaseWithBody(ctx, system, externalID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutExchangeCaseResponse(rsp)
+}
+
+// PutExchangeCaseWithResponse A case as another system has it now; each version is taken once
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/exchange/{system}/cases/{externalId} (the `PutExchangeCase` operationId).
+func (c *ClientWithResponses) PutExchangeCaseWithResponse(ctx context.Context, system string, externalID string, params *PutExchangeCaseParams, body PutExchangeCaseJSONRequestBody, reqEditors ...RequestEditorFn) (*PutExchangeCaseResponse, error) {
+	rsp, err := c.PutExchangeCase(ctx, system, externalID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutExchangeCaseResponse(rsp)
+}
+
+// ListExchangeChangesWithResponse What changed of the cases that the system may see, and it did not cause itself
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/exchange/{system}/changes (the `ListExchangeChanges` operationId).
+func (c *ClientWithResponses) ListExchangeChangesWithResponse(ctx context.Context, system string, params *ListExchangeChangesParams, reqEditors ...RequestEditorFn) (*ListExchangeChangesResponse, error) {
+	rsp, err := c.ListExchangeChanges(ctx, system, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListExchangeChangesResponse(rsp)
+}
+
 // DeleteFactWithResponse Take back what was said of a place
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10348,6 +11643,19 @@ func (c *ClientWithResponses) AnswerIncidentWithResponse(ctx context.Context, id
 		return nil, err
 	}
 	return ParseAnswerIncidentResponse(rsp)
+}
+
+// GetLedgerWithResponse Sums of the accounts of a ledger (积分台账), in the communities of the organization
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/ledger/{name} (the `GetLedger` operationId).
+func (c *ClientWithResponses) GetLedgerWithResponse(ctx context.Context, name string, params *GetLedgerParams, reqEditors ...RequestEditorFn) (*GetLedgerResponse, error) {
+	rsp, err := c.GetLedger(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetLedgerResponse(rsp)
 }
 
 // GetModeWithResponse The mode (平战) that the platform is in
@@ -11530,6 +12838,239 @@ func ParseGetDutyResponse(rsp *http.Response) (*GetDutyResponse, error) {
 	return response, nil
 }
 
+// ParseGetExchangeResponse parses an HTTP response from a GetExchangeWithResponse call
+func ParseGetExchangeResponse(rsp *http.Response) (*GetExchangeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetExchangeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ExchangeStatus
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListExchangeCasesResponse parses an HTTP response from a ListExchangeCasesWithResponse call
+func ParseListExchangeCasesResponse(rsp *http.Response) (*ListExchangeCasesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListExchangeCasesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ExchangedList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetExchangeCaseResponse parses an HTTP response from a GetExchangeCaseWithResponse call
+func ParseGetExchangeCaseResponse(rsp *http.Response) (*GetExchangeCaseResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetExchangeCaseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ExchangedCase
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetExchangeCaseResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePutExchangeCaseResponse parses an HTTP response from a PutExchangeCaseWithResponse call
+func ParsePutExchangeCaseResponse(rsp *http.Response) (*PutExchangeCaseResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutExchangeCaseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ExchangedCase
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers PutExchangeCaseResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListExchangeChangesResponse parses an HTTP response from a ListExchangeChangesWithResponse call
+func ParseListExchangeChangesResponse(rsp *http.Response) (*ListExchangeChangesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListExchangeChangesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ExchangedChanges
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 410:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON410 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseDeleteFactResponse parses an HTTP response from a DeleteFactWithResponse call
 func ParseDeleteFactResponse(rsp *http.Response) (*DeleteFactResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11777,6 +13318,39 @@ func ParseAnswerIncidentResponse(rsp *http.Response) (*AnswerIncidentResponse, e
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Incident
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetLedgerResponse parses an HTTP response from a GetLedgerWithResponse call
+func ParseGetLedgerResponse(rsp *http.Response) (*GetLedgerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetLedgerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Ledger
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
