@@ -47,8 +47,8 @@ func (r *Reconciler) status(s *compile.Snapshot, o *v1alpha1.Organization, plan 
 // identity says which certificate an identity has.
 func identity(name string, c compile.IssuedCertificate) v1alpha1.OrganizationIdentityStatus {
 	out := v1alpha1.OrganizationIdentityStatus{Name: name, SecretName: c.CopyTo.Name}
-	print, ends := c.Standing()
-	if out.KeyFingerprint = print; !ends.IsZero() {
+	fingerprint, ends := c.Standing()
+	if out.KeyFingerprint = fingerprint; !ends.IsZero() {
 		out.NotAfter = new(metav1.NewTime(ends))
 	}
 	return out

@@ -176,10 +176,10 @@ func TestApprovalIsVoidAfterAChange(t *testing.T) {
 
 func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	file, keys := signers(t, "")
-	if r := approve(t, file, "fire", "chief", keys["civil-affairs"], "-w"); r.code != ExitOK || !strings.Contains(r.err, "will not be taken") {
+	if r := approve(t, file, "fire", "chief", keys["civil-affairs"], "-w", "--unlisted"); r.code != ExitOK || !strings.Contains(r.err, "will not be taken") {
 		t.Errorf("another's key: exit code %d, %q", r.code, r.err)
 	}
-	approve(t, file, "stranger", "anyone", keys["fire"], "-w")
+	approve(t, file, "stranger", "anyone", keys["fire"], "-w", "--unlisted")
 	r := run(t, "", "agreement", "verify", "-f", file)
 	for _, want := range []string{"does not fit", "is no party", "civil-affairs   -          missing", "fire            -          missing"} {
 		if !strings.Contains(r.out, want) {

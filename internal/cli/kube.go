@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/dizuo/dizuo/api/v1alpha1"
 )
@@ -43,7 +45,8 @@ func (f *kubeFlags) connect() (client.Client, string, error) {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, "", err
 	}
-	rest.QPS, rest.Burst = 50, 100 // a status reads a dozen lists at once
+	rest.QPS, rest.Burst = 50, 100  // a status reads a dozen lists at once
+	log.SetLogger(logr.Discard()) // what goes wrong comes back as an error; without a logger the library complains of its lack after 30 s
 	c, err := client.New(rest, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, "", fmt.Errorf("cluster: %w", err)

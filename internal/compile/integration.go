@@ -55,16 +55,15 @@ func integration(c *problems, s *Snapshot, at string, in v1alpha1.Integration) (
 			fmt.Sprintf("%q is how the platform calls itself, so the origin of a case would not tell the two apart; write another name", in.Name))
 	}
 	checkIntegrationAddress(c, at, in)
-	switch {
-	case in.Organization == nil:
+	if in.Organization == nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+".organization",
 			"says who speaks for the system and which cases it may see, so it is needed; write {name: <Organization>}")
-	default:
-		doc.Organization = in.Organization.Name
-		if _, ok := s.Organizations.Get(doc.Organization); !ok {
-			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, at+".organization.name",
-				fmt.Sprintf("Organization %q is not of this platform; create it, or write one that is", doc.Organization))
-		}
+		return doc, nil
+	}
+	doc.Organization = in.Organization.Name
+	if _, ok := s.Organizations.Get(doc.Organization); !ok {
+		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, at+".organization.name",
+			fmt.Sprintf("Organization %q is not of this platform; create it, or write one that is", doc.Organization))
 	}
 	return doc, integrationSecrets(c, s, at, in, doc.Outbound || doc.PollSeconds > 0)
 }

@@ -32,12 +32,12 @@ func TestStanding(t *testing.T) {
 	}
 	sum, end := sha256.Sum256(spki), time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC)
 	chain := append(made(end), made(end.AddDate(10, 0, 0))...)
-	if print, ends := (IssuedCertificate{Issued: map[string][]byte{"tls.crt": chain}}).Standing(); print != "sha256:"+hex.EncodeToString(sum[:]) || !ends.Equal(end) {
-		t.Errorf("%s until %v", print, ends)
+	if fingerprint, ends := (IssuedCertificate{Issued: map[string][]byte{"tls.crt": chain}}).Standing(); fingerprint != "sha256:"+hex.EncodeToString(sum[:]) || !ends.Equal(end) {
+		t.Errorf("%s until %v", fingerprint, ends)
 	}
 	for _, c := range []IssuedCertificate{{}, {Issued: map[string][]byte{"tls.crt": []byte("no certificate")}}} {
-		if print, ends := c.Standing(); print != "" || !ends.IsZero() {
-			t.Errorf("of nothing: %s until %v", print, ends)
+		if fingerprint, ends := c.Standing(); fingerprint != "" || !ends.IsZero() {
+			t.Errorf("of nothing: %s until %v", fingerprint, ends)
 		}
 	}
 }

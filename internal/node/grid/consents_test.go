@@ -37,9 +37,9 @@ func TestConsentsReachTheEngine(t *testing.T) {
 		}
 		b.Fleets["smokes"] = f
 		b.Rules.Scenarios["watch"] = contract.Scenario{Profile: f.Profile, DataClass: "C0", CaseClass: "watch", Severity: contract.SeverityLow, Title: "关怀", ConsentScope: "watch",
-			Terms: []contract.Term{{When: "msg.density > 10.0"}}, Clear: "msg.density < 5.0", DedupSeconds: 1}
+			Terms: []contract.Term{{When: "msg.density > 10.0"}}, Clear: "msg.density < 5.0"}
 		b.Rules.Scenarios["all"] = contract.Scenario{Profile: f.Profile, DataClass: "C0", CaseClass: "all", Severity: contract.SeverityLow, Title: "关怀",
-			Terms: []contract.Term{{When: "msg.density > 10.0"}}, Clear: "msg.density < 5.0", DedupSeconds: 1}
+			Terms: []contract.Term{{When: "msg.density > 10.0"}}, Clear: "msg.density < 5.0"}
 	}, func(*service) {})
 	alarms := func(scenario, device string) int64 {
 		return number(t, w.pool, "SELECT count(*) FROM grid.case_alarms WHERE scenario = $1 AND scope_id = $2", scenario, "smokes/"+device)

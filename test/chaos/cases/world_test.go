@@ -33,8 +33,8 @@ const (
 )
 
 // scenario gives that of a kind.
-func scenario(kind string, severity contract.Severity, term contract.Term, clear string) contract.Scenario {
-	return contract.Scenario{Profile: kind, CaseClass: kind, Severity: severity, Title: kind, DataClass: "C0", Terms: []contract.Term{term}, Clear: clear, DedupSeconds: 1,
+func scenario(kind string, severity contract.Severity, term contract.Term, ends string) contract.Scenario {
+	return contract.Scenario{Profile: kind, CaseClass: kind, Severity: severity, Title: kind, DataClass: "C0", Terms: []contract.Term{term}, Clear: ends, DedupSeconds: 1,
 		Responders: []contract.Responder{{Post: "GridWorker"}, {Duty: fire}}}
 }
 
