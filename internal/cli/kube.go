@@ -45,8 +45,8 @@ func (f *kubeFlags) connect() (client.Client, string, error) {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, "", err
 	}
-	rest.QPS, rest.Burst = 50, 100  // a status reads a dozen lists at once
-	log.SetLogger(logr.Discard()) // what goes wrong comes back as an error; without a logger the library complains of its lack after 30 s
+	rest.QPS, rest.Burst = 50, 100 // a status reads a dozen lists at once
+	log.SetLogger(logr.Discard())  // what goes wrong comes back as an error; without a logger the library complains of its lack after 30 s
 	c, err := client.New(rest, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, "", fmt.Errorf("cluster: %w", err)

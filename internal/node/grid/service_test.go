@@ -319,6 +319,7 @@ func TestSmokeBecomesACaseAndIsClosed(t *testing.T) {
 		t.Errorf("last entry %+v", last)
 	}
 	var r contract.Report
+	defer func() { t.Logf("dispatch in the report: %+v", r.Dispatch) }()
 	eventually(t, "delivery in the report", func() bool {
 		w.svc.fill(&r)
 		return r.Dispatch["fire-xinxiang"].Delivered == 1
