@@ -148,6 +148,49 @@ func TestSettledListOverASwitch(t *testing.T) {
 	}
 }
 
+// TestASwitchOfWindows: what was due before it is told, though nothing comes after it; what was held before it begins anew, in a window that opens at the
+// same time too; and a device that is offline is told of once.
+func TestASwitchOfWindows(t *testing.T) {
+	at := func(from, to int) *contract.Schedule {
+		return &contract.Schedule{TimeZone: "UTC", Windows: []contract.Window{{From: from, To: to}}}
+	}
+	for name, c := range map[string]struct {
+		term      contract.Term
+		heartbeat int64
+		base, in  *contract.Schedule
+		said      []int
+		mode      int
+		want      []string
+	}{
+		"due before":       {contract.Term{When: "msg.smoke", ForSeconds: 600}, 0, at(0, 120), at(300, 360), []int{0}, 610, []string{"s f/smoke-1 01T00:10:00 High"}},
+		"due after":        {contract.Term{When: "msg.smoke", ForSeconds: 600}, 0, at(0, 120), at(0, 180), []int{0}, 300, nil},
+		"begun anew":       {contract.Term{When: "msg.smoke", ForSeconds: 600}, 0, at(0, 120), at(0, 180), []int{0, 400}, 300, []string{"s f/smoke-1 01T00:16:40 High"}},
+		"silence begins":   {contract.Term{Absent: &contract.Absent{Event: "msg.smoke == false", Seconds: 600}}, 0, at(0, 120), at(0, 180), []int{0}, 300, []string{"s f/smoke-1 01T00:15:00 High"}},
+		"offline all time": {contract.Term{Offline: true}, 40, at(0, 120), at(0, 180), []int{0}, 300, []string{"s f/smoke-1 01T00:02:00 High"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := twoPlaces(map[string]contract.Scenario{"s": {Profile: "smoke", Severity: contract.SeverityHigh, DedupSeconds: 1, Schedule: c.base, Terms: []contract.Term{c.term},
+				Variants: map[string]contract.Variant{"Emergency/": {Schedule: c.in}}}})
+			profile := s.rules.Profiles["smoke"]
+			profile.HeartbeatSeconds = c.heartbeat
+			s.rules.Profiles["smoke"] = profile
+			for _, n := range c.said {
+				if n < c.mode {
+					s.say(second(n), "smoke-1", map[string]any{"smoke": true})
+				}
+			}
+			s.steps = append(s.steps, modeStep{contract.ModeEmergency, second(c.mode)})
+			for _, n := range c.said {
+				if n >= c.mode {
+					s.say(second(n), "smoke-1", map[string]any{"smoke": true})
+				}
+			}
+			s.within, s.until = time.Second, second(1500)
+			s.expect(t, c.want...)
+		})
+	}
+}
+
 // twoPlaces has smoke detectors of two communities, two of each in one building.
 func twoPlaces(rules map[string]contract.Scenario) *story {
 	at := func(c string) contract.Device {
