@@ -1,9 +1,11 @@
 package grid
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -86,4 +88,38 @@ func TestConsentsReachTheEngine(t *testing.T) {
 	want(3, 4)
 	sql("UPDATE grid.consents SET expires_at = now() + interval '1 millisecond' WHERE subject = 'p-2' AND scope = 'watch'")
 	want(3, 4)
+}
+
+// TestConsentsOfTwoWritersDoNotDeadlock: one who changes two waits for the other before any row of his is held.
+func TestConsentsOfTwoWritersDoNotDeadlock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	records := w.vault()
+	if _, err := records.Exec(t.Context(), "INSERT INTO grid.consents (subject, scope, given_at) VALUES ('p-1', 'watch', now()), ('p-2', 'watch', now())"); err != nil {
+		t.Fatal(err)
+	}
+	begin := func() pgx.Tx {
+		t.Helper()
+		tx, err := records.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	withdraw := func(tx pgx.Tx, subject string) error {
+		_, err := tx.Exec(t.Context(), "UPDATE grid.consents SET withdrawn_at = now() WHERE subject = $1", subject)
+		return err
+	}
+	one, other := begin(), begin()
+	if err := withdraw(one, "p-1"); err != nil {
+		t.Fatal(err)
+	}
+	pid, done := other.Conn().PgConn().PID(), make(chan error, 1)
+	go func() { done <- errors.Join(withdraw(other, "p-2"), other.Commit(t.Context())) }()
+	eventually(t, "the other waits", func() bool {
+		return number(t, w.pool, "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted", pid) == 1
+	})
+	if err := errors.Join(withdraw(one, "p-2"), one.Commit(t.Context()), <-done); err != nil {
+		t.Error(err)
+	}
 }

@@ -7,7 +7,6 @@ DECLARE
     stands boolean;
     ends timestamptz;
 BEGIN
-    PERFORM pg_advisory_xact_lock(1685717063); -- factsLock
     SELECT count(*) > 0, CASE WHEN count(*) = count(expires_at) THEN max(expires_at) END INTO stands, ends
         FROM grid.consents WHERE subject = NEW.subject AND scope = NEW.scope AND withdrawn_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp());
     INSERT INTO grid.facts (scope, id, name, member, value, since, until, organization, person, at)
@@ -16,6 +15,16 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 REVOKE ALL ON FUNCTION grid.say_consent() FROM PUBLIC;
+-- The lock of facts is taken before any row is: two who write several consents each would else wait for each other.
+-- +goose StatementBegin
+CREATE FUNCTION grid.hold_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1685717063); -- factsLock
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION grid.hold_facts() FROM PUBLIC;
+CREATE TRIGGER consent_waits BEFORE INSERT OR UPDATE OF withdrawn_at, expires_at ON grid.consents FOR EACH STATEMENT EXECUTE FUNCTION grid.hold_facts();
 CREATE TRIGGER consent_said AFTER INSERT OR UPDATE OF withdrawn_at, expires_at ON grid.consents FOR EACH ROW EXECUTE FUNCTION grid.say_consent();
 -- Those that stand already.
 INSERT INTO grid.facts (scope, id, name, member, value, since, until, organization, person, at)
