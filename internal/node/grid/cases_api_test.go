@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -243,5 +244,28 @@ func TestClosingSteps(t *testing.T) {
 	}
 	if last.State != Verifying || len(last.Closing) != 3 || last.Closing[1].DoneAt != nil {
 		t.Errorf("steps after a reopening: %s, %+v", last.State, last.Closing)
+	}
+}
+
+// TestACaseIsChangedWhileARowRefersToIt: whoever writes rows of many cases in one transaction holds up nobody who changes one.
+func TestACaseIsChangedWhileARowRefersToIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	boss := w.token("committee", "p-9", RoleDispatcher)
+	w.send("s1", 1, `{"smoke":true}`)
+	var list CaseList
+	eventually(t, "a case", func() bool {
+		return w.call("GET", "/v1/cases?state=Dispatched", boss, nil, &list) == 200 && len(list.Cases) == 1
+	})
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "INSERT INTO grid.case_alarms (case_id, scenario, scope, scope_id, start, began, severity) VALUES ($1, 'other', 'Device', 'x', now(), now(), 'Low')", list.Cases[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.call("POST", "/v1/cases/"+list.Cases[0].ID.String()+"/actions", boss, map[string]any{"action": "Acknowledge"}, nil); got != 200 {
+		t.Errorf("acknowledge: %d", got)
 	}
 }
