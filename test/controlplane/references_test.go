@@ -484,6 +484,12 @@ func TestADatasetComesAndGoes(t *testing.T) {
 	admit(t, home) // approvers are recorded there
 	sign(t, neighbour, "health", "fire")
 	waits(t, neighbour)
+	eventually(t, "the dataset counts its agreement", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(known), known); err != nil || known.Status.Agreements != 1 {
+			return fmt.Errorf("%d agreements: %w", known.Status.Agreements, err)
+		}
+		return nil
+	})
 	check := untouched(t, neighbour, known)
 	missing := func(t *testing.T) {
 		t.Helper()
