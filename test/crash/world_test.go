@@ -296,7 +296,7 @@ func essence(o *unstructured.Unstructured) map[string]any {
 	return out
 }
 
-// said gives what a status says, without times and UIDs.
+// said gives what a status says, without times, UIDs and what is of keys that are new in every run.
 func said(o *unstructured.Unstructured) map[string]any {
 	status, _ := o.Object["status"].(map[string]any)
 	out := map[string]any{}
@@ -309,15 +309,17 @@ func said(o *unstructured.Unstructured) map[string]any {
 			}
 			delete(m, "lastTransitionTime")
 			delete(m, "since")
-			if uid, ok := m["uid"].(string); ok {
-				m["uid"] = uid != ""
+			for _, ofTheRun := range []string{"uid", "keyFingerprint", "notAfter"} {
+				if v, ok := m[ofTheRun].(string); ok {
+					m[ofTheRun] = v != ""
+				}
 			}
 		}
 		switch key {
 		case "lastReports":
 		case "digest": // covers the platform's namespace, which every world has of its own
 			out[key] = v != ""
-		case "caFingerprints": // of keys that are new in every run
+		case "caFingerprints":
 			out[key] = len(list)
 		default:
 			out[key] = v
