@@ -58,12 +58,12 @@ func integration(c *problems, s *Snapshot, at string, in v1alpha1.Integration) (
 	if in.Organization == nil {
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, at+".organization",
 			"says who speaks for the system and which cases it may see, so it is needed; write {name: <Organization>}")
-		return doc, nil
-	}
-	doc.Organization = in.Organization.Name
-	if _, ok := s.Organizations.Get(doc.Organization); !ok {
-		c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, at+".organization.name",
-			fmt.Sprintf("Organization %q is not of this platform; create it, or write one that is", doc.Organization))
+	} else {
+		doc.Organization = in.Organization.Name
+		if _, ok := s.Organizations.Get(doc.Organization); !ok {
+			c.waiting(v1alpha1.ConditionReferencesResolved, v1alpha1.ReasonOrganizationNotFound, at+".organization.name",
+				fmt.Sprintf("Organization %q is not of this platform; create it, or write one that is", doc.Organization))
+		}
 	}
 	return doc, integrationSecrets(c, s, at, in, doc.Outbound || doc.PollSeconds > 0)
 }
