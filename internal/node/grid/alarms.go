@@ -40,7 +40,7 @@ func toldOf(ctx context.Context, tx pgx.Tx, e rules.Event) (*told, error) {
 
 // caseOfAlarm finds, and locks, the open case that an alarm is in; nil if there is none.
 func caseOfAlarm(ctx context.Context, tx pgx.Tx, e rules.Event) (*Case, error) {
-	return oneCase(ctx, tx, `c.open AND c.id = (SELECT a.case_id FROM grid.case_alarms a WHERE a.scenario = $1 AND a.scope = $2 AND a.scope_id = $3 AND a.start = $4) FOR NO KEY UPDATE`,
+	return oneCase(ctx, tx, `c.open AND c.id = (SELECT a.case_id FROM grid.case_alarms a WHERE a.scenario = $1 AND a.scope = $2 AND a.scope_id = $3 AND a.start = $4)`+forChange,
 		e.Scenario, e.Scope, e.ID, e.Start)
 }
 
@@ -65,7 +65,7 @@ func settle(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 		}
 		return nil
 	}
-	c, err := oneCase(ctx, tx, "c.id = $1 FOR NO KEY UPDATE", a.CaseID)
+	c, err := oneCase(ctx, tx, "c.id = $1"+forChange, a.CaseID)
 	if err != nil || c == nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 		e.Began = e.Start
 	}
 	key, scope, id := mergeKey(s, row, e)
-	c, err := oneCase(ctx, tx, "c.open AND c.merge_key = $1 FOR NO KEY UPDATE", key)
+	c, err := oneCase(ctx, tx, "c.open AND c.merge_key = $1"+forChange, key)
 	if err != nil {
 		return err
 	}

@@ -209,7 +209,7 @@ func (a *api) keepAttachment(ctx context.Context, tx pgx.Tx, in *attachInput, he
 		held.parts[n] = nil
 	}
 	where, args := attachable(who, in)
-	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR NO KEY UPDATE", append([]any{in.ID}, args...)...)
+	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+forChange, append([]any{in.ID}, args...)...)
 	if err != nil {
 		return err
 	}

@@ -192,7 +192,7 @@ func (a *api) answerIncident(ctx context.Context, in *answerInput) (*output[Inci
 	who := callerOf(ctx)
 	if err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		where, args := who.scope.incidents(2)
-		c, err := oneCase(ctx, tx, "c.id = $1 AND c.incident = c.id AND "+where+" FOR NO KEY UPDATE", append([]any{in.ID}, args...)...)
+		c, err := oneCase(ctx, tx, "c.id = $1 AND c.incident = c.id AND "+where+forChange, append([]any{in.ID}, args...)...)
 		if err != nil {
 			return err
 		}

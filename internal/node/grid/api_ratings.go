@@ -79,7 +79,7 @@ func ratedCase(ctx context.Context, tx pgx.Tx, who caller, in *ratingInput) (*Ca
 		by.Role = RoleResident // as whom they rate, whatever else they are
 		where, args = "EXISTS (SELECT FROM grid.receipts r WHERE r.case_id = c.id AND r.digest = $2)", []any{receiptDigest(in.Body.Receipt)}
 	}
-	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR NO KEY UPDATE", append([]any{in.ID}, args...)...)
+	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+forChange, append([]any{in.ID}, args...)...)
 	switch {
 	case err != nil:
 		return nil, by, err

@@ -111,7 +111,10 @@ var system, deviceActor = Actor{Kind: "System"}, Actor{Kind: "Device"}
 // detail of a history entry: references only.
 type detail map[string]any
 
-// oneCase reads one case; nil if there is none. Who means to change it locks it FOR NO KEY UPDATE: what only refers to it is written meanwhile.
+// forChange ends the condition by which a case is read that is to be changed: it is locked, and what only refers to it is written meanwhile.
+const forChange = " FOR NO KEY UPDATE"
+
+// oneCase reads one case; nil if there is none.
 func oneCase(ctx context.Context, tx pgx.Tx, where string, args ...any) (*Case, error) {
 	rows, err := tx.Query(ctx, "SELECT "+caseColumns+" FROM grid.cases c WHERE "+where, args...)
 	if err != nil {
@@ -130,7 +133,7 @@ func oneCase(ctx context.Context, tx pgx.Tx, where string, args ...any) (*Case, 
 // lockSeen locks a case that a scope sees; any other is the answer that there is none.
 func lockSeen(ctx context.Context, tx pgx.Tx, s scope, id uuid.UUID) (*Case, error) {
 	where, args := s.cases(2)
-	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+" FOR NO KEY UPDATE", append([]any{id}, args...)...)
+	c, err := oneCase(ctx, tx, "c.id = $1 AND "+where+forChange, append([]any{id}, args...)...)
 	if err == nil && c == nil {
 		err = errNoCase()
 	}

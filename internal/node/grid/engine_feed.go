@@ -164,7 +164,7 @@ func effect(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now
 // faster.
 func actOn(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, now time.Time) error {
 	act := b.Rules.Scenarios[e.Scenario].Act
-	c, err := caseOf(ctx, tx, e, " FOR NO KEY UPDATE")
+	c, err := caseOf(ctx, tx, e, forChange)
 	if err != nil || c == nil {
 		return err
 	}

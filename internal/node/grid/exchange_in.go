@@ -228,7 +228,7 @@ func (x exchange) known(ctx context.Context, tx pgx.Tx, e ExchangedCase) (*Case,
 		return x.caseOf(ctx, tx, id)
 	}
 	where, args := x.scope.cases(3)
-	return oneCase(ctx, tx, "c.source_system = $1 AND c.external_id = $2 AND "+where+" FOR UPDATE", append([]any{e.Origin.System, e.Origin.ID}, args...)...)
+	return oneCase(ctx, tx, "c.source_system = $1 AND c.external_id = $2 AND "+where+forChange, append([]any{e.Origin.System, e.Origin.ID}, args...)...)
 }
 
 // open opens a case that comes from the system, and calls whoever is responsible.

@@ -188,7 +188,7 @@ func (s *sweeper) every(ctx context.Context, query string, f func(uuid.UUID) err
 // locked does f with a case locked, in a transaction of its own; nothing if another holds the case, whoever that is.
 func (s *sweeper) locked(ctx context.Context, id uuid.UUID, f func(pgx.Tx, *Case) error) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		c, err := oneCase(ctx, tx, "c.id = $1 FOR NO KEY UPDATE SKIP LOCKED", id)
+		c, err := oneCase(ctx, tx, "c.id = $1"+forChange+" SKIP LOCKED", id)
 		if err != nil || c == nil {
 			return err
 		}
