@@ -17,7 +17,7 @@ END $$;
 REVOKE ALL ON FUNCTION grid.say_consent() FROM PUBLIC;
 -- The lock of facts is taken before any row is: two who write several consents each would else wait for each other.
 -- +goose StatementBegin
-CREATE FUNCTION grid.hold_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+CREATE FUNCTION grid.hold_facts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(1685717063); -- factsLock
     RETURN NULL;
