@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -121,6 +122,19 @@ func (s *service) call(ctx context.Context, method, path string, query url.Value
 	return json.Unmarshal(raw, out)
 }
 
+// fromOutside adds to the error of a name that only the cluster knows how to get there.
+func fromOutside(err error) error {
+	var unknown *net.DNSError
+	if !errors.As(err, &unknown) || !unknown.IsNotFound {
+		return err
+	}
+	name, namespace, _ := strings.Cut(strings.TrimSuffix(unknown.Name, ".svc"), ".")
+	if !strings.HasSuffix(unknown.Name, ".svc") || namespace == "" {
+		return err
+	}
+	return fmt.Errorf("%w; %s is a name inside the cluster: from outside run `kubectl -n %s port-forward svc/%s 8443` and write --server https://localhost:8443", err, unknown.Name, namespace, name)
+}
+
 // Do sends a request with the header of the service; an answer of 300 or more is a *Refusal. With it a service carries the generated client.
 func (s *service) Do(request *http.Request) (*http.Response, error) {
 	for name, values := range s.header {
@@ -128,7 +142,7 @@ func (s *service) Do(request *http.Request) (*http.Response, error) {
 	}
 	answer, err := s.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, fromOutside(err)
 	}
 	answer.Body = struct {
 		io.Reader

@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -204,5 +206,18 @@ func TestRead(t *testing.T) {
 	}
 	if r = run(t, "", append(args, "-o", "json")...); !strings.Contains(r.out, `"next": "2"`) {
 		t.Errorf("json:\n%s", r.out)
+	}
+}
+
+// TestNamesInsideTheCluster: a name that only the cluster knows says how it is reached, of any other the error is as it is.
+func TestNamesInsideTheCluster(t *testing.T) {
+	for name, hint := range map[string]bool{"dizuo-grid.henan.svc": true, "grid.example.org": false, "svc": false, "grid.svc": false} {
+		err := fromOutside(fmt.Errorf("dial: %w", &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}))
+		if got := strings.Contains(err.Error(), "kubectl -n henan port-forward svc/dizuo-grid 8443"); got != hint || strings.Contains(err.Error(), "port-forward") != hint {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := fromOutside(&net.DNSError{Err: "no answer", Name: "dizuo-grid.henan.svc", IsTimeout: true}); strings.Contains(err.Error(), "port-forward") {
+		t.Errorf("a server of names that does not answer: %v", err)
 	}
 }
