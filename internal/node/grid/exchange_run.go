@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,10 @@ type exchanger struct {
 type exchangePace struct {
 	failures       int
 	callAt, pollAt time.Time
+	// looked is where to go on with looking at all open cases; nil: the feed is read.
+	looked *looked
+	// skipped are cases that could not be marked.
+	skipped map[uuid.UUID]bool
 }
 
 // exchangeMetrics counts what goes either way. Labels are names of integrations.
@@ -133,35 +138,38 @@ func (w *exchanger) alone(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// turnOf does what is due with one system: reads the feed, sends, asks what changed there, compares.
+// turnOf does what is due with one system: reads the feed, sends, asks what changed there, compares. What does not get done is told, and done later.
 func (w *exchanger) turnOf(ctx context.Context, x exchange) error {
-	if x.Outbound {
-		for {
-			n, err := w.mark(ctx, x)
-			if err != nil {
-				return err
-			}
-			if n < markedAtOnce {
-				break
-			}
-		}
-	}
-	if !x.Outbound && x.PollSeconds == 0 {
-		return nil // it calls itself, and hears nothing
-	}
 	p := w.pace(x.name)
-	if w.now().Before(p.callAt) {
-		return nil
+	err := w.markAll(ctx, x, p)
+	if calls := x.Outbound || x.PollSeconds > 0; !calls || w.now().Before(p.callAt) { // without, it calls itself, and hears nothing
+		if err != nil {
+			err = errors.Join(err, w.say(ctx, x, err.Error()))
+		}
+		return err
 	}
-	err := w.callSystem(ctx, x, p)
-	if err == nil {
+	called := w.callSystem(ctx, x, p)
+	if called == nil {
 		p.failures = 0
-		return w.say(ctx, x, "")
-	}
-	if p.failures++; errors.As(err, new(errPause)) {
+	} else if p.failures++; errors.As(called, new(errPause)) {
 		p.callAt = w.now().Add(min(longestSystemPause, pause(p.failures, rand.Float64()))) //nolint:gosec // jitter of a pause, not a secret
 	}
+	if err = errors.Join(err, called); err == nil {
+		return w.say(ctx, x, p.problem())
+	}
 	return errors.Join(err, w.say(ctx, x, err.Error()))
+}
+
+// markAll reads all of the feed that is there.
+func (w *exchanger) markAll(ctx context.Context, x exchange, p *exchangePace) error {
+	if !x.Outbound {
+		return nil
+	}
+	for {
+		if n, err := w.mark(ctx, x, p); err != nil || n < markedAtOnce {
+			return err
+		}
+	}
 }
 
 func (w *exchanger) callSystem(ctx context.Context, x exchange, p *exchangePace) error {
