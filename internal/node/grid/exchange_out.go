@@ -212,7 +212,11 @@ func (w *exchanger) sendDue(ctx context.Context, x exchange, o *otherSystem) (n 
 	if err != nil {
 		return 0, fmt.Errorf("cases to send: %w", err)
 	}
+	began := time.Now()
 	for _, id := range due {
+		if time.Since(began) > phaseTime { // the marks stay
+			return n, nil
+		}
 		if err := w.sendCase(ctx, x, o, id); err != nil {
 			return n, err
 		}
@@ -271,6 +275,9 @@ func (w *exchanger) prepare(ctx context.Context, x exchange, id uuid.UUID) (e *E
 // readAnew reads a case as the system has it and takes it, as if it had come by itself.
 func (w *exchanger) readAnew(ctx context.Context, x exchange, o *otherSystem, id uuid.UUID, external string) error {
 	theirs, err := o.get(ctx, external)
+	if status := statusOf(err); status == http.StatusNotFound || status == http.StatusGone { // it has a version of the case, and does not have it: nothing of the system as a whole
+		return errAnswer{http.StatusPreconditionFailed}
+	}
 	if err != nil {
 		return err
 	}
