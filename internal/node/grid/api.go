@@ -31,7 +31,9 @@ type api struct {
 	now       func() time.Time
 	huma      huma.API
 
-	exchanged   exchangeMetrics
+	exchanged exchangeMetrics
+	// writing are the requests that write over an exchange now.
+	writing     exchangeWriters
 	receiptPace receiptPace
 	uploads     uploads
 }

@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ExchangedChanges is a part of the feed of changes for another system, oldest first: the cases as they are now.
@@ -85,7 +88,7 @@ type exchangeOutput struct {
 func (a *api) registerExchange() {
 	huma.Register(a.huma, huma.Operation{OperationID: "put-exchange-case", Method: http.MethodPut, Path: "/v1/exchange/{system}/cases/{externalId}",
 		Summary: "A case as another system has it now; each version is taken once", DefaultStatus: http.StatusOK,
-		Errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusPreconditionFailed}}, a.putExchange)
+		Errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests}}, a.putExchange)
 	huma.Register(a.huma, huma.Operation{OperationID: "get-exchange-case", Method: http.MethodGet, Path: "/v1/exchange/{system}/cases/{externalId}",
 		Summary: "A case of the exchange as the platform has it now"}, a.getExchange)
 	huma.Register(a.huma, huma.Operation{OperationID: "list-exchange-cases", Method: http.MethodGet, Path: "/v1/exchange/{system}/cases",
@@ -121,6 +124,10 @@ func (a *api) putExchange(ctx context.Context, in *exchangePutInput) (*exchangeO
 	if in.Body.ID != in.ID {
 		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("body.id: %q is not the id of the path, %q; write the same", in.Body.ID, in.ID))
 	}
+	if !a.writing.enter(x.name) {
+		return nil, errExchangeBusy()
+	}
+	defer a.writing.leave(x.name)
 	var out taken
 	err = pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
 		if err := x.fits(ctx, tx, in); err != nil {
@@ -134,6 +141,8 @@ func (a *api) putExchange(ctx context.Context, in *exchangePutInput) (*exchangeO
 	case errors.As(err, &wrong):
 		a.exchanged.count(x.name, "in", takenRefused)
 		return nil, err
+	case waitedTooLong(err):
+		return nil, errExchangeBusy()
 	case err != nil:
 		return nil, a.fail(err)
 	}
@@ -144,8 +153,58 @@ func (a *api) putExchange(ctx context.Context, in *exchangePutInput) (*exchangeO
 	case takenLate:
 		return nil, huma.Error409Conflict("the case was over before it was sent for the first time: nobody is called to it, and it is not kept")
 	}
+	return x.answer(in.Body, out), nil
+}
+
+// answer is the case as it is after a document of it. To a system that cases do not go to, it is the document itself with the version of the
+// case here: what the platform knows besides is not told, as by getExchange.
+func (x exchange) answer(e ExchangedCase, out taken) *exchangeOutput {
 	doc := render(x.bundle.Directory, out.c, out.mirror.ExternalID, out.mirror.Theirs)
-	return &exchangeOutput{etag(doc.Version), doc}, nil
+	if !x.exchanges(out.c) {
+		e.Version, e.Seen = doc.Version, doc.Seen
+		doc = e
+	}
+	return &exchangeOutput{etag(doc.Version), doc}
+}
+
+// putsAtOnce bounds the cases that one system writes at once at one replica. They wait for each other in the database anyway, each with a connection
+// of a pool that is for all.
+const putsAtOnce = 2
+
+// exchangeWriters counts the requests of each system that write.
+type exchangeWriters struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// enter says whether one more may write; leave is then due.
+func (w *exchangeWriters) enter(system string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.n[system] >= putsAtOnce {
+		return false
+	}
+	if w.n == nil {
+		w.n = map[string]int{}
+	}
+	w.n[system]++
+	return true
+}
+
+func (w *exchangeWriters) leave(system string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.n[system]--
+}
+
+// waitedTooLong says that a row was not to be had within lockWait.
+func waitedTooLong(err error) bool {
+	var held *pgconn.PgError
+	return errors.As(err, &held) && held.Code == "55P03"
+}
+
+func errExchangeBusy() error {
+	return huma.ErrorWithHeaders(huma.Error429TooManyRequests(fmt.Sprintf("too many cases are written over this exchange at once; send at most %d at a time, and this one again later", putsAtOnce)), http.Header{"Retry-After": {"1"}})
 }
 
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
@@ -189,8 +248,12 @@ func (a *api) getExchange(ctx context.Context, in *ExchangeCaseInput) (*exchange
 			return err
 		}
 		if id, own := strings.CutPrefix(in.ID, x.us()+":"); c == nil && own {
+			id, err := uuid.Parse(id)
+			if err != nil {
+				return errNoCase()
+			}
 			where, args = x.scope.cases(2)
-			if c, err = oneCase(ctx, tx, "c.id::text = $1 AND "+where, append([]any{id}, args...)...); err != nil {
+			if c, err = oneCase(ctx, tx, "c.id = $1 AND "+where, append([]any{id}, args...)...); err != nil {
 				return err
 			}
 		}

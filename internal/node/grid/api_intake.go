@@ -15,6 +15,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/dizuo/dizuo/internal/contract"
 )
 
 // Contact is how to reach whoever reported a case.
@@ -54,7 +56,26 @@ func checkReport(who caller, body NewCase) error {
 	if body.Channel != "" && !slices.Contains(channels, body.Channel) {
 		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.channel: role %q does not report by %s; write one of %s", role, body.Channel, strings.Join(channels, ", ")))
 	}
+	if err := checkSourceSystem(who.bundle.Directory.Platform, body.SourceSystem); err != nil {
+		return err
+	}
 	return checkPlace(community, "body", body.Community, body.Grid, body.MicroGrid, "")
+}
+
+// checkSourceSystem refuses the name of a system whose cases do not come by a report: the platform itself, and those that cases are exchanged with. A
+// case under such a name and the system's next number would be met by the real one. It is pure.
+func checkSourceSystem(p contract.Platform, name string) error {
+	const want = "write the name by which your own system is known, or leave the field out"
+	_, exchanged := p.Integrations[name]
+	switch {
+	case strings.Contains(name, ":"):
+		return huma.Error422UnprocessableEntity("body.sourceSystem: a colon is not allowed, as it parts the system from the id in <system>:<id>; write the name without it")
+	case name != "" && name == p.Name:
+		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.sourceSystem: %q is the name of this platform; %s", name, want))
+	case exchanged:
+		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.sourceSystem: cases of %q come by its exchange, PUT /v1/exchange/%s/cases/{id}, and not by a report; %s", name, name, want))
+	}
+	return nil
 }
 
 // receiptDigest is how a receipt is kept. People write receipts down: hyphens, blanks and small letters do not matter.

@@ -26,7 +26,7 @@ type NewCase struct {
 	Note      string            `json:"note,omitempty" maxLength:"2000" doc:"Free text. It is kept apart from the case and may be erased."`
 	Source    string            `json:"source" enum:"Resident,GridWorker,System"`
 	// SourceSystem and ExternalID name the case in the system that it comes from.
-	SourceSystem string     `json:"sourceSystem,omitempty" maxLength:"63"`
+	SourceSystem string     `json:"sourceSystem,omitempty" maxLength:"63" doc:"System that the case comes from: no colon, not this platform's name, and no system that cases are exchanged with."`
 	ExternalID   string     `json:"externalId,omitempty" maxLength:"128"`
 	StartedAt    *time.Time `json:"startedAt,omitempty" doc:"When it began; now if not given."`
 	Channel      string     `json:"channel,omitempty" enum:"Phone,Snap,Counter,App,Hotline" doc:"By which way it came: 电话, 随手拍, 窗口, 应用, 12345."`

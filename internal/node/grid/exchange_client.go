@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,8 +67,11 @@ func (o *otherSystem) close() { o.http.CloseIdleConnections() }
 // errAnswer is an answer of the other system that is not 2xx. What it wrote is not kept: it may have content of a case.
 type errAnswer struct{ status int }
 
+// answeredWith begins the text of an errAnswer.
+const answeredWith = "the system answered "
+
 // Error names the status.
-func (e errAnswer) Error() string { return fmt.Sprintf("the system answered %d", e.status) }
+func (e errAnswer) Error() string { return answeredWith + strconv.Itoa(e.status) }
 
 // statusOf gives the status of an answer; 0 where there was none.
 func statusOf(err error) int {
@@ -78,14 +82,10 @@ func statusOf(err error) int {
 	return 0
 }
 
-// ofTheCase says whether a failed call is about the case that was sent, and not about the system or who calls it.
+// ofTheCase says whether a failed call is about the case that was sent: what it says conflicts, is meant for another version, or is not valid there. All
+// else is about the system, its address, or who calls it, and would be the same of any case.
 func ofTheCase(err error) bool {
-	switch status := statusOf(err); status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
-	default:
-		return status >= 400 && status < 500
-	}
+	return slices.Contains([]int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity, http.StatusPreconditionRequired}, statusOf(err))
 }
 
 // call makes one call and decodes a 2xx answer into out. The error never has content of a case or a credential.

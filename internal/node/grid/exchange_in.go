@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 	"github.com/dizuo/dizuo/internal/node/intake"
 	"github.com/dizuo/dizuo/internal/node/person"
 )
+
+// lockWait bounds the wait for a row in a transaction of the exchange.
+const lockWait = "2s"
 
 // exchange is one integration of a bundle.
 type exchange struct {
@@ -86,7 +90,11 @@ func (x exchange) save(ctx context.Context, tx pgx.Tx, m *mirror, now time.Time)
 }
 
 // hold keeps all else of the exchange with the system waiting until tx ends: what is read of a mirror stays so. The row of grid.exchange is there then.
+// No statement of tx waits longer than lockWait for a row from then on.
 func (x exchange) hold(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
+		return fmt.Errorf("exchange: %w", err)
+	}
 	if _, err := tx.Exec(ctx, "INSERT INTO grid.exchange (system) VALUES ($1) ON CONFLICT (system) DO NOTHING", x.name); err != nil {
 		return fmt.Errorf("exchange: %w", err)
 	}
@@ -149,6 +157,9 @@ func (x exchange) take(ctx context.Context, tx pgx.Tx, e ExchangedCase, now time
 	if o := originOf(x.us(), c); o != e.Origin {
 		return taken{}, huma.Error422UnprocessableEntity(fmt.Sprintf("body.origin: the case comes from %s:%s, which never changes", o.System, o.ID))
 	}
+	if len(x.CaseClasses) > 0 && !slices.Contains(x.CaseClasses, c.Class) { // of which class the document says it is, does not matter
+		return taken{}, huma.Error422UnprocessableEntity(fmt.Sprintf("body.class: case %q is of a class here that is not exchanged with this system; leave it out of the exchange", e.ID))
+	}
 	switch d := e.digest(); {
 	case e.Version <= m.Theirs:
 		return taken{what: takenRepeated, mirror: m, c: c}, nil
@@ -172,9 +183,14 @@ func (x exchange) takeOrNot(ctx context.Context, tx pgx.Tx, e ExchangedCase, now
 	return out, err
 }
 
-// caseOf locks a case that the organisation sees.
+// caseOf locks a case that the organisation sees. That there is none is said by 409: 404 would be of the address, and the sender would try all later.
 func (x exchange) caseOf(ctx context.Context, tx pgx.Tx, id uuid.UUID) (*Case, error) {
-	return lockSeen(ctx, tx, x.scope, id)
+	c, err := lockSeen(ctx, tx, x.scope, id)
+	var none huma.StatusError
+	if errors.As(err, &none) && none.GetStatus() == http.StatusNotFound {
+		return nil, huma.Error409Conflict("body.origin: there is no such case for the system's organization here")
+	}
+	return c, err
 }
 
 // meet finds the case of a document that is heard of for the first time, or opens one. Without a mirror the document is done with.

@@ -7,11 +7,13 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const (
@@ -23,10 +25,18 @@ const (
 	conflictsInARow = 3
 )
 
-// mark reads the feed from where it was read up to, and writes down which cases are to be told; n is the number of changes that it looked at. What
-// the system caused is not told to it. Marks and position are one transaction: none is lost, whatever becomes of the sending.
-func (w *exchanger) mark(ctx context.Context, x exchange) (n int, err error) {
+// looked is how far the open cases were looked at: up to the case with this id, and from which change on the feed is to be read when all were. It is
+// kept in memory: after a restart it is begun anew, which marks nothing that is not due.
+type looked struct {
+	id   uuid.UUID
+	upTo int64
+}
+
+// mark reads the feed from where it was read up to, and writes down which cases are to be told; n is the number of changes, or of open cases, that it
+// looked at. What the system caused is not told to it. Marks and position are one transaction: none is lost, whatever becomes of the sending.
+func (w *exchanger) mark(ctx context.Context, x exchange, p *exchangePace) (n int, err error) {
 	now := w.now().UTC()
+	var next *looked
 	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
 		if err := x.hold(ctx, tx); err != nil {
 			return err
@@ -40,10 +50,11 @@ func (w *exchanger) mark(ctx context.Context, x exchange) (n int, err error) {
 			return err
 		}
 		if at == nil || checkCursor(ctx, tx, *at, last) != nil { // the first time, or changes were missed: whatever is open is looked at
-			if err := w.markOpen(ctx, tx, x, now); err != nil {
-				return err
+			if next = p.looked; next == nil {
+				next = &looked{upTo: last}
 			}
-			return x.readUpTo(ctx, tx, last)
+			n, next, err = w.markOpen(ctx, tx, x, p, *next, now)
+			return err
 		}
 		rows, err := tx.Query(ctx, "SELECT n, case_id, cause FROM grid.changes WHERE n > $1 ORDER BY n LIMIT $2", *at, markedAtOnce)
 		if err != nil {
@@ -67,7 +78,7 @@ func (w *exchanger) mark(ctx context.Context, x exchange) (n int, err error) {
 				continue
 			}
 			marked[f.CaseID] = true
-			if err := w.markCase(ctx, tx, x, f.CaseID, now); err != nil {
+			if err := w.markOrSkip(ctx, tx, x, p, f.CaseID, now); err != nil {
 				return err
 			}
 		}
@@ -76,6 +87,7 @@ func (w *exchanger) mark(ctx context.Context, x exchange) (n int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("feed of changes: %w", err)
 	}
+	p.looked = next
 	return n, nil
 }
 
@@ -86,24 +98,55 @@ func (x exchange) readUpTo(ctx context.Context, tx pgx.Tx, n int64) error {
 	return nil
 }
 
-// markOpen marks every open case that the organisation sees, and every one of which the system has another state.
-func (w *exchanger) markOpen(ctx context.Context, tx pgx.Tx, x exchange, now time.Time) error {
-	where, args := x.scope.cases(2)
+// markOpen marks the next of the open cases that the organisation sees, and of those of which the system has another state. next is where to go on, and
+// nil when all were looked at: from then on the feed is read.
+func (w *exchanger) markOpen(ctx context.Context, tx pgx.Tx, x exchange, p *exchangePace, from looked, now time.Time) (n int, next *looked, err error) {
+	where, args := x.scope.cases(4)
 	rows, err := tx.Query(ctx, `SELECT c.id FROM grid.cases c LEFT JOIN grid.mirrors m ON m.case_id = c.id AND m.system = $1
-		WHERE (c.open OR m.state <> c.state) AND `+where+" ORDER BY c.id", append([]any{x.name}, args...)...)
+		WHERE c.id > $2 AND (c.open OR m.state <> c.state) AND `+where+" ORDER BY c.id LIMIT $3", append([]any{x.name, from.id, markedAtOnce}, args...)...)
 	if err != nil {
-		return fmt.Errorf("open cases: %w", err)
+		return 0, nil, fmt.Errorf("open cases: %w", err)
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	if err != nil {
-		return fmt.Errorf("open cases: %w", err)
+		return 0, nil, fmt.Errorf("open cases: %w", err)
 	}
 	for _, id := range ids {
-		if err := w.markCase(ctx, tx, x, id, now); err != nil {
-			return err
+		if err := w.markOrSkip(ctx, tx, x, p, id, now); err != nil {
+			return 0, nil, err
 		}
 	}
-	return nil
+	if n = len(ids); n < markedAtOnce {
+		return n, nil, x.readUpTo(ctx, tx, from.upTo)
+	}
+	return n, &looked{ids[n-1], from.upTo}, nil
+}
+
+// markOrSkip is markCase, where a case that cannot be marked keeps no other waiting: it is counted as a conflict, and told until it can.
+func (w *exchanger) markOrSkip(ctx context.Context, tx pgx.Tx, x exchange, p *exchangePace, id uuid.UUID, now time.Time) error {
+	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return w.markCase(ctx, tx, x, id, now) })
+	var broken *pgconn.PgError
+	if !errors.As(err, &broken) || !strings.HasPrefix(broken.Code, "22") && !strings.HasPrefix(broken.Code, "23") { // neither its data nor a constraint: of the database
+		if err == nil {
+			delete(p.skipped, id)
+		}
+		return err
+	}
+	if p.skipped == nil {
+		p.skipped = map[uuid.UUID]bool{}
+	}
+	p.skipped[id] = true
+	w.log.Warn("exchange: a case cannot be sent", "system", x.name, "case", id, "err", err)
+	w.metrics.count(x.name, "out", "refused")
+	return x.count(ctx, tx, "conflicts")
+}
+
+// problem says that cases are not sent; without their ids, which are in the log. It is empty where there are none.
+func (p *exchangePace) problem() string {
+	if len(p.skipped) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d cases cannot be sent, as the system uses their ids for other cases; the log of the grid service names them", len(p.skipped))
 }
 
 // markCase marks a case as due, if there is something that the system does not have.
@@ -132,9 +175,24 @@ func (x exchange) news(ctx context.Context, tx pgx.Tx, id uuid.UUID) (*Case, *mi
 		if !c.State.Open() {
 			return nil, nil, false, nil
 		}
-		m = &mirror{ExternalID: originOf(x.us(), c).ref(x.name), CaseID: id}
+		if m, err = x.newMirror(ctx, tx, c); err != nil {
+			return nil, nil, false, err
+		}
 	}
 	return c, m, m.State != c.State || m.Sent != render(x.bundle.Directory, c, "", 0).rest(), nil
+}
+
+// newMirror is that of a case of which the system was never told. Where another case has its id there, the one that it has here is taken.
+func (x exchange) newMirror(ctx context.Context, tx pgx.Tx, c *Case) (*mirror, error) {
+	m := &mirror{ExternalID: originOf(x.us(), c).ref(x.name), CaseID: c.ID}
+	other, err := x.mirrorBy(ctx, tx, "m.external_id = $2", m.ExternalID)
+	if err != nil {
+		return nil, err
+	}
+	if other != nil {
+		m.ExternalID = CaseOrigin{x.us(), c.ID.String()}.ref(x.name)
+	}
+	return m, nil
 }
 
 // errPause says that the system cannot be called now.
@@ -154,7 +212,11 @@ func (w *exchanger) sendDue(ctx context.Context, x exchange, o *otherSystem) (n 
 	if err != nil {
 		return 0, fmt.Errorf("cases to send: %w", err)
 	}
+	began := time.Now()
 	for _, id := range due {
+		if time.Since(began) > phaseTime { // the marks stay
+			return n, nil
+		}
 		if err := w.sendCase(ctx, x, o, id); err != nil {
 			return n, err
 		}
@@ -213,6 +275,9 @@ func (w *exchanger) prepare(ctx context.Context, x exchange, id uuid.UUID) (e *E
 // readAnew reads a case as the system has it and takes it, as if it had come by itself.
 func (w *exchanger) readAnew(ctx context.Context, x exchange, o *otherSystem, id uuid.UUID, external string) error {
 	theirs, err := o.get(ctx, external)
+	if status := statusOf(err); status == http.StatusNotFound || status == http.StatusGone { // it has a version of the case, and does not have it: nothing of the system as a whole
+		return errAnswer{http.StatusPreconditionFailed}
+	}
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,6 +21,8 @@ const (
 	settleTime = 2 * time.Minute
 	// differNamed bounds the ids that are named, and that are brought level, each time. reconcilePages bounds what is read of the other side.
 	differNamed, reconcilePages = 100, 1000
+	// largestList bounds the cases that are read of the other side's list, and longestID the characters of their ids, as in ExchangedCase.
+	largestList, longestID = 200_000, 128
 )
 
 // ExchangedState is a case of the exchange in short.
@@ -84,7 +89,11 @@ func (w *exchanger) reconcileInTime(ctx context.Context, x exchange, o *otherSys
 func (w *exchanger) reconcile(ctx context.Context, x exchange, o *otherSystem) error {
 	now := w.now().UTC()
 	since := now.Add(-reconcileBack)
-	theirs, err := w.theirList(ctx, o, since)
+	// The time is that of the attempt: a list that cannot be read, or ends the process, is not asked for again at once.
+	if _, err := w.pool.Exec(ctx, "UPDATE grid.exchange SET reconciled_at = $2 WHERE system = $1", x.name, now); err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	theirs, err := theirList(func(cursor string) (ExchangedList, error) { return o.list(ctx, since, cursor) })
 	if err != nil {
 		return errPause{fmt.Errorf("compare: %w", err)}
 	}
@@ -102,21 +111,29 @@ func (w *exchanger) reconcile(ctx context.Context, x exchange, o *otherSystem) e
 	return w.level(ctx, x, o, d, ours)
 }
 
-// theirList reads what the other side has, by id.
-func (w *exchanger) theirList(ctx context.Context, o *otherSystem, since time.Time) (map[string]ExchangedState, error) {
-	out, cursor := map[string]ExchangedState{}, ""
+// theirList reads what the other side has, by id, page by page. It refuses a list that does not end or is too large to be kept.
+func theirList(list func(cursor string) (ExchangedList, error)) (map[string]ExchangedState, error) {
+	out, cursor, before := map[string]ExchangedState{}, "", map[string]bool{}
 	for range reconcilePages {
-		page, err := o.list(ctx, since, cursor)
+		page, err := list(cursor)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range page.Cases {
-			out[c.ID] = c
+			if c.ID == "" || len(c.ID) > longestID && utf8.RuneCountInString(c.ID) > longestID || !utf8.ValidString(c.ID) || strings.ContainsRune(c.ID, 0) {
+				return nil, fmt.Errorf("the list of the system has an id that is none; it is to have 1 to %d characters", longestID)
+			}
+			if out[c.ID] = c; len(out) > largestList {
+				return nil, fmt.Errorf("the list of the system has more than %d cases", largestList)
+			}
 		}
 		if page.Next == "" {
 			return out, nil
 		}
-		cursor = page.Next
+		if before[page.Next] {
+			return nil, errors.New("the list of the system repeats itself: the field next has a cursor that it had before")
+		}
+		before[page.Next], cursor = true, page.Next
 	}
 	return nil, errors.New("the list of the system does not end")
 }
@@ -149,11 +166,11 @@ func (w *exchanger) level(ctx context.Context, x exchange, o *otherSystem, d dif
 		read := slices.Concat(d.State, d.MissingHere)
 		for _, id := range read[:min(len(read), differNamed)] {
 			e, err := o.get(ctx, id)
-			if err != nil && !ofTheCase(err) {
-				return errPause{err}
+			if status := statusOf(err); status == http.StatusNotFound || status == http.StatusGone { // it went meanwhile
+				continue
 			}
 			if err != nil {
-				continue
+				return errPause{err}
 			}
 			if _, err := w.takeOne(ctx, x, e); err != nil && !errors.As(err, new(documentRefused)) {
 				return err
@@ -168,6 +185,18 @@ func (w *exchanger) level(ctx context.Context, x exchange, o *otherSystem, d dif
 		if _, err := w.pool.Exec(ctx, "UPDATE grid.mirrors SET theirs = 0, ours = -1, digest = '', state = '', again_at = $3 WHERE system = $1 AND case_id = $2", x.name, ours[id].CaseID, w.now().UTC()); err != nil {
 			return fmt.Errorf("case that was lost there: %w", err)
 		}
+	}
+	return w.sendAgain(ctx, x, d.State)
+}
+
+// sendAgain marks cases that are known to be another there and wait for nothing: those that differ by the lists, and those that never went. What one
+// side answered by a conflict is left for people: both would insist for ever. at is written so that those come first that waited longest.
+func (w *exchanger) sendAgain(ctx context.Context, x exchange, differ []string) error {
+	if _, err := w.pool.Exec(ctx, `UPDATE grid.mirrors SET again_at = $2, attempts = 0, at = $2 WHERE system = $1 AND case_id IN (
+			SELECT m.case_id FROM grid.mirrors m JOIN grid.cases c ON c.id = m.case_id WHERE m.system = $1 AND m.again_at IS NULL AND m.state <> c.state AND m.at < $3
+			AND (m.external_id = ANY($4) OR m.theirs = 0) AND (m.problem = '' OR m.problem LIKE $5 AND m.problem <> $6) ORDER BY m.at LIMIT $7)`,
+		x.name, w.now().UTC(), w.now().Add(-settleTime).UTC(), append([]string{}, differ...), answeredWith+"%", errAnswer{http.StatusConflict}.Error(), differNamed); err != nil {
+		return fmt.Errorf("cases that differ: %w", err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,11 @@ const (
 	systemsAtOnce = 4
 	// longestSystemPause bounds for how long a system is left in peace that cannot be called.
 	longestSystemPause = time.Minute
+	// longestTurn bounds a turn of one system: the others wait for it. After phaseTime a turn goes on with what is next: reading the feed, sending,
+	// asking. What is left is done in the next turn.
+	longestTurn, phaseTime = time.Minute, 15 * time.Second
+	// changesOnPage bounds the cases that are taken of one page of changes.
+	changesOnPage = 500
 )
 
 // exchanger exchanges cases with the systems of the bundle. One replica does.
@@ -44,6 +50,8 @@ type exchanger struct {
 	metrics   exchangeMetrics
 	log       *slog.Logger
 	now       func() time.Time
+	// turnTime is longestTurn, or what a test wants.
+	turnTime time.Duration
 
 	mu    sync.Mutex
 	paces map[string]*exchangePace
@@ -53,6 +61,10 @@ type exchanger struct {
 type exchangePace struct {
 	failures       int
 	callAt, pollAt time.Time
+	// looked is where to go on with looking at all open cases; nil: the feed is read.
+	looked *looked
+	// skipped are cases that could not be marked.
+	skipped map[uuid.UUID]bool
 }
 
 // exchangeMetrics counts what goes either way. Labels are names of integrations.
@@ -133,35 +145,44 @@ func (w *exchanger) alone(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// turnOf does what is due with one system: reads the feed, sends, asks what changed there, compares.
+// turnOf does what is due with one system: reads the feed, sends, asks what changed there, compares. What does not get done is told, and done later.
 func (w *exchanger) turnOf(ctx context.Context, x exchange) error {
-	if x.Outbound {
-		for {
-			n, err := w.mark(ctx, x)
-			if err != nil {
-				return err
-			}
-			if n < markedAtOnce {
-				break
-			}
+	p, within := w.pace(x.name), longestTurn
+	if w.turnTime > 0 {
+		within = w.turnTime
+	}
+	work, cancel := context.WithTimeout(ctx, within) // what is said of it has the time of ctx
+	defer cancel()
+	err := w.markAll(work, x, p)
+	if calls := x.Outbound || x.PollSeconds > 0; !calls || w.now().Before(p.callAt) { // without, it calls itself, and hears nothing
+		if err != nil {
+			err = errors.Join(err, w.say(ctx, x, err.Error()))
 		}
+		return err
 	}
-	if !x.Outbound && x.PollSeconds == 0 {
-		return nil // it calls itself, and hears nothing
-	}
-	p := w.pace(x.name)
-	if w.now().Before(p.callAt) {
-		return nil
-	}
-	err := w.callSystem(ctx, x, p)
-	if err == nil {
+	called := w.callSystem(work, x, p)
+	if called == nil {
 		p.failures = 0
-		return w.say(ctx, x, "")
-	}
-	if p.failures++; errors.As(err, new(errPause)) {
+	} else if p.failures++; errors.As(called, new(errPause)) {
 		p.callAt = w.now().Add(min(longestSystemPause, pause(p.failures, rand.Float64()))) //nolint:gosec // jitter of a pause, not a secret
 	}
+	if err = errors.Join(err, called); err == nil {
+		return w.say(ctx, x, p.problem())
+	}
 	return errors.Join(err, w.say(ctx, x, err.Error()))
+}
+
+// markAll reads all of the feed that is there.
+func (w *exchanger) markAll(ctx context.Context, x exchange, p *exchangePace) error {
+	if !x.Outbound {
+		return nil
+	}
+	for began := time.Now(); time.Since(began) < phaseTime; {
+		if n, err := w.mark(ctx, x, p); err != nil || n < markedAtOnce {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *exchanger) callSystem(ctx context.Context, x exchange, p *exchangePace) error {
@@ -230,7 +251,11 @@ func (w *exchanger) poll(ctx context.Context, x exchange, o *otherSystem) error 
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("cursor: %w", err)
 	}
+	began := time.Now()
 	for range pagesAtOnce {
+		if time.Since(began) > phaseTime { // the cursor stays
+			return nil
+		}
 		page, err := o.changes(ctx, cursor)
 		if statusOf(err) == http.StatusGone && cursor != "" {
 			cursor = "" // it keeps no changes from there on: all that it has is read again
@@ -238,6 +263,9 @@ func (w *exchanger) poll(ctx context.Context, x exchange, o *otherSystem) error 
 		}
 		if err != nil {
 			return errPause{err}
+		}
+		if len(page.Changes) > changesOnPage {
+			return errPause{fmt.Errorf("a page of changes of the system has %d cases; it is to have at most %d", len(page.Changes), changesOnPage)}
 		}
 		for _, e := range page.Changes {
 			if _, err := w.takeOne(ctx, x, e); err != nil && !errors.As(err, new(documentRefused)) {

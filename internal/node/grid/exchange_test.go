@@ -326,7 +326,7 @@ func TestOnlyItsOwnOrganizationSpeaksForASystem(t *testing.T) {
 		e    ExchangedCase
 		want int
 	}{
-		"a case that it does not see": {foreign("henan", hidden.String()), 404}, "no id": {foreign("henan", "17"), 422}, "of a third system": {foreign("police", "P-1"), 422},
+		"a case that it does not see": {foreign("henan", hidden.String()), 409}, "no id": {foreign("henan", "17"), 422}, "of a third system": {foreign("police", "P-1"), 422},
 		"of another city": {elsewhere, 422}, "under a second id": {otherID, 409}, "of another origin": {otherOrigin, 422}, "over before it came": {theirCase("GD-3", 1, Closed), 409},
 	} {
 		if got := w.put("hotline-office", tc.e, nil); got != tc.want {

@@ -1994,10 +1994,12 @@ type NewCase struct {
 	MicroGrid *string `json:"microGrid,omitempty"`
 
 	// Note Free text. It is kept apart from the case and may be erased.
-	Note         *string         `json:"note,omitempty"`
-	Severity     NewCaseSeverity `json:"severity"`
-	Source       NewCaseSource   `json:"source"`
-	SourceSystem *string         `json:"sourceSystem,omitempty"`
+	Note     *string         `json:"note,omitempty"`
+	Severity NewCaseSeverity `json:"severity"`
+	Source   NewCaseSource   `json:"source"`
+
+	// SourceSystem System that the case comes from: no colon, not this platform's name, and no system that cases are exchanged with.
+	SourceSystem *string `json:"sourceSystem,omitempty"`
 
 	// StartedAt When it began; now if not given.
 	StartedAt *time.Time `json:"startedAt,omitempty"`
@@ -9689,6 +9691,8 @@ type PutExchangeCaseResponse struct {
 	ApplicationProblemJSON412 *ErrorModel
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *ErrorModel
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *ErrorModel
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *ErrorModel
 	// Headers200 the parsed response headers for an HTTP 200 response
@@ -9718,6 +9722,11 @@ func (r PutExchangeCaseResponse) GetApplicationProblemJSON412() *ErrorModel {
 // GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
 func (r PutExchangeCaseResponse) GetApplicationProblemJSON422() *ErrorModel {
 	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PutExchangeCaseResponse) GetApplicationProblemJSON429() *ErrorModel {
+	return r.ApplicationProblemJSON429
 }
 
 // GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
@@ -12998,6 +13007,13 @@ func ParsePutExchangeCaseResponse(rsp *http.Response) (*PutExchangeCaseResponse,
 			return nil, err
 		}
 		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest ErrorModel
