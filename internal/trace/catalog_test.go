@@ -292,6 +292,7 @@ var changes = map[string]func(*contract.Scenario){
 			}
 		})
 	},
+	"it runs in any mode":   func(s *contract.Scenario) { s.Off, s.Variants = false, nil },
 	"a raise looks further": raised(func(n *contract.Count) { n.WithinSeconds++ }),
 	"a raise needs more":    raised(func(n *contract.Count) { n.AtLeast++ }),
 	"a raise counts all":    raised(func(n *contract.Count) { n.Scope = string(rules.ScopeCommunity) }),
