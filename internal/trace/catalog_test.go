@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 
 var scenariosDir = filepath.Join("..", "..", "config", "scenarios")
 
+// catalogue is read once.
+var catalogue = sync.OnceValues(offline.Catalog)
+
 // world gives one with the scenario of a file alone.
 func world(t *testing.T, file string) World {
 	t.Helper()
@@ -33,7 +37,7 @@ func world(t *testing.T, file string) World {
 	if set, err = offline.Alone(t.Context(), set, "default"); err != nil {
 		t.Fatal(err)
 	}
-	catalog, err := offline.Catalog()
+	catalog, err := catalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
