@@ -87,6 +87,8 @@ A line of the trace is one of
   {"ts":"2026-03-01T08:00:00+08:00","topic":"dizuo/v1/d/FLEET/DEVICE/signal","payload":{"smoke":true}}
   {"ts":"...","context":{"away":true},"scope":"Household","id":"h-17"}     a fact; without scope, of the platform
   {"ts":"...","device":"FLEET/DEVICE","row":{"community":"jinghu","household":"h-17","attributes":{"livesAlone":"true"}}}
+  {"ts":"...","case":{"number":"20260301-000001","event":"ResolveOverdue","community":"jinghu"}}     a change of a case
+  {"ts":"...","answer":{"device":"FLEET/DEVICE","command":"closeValve","state":"Failed"}}            what became of a command
   {"ts":"...","mode":"Emergency"}                                          a switch of mode (平战)
   {"ts":"..."}                                                             time passes
 FLEET is a DeviceFleet of the files, or the name of a profile.

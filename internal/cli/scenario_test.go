@@ -43,7 +43,7 @@ spec:
 		"a bad scenario":     {[]string{"-f", bad, "-f", scenes + "s10-smoke.yaml", "--trace", scenes + "s10-smoke.trace.ndjson"}, 1, `"scenario":"s10-smoke"`, "bad.yaml:8: Scenario/bad: spec.trigger.when: "},
 		"nothing but bad":    {[]string{"-f", bad, "--trace", scenes + "s10-smoke.trace.ndjson"}, 1, "", "hold no scenario that compiles"},
 		"off, and played":    {[]string{"-f", scenes + "s01-no-exit.yaml", "--trace", scenes + "s01-no-exit.trace.ndjson"}, 0, "独居老人超时未出门", "is off on the platform"},
-		"a torn trace":       {[]string{"-f", scenes + "s10-smoke.yaml", "--trace", torn}, 1, "", "torn.ndjson:2: unexpected EOF"},
+		"a torn trace":       {[]string{"-f", scenes + "s10-smoke.yaml", "--trace", torn}, 1, "", "torn.ndjson:2: the line is cut off; remove it or write it whole"},
 		"no trace":           {[]string{"-f", scenes + "s10-smoke.yaml"}, 2, "", "trace"},
 		"a wrong time":       {[]string{"-f", scenes + "s10-smoke.yaml", "--trace", torn, "--until", "noon"}, 2, "", "--until noon"},
 		"a platform of none": {[]string{"-f", scenes + "s10-smoke.yaml", "--trace", scenes + "s10-smoke.trace.ndjson", "--platform", "a/b"}, 2, "", "default/trace"},

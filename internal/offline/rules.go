@@ -84,11 +84,18 @@ func (p *Platform) combined(out *Playable) {
 	}
 }
 
-// Alone gives the set with a platform of its own, where the files have none: so that a vendor can try a scenario without a city.
+// Alone gives the set with a platform of its own, where the files have none: so that a vendor can try a scenario without a city. It has both modes, and lists the
+// scenarios that say in which of them they run.
 func Alone(ctx context.Context, set *Set, namespace string) (*Set, error) {
+	listed := []any{}
+	for _, o := range set.Objects {
+		if s, ok := o.Object.(*v1alpha1.Scenario); ok && len(s.Spec.Modes) > 0 {
+			listed = append(listed, map[string]any{"name": s.Name})
+		}
+	}
 	platform, err := LoadObjects(ctx, []map[string]any{{
 		"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": "GridPlatform", "metadata": map[string]any{"name": "trace", "namespace": namespace},
-		"spec": map[string]any{"divisions": []any{"11"}},
+		"spec": map[string]any{"divisions": []any{"11"}, "modes": []any{map[string]any{"name": string(v1alpha1.ModeEmergency)}}, "scenarios": listed},
 	}})
 	if err != nil {
 		return nil, err

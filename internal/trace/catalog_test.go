@@ -2,32 +2,42 @@ package trace
 
 import (
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
+	"github.com/dizuo/dizuo/api/v1alpha1"
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/rules"
 	"github.com/dizuo/dizuo/internal/offline"
 )
 
-// shipped gives a world with the shipped scenario alone that a trace is of, and the trace with what is expected of it.
-func shipped(t *testing.T, name string) (World, []Line, []string) {
+var scenariosDir = filepath.Join("..", "..", "config", "scenarios")
+
+// catalogue is read once.
+var catalogue = sync.OnceValues(offline.Catalog)
+
+// world gives one with the scenario of a file alone.
+func world(t *testing.T, file string) World {
 	t.Helper()
-	dir := filepath.Join("..", "..", "config", "scenarios")
-	set, err := offline.Load(t.Context(), offline.Source{Paths: []string{filepath.Join(dir, name+".yaml")}}, "default")
+	set, err := offline.Load(t.Context(), offline.Source{Paths: []string{file}}, "default")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if set, err = offline.Alone(t.Context(), set, "default"); err != nil {
 		t.Fatal(err)
 	}
-	catalog, err := offline.Catalog()
+	catalog, err := catalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +49,72 @@ func shipped(t *testing.T, name string) (World, []Line, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, name+".expect.ndjson"))
+	zone, err := time.LoadLocation(in.Zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return World{Rules: in.Rules, Fleets: in.Fleets, Communities: in.Communities, Zone: zone}
+}
+
+// scenario reads a shipped one as it is written.
+func scenario(t *testing.T, name string) *v1alpha1.Scenario {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(scenariosDir, name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &v1alpha1.Scenario{}
+	if err := yaml.UnmarshalStrict(raw, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// with gives a world with a shipped scenario of which a parameter has another default.
+func with(t *testing.T, name, parameter, to string) World {
+	t.Helper()
+	s := scenario(t, name)
+	for i := range s.Spec.Parameters {
+		if p := &s.Spec.Parameters[i]; p.Name == parameter {
+			p.Default = to
+		}
+	}
+	raw, err := yaml.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), name+".yaml")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return world(t, file)
+}
+
+// steps gives the values one step below and one above the default of a parameter.
+func steps(t *testing.T, p v1alpha1.ScenarioParameter) []string {
+	t.Helper()
+	v, err := strconv.ParseFloat(p.Default, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := 1.0
+	if p.Type == v1alpha1.ParameterNumber {
+		_, digits, _ := strings.Cut(p.Default, ".")
+		step = min(math.Pow10(-len(digits)), math.Abs(v)/10)
+	}
+	text := func(v float64) string { return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64) }
+	return []string{text(v - step), text(v + step)}
+}
+
+// unseen are parameters that no output of a trace depends on, and why.
+var unseen = map[string]string{
+	"s32-visitor-plate.seconds": "an argument of a command: a trace tells that it is sent", "s33-irrigation.minutes": "an argument of a command: a trace tells that it is sent",
+}
+
+// shipped gives a world with the shipped scenario alone that a trace is of, and the trace with what is expected of it.
+func shipped(t *testing.T, name string) (World, []Line, []string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(scenariosDir, name+".expect.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +122,7 @@ func shipped(t *testing.T, name string) (World, []Line, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(filepath.Join(dir, name+".trace.ndjson"))
+	file, err := os.Open(filepath.Join(scenariosDir, name+".trace.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,18 +131,13 @@ func shipped(t *testing.T, name string) (World, []Line, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return World{Rules: in.Rules, Fleets: in.Fleets, Communities: in.Communities}, lines, expected
+	return world(t, filepath.Join(scenariosDir, name+".yaml")), lines, expected
 }
 
 // TestCatalogue: every shipped scenario has a trace beside it, and what comes is what somebody wrote down: in one go, with a new engine after every line,
 // with every line twice, and shuffled within its lateness.
 func TestCatalogue(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("..", "..", "config", "scenarios", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatal(err, files)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+	for _, name := range names(t) {
 		t.Run(name, func(t *testing.T) {
 			w, lines, expected := shipped(t, name)
 			kinds := strings.Join(expected, "\n")
@@ -118,6 +188,44 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
+// names are those of the shipped scenarios.
+func names(t *testing.T) (out []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(scenariosDir, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, file := range files {
+		out = append(out, strings.TrimSuffix(filepath.Base(file), ".yaml"))
+	}
+	return out
+}
+
+// TestThresholds: each number that a scenario has as a parameter is proven where it lies: set one step lower or one step higher, the same trace gives something
+// else. A step is one of a whole number, and of others the unit of the last digit that the default has, yet not more than a tenth of it.
+func TestThresholds(t *testing.T) {
+	for _, name := range names(t) {
+		t.Run(name, func(t *testing.T) {
+			_, lines, expected := shipped(t, name)
+			for _, p := range scenario(t, name).Spec.Parameters {
+				if p.Type != v1alpha1.ParameterNumber && p.Type != v1alpha1.ParameterInteger || unseen[name+"."+p.Name] != "" {
+					continue
+				}
+				for _, to := range steps(t, p) {
+					w := with(t, name, p.Name, to)
+					got, err := Play(w, lines, time.Time{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if Difference(expected, got.Outputs) == nil {
+						t.Errorf("parameter %s is %s in place of %s, and nothing differs: the trace does not show where it lies", p.Name, to, p.Default)
+					}
+				}
+			}
+		})
+	}
+}
+
 // endless are scenarios whose alarms no message ends, and why.
 var endless = map[string]string{"s14-falling-object": "what fell has fallen: a person closes the case", "s30-one-key": "a person closes the response"}
 
@@ -127,7 +235,7 @@ func single(s contract.Scenario) bool {
 }
 
 // ofSingle are the changes of those.
-var ofSingle = map[string]bool{"nothing keeps it down": true, "a parameter is one more": true, "a day has room for one more": true}
+var ofSingle = map[string]bool{"nothing keeps it down": true, "a day has room for one more": true}
 
 const anotherEnd = "another end"
 
@@ -173,20 +281,6 @@ var changes = map[string]func(*contract.Scenario){
 			s.Trigger.Unless, s.Unless = "", ""
 		}
 	},
-	"a parameter is one more": func(s *contract.Scenario) {
-		for name, v := range s.Params {
-			if text := s.Trigger.When + textOf(s.Ledger); !single(*s) || !strings.Contains(text, "params."+name) {
-				continue
-			}
-			s.Params = maps.Clone(s.Params)
-			switch v := v.(type) {
-			case float64:
-				s.Params[name] = v + 1
-			case int64:
-				s.Params[name] = v + 1
-			}
-		}
-	},
 	"a day has room for one more": func(s *contract.Scenario) {
 		if s.Ledger != nil && s.Ledger.DailyCap != nil {
 			l := *s.Ledger
@@ -202,6 +296,7 @@ var changes = map[string]func(*contract.Scenario){
 			}
 		})
 	},
+	"it runs in any mode":   func(s *contract.Scenario) { s.Off, s.Variants = false, nil },
 	"a raise looks further": raised(func(n *contract.Count) { n.WithinSeconds++ }),
 	"a raise needs more":    raised(func(n *contract.Count) { n.AtLeast++ }),
 	"a raise counts all":    raised(func(n *contract.Count) { n.Scope = string(rules.ScopeCommunity) }),
@@ -240,13 +335,6 @@ func counted(change func(*contract.Count)) func(*contract.Scenario) {
 			}
 		}
 	}
-}
-
-func textOf(l *contract.Ledger) string {
-	if l == nil {
-		return ""
-	}
-	return l.Subject + l.Amount
 }
 
 // combined changes combinations.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -144,7 +146,11 @@ func ReadExpected(raw []byte, name string) ([]string, error) {
 		var o Output
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&o); err != nil {
+		err := d.Decode(&o)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fmt.Errorf("%s:%d: %w", name, n, errCutOff)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w; write the lines as `dizuo scenario test` prints them", name, n, err)
 		}
 		out = append(out, o.same())

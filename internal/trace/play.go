@@ -80,8 +80,9 @@ type player struct {
 	// cases are where cases are, by number.
 	cases map[string]contract.Device
 	out   Played
-	// said are the facts so far: an engine that takes over is told of them.
-	said []rules.Fact
+	// said are the facts, and switched the switches of the mode so far: an engine that takes over is told of them.
+	said     []rules.Fact
+	switched []contract.ModeSwitch
 	// line that is played now.
 	line int
 	// each is called after each line; nil is not.
@@ -104,6 +105,9 @@ func (p *player) begin() error {
 	p.engine = engine
 	for _, f := range p.said {
 		p.engine.Know(f)
+	}
+	for _, m := range p.switched {
+		p.engine.SetMode(m.Mode, m.Since)
 	}
 	return nil
 }
@@ -152,6 +156,7 @@ func (p *player) take(l Line) error {
 		fleet, device, _ := strings.Cut(l.Device, "/")
 		return p.world.put(fleet, device, *l.Row, &p.reader)
 	case l.Mode != nil:
+		p.switched = append(p.switched, contract.ModeSwitch{Mode: *l.Mode, Since: l.At})
 		p.engine.SetMode(*l.Mode, l.At)
 	default:
 		for _, name := range slices.Sorted(maps.Keys(l.Context)) {

@@ -94,11 +94,18 @@ func Read(r io.Reader, name string) ([]Line, error) {
 	return out, nil
 }
 
+// errCutOff is of a line that ends within its JSON, as one does that was being written when the recorder stopped.
+var errCutOff = errors.New("the line is cut off; remove it or write it whole")
+
 func parse(text []byte) (Line, error) {
 	var w written
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&w); err != nil {
+	err := d.Decode(&w)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return Line{}, errCutOff
+	}
+	if err != nil {
 		return Line{}, fmt.Errorf("%w; a line is one JSON object with ts, and topic with payload, or case, or answer, or context, or device with row, or mode", err)
 	}
 	if d.More() {

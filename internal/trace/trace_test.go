@@ -98,7 +98,7 @@ func TestWrongTraces(t *testing.T) {
 	const at = `{"ts":"2026-03-01T08:00:00+08:00",`
 	for text, want := range map[string]string{
 		``:                              "t.ndjson: holds no line",
-		`{`:                             "t.ndjson:1: unexpected EOF",
+		`{`:                             "t.ndjson:1: the line is cut off; remove it or write it whole",
 		`{} {}`:                         "more than one JSON object",
 		`{"ts":"yesterday"}`:            `ts "yesterday" is not a time`,
 		at + `"topc":"x"}`:              "unknown field",
@@ -151,6 +151,9 @@ func TestDifference(t *testing.T) {
 	}
 	if same, _ := ReadExpected([]byte(texts(p)), "e"); len(Difference(same, p.Outputs)) != 0 {
 		t.Error("the same differs")
+	}
+	if _, err := ReadExpected([]byte("{\"ts\":\"2026-"), "e"); err == nil || !strings.Contains(err.Error(), "e:1: the line is cut off") {
+		t.Errorf("a line that is cut off: %v", err)
 	}
 	if _, err := ReadExpected([]byte("\n{\"sceanrio\":1}"), "e"); err == nil || !strings.Contains(err.Error(), "e:2:") {
 		t.Errorf("%v", err)
