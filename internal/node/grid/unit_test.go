@@ -125,6 +125,16 @@ func TestRespond(t *testing.T) {
 	if got := respond(d, &Case{Community: "other", Grid: "g1"}, []contract.Responder{{Duty: "fire"}}); !slices.Equal(got.Organizations, []string{"fire-luoyang"}) {
 		t.Errorf("the other city's brigade must answer there: %+v", got)
 	}
+	// S04, S06, S30 and S31 call posts of the community, which its grids do not have beside their own.
+	com := d.Communities["jinghu"]
+	com.Posts = []string{"community-worker"}
+	d.Communities["jinghu"] = com
+	for _, grid := range []string{"g1", ""} {
+		got := respond(d, &Case{Community: "jinghu", Grid: grid}, []contract.Responder{{Post: "GridWorker"}, {Post: "community-worker"}})
+		if diff := cmp.Diff(called{Posts: []string{"GridWorker", "community-worker"}}, got); diff != "" {
+			t.Errorf("grid %q: %s", grid, diff)
+		}
+	}
 }
 
 func TestWebhookTargets(t *testing.T) {
