@@ -113,6 +113,14 @@ func TestDeadlines(t *testing.T) {
 	if c = dues(contract.SeverityHigh); c.AcknowledgeDue != nil || c.OnSiteDue != nil || c.ResolveDue != nil {
 		t.Error("no SLA, no deadline")
 	}
+	// Who asks for verification was there, and is not late for not having said so; what is left is the time to resolve.
+	c, k := &Case{Severity: contract.SeverityCritical, State: Verifying}, clocks{}
+	k.begin(p, c, friday, timerKinds...)
+	asked := friday.Add(time.Minute)
+	k.after(p, c, RequestVerification, nil, asked)
+	if _, runs := k[timerOnSite]; runs || c.OnSiteAt == nil || !c.OnSiteAt.Equal(asked) || k[timerResolve].Due == nil || !touches(RequestVerification, Verifying) {
+		t.Errorf("verification is asked for: on site at %v, timers %v", c.OnSiteAt, k)
+	}
 }
 
 func TestRespond(t *testing.T) {
