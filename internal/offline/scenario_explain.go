@@ -352,7 +352,7 @@ func (e *Explained) called(p *Platform, responders []contract.Responder) (out []
 		switch {
 		case e.Community == "":
 		case r.Duty != "":
-			one.There = d.Responsible(r.Duty, com.Division)
+			one.There = d.Responsible(r.Duty, com.Division, r.Types...)
 		case slices.Contains(com.Posts, r.Post):
 			one.There = []string{e.Community} // wherever the case is
 		default:

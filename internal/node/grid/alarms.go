@@ -355,7 +355,7 @@ func respond(d contract.Directory, c *Case, responders []contract.Responder) (ou
 			}
 			continue
 		}
-		names := d.Responsible(r.Duty, com.Division)
+		names := d.Responsible(r.Duty, com.Division, r.Types...)
 		if len(names) == 0 {
 			add(&out.Unanswered, "un ", "duty "+r.Duty)
 		}

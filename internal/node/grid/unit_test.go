@@ -133,6 +133,10 @@ func TestRespond(t *testing.T) {
 	if got := respond(d, &Case{Community: "other", Grid: "g1"}, []contract.Responder{{Duty: "fire"}}); !slices.Equal(got.Organizations, []string{"fire-luoyang"}) {
 		t.Errorf("the other city's brigade must answer there: %+v", got)
 	}
+	typed := []contract.Responder{{Duty: "fire", Types: []string{"Police"}}, {Duty: "fire", Types: []string{"Police", "Fire"}}}
+	if diff := cmp.Diff(called{Organizations: []string{"fire-xinxiang"}, Unanswered: []string{"duty fire"}}, respond(d, &Case{Community: "jinghu"}, typed)); diff != "" {
+		t.Errorf("a brigade was called as police, or was not as a brigade: %s", diff)
+	}
 	// S04, S06, S30 and S31 call posts of the community, which its grids do not have beside their own.
 	com := d.Communities["jinghu"]
 	com.Posts = []string{"community-worker"}
