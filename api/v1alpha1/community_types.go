@@ -96,8 +96,8 @@ type CommunitySpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=128
 	Compounds []Compound `json:"compounds,omitempty"`
-	// posts (岗位) of the community itself, to which a case goes when its grid has no one. Posts, not people: people, telephones
-	// and shifts live in the roster, behind the grid API.
+	// posts (岗位) of the community itself: a scenario's responders of these posts are called to cases anywhere in it, and grids
+	// without posts of their own have these. Posts, not people: people, telephones and shifts live in the roster, behind the grid API.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16

@@ -99,7 +99,8 @@ type GridPlatformSpec struct {
 	// +optional
 	PKI *PKISpec `json:"pki,omitempty"`
 	// sla is the time allowed per severity. A severity left out keeps the default, which is ours, for no policy text gives
-	// one: Critical 2m to acknowledge and 10m to be on site; High 10m and 30m; Medium 30m and 4h; Low 4h and 72h.
+	// one: Critical 2m to acknowledge, 10m to be on site and 4h to resolve; High 10m, 30m and 24h; Medium 30m, 4h and 72h;
+	// Low 4h, 72h and 168h.
 	// +optional
 	// +listType=map
 	// +listMapKey=severity
@@ -561,14 +562,15 @@ type SLA struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$`
 	Acknowledge metav1.Duration `json:"acknowledge"`
-	// onSite is the time until somebody is there. Unset: not measured.
+	// onSite is the time until somebody is there. Unset beside resolve: not measured; without both, the default of the severity.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$`
 	OnSite *metav1.Duration `json:"onSite,omitempty"`
-	// resolve is the time until the case is handled (处置). Unset: not measured.
+	// resolve is the time until the case is handled (处置) and closed. Unset beside onSite: not measured; without both, the
+	// default of the severity.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2

@@ -661,7 +661,7 @@ type Combination struct {
 // +kubebuilder:validation:Enum=MicroGridWorker;GridWorker;CommunityWorker;Township;Department;Fire;Police;Health;Utility;PropertyCompany;Maintainer;Doctor;SocialWorker;Volunteer;Family;Household
 type ResponderRole string
 
-// Responder roles. Posts of the community first, then organisations by type, then people reached through the roster or vault.
+// Responder roles: posts of grids and community, and organisations by type.
 const (
 	ResponderMicroGridWorker ResponderRole = "MicroGridWorker"
 	ResponderGridWorker      ResponderRole = "GridWorker"
@@ -673,22 +673,26 @@ const (
 	ResponderHealth          ResponderRole = "Health"
 	ResponderUtility         ResponderRole = "Utility"
 	ResponderPropertyCompany ResponderRole = "PropertyCompany"
-	// ResponderMaintainer is the organisation that maintains the device.
+	// ResponderMaintainer is an organisation of any type with the duty, `maintainer` if none is written. Who sold the device, or
+	// maintains it by contract, is not looked up.
 	ResponderMaintainer   ResponderRole = "Maintainer"
 	ResponderDoctor       ResponderRole = "Doctor"
 	ResponderSocialWorker ResponderRole = "SocialWorker"
 	ResponderVolunteer    ResponderRole = "Volunteer"
-	// ResponderFamily and ResponderHousehold are told, with the subject's consent; they answer for nothing.
+	// ResponderFamily and ResponderHousehold are posts like the others, of whom the roster names for the grid or community: nobody's
+	// own family is looked up, and no consent is asked here. Subject.consentScope keeps the scenario to who consented.
 	ResponderFamily    ResponderRole = "Family"
 	ResponderHousehold ResponderRole = "Household"
 )
 
 // Responder is who gets the case.
 type Responder struct {
-	// role is who answers: a post of the grid or community, or a type of organisation.
+	// role is who answers: a post of the grid or community, or organisations of a type. `Health` is hospitals too; `Department` is
+	// who has no role of its own, such as a bank; `Maintainer` is of any type.
 	// +required
 	Role ResponderRole `json:"role"`
-	// duty picks, among organisations of the type, those with this duty; the longest jurisdiction wins. Unset: any duty.
+	// duty picks, among organisations of the type, those with this duty; the longest jurisdiction wins. Unset: the role's name in small
+	// letters, such as `fire`; `property` for `PropertyCompany`. With a role that is a post it calls organisations of any type instead.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

@@ -183,8 +183,8 @@ func TestMayHold(t *testing.T) {
 func TestDefaultSLACoversEverySeverity(t *testing.T) {
 	last := metav1.Duration{}
 	for _, sla := range DefaultSLA() {
-		if sla.Acknowledge.Duration <= last.Duration || sla.OnSite.Duration < sla.Acknowledge.Duration {
-			t.Errorf("%s: acknowledge %s, on site %s, after %s", sla.Severity, sla.Acknowledge.Duration, sla.OnSite.Duration, last.Duration)
+		if sla.Acknowledge.Duration <= last.Duration || sla.OnSite.Duration < sla.Acknowledge.Duration || sla.Resolve.Duration <= sla.OnSite.Duration {
+			t.Errorf("%s: acknowledge %s, on site %s, resolve %s, after %s", sla.Severity, sla.Acknowledge.Duration, sla.OnSite.Duration, sla.Resolve.Duration, last.Duration)
 		}
 		last = sla.Acknowledge
 	}

@@ -108,16 +108,19 @@ const (
 	SecretKeyDSN = "dsn"
 )
 
-// DefaultSLA returns the times of the severities that a platform does not set. They are ours: no policy text gives one.
+// DefaultSLA returns the times of the severities that a platform does not set. They are ours: no policy text gives one. A fire is out, and a
+// case verified, long after somebody is there: resolve leaves time for that.
 func DefaultSLA() []SLA {
-	entry := func(s Severity, acknowledge, onSite time.Duration) SLA {
-		return SLA{Severity: s, Acknowledge: metav1.Duration{Duration: acknowledge}, OnSite: &metav1.Duration{Duration: onSite}, Clock: ClockElapsed}
+	entry := func(s Severity, acknowledge, onSite, resolve time.Duration) SLA {
+		return SLA{
+			Severity: s, Acknowledge: metav1.Duration{Duration: acknowledge}, OnSite: &metav1.Duration{Duration: onSite}, Resolve: &metav1.Duration{Duration: resolve}, Clock: ClockElapsed,
+		}
 	}
 	return []SLA{
-		entry(SeverityCritical, 2*time.Minute, 10*time.Minute),
-		entry(SeverityHigh, 10*time.Minute, 30*time.Minute),
-		entry(SeverityMedium, 30*time.Minute, 4*time.Hour),
-		entry(SeverityLow, 4*time.Hour, 72*time.Hour),
+		entry(SeverityCritical, 2*time.Minute, 10*time.Minute, 4*time.Hour),
+		entry(SeverityHigh, 10*time.Minute, 30*time.Minute, 24*time.Hour),
+		entry(SeverityMedium, 30*time.Minute, 4*time.Hour, 72*time.Hour),
+		entry(SeverityLow, 4*time.Hour, 72*time.Hour, 168*time.Hour),
 	}
 }
 

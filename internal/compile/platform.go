@@ -124,14 +124,6 @@ func databaseKeys() []string {
 	return out
 }
 
-// defaultSLA is ours: the policy texts name no response time.
-var defaultSLA = map[contract.Severity]contract.SLA{
-	contract.SeverityCritical: {AcknowledgeSeconds: 2 * 60, ResolveSeconds: 10 * 60},
-	contract.SeverityHigh:     {AcknowledgeSeconds: 10 * 60, ResolveSeconds: 30 * 60},
-	contract.SeverityMedium:   {AcknowledgeSeconds: 30 * 60, ResolveSeconds: 4 * 3600},
-	contract.SeverityLow:      {AcknowledgeSeconds: 4 * 3600, ResolveSeconds: 72 * 3600},
-}
-
 // MQTTEndpoint gives host and port at which devices reach the broker.
 func MQTTEndpoint(p *v1alpha1.GridPlatform) (string, int32) {
 	if len(p.Spec.Broker.Hostnames) > 0 {
@@ -303,7 +295,7 @@ func checkIngestAge(c *problems, o *v1alpha1.GridPlatform, r contract.Retention)
 }
 
 func sla(o *v1alpha1.GridPlatform) map[contract.Severity]contract.SLA {
-	out := maps.Clone(defaultSLA)
+	out := slaOf(v1alpha1.DefaultSLA())
 	maps.Copy(out, slaOf(o.Spec.SLA))
 	return out
 }

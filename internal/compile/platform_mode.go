@@ -19,7 +19,8 @@ func modes(o *v1alpha1.GridPlatform) map[string]contract.Mode {
 	return out
 }
 
-// slaOf gives the times that lines say, by severity.
+// slaOf gives the times that lines say, by severity. A line that says only within what a case is taken has the other default times of its
+// severity, none of them shorter than that.
 func slaOf(lines []v1alpha1.SLA) map[contract.Severity]contract.SLA {
 	out := map[contract.Severity]contract.SLA{}
 	for _, line := range lines {
@@ -27,11 +28,15 @@ func slaOf(lines []v1alpha1.SLA) map[contract.Severity]contract.SLA {
 		if line.OnSite != nil {
 			v.OnSiteSeconds = int64(line.OnSite.Seconds())
 		}
-		switch {
-		case line.Resolve != nil:
+		if line.Resolve != nil {
 			v.ResolveSeconds = int64(line.Resolve.Seconds())
-		case line.OnSite == nil:
-			v.ResolveSeconds = defaultSLA[contract.Severity(line.Severity)].ResolveSeconds
+		}
+		if line.OnSite == nil && line.Resolve == nil {
+			for _, d := range v1alpha1.DefaultSLA() {
+				if d.Severity == line.Severity {
+					v.OnSiteSeconds, v.ResolveSeconds = max(v.AcknowledgeSeconds, int64(d.OnSite.Seconds())), max(v.AcknowledgeSeconds, int64(d.Resolve.Seconds()))
+				}
+			}
 		}
 		out[contract.Severity(line.Severity)] = v
 	}

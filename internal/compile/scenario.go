@@ -261,7 +261,18 @@ var duties = map[v1alpha1.ResponderRole]string{
 	v1alpha1.ResponderMaintainer: "maintainer", v1alpha1.ResponderDepartment: "department",
 }
 
-// responders gives who is called, in order: posts of the grid by role, organisations by duty.
+// responderTypes are the types of organisation that answer as a role, whatever duty they are picked by. A department is whoever has no role of
+// its own, such as a bank; who maintains a device may be of any type.
+var responderTypes = map[v1alpha1.ResponderRole][]string{
+	v1alpha1.ResponderTownship: {string(v1alpha1.OrganizationTownship)}, v1alpha1.ResponderFire: {string(v1alpha1.OrganizationFire)},
+	v1alpha1.ResponderPolice: {string(v1alpha1.OrganizationPolice)}, v1alpha1.ResponderUtility: {string(v1alpha1.OrganizationUtility)},
+	v1alpha1.ResponderHealth:          {string(v1alpha1.OrganizationHealth), string(v1alpha1.OrganizationHospital)},
+	v1alpha1.ResponderPropertyCompany: {string(v1alpha1.OrganizationPropertyCompany)},
+	v1alpha1.ResponderDepartment: {string(v1alpha1.OrganizationDepartment), string(v1alpha1.OrganizationDataOffice), string(v1alpha1.OrganizationCommittee),
+		string(v1alpha1.OrganizationCompany), string(v1alpha1.OrganizationSocialOrganization)},
+}
+
+// responders gives who is called, in order: posts by role, organisations by type and duty.
 func responders(of []v1alpha1.Responder) []contract.Responder {
 	list := slices.SortedStableFunc(slices.Values(of), func(a, b v1alpha1.Responder) int { return int(a.Order - b.Order) })
 	var out []contract.Responder
@@ -270,7 +281,7 @@ func responders(of []v1alpha1.Responder) []contract.Responder {
 		if duty == "" {
 			duty = duties[r.Role]
 		}
-		to := contract.Responder{Duty: duty, MinSeverity: contract.Severity(r.MinimumSeverity)}
+		to := contract.Responder{Duty: duty, Types: responderTypes[r.Role], MinSeverity: contract.Severity(r.MinimumSeverity)}
 		if duty == "" {
 			to.Post = post(r.Role)
 		}

@@ -75,6 +75,26 @@ func TestResponsibleTakesTheLongestMatch(t *testing.T) {
 	}
 }
 
+func TestResponsibleIsOfTheType(t *testing.T) {
+	d := contract.Directory{Organizations: map[string]contract.Organization{
+		"brigade": {Type: "Fire", Duties: []string{"fire"}, Jurisdiction: []string{"4101"}},
+		"estate":  {Type: "PropertyCompany", Duties: []string{"fire", "property"}, Jurisdiction: []string{"410103014006"}}, // nearer, and no brigade
+		"clinic":  {Type: "Hospital", Duties: []string{"ambulance"}, Jurisdiction: []string{"41"}},
+	}}
+	for _, c := range []struct {
+		duty  string
+		types []string
+		want  []string
+	}{
+		{"fire", []string{"Fire"}, []string{"brigade"}}, {"fire", nil, []string{"estate"}}, // a bundle that says no types
+		{"property", []string{"Fire"}, nil}, {"ambulance", []string{"Health", "Hospital"}, []string{"clinic"}},
+	} {
+		if got := d.Responsible(c.duty, "410103014006", c.types...); !slices.Equal(got, c.want) {
+			t.Errorf("duty %s of %v: got %v, want %v", c.duty, c.types, got, c.want)
+		}
+	}
+}
+
 func TestCodesIn(t *testing.T) {
 	d := contract.Directory{Communities: map[string]contract.Community{
 		"a": {Division: "410103014006", FormerDivisions: []string{"410103014001"}},

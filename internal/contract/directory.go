@@ -278,13 +278,13 @@ func (o Organization) Covers(division string) int {
 	return longest
 }
 
-// Responsible gives the organisations with a duty whose jurisdiction matches the division longest, sorted by name. More
-// than one means that several share the duty there; none means that nobody holds it.
-func (d Directory) Responsible(duty, division string) []string {
+// Responsible gives the organisations of one of the types, or of any if none is given, with a duty whose jurisdiction matches the division
+// longest, sorted by name. More than one means that several share the duty there; none means that nobody holds it.
+func (d Directory) Responsible(duty, division string, types ...string) []string {
 	var best int
 	var names []string
 	for name, o := range d.Organizations {
-		if !slices.Contains(o.Duties, duty) {
+		if !slices.Contains(o.Duties, duty) || len(types) > 0 && !slices.Contains(types, o.Type) {
 			continue
 		}
 		switch n := o.Covers(division); {

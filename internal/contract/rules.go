@@ -190,6 +190,8 @@ type Responder struct {
 	Post string `json:"post,omitempty"`
 	// Duty of organisations, such as "fire"; empty if Post is set.
 	Duty string `json:"duty,omitempty"`
+	// Types of organisation, such as "Fire", of which those with the duty are; empty is any.
+	Types []string `json:"types,omitempty"`
 	// Order is the step at which it is called: the next when nobody of the one before acknowledges in time. 0 is 1.
 	Order int32 `json:"order,omitempty"`
 	// MinSeverity calls it from this severity on; empty is always.

@@ -74,7 +74,7 @@ func (p *Platform) explain() []Default {
 		}
 		v := p.Plan.Document.SLA[severity]
 		out = append(out, p.Object.taken("spec.sla["+string(severity)+"]", map[string]string{
-			"acknowledge": seconds(v.AcknowledgeSeconds), "resolve": seconds(v.ResolveSeconds),
+			"acknowledge": seconds(v.AcknowledgeSeconds), "onSite": seconds(v.OnSiteSeconds), "resolve": seconds(v.ResolveSeconds),
 		}, "ours: no policy text names a response time"))
 	}
 	for field, pair := range map[string][2]string{

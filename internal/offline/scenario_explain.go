@@ -352,7 +352,9 @@ func (e *Explained) called(p *Platform, responders []contract.Responder) (out []
 		switch {
 		case e.Community == "":
 		case r.Duty != "":
-			one.There = d.Responsible(r.Duty, com.Division)
+			one.There = d.Responsible(r.Duty, com.Division, r.Types...)
+		case slices.Contains(com.Posts, r.Post):
+			one.There = []string{e.Community} // wherever the case is
 		default:
 			for _, g := range com.Grids {
 				if slices.Contains(g.Posts, r.Post) || slices.ContainsFunc(g.MicroGrids, func(m contract.MicroGrid) bool { return slices.Contains(m.Posts, r.Post) }) {

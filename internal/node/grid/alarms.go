@@ -355,7 +355,7 @@ func respond(d contract.Directory, c *Case, responders []contract.Responder) (ou
 			}
 			continue
 		}
-		names := d.Responsible(r.Duty, com.Division)
+		names := d.Responsible(r.Duty, com.Division, r.Types...)
 		if len(names) == 0 {
 			add(&out.Unanswered, "un ", "duty "+r.Duty)
 		}
@@ -366,8 +366,11 @@ func respond(d contract.Directory, c *Case, responders []contract.Responder) (ou
 	return out
 }
 
-// hasPost says whether the case's grid or micro-grid has the post; a case in no grid is looked after by any of the community.
+// hasPost says whether the community, or the case's grid or micro-grid, has the post; a case in no grid is looked after by any grid of the community.
 func hasPost(com contract.Community, c *Case, post string) bool {
+	if slices.Contains(com.Posts, post) {
+		return true
+	}
 	for _, g := range com.Grids {
 		if c.Grid != "" && g.Name != c.Grid {
 			continue

@@ -129,7 +129,7 @@ func (k clocks) mirror(c *Case) {
 // touches says whether an action that led to a state sets, stops or pauses timers.
 func touches(a Action, next State) bool {
 	switch a {
-	case Acknowledge, Arrive, Suspend, Resume, Extend, Return, Reassign, Reopen:
+	case Acknowledge, Arrive, RequestVerification, Suspend, Resume, Extend, Return, Reassign, Reopen:
 		return true
 	}
 	return !next.Open()
@@ -145,7 +145,7 @@ func (k clocks) after(p contract.Platform, c *Case, a Action, until *time.Time, 
 			c.AcknowledgedAt = &now
 		}
 		delete(k, timerAcknowledge)
-	case a == Arrive:
+	case a == Arrive || a == RequestVerification: // who did the work was there, and need not have said so
 		if c.OnSiteAt == nil {
 			c.OnSiteAt = &now
 		}

@@ -40,6 +40,8 @@ type caseGauges struct {
 	counts  atomic.Pointer[map[caseKind]caseCount]
 	// dead are dead letters by organisation.
 	dead atomic.Pointer[map[string]int64]
+	// figures are the series of figureGroups.
+	figures atomic.Pointer[[][]*figureSeries]
 }
 
 // run counts until ctx ends.
@@ -63,6 +65,7 @@ func (g *caseGauges) refresh(ctx context.Context) error {
 	b := g.in.Current()
 	g.counts.Store(nil)
 	g.dead.Store(nil)
+	g.figures.Store(nil)
 	if b == nil || !g.working() {
 		return nil
 	}
@@ -76,6 +79,11 @@ func (g *caseGauges) refresh(ctx context.Context) error {
 		return err
 	}
 	g.dead.Store(&dead)
+	figures, err := caseFigures(ctx, g.pool, b)
+	if err != nil {
+		return err
+	}
+	g.figures.Store(&figures)
 	return nil
 }
 
@@ -115,6 +123,7 @@ func (g *caseGauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descOpenCases
 	ch <- descOverdueCases
 	ch <- descDeadLetters
+	describeFigures(ch)
 }
 
 // Collect implements prometheus.Collector. A replica that does not work gives nothing.
@@ -127,6 +136,9 @@ func (g *caseGauges) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(descOpenCases, prometheus.GaugeValue, float64(n.open), k.community, k.class)
 			ch <- prometheus.MustNewConstMetric(descOverdueCases, prometheus.GaugeValue, float64(n.overdue), k.community, k.class)
 		}
+	}
+	if figures := g.figures.Load(); figures != nil {
+		collectFigures(ch, *figures)
 	}
 	if dead := g.dead.Load(); dead != nil {
 		for name, n := range *dead {

@@ -49,7 +49,7 @@ dizuo_grid_cases_overdue{class="fire",community="jinghu"} 1
 dizuo_grid_cases_overdue{class="other",community="jinghu"} 1
 dizuo_grid_cases_overdue{class="other",community="other"} 0
 `
-	if err := testutil.CollectAndCompare(g, strings.NewReader(want)); err != nil {
+	if err := testutil.CollectAndCompare(g, strings.NewReader(want), "dizuo_grid_dead_letters", "dizuo_grid_cases_open", "dizuo_grid_cases_overdue"); err != nil {
 		t.Error(err)
 	}
 	var told contract.Report

@@ -117,7 +117,7 @@ func checkReassignment(who caller, c *Case, to Reassignment) error {
 		return huma.Error422UnprocessableEntity("body: write one of post, person and organization")
 	case strings.TrimSpace(to.Reason) == "":
 		return huma.Error422UnprocessableEntity("body.reason: write why the case goes to another")
-	case to.Post != "" && !hasPost(com, c, to.Post) && !slices.Contains(com.Posts, to.Post):
+	case to.Post != "" && !hasPost(com, c, to.Post):
 		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.post: neither community %s nor grid %q of the case has a post %q; write one of theirs", c.Community, c.Grid, to.Post))
 	case to.Organization == "":
 		return nil

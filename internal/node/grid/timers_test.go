@@ -202,7 +202,7 @@ func (m *model) act(c *modelCase, a Action, next State, minutesMore int) {
 	case Acknowledge:
 		c.done["Acknowledge"] = true
 		delete(c.clocks, "Acknowledge")
-	case Arrive:
+	case Arrive, RequestVerification:
 		c.done["OnSite"] = true
 		delete(c.clocks, "OnSite")
 	case Return:

@@ -113,6 +113,14 @@ func TestDeadlines(t *testing.T) {
 	if c = dues(contract.SeverityHigh); c.AcknowledgeDue != nil || c.OnSiteDue != nil || c.ResolveDue != nil {
 		t.Error("no SLA, no deadline")
 	}
+	// Who asks for verification was there, and is not late for not having said so; what is left is the time to resolve.
+	c, k := &Case{Severity: contract.SeverityCritical, State: Verifying}, clocks{}
+	k.begin(p, c, friday, timerKinds...)
+	asked := friday.Add(time.Minute)
+	k.after(p, c, RequestVerification, nil, asked)
+	if _, runs := k[timerOnSite]; runs || c.OnSiteAt == nil || !c.OnSiteAt.Equal(asked) || k[timerResolve].Due == nil || !touches(RequestVerification, Verifying) {
+		t.Errorf("verification is asked for: on site at %v, timers %v", c.OnSiteAt, k)
+	}
 }
 
 func TestRespond(t *testing.T) {
@@ -124,6 +132,20 @@ func TestRespond(t *testing.T) {
 	}
 	if got := respond(d, &Case{Community: "other", Grid: "g1"}, []contract.Responder{{Duty: "fire"}}); !slices.Equal(got.Organizations, []string{"fire-luoyang"}) {
 		t.Errorf("the other city's brigade must answer there: %+v", got)
+	}
+	typed := []contract.Responder{{Duty: "fire", Types: []string{"Police"}}, {Duty: "fire", Types: []string{"Police", "Fire"}}}
+	if diff := cmp.Diff(called{Organizations: []string{"fire-xinxiang"}, Unanswered: []string{"duty fire"}}, respond(d, &Case{Community: "jinghu"}, typed)); diff != "" {
+		t.Errorf("a brigade was called as police, or was not as a brigade: %s", diff)
+	}
+	// S04, S06, S30 and S31 call posts of the community, which its grids do not have beside their own.
+	com := d.Communities["jinghu"]
+	com.Posts = []string{"community-worker"}
+	d.Communities["jinghu"] = com
+	for _, grid := range []string{"g1", ""} {
+		got := respond(d, &Case{Community: "jinghu", Grid: grid}, []contract.Responder{{Post: "GridWorker"}, {Post: "community-worker"}})
+		if diff := cmp.Diff(called{Posts: []string{"GridWorker", "community-worker"}}, got); diff != "" {
+			t.Errorf("grid %q: %s", grid, diff)
+		}
 	}
 }
 
