@@ -232,6 +232,11 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 	if err := dispatch(ctx, tx, b.Directory, c, s.Responders, system, now, nil); err != nil {
 		return err
 	}
+	if c.Class == classEmergency && scope == rules.ScopeGrid {
+		if err := callAll(ctx, tx, b, c, placed(b.Directory.Communities[c.Community], c.Grid), detail{"scenario": e.Scenario}, now); err != nil {
+			return err
+		}
+	}
 	return callMore(ctx, tx, b, c, graverResponders(b, e), "the alarm is graver: "+strings.Join(e.With, ", "), now)
 }
 

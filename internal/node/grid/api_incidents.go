@@ -15,9 +15,6 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// classEmergency is the class of cases of a one-key response. Ours, after scene S30.
-const classEmergency = "emergency-response"
-
 // NewIncident is a one-key response (一键响应).
 type NewIncident struct {
 	Community string   `json:"community" minLength:"1" maxLength:"253"`
@@ -131,23 +128,11 @@ func (a *api) openOnce(ctx context.Context, tx pgx.Tx, who caller, in *incidentI
 	if err != nil {
 		return uuid.Nil, err
 	}
-	if _, err := tx.Exec(ctx, "UPDATE grid.cases SET incident = id WHERE id = $1", c.ID); err != nil {
-		return uuid.Nil, fmt.Errorf("case %s: %w", c.Number, err)
-	}
 	if err := move(ctx, tx, b.Directory.Platform, c, File, system, now, nil, nil); err != nil {
 		return uuid.Nil, err
 	}
-	var posts []string
-	for _, level := range []int{levelMicroGrid, levelGrid, levelCommunity} {
-		posts = append(posts, calls[level]...)
-	}
-	if err := move(ctx, tx, b.Directory.Platform, c, Dispatch, system, now, nil, detail{"posts": posts, "by": who.scope.actor(), "note": note}); err != nil {
+	if err := callAll(ctx, tx, b, c, calls, detail{"by": who.scope.actor(), "note": note}, now); err != nil {
 		return uuid.Nil, err
-	}
-	for _, level := range []int{levelMicroGrid, levelGrid, levelCommunity} {
-		if err := callEach(ctx, tx, b, c, level, calls[level], nil, now); err != nil {
-			return uuid.Nil, err
-		}
 	}
 	return c.ID, o.keep(ctx, tx, c.ID, now)
 }

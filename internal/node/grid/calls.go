@@ -113,6 +113,37 @@ func acknowledgeFor(ctx context.Context, tx pgx.Tx, who caller, c *Case, now tim
 // callWithin is how long who is called by a one-key response has to answer. Ours.
 const callWithin = 5 * time.Minute
 
+// classEmergency is the class of cases of a one-key response. Ours, after scene S30.
+const classEmergency = "emergency-response"
+
+// callAll makes a case a one-key response: the posts of each level are called to it, and each answers by itself. One that nobody was called to before
+// is dispatched to them; more says in its history who did it.
+func callAll(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, calls map[int][]string, more detail, now time.Time) error {
+	if _, err := tx.Exec(ctx, "UPDATE grid.cases SET incident = id WHERE id = $1", c.ID); err != nil {
+		return fmt.Errorf("case %s: %w", c.Number, err)
+	}
+	levels := []int{levelMicroGrid, levelGrid, levelCommunity}
+	if c.State == Filed {
+		var posts []string
+		for _, level := range levels {
+			posts = append(posts, calls[level]...)
+		}
+		if len(posts) == 0 {
+			return nil
+		}
+		more["posts"] = posts
+		if err := move(ctx, tx, b.Directory.Platform, c, Dispatch, system, now, nil, more); err != nil {
+			return err
+		}
+	}
+	for _, level := range levels {
+		if err := callEach(ctx, tx, b, c, level, calls[level], nil, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // callEach calls posts and organisations of a level to a case, each with its own time to answer.
 func callEach(ctx context.Context, tx pgx.Tx, b *intake.Bundle, c *Case, level int, posts, organizations []string, now time.Time) error {
 	if len(posts)+len(organizations) == 0 {

@@ -101,6 +101,17 @@ func (s *session) load(ctx context.Context) error {
 	}
 	s.w.metrics.working.Set(1)
 	s.w.metrics.sessions.Inc()
+	if err := s.restore(ctx); err != nil {
+		return err
+	}
+	if err := s.consume(ctx); err != nil {
+		return err
+	}
+	return s.loadEdges(ctx)
+}
+
+// restore makes the engine as the database has it.
+func (s *session) restore(ctx context.Context) error {
 	var problems []rules.Problem
 	s.reader.Update(s.bundle.Rules.Profiles, s.bundle.Fleets)
 	options := s.w.engineOptions()
@@ -120,13 +131,7 @@ func (s *session) load(ctx context.Context) error {
 	if err := s.loadStates(ctx); err != nil {
 		return err
 	}
-	if err := s.loadSeen(ctx); err != nil {
-		return err
-	}
-	if err := s.consume(ctx); err != nil {
-		return err
-	}
-	return s.loadEdges(ctx)
+	return s.loadSeen(ctx)
 }
 
 // lock waits until this replica is the one that works. It asks again and again: a blocking wait would not notice that the

@@ -25,6 +25,10 @@ var promises = map[string]promise{
 	"Evaluations evaluations/s": {300_000, true},
 	"RuleMemory B/rule":         {5120, false},
 	"KeyMemory dense-B/key":     {128, false},
+	// A tick comes every second: one that takes longer makes alarms late, and so does one that passes over a key that is due.
+	"AbsenceOfAMillion ms/tick":        {1000, false},
+	"AbsenceOfAMillion ticks-to-alarm": {1, false},
+	"AbsenceOfAMillion ms/1000-alarms": {1000, false},
 	// To count must take milliseconds, and a message must not feel that a device is noted.
 	"PresenceCount ns/op": {100e6, false},
 	"PresenceHeard ns/op": {2000, false},
