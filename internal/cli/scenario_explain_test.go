@@ -71,8 +71,8 @@ spec: {type: Fire, jurisdiction: ["410702"], duties: [fire], identities: [{name:
 		explain("s01-no-exit", "-f", dir, "--community", "jinghu"): {
 			"Runs: yes, spec.scenarios of GridPlatform city", "absence = 24h  [text of the paper]", "dedup = 6h  [platform]", "for 24h nothing came with msg.event == \"exit\"", "within 6h it joins",
 			"acknowledge within 5m, on site within 20m, resolve within 1h  [platform]", "the post grid-worker of the device's grid or community: in g1\n", "for 30d after it is over (spec.retention.classes"},
-		explain("s01-no-exit"): {"Runs: no, ", "To run it: ", "dedup = 12h  [ours]", "acknowledge within 10m, on site within 30m, resolve within 1d  [ours]", "the post grid-worker of the device's grid or community\n", "spec.retention.cases"},
-		explain("s04-sos", "-f", dir, "--community", "jinghu"): {"the post community-worker of the device's grid or community: in jinghu\n"},
+		explain("s01-no-exit"):                                      {"Runs: no, ", "To run it: ", "dedup = 12h  [ours]", "acknowledge within 10m, on site within 30m, resolve within 1d  [ours]", "the post grid-worker of the device's grid or community\n", "spec.retention.cases"},
+		explain("s04-sos", "-f", dir, "--community", "jinghu"):      {"the post community-worker of the device's grid or community: in jinghu\n"},
 		explain("s11-gas-leak", "-f", dir, "--community", "jinghu"): {"organizations with the duty fire: city-fire\n", "organizations with the duty gas: nobody in jinghu", "closeValve (关闭切断阀), to the device", "msg.lelPct >= 10, for 10s"},
 	} {
 		for _, part := range parts {

@@ -59,6 +59,9 @@ func checkReport(who caller, body NewCase) error {
 	if err := checkSourceSystem(who.bundle.Directory.Platform, body.SourceSystem); err != nil {
 		return err
 	}
+	if body.ExternalID != "" && body.SourceSystem == "" {
+		return huma.Error422UnprocessableEntity("body.sourceSystem: missing, and body.externalId is a number in it; write the name by which your own system is known, or leave both out")
+	}
 	return checkPlace(community, "body", body.Community, body.Grid, body.MicroGrid, "")
 }
 

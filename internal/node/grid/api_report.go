@@ -27,7 +27,7 @@ type NewCase struct {
 	Source    string            `json:"source" enum:"Resident,GridWorker,System"`
 	// SourceSystem and ExternalID name the case in the system that it comes from.
 	SourceSystem string     `json:"sourceSystem,omitempty" maxLength:"63" doc:"System that the case comes from: no colon, not this platform's name, and no system that cases are exchanged with."`
-	ExternalID   string     `json:"externalId,omitempty" maxLength:"128"`
+	ExternalID   string     `json:"externalId,omitempty" maxLength:"128" doc:"Number of the case in sourceSystem, which has to be named then. A number is reported once."`
 	StartedAt    *time.Time `json:"startedAt,omitempty" doc:"When it began; now if not given."`
 	Channel      string     `json:"channel,omitempty" enum:"Phone,Snap,Counter,App,Hotline" doc:"By which way it came: 电话, 随手拍, 窗口, 应用, 12345."`
 	Contact      *Contact   `json:"contact,omitempty" doc:"How to reach whoever reports. It is kept apart from the case and may be erased."`
@@ -86,6 +86,10 @@ func (a *api) report(ctx context.Context, in *reportInput) (*output[CaseRef], er
 	}
 	var ref CaseRef
 	err := pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error { return a.reportOnce(ctx, tx, who, in, &ref) })
+	if foreignTaken(err) {
+		return nil, huma.Error409Conflict(fmt.Sprintf("body.externalId: case %q of %s was reported before; send it again under the Idempotency-Key of then to be told its receipt, or report another number",
+			in.Body.ExternalID, in.Body.SourceSystem))
+	}
 	if err != nil {
 		return nil, a.fail(err)
 	}

@@ -280,9 +280,14 @@ func giveUpPlace(ctx context.Context, tx pgx.Tx, c *Case) error {
 }
 
 // placeTaken reports whether a case could not be open because another of its merge key is.
-func placeTaken(err error) bool {
+func placeTaken(err error) bool { return notUnique(err, "cases_open_merge") }
+
+// foreignTaken reports whether a case could not be made because one of its number in another system is here.
+func foreignTaken(err error) bool { return notUnique(err, "cases_external") }
+
+func notUnique(err error, index string) bool {
 	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == "23505" && refused.ConstraintName == "cases_open_merge"
+	return errors.As(err, &refused) && refused.Code == "23505" && refused.ConstraintName == index
 }
 
 // saveCase writes what actions and timers change of a case that is locked in tx.

@@ -32,8 +32,8 @@ type replay struct {
 // graver. What comes late makes false alarms of haze, which has the cases to itself.
 func replayBundle(b *intake.Bundle) {
 	on, off := "msg.smoke == true", "msg.smoke == false"
-	s := func(class string, severity contract.Severity, merge, clear string, term contract.Term) contract.Scenario {
-		return contract.Scenario{Profile: "smoke", CaseClass: class, Severity: severity, MergeBy: merge, Title: class, DataClass: "C0", DedupSeconds: 300, Clear: clear,
+	s := func(class string, severity contract.Severity, merge, ends string, term contract.Term) contract.Scenario {
+		return contract.Scenario{Profile: "smoke", CaseClass: class, Severity: severity, MergeBy: merge, Title: class, DataClass: "C0", DedupSeconds: 300, Clear: ends,
 			Terms: []contract.Term{term}, Responders: []contract.Responder{{Post: "GridWorker"}}}
 	}
 	many := s("crowd", contract.SeverityLow, "", off, contract.Term{When: on, Count: &contract.Count{AtLeast: 2, DistinctBy: "device.id", WithinSeconds: 240, Scope: "Building"}})

@@ -478,6 +478,29 @@ func TestReportIsIdempotent(t *testing.T) {
 	eventually(t, "webhook", func() bool { return w.hooks.count("/fire-xinxiang") == 1 })
 }
 
+// TestAForeignNumberIsReportedOnce: whoever reports it, and under whatever key; without the name of a system it is no number.
+func TestAForeignNumberIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	report := NewCase{Community: "jinghu", Class: "sanitation", Severity: contract.SeverityLow, Title: "synthetic report", Source: SourceResident, SourceSystem: "snap", ExternalID: "A-1"}
+	resident, worker := w.token("committee", "r-1", RoleResident), w.token("committee", "p-2", RoleGridWorker)
+	for i, c := range []struct {
+		who, system, number, key string
+		want                     int
+	}{
+		{resident, "snap", "A-1", "key-0001", 201}, {resident, "snap", "A-1", "key-0001", 201}, {resident, "snap", "A-1", "key-0002", 409}, {worker, "snap", "A-1", "key-0003", 409},
+		{resident, "snap", "A-2", "key-0004", 201}, {resident, "other", "A-1", "key-0005", 201}, {resident, "", "A-1", "key-0006", 422}, {resident, "", "", "key-0007", 201}, {resident, "snap", "", "key-0008", 201},
+	} {
+		report.SourceSystem, report.ExternalID = c.system, c.number
+		if got := w.call("POST", "/v1/cases", c.who, report, nil, "Idempotency-Key", c.key); got != c.want {
+			t.Errorf("%d: %d, want %d", i, got, c.want)
+		}
+	}
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.cases"); n != 5 {
+		t.Errorf("%d cases, want 5", n)
+	}
+}
+
 func TestMissedTimeIsMarkedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -1984,11 +1984,13 @@ type NewCase struct {
 	Channel *NewCaseChannel `json:"channel,omitempty"`
 
 	// Class Class of the case.
-	Class      string   `json:"class"`
-	Community  string   `json:"community"`
-	Contact    *Contact `json:"contact,omitempty"`
-	ExternalID *string  `json:"externalId,omitempty"`
-	Grid       *string  `json:"grid,omitempty"`
+	Class     string   `json:"class"`
+	Community string   `json:"community"`
+	Contact   *Contact `json:"contact,omitempty"`
+
+	// ExternalID Number of the case in sourceSystem, which has to be named then. A number is reported once.
+	ExternalID *string `json:"externalId,omitempty"`
+	Grid       *string `json:"grid,omitempty"`
 
 	// MicroGrid Micro-grid of the grid.
 	MicroGrid *string `json:"microGrid,omitempty"`
