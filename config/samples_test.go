@@ -180,13 +180,20 @@ func directory(t *testing.T, p *offline.Platform, grant contract.Grant) {
 		t.Errorf("%d workspaces, want 2", workspaces)
 	}
 	called := map[string]bool{}
-	for name, c := range d.Communities {
-		brigades := d.Responsible("fire", c.Division)
+	for name := range d.Communities {
+		brigades := d.Responsible("fire", contract.Place{Community: name})
 		if len(brigades) != 1 || called[brigades[0]] {
 			t.Errorf("fire in %s calls %v, want one brigade that no other city calls", name, brigades)
 			continue
 		}
 		called[brigades[0]] = true
+	}
+	for at, want := range map[contract.Place][]string{
+		{Community: "jinghu", Compound: "east"}: {"jinghu-property"}, {Community: "jinghu", Compound: "west"}: nil, {Community: "jinghu", Grid: "grid-1"}: {"jinghu-property"},
+	} {
+		if got := d.Responsible("property", at); !slices.Equal(got, want) {
+			t.Errorf("property at %+v calls %v, want %v", at, got, want)
+		}
 	}
 	if diff := cmp.Diff([]string{"410103014006"}, d.CodesIn(grant.Rows.Divisions, grant.Rows.Communities)); diff != "" {
 		t.Errorf("codes that civil affairs of Zhengzhou may read: %s", diff)

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -351,13 +353,16 @@ func (x *teller) responder(e *offline.Explained, r offline.ExplainedResponder) s
 		text = fmt.Sprintf(x.say("duty"), r.Duty)
 	}
 	switch {
-	case e.Community == "":
+	case e.Community == "" || len(r.There) == 0 && len(r.Compounds) > 0:
 	case len(r.There) == 0:
 		text += fmt.Sprintf(x.say("nobody"), e.Community)
 	case r.Duty != "":
 		text += fmt.Sprintf(x.say("there"), strings.Join(r.There, x.say("and")))
 	default:
 		text += fmt.Sprintf(x.say("grids"), strings.Join(r.There, x.say("and")))
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Compounds)) {
+		text += fmt.Sprintf(x.say("in compound"), k, strings.Join(r.Compounds[k], x.say("and")))
 	}
 	return text
 }

@@ -21,7 +21,7 @@ var explainWords = map[string][2]string{
 	"times": {"Times: ", "时限："}, "within": {"%s within %s", "%s %s 内"}, "closing": {"Before closing", "结案前核对"},
 	"calls": {"Calls", "派往"}, "later": {"; step %d, when nobody before took the case in time", "；第 %d 步，前一步无人按时受理时"}, "graver": {"; from %s on", "；%s及以上"},
 	"later or graver": {"; step %d, when nobody before took the case in time, or at once from %s on", "；第 %d 步，前一步无人按时受理时，%s及以上立即"}, "post": {"the post %s of the device's grid or community", "设备所在网格或社区的岗位 %s"}, "duty": {"organizations with the duty %s", "负有 %s 职责的组织"},
-	"nobody": {": nobody in %s", "：%s 无人"}, "there": {": %s", "：%s"}, "grids": {": in %s", "：%s"},
+	"nobody": {": nobody in %s", "：%s 无人"}, "in compound": {"; in compound %s: %s", "；小区 %s：%s"}, "there": {": %s", "：%s"}, "grids": {": in %s", "：%s"},
 	"commands": {"Tells devices", "指令"}, "command Raised": {"with the alarm %s, to %s", "报警时 %s，发往%s"}, "command Cleared": {"when it ends %s, to %s", "解除时 %s，发往%s"},
 	"its device": {"the device", "该设备"}, "all of": {"all %s of the same %s", "同一%[2]s的全部 %[1]s"},
 	"data": {"Data: ", "数据分级："}, "kept": {"Kept: ", "保存："}, "kept by itself": {"the case for %s after it is over", "办结后 %s"}, "kept for": {"the case for %s after it is over (%s of the GridPlatform)", "办结后 %s（平台 %s）"},

@@ -48,7 +48,7 @@ func Community(s *Snapshot, o *v1alpha1.Community) (CommunityPlan, Problems) {
 		if len(posts) == 0 {
 			posts = o.Spec.Posts
 		}
-		grid := contract.Grid{Name: g.Name, Code: g.Code, Posts: posts}
+		grid := contract.Grid{Name: g.Name, Code: g.Code, Posts: posts, Compounds: g.Compounds}
 		for _, m := range g.MicroGrids {
 			grid.MicroGrids = append(grid.MicroGrids, contract.MicroGrid{Name: m.Name, Posts: m.Posts, Buildings: m.Buildings})
 		}

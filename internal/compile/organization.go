@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -49,6 +50,7 @@ func Organization(s *Snapshot, o *v1alpha1.Organization) (OrganizationPlan, Prob
 		Clearance: string(o.Spec.EffectiveClearance()),
 	}}
 	checkJurisdiction(&c, s, o)
+	actsInCompounds(s, o, &plan.Document)
 	selfDeclared(s, o, func(field, reason, message string) { c.invalid(v1alpha1.ConditionAccepted, reason, field, message) })
 	identities(&c, s, o, &plan)
 	for i, k := range o.Spec.PersonTokenKeys {
@@ -92,6 +94,18 @@ func checkJurisdiction(c *problems, s *Snapshot, o *v1alpha1.Organization) {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonDivisionOutsidePlatform, fmt.Sprintf("spec.jurisdiction[%d]", i),
 				fmt.Sprintf("%s lies under none of the divisions that GridPlatform %s gives namespace %s (%s)", prefix, s.Platform.Name, o.Namespace, strings.Join(allowed, ", ")))
 		}
+	}
+}
+
+// actsInCompounds fills in the compounds of a property company. They may be of any community of the platform, so one that says no jurisdiction has
+// that of its namespace: a county's company does not act in its neighbour's.
+func actsInCompounds(s *Snapshot, o *v1alpha1.Organization, doc *contract.Organization) {
+	for _, k := range o.Spec.Compounds {
+		doc.Compounds = append(doc.Compounds, k.Community+"/"+k.Compound)
+	}
+	slices.Sort(doc.Compounds)
+	if len(doc.Compounds) > 0 && len(doc.Jurisdiction) == 0 {
+		doc.Jurisdiction = Divisions(s.Platform, o.Namespace)
 	}
 }
 

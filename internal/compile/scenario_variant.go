@@ -59,7 +59,8 @@ func choose(p *v1alpha1.GridPlatform, o *v1alpha1.Scenario, mode v1alpha1.ModeNa
 			out.choose(sel, "Community "+com.Name, fmt.Sprintf("spec.scenarios[%d]", i))
 		}
 	}
-	if len(o.Spec.Modes) > 0 && !slices.Contains(o.Spec.Modes, mode) {
+	// What is off anyway says what turns it on, and not the mode.
+	if out.on && len(o.Spec.Modes) > 0 && !slices.Contains(o.Spec.Modes, mode) {
 		out.on, out.why = false, fmt.Sprintf("the scenario runs in mode %s only", o.Spec.Modes[0])
 	}
 	return out

@@ -69,14 +69,15 @@ func TestResponsibleTakesTheLongestMatch(t *testing.T) {
 	for division, want := range map[string][]string{
 		"410103014006": {"zhengzhou"}, "410303003003": {"luoyang"}, "411522002005": {"province"}, "110101001001": nil,
 	} {
-		if got := d.Responsible("fire", division); !slices.Equal(got, want) {
+		d.Communities = map[string]contract.Community{"c": {Division: division}}
+		if got := d.Responsible("fire", contract.Place{Community: "c"}); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", division, got, want)
 		}
 	}
 }
 
 func TestResponsibleIsOfTheType(t *testing.T) {
-	d := contract.Directory{Organizations: map[string]contract.Organization{
+	d := contract.Directory{Communities: map[string]contract.Community{"c": {Division: "410103014006"}}, Organizations: map[string]contract.Organization{
 		"brigade": {Type: "Fire", Duties: []string{"fire"}, Jurisdiction: []string{"4101"}},
 		"estate":  {Type: "PropertyCompany", Duties: []string{"fire", "property"}, Jurisdiction: []string{"410103014006"}}, // nearer, and no brigade
 		"clinic":  {Type: "Hospital", Duties: []string{"ambulance"}, Jurisdiction: []string{"41"}},
@@ -89,8 +90,50 @@ func TestResponsibleIsOfTheType(t *testing.T) {
 		{"fire", []string{"Fire"}, []string{"brigade"}}, {"fire", nil, []string{"estate"}}, // a bundle that says no types
 		{"property", []string{"Fire"}, nil}, {"ambulance", []string{"Health", "Hospital"}, []string{"clinic"}},
 	} {
-		if got := d.Responsible(c.duty, "410103014006", c.types...); !slices.Equal(got, c.want) {
+		if got := d.Responsible(c.duty, contract.Place{Community: "c"}, c.types...); !slices.Equal(got, c.want) {
 			t.Errorf("duty %s of %v: got %v, want %v", c.duty, c.types, got, c.want)
+		}
+	}
+}
+
+// TestACompanyActsInItsCompounds: it is nearest there, within its jurisdiction, and nowhere else; a grid stands for its compounds where none is known.
+func TestACompanyActsInItsCompounds(t *testing.T) {
+	property := func(jurisdiction []string, compounds ...string) contract.Organization {
+		return contract.Organization{Type: "PropertyCompany", Duties: []string{"property"}, Jurisdiction: jurisdiction, Compounds: compounds}
+	}
+	d := contract.Directory{
+		Communities: map[string]contract.Community{
+			"jinghu": {Division: "410103014006", Compounds: []string{"east", "west", "old"}, Grids: []contract.Grid{{Name: "g1", Compounds: []string{"east"}}, {Name: "g2", Compounds: []string{"east", "west"}}, {Name: "g3"}}},
+			"jing":   {Division: "410303003003", Compounds: []string{"east"}, Grids: []contract.Grid{{Compounds: []string{"east"}}}},
+		},
+		Organizations: map[string]contract.Organization{
+			"office": {Type: "Township", Duties: []string{"property"}, Jurisdiction: []string{"410103014006"}},
+			"east":   property([]string{"41010"}, "jinghu/east", "gone/east"),
+			"west":   property([]string{"4101"}, "jinghu/west", "jing/east"),
+		},
+	}
+	for at, want := range map[contract.Place][]string{
+		{Community: "jinghu", Compound: "east"}:             {"east"},
+		{Community: "jinghu", Compound: "west", Grid: "g1"}: {"west"}, // the compound is known, so the grid does not count
+		{Community: "jinghu", Compound: "old"}:              {"office"},
+		{Community: "jinghu", Grid: "g1"}:                   {"east"},
+		{Community: "jinghu", Grid: "g2"}:                   {"east", "west"},
+		{Community: "jinghu", Grid: "g3"}:                   {"office"},
+		{Community: "jinghu"}:                               {"office"},
+		{Community: "jing", Compound: "east"}:               nil, // outside the jurisdiction of the one, and of a like name for the other
+		{Community: "jing"}:                                 nil,
+		{Community: "gone", Compound: "east"}:               nil,
+	} {
+		if got := d.Responsible("property", at); !slices.Equal(got, want) {
+			t.Errorf("%+v: got %v, want %v", at, got, want)
+		}
+	}
+	for _, c := range []struct {
+		organization, community string
+		want                    bool
+	}{{"east", "jinghu", true}, {"east", "jing", false}, {"west", "jinghu", true}, {"west", "jing", false}, {"office", "jinghu", true}, {"office", "jing", false}, {"east", "gone", false}} {
+		if got := d.ActsIn(d.Organizations[c.organization], c.community); got != c.want {
+			t.Errorf("%s acts in %s: %v", c.organization, c.community, got)
 		}
 	}
 }

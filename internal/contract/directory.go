@@ -182,6 +182,8 @@ type Grid struct {
 	Name  string   `json:"name"`
 	Code  string   `json:"code,omitempty"`
 	Posts []string `json:"posts,omitempty"`
+	// Compounds of the community that lie in the grid, by name.
+	Compounds []string `json:"compounds,omitempty"`
 	// MicroGrids (微网格) of the grid.
 	MicroGrids []MicroGrid `json:"microGrids,omitempty"`
 }
@@ -278,16 +280,57 @@ func (o Organization) Covers(division string) int {
 	return longest
 }
 
-// Responsible gives the organisations of one of the types, or of any if none is given, with a duty whose jurisdiction matches the division
-// longest, sorted by name. More than one means that several share the duty there; none means that nobody holds it.
-func (d Directory) Responsible(duty, division string, types ...string) []string {
+// Place is where something is: in a community, and in a grid and a compound (小区) of it where these are known.
+type Place struct{ Community, Grid, Compound string }
+
+// ofCompound is how near the company of a compound acts to it: nearer than whoever has the division, whose code has 12 digits.
+const ofCompound = 13
+
+// Reach says how near an organisation acts to a place; 0 is not at all. It is the length of the prefix of its jurisdiction that matches the
+// community's division. A property company that names compounds acts in those alone, within its jurisdiction; where the compound of the place is not
+// known, those of its grid stand for it.
+func (d Directory) Reach(o Organization, p Place) int {
+	if len(o.Compounds) == 0 {
+		return o.Covers(d.Communities[p.Community].Division)
+	}
+	if !d.ActsIn(o, p.Community) {
+		return 0
+	}
+	for _, name := range d.compoundsAt(p) {
+		if slices.Contains(o.Compounds, p.Community+"/"+name) {
+			return ofCompound
+		}
+	}
+	return 0
+}
+
+func (d Directory) compoundsAt(p Place) []string {
+	if p.Compound != "" {
+		return []string{p.Compound}
+	}
+	for _, g := range d.Communities[p.Community].Grids {
+		if g.Name == p.Grid && p.Grid != "" {
+			return g.Compounds
+		}
+	}
+	return nil
+}
+
+// ActsIn says whether an organisation acts in a community, in a part of it at least.
+func (d Directory) ActsIn(o Organization, community string) bool {
+	return o.Covers(d.Communities[community].Division) > 0 && (len(o.Compounds) == 0 || slices.ContainsFunc(o.Compounds, func(k string) bool { return strings.HasPrefix(k, community+"/") }))
+}
+
+// Responsible gives the organisations of one of the types, or of any if none is given, with a duty that act nearest to a place, sorted by name. More
+// than one means that several share the duty there; none means that nobody holds it.
+func (d Directory) Responsible(duty string, p Place, types ...string) []string {
 	var best int
 	var names []string
 	for name, o := range d.Organizations {
 		if !slices.Contains(o.Duties, duty) || len(types) > 0 && !slices.Contains(types, o.Type) {
 			continue
 		}
-		switch n := o.Covers(division); {
+		switch n := d.Reach(o, p); {
 		case n == 0 || n < best:
 		case n > best:
 			best, names = n, []string{name}

@@ -146,6 +146,8 @@ type ExplainedResponder struct {
 	Post  string   `json:"post,omitempty"`
 	Duty  string   `json:"duty,omitempty"`
 	There []string `json:"there,omitempty"`
+	// Compounds are those of the community, by name, to which others are called: property companies act in their compounds alone.
+	Compounds map[string][]string `json:"compounds,omitempty"`
 	// Step is when: 1 at once, each further one when nobody took the case in time, or at once from MinSeverity on.
 	Step        int    `json:"step"`
 	MinSeverity string `json:"minSeverity,omitempty"`
@@ -352,7 +354,12 @@ func (e *Explained) called(p *Platform, responders []contract.Responder) (out []
 		switch {
 		case e.Community == "":
 		case r.Duty != "":
-			one.There = d.Responsible(r.Duty, com.Division, r.Types...)
+			one.There = d.Responsible(r.Duty, contract.Place{Community: e.Community}, r.Types...)
+			for _, k := range com.Compounds {
+				if names := d.Responsible(r.Duty, contract.Place{Community: e.Community, Compound: k}, r.Types...); !slices.Equal(names, one.There) {
+					one.Compounds = with(one.Compounds, k, names)
+				}
+			}
 		case slices.Contains(com.Posts, r.Post):
 			one.There = []string{e.Community} // wherever the case is
 		default:
@@ -365,6 +372,14 @@ func (e *Explained) called(p *Platform, responders []contract.Responder) (out []
 		out = append(out, one)
 	}
 	return out
+}
+
+func with(m map[string][]string, key string, names []string) map[string][]string {
+	if m == nil {
+		m = map[string][]string{}
+	}
+	m[key] = names
+	return m
 }
 
 // directory gives the communities and organisations of the files that compile.

@@ -18,6 +18,8 @@ type scope struct {
 	// personal data only where they were called to them: a property company covers a community, and has no business with who
 	// has not left home.
 	grassroots bool
+	// compounds narrow a property company to the cases and devices of those that it manages, each as "<community>/<compound>", sorted; nil does not narrow.
+	compounds []string
 	// rostered narrows to the communities and grids for which the roster names the person.
 	rostered bool
 }
@@ -32,12 +34,21 @@ func scopeOf(b *intake.Bundle, who person.Identity) scope {
 		return s
 	}
 	s.grassroots = grassroots(org)
+	if len(org.Compounds) > 0 {
+		s.compounds = []string{}
+	}
 	for name, c := range b.Directory.Communities {
-		if org.Covers(c.Division) > 0 {
+		if b.Directory.ActsIn(org, name) {
 			s.communities = append(s.communities, name)
+		}
+		for _, k := range c.Compounds {
+			if len(org.Compounds) > 0 && b.Directory.Reach(org, contract.Place{Community: name, Compound: k}) > 0 {
+				s.compounds = append(s.compounds, name+"/"+k)
+			}
 		}
 	}
 	slices.Sort(s.communities)
+	slices.Sort(s.compounds)
 	return s
 }
 
@@ -59,8 +70,17 @@ func (s scope) covers(community string) bool {
 	return ok
 }
 
-// where gives the SQL condition on a table with columns community and grid under the alias c, and its arguments from
-// number first on.
+// place gives the SQL condition on rows with columns community, grid and compound under the alias c, and its arguments from number first on.
+func (s scope) place(first int) (string, []any) {
+	where, args := s.where(first)
+	if s.compounds == nil {
+		return where, args
+	}
+	args = append(args, s.compounds)
+	return fmt.Sprintf("%s AND c.community || '/' || c.compound = ANY($%d)", where, first+len(args)-1), args
+}
+
+// where is place for what has no compound: a table with columns community and grid.
 func (s scope) where(first int) (string, []any) {
 	communities := s.communities
 	if communities == nil {
@@ -84,9 +104,14 @@ func (s scope) cases(first int) (string, []any) {
 	if s.grassroots {
 		return where, args
 	}
+	uncalled := "c.data_class NOT IN ('C2', 'C3')"
+	if s.compounds != nil {
+		args = append(args, s.compounds)
+		uncalled += fmt.Sprintf(" AND c.community || '/' || c.compound = ANY($%d)", first+len(args)-1)
+	}
 	args = append(args, s.Organization)
-	return fmt.Sprintf(`%s AND (c.data_class NOT IN ('C2', 'C3') OR EXISTS (SELECT FROM grid.case_parties p
-		WHERE p.case_id = c.id AND p.organization = $%d))`, where, first+len(args)-1), args
+	return fmt.Sprintf(`%s AND (%s OR EXISTS (SELECT FROM grid.case_parties p
+		WHERE p.case_id = c.id AND p.organization = $%d))`, where, uncalled, first+len(args)-1), args
 }
 
 // incidents is cases for one-key responses: a post of a grid was called by name, so whoever the roster names for that grid sees it, though the

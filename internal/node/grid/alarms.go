@@ -205,6 +205,9 @@ func open(ctx context.Context, tx pgx.Tx, b *intake.Bundle, e rules.Event, w *wa
 			Class: s.CaseClass, Severity: e.Severity, Title: contract.FillTitle(s.Title, b.Directory, row, e.Device), TitleEN: contract.FillTitle(s.TitleEN, b.Directory, row, e.Device), GBClass: s.GBClass, DataClass: s.DataClass,
 			Source: SourceDevice, StartedAt: e.Began, LastSignalAt: e.At, mergeKey: key, scope: string(scope), scopeID: id, Closing: closingSteps(s.Closing), retainSeconds: s.RetentionSeconds,
 		}
+		if rules.Contains(rules.ScopeCompound, scope) {
+			c.Compound = row.Compound
+		}
 		by := c.fromInput(s.Profile)
 		if err := insert(ctx, tx, b.Directory, c, by, now, more); err != nil {
 			return err
@@ -360,7 +363,7 @@ func respond(d contract.Directory, c *Case, responders []contract.Responder) (ou
 			}
 			continue
 		}
-		names := d.Responsible(r.Duty, com.Division, r.Types...)
+		names := d.Responsible(r.Duty, c.place(), r.Types...)
 		if len(names) == 0 {
 			add(&out.Unanswered, "un ", "duty "+r.Duty)
 		}

@@ -146,9 +146,9 @@ func (a *api) covers(ctx context.Context, s scope, row contract.Device) (visible
 	if !s.covers(row.Community) {
 		return false, nil
 	}
-	where, args := s.where(3)
-	err = a.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (VALUES ($1::text, $2::text)) c (community, grid) WHERE "+where+")",
-		append([]any{row.Community, row.Grid}, args...)...).Scan(&visible)
+	where, args := s.place(4)
+	err = a.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (VALUES ($1::text, $2::text, $3::text)) c (community, grid, compound) WHERE "+where+")",
+		append([]any{row.Community, row.Grid, row.Compound}, args...)...).Scan(&visible)
 	return visible, err
 }
 

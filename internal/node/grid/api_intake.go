@@ -50,7 +50,7 @@ func checkReport(who caller, body NewCase) error {
 		return huma.Error403Forbidden(fmt.Sprintf("role %q may not report cases", role))
 	}
 	vendor := len(org.Duties) == 0 && isVendor(who.bundle, who.scope.Organization)
-	if !known || vendor || org.Covers(community.Division) == 0 {
+	if !known || vendor || !actsAt(who.bundle.Directory, org, body) {
 		return huma.Error404NotFound("no such community in your organization's jurisdiction")
 	}
 	if body.Channel != "" && !slices.Contains(channels, body.Channel) {
@@ -62,7 +62,18 @@ func checkReport(who caller, body NewCase) error {
 	if body.ExternalID != "" && body.SourceSystem == "" {
 		return huma.Error422UnprocessableEntity("body.sourceSystem: missing, and body.externalId is a number in it; write the name by which your own system is known, or leave both out")
 	}
+	if body.Compound != "" && !slices.Contains(community.Compounds, body.Compound) {
+		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.compound: community %s has no compound %q; write one of %s, or leave it out", body.Community, body.Compound, strings.Join(community.Compounds, ", ")))
+	}
 	return checkPlace(community, "body", body.Community, body.Grid, body.MicroGrid, "")
+}
+
+// actsAt says whether an organisation acts where a report says the case is.
+func actsAt(d contract.Directory, org contract.Organization, body NewCase) bool {
+	if body.Compound == "" {
+		return d.ActsIn(org, body.Community)
+	}
+	return d.Reach(org, contract.Place{Community: body.Community, Compound: body.Compound}) > 0
 }
 
 // checkSourceSystem refuses the name of a system whose cases do not come by a report: the platform itself, and those that cases are exchanged with. A

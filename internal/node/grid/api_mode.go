@@ -60,7 +60,7 @@ func (a *api) registerMode() {
 // jurisdiction, for the mode is one for all of them. It is pure.
 func mayCommand(d contract.Directory, organization string) bool {
 	org, ok := d.Organizations[organization]
-	if !ok || !slices.Contains(org.Duties, contract.DutyCommand) {
+	if !ok || len(org.Compounds) > 0 || !slices.Contains(org.Duties, contract.DutyCommand) {
 		return false
 	}
 	for _, c := range d.Communities {

@@ -20,6 +20,7 @@ type NewCase struct {
 	Community string            `json:"community" minLength:"1" maxLength:"253"`
 	Grid      string            `json:"grid,omitempty" maxLength:"63"`
 	MicroGrid string            `json:"microGrid,omitempty" maxLength:"63" doc:"Micro-grid of the grid."`
+	Compound  string            `json:"compound,omitempty" maxLength:"63" doc:"Compound (小区) of the community, where the case is in one: its property company is called by it."`
 	Class     string            `json:"class" minLength:"1" maxLength:"64" doc:"Class of the case."`
 	Severity  contract.Severity `json:"severity" enum:"Critical,High,Medium,Low"`
 	Title     string            `json:"title" minLength:"1" maxLength:"120" doc:"What it is about, without names, phones or addresses."`
@@ -125,7 +126,7 @@ func (a *api) reportOnce(ctx context.Context, tx pgx.Tx, who caller, in *reportI
 		return err
 	}
 	c := &Case{
-		Community: in.Body.Community, Grid: in.Body.Grid, MicroGrid: in.Body.MicroGrid, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
+		Community: in.Body.Community, Grid: in.Body.Grid, MicroGrid: in.Body.MicroGrid, Compound: in.Body.Compound, Class: in.Body.Class, Severity: in.Body.Severity, Title: in.Body.Title,
 		Source: in.Body.Source, SourceSystem: in.Body.SourceSystem, ExternalID: in.Body.ExternalID, StartedAt: now, LastSignalAt: now,
 	}
 	if in.Body.StartedAt != nil && in.Body.StartedAt.Before(now) {

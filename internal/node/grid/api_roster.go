@@ -135,10 +135,10 @@ func (a *api) device(ctx context.Context, in *deviceInput) (*output[DeviceView],
 	if !ok || !who.scope.covers(row.Community) {
 		return nil, errNoDevice()
 	}
-	where, args := who.scope.where(3)
+	where, args := who.scope.place(4)
 	var visible bool
-	if err := a.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (VALUES ($1::text, $2::text)) c (community, grid) WHERE "+where+")",
-		append([]any{row.Community, row.Grid}, args...)...).Scan(&visible); err != nil {
+	if err := a.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (VALUES ($1::text, $2::text, $3::text)) c (community, grid, compound) WHERE "+where+")",
+		append([]any{row.Community, row.Grid, row.Compound}, args...)...).Scan(&visible); err != nil {
 		return nil, a.fail(err)
 	}
 	if !visible {

@@ -56,7 +56,7 @@ func (a *api) whistle(ctx context.Context, in *whistleInput) (*output[CaseDetail
 		}
 		var organizations, nobody []string
 		for _, duty := range in.Body.Duties {
-			names := d.Responsible(duty, d.Communities[c.Community].Division)
+			names := d.Responsible(duty, c.place())
 			if len(names) == 0 {
 				nobody = append(nobody, duty)
 			}

@@ -31,6 +31,7 @@ type Case struct {
 	Community string            `json:"community" db:"community"`
 	Grid      string            `json:"grid,omitempty" db:"grid"`
 	MicroGrid string            `json:"microGrid,omitempty" db:"micro_grid"`
+	Compound  string            `json:"compound,omitempty" db:"compound" doc:"Compound (小区) of the community that all of the case is in, where it is known."`
 	Fleet     string            `json:"fleet,omitempty" db:"fleet"`
 	Device    string            `json:"device,omitempty" db:"device"`
 	Scenario  string            `json:"scenario,omitempty" db:"scenario"`
@@ -87,11 +88,16 @@ type Case struct {
 	cause string
 }
 
+// place is where the case is.
+func (c *Case) place() contract.Place {
+	return contract.Place{Community: c.Community, Grid: c.Grid, Compound: c.Compound}
+}
+
 // caseColumns are the columns of Case, in no special order: rows are read by name.
 const caseColumns = `c.id, c.number, c.community, c.grid, c.fleet, c.device, c.scenario, c.class, c.severity, c.title, c.title_en, c.data_class,
 	c.state, c.source, c.source_system, c.external_id, c.signals, c.started_at, c.last_signal_at, c.cleared_at, c.opened_at,
 	c.updated_at, c.acknowledge_due, c.onsite_due, c.resolve_due, c.acknowledged_at, c.onsite_at, c.closed_at, c.acknowledge_overdue, c.onsite_overdue, c.resolve_overdue,
-	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.closing, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score, c.mode,
+	c.level, c.escalated, c.reopened, c.round, c.micro_grid, c.compound, c.closing, c.version, c.assignee_organization, c.assignee_person, c.assignee_post, c.channel, c.score, c.mode,
 	CASE WHEN c.gb_code IS NOT NULL THEN jsonb_build_object('part', c.gb_part, 'year', c.gb_year, 'code', c.gb_code) END AS gb_class`
 
 // Actor is who did something to a case.
@@ -166,11 +172,11 @@ func insert(ctx context.Context, tx pgx.Tx, d contract.Directory, c *Case, by Ac
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO grid.cases (id, number, community, grid, fleet, device, scenario, class, severity, title, data_class,
 		state, source, source_system, external_id, signals, started_at, last_signal_at, opened_at, updated_at, acknowledge_due, resolve_due, merge_key, scope, scope_id,
-		onsite_due, micro_grid, level, round, closing, mode, retain_seconds, title_en, gb_part, gb_year, gb_code)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)`,
+		onsite_due, micro_grid, level, round, closing, mode, retain_seconds, title_en, gb_part, gb_year, gb_code, compound)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)`,
 		c.ID, c.Number, c.Community, c.Grid, c.Fleet, c.Device, c.Scenario, c.Class, c.Severity, c.Title, c.DataClass,
 		c.State, c.Source, c.SourceSystem, c.ExternalID, c.Signals, c.StartedAt, c.LastSignalAt, c.OpenedAt, c.UpdatedAt, c.AcknowledgeDue, c.ResolveDue,
-		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode, c.retainSeconds, c.TitleEN, gb.part, gb.year, gb.code)
+		c.mergeKey, c.scope, c.scopeID, c.OnSiteDue, c.MicroGrid, c.Level, c.Round, orNone(c.Closing), c.Mode, c.retainSeconds, c.TitleEN, gb.part, gb.year, gb.code, c.Compound)
 	if err != nil {
 		return fmt.Errorf("insert case: %w", err)
 	}

@@ -294,7 +294,7 @@ func unsendable(b *intake.Bundle, c *Command) string {
 			return string(command.SenderNotAllowed)
 		}
 	case command.SenderOperator:
-		if b.Directory.Organizations[c.Organization].Covers(b.Directory.Communities[c.Community].Division) == 0 {
+		if b.Directory.Reach(b.Directory.Organizations[c.Organization], contract.Place{Community: row.Community, Grid: row.Grid, Compound: row.Compound}) == 0 {
 			return string(command.SenderNotAllowed)
 		}
 	}

@@ -29,6 +29,7 @@ type DispatchedCase struct {
 	Community    string            `json:"community"`
 	Division     string            `json:"division"`
 	Grid         string            `json:"grid,omitempty"`
+	Compound     string            `json:"compound,omitempty"`
 	// Device is <fleet>.<device>.
 	Device         string     `json:"device,omitempty"`
 	StartedAt      time.Time  `json:"startedAt"`
@@ -147,7 +148,7 @@ func cloudEvent(d contract.Directory, c *Case, organization, typ string, id uuid
 	e.SetTime(now.UTC())
 	body := DispatchedCase{
 		ID: c.ID, Number: c.Number, State: c.State, Severity: c.Severity, Scenario: c.Scenario, Class: c.Class, Title: c.Title, TitleEN: c.TitleEN, GBClass: c.GBClass,
-		Organization: organization, Community: c.Community, Division: d.Communities[c.Community].Division, Grid: c.Grid,
+		Organization: organization, Community: c.Community, Division: d.Communities[c.Community].Division, Grid: c.Grid, Compound: c.Compound,
 		StartedAt: c.StartedAt.UTC(), OpenedAt: c.OpenedAt.UTC(), AcknowledgeDue: c.AcknowledgeDue, OnSiteDue: c.OnSiteDue, ResolveDue: c.ResolveDue, Level: c.Level, Version: c.Version,
 	}
 	for _, kind := range timerKinds {

@@ -92,7 +92,7 @@ func (x caseChange) message(b *intake.Bundle) rules.Message {
 
 // placeOf gives where a case is, as a row of the registry: its grid, and the building and household of its device. It is pure.
 func placeOf(b *intake.Bundle, c *Case) contract.Device {
-	row := contract.Device{Community: c.Community, Grid: c.Grid, MicroGrid: c.MicroGrid}
+	row := contract.Device{Community: c.Community, Grid: c.Grid, MicroGrid: c.MicroGrid, Compound: c.Compound}
 	if d, ok := b.Fleets[c.Fleet].Devices[c.Device]; ok && d.Community == c.Community {
 		row.Compound, row.Building, row.Unit, row.Household = d.Compound, d.Building, d.Unit, d.Household
 	}

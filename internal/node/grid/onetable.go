@@ -100,7 +100,7 @@ func indicate(ctx context.Context, tx pgx.Tx, s scope, x Indicator, from, to tim
 		FROM %s c WHERE %s GROUP BY GROUPING SETS ((c.community), ())`
 	var args []any
 	if x.Figure == "devices" {
-		where, scoped := s.where(1)
+		where, scoped := s.place(1)
 		query, args = fmt.Sprintf(query, "false", f.value, "grid.devices", where), scoped
 	} else {
 		args = []any{from, to}

@@ -123,8 +123,8 @@ func checkReassignment(who caller, c *Case, to Reassignment) error {
 		return nil
 	}
 	o, known := d.Organizations[to.Organization]
-	if !known || o.Covers(com.Division) == 0 || len(o.Duties) == 0 && isVendor(who.bundle, to.Organization) {
-		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.organization: no organization %q answers for community %s; write one whose jurisdiction covers it", to.Organization, c.Community))
+	if acts := d.Reach(o, c.place()) > 0 || c.Compound == "" && d.ActsIn(o, c.Community); !known || !acts || len(o.Duties) == 0 && isVendor(who.bundle, to.Organization) {
+		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.organization: no organization %q answers for community %s; write one that acts where the case is", to.Organization, c.Community))
 	}
 	if c.DataClass != "C2" && c.DataClass != "C3" || grassroots(o) {
 		return nil

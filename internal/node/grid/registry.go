@@ -92,17 +92,18 @@ func (r *registry) alone(ctx context.Context, work func(pgx.Tx) error) (done boo
 
 // writeFleet writes the devices of a fleet that differ, and removes those that are gone.
 func writeFleet(ctx context.Context, tx pgx.Tx, name string, fleet contract.Fleet) error {
-	var devices, communities, grids []string
+	var devices, communities, grids, compounds []string
 	for _, device := range slices.Sorted(maps.Keys(fleet.Devices)) {
 		if d := fleet.Devices[device]; d.Community != "" && d.Household == "" {
-			devices, communities, grids = append(devices, device), append(communities, d.Community), append(grids, d.Grid)
+			devices, communities = append(devices, device), append(communities, d.Community)
+			grids, compounds = append(grids, d.Grid), append(compounds, d.Compound)
 		}
 	}
-	const rows = "unnest($2::text[], $3::text[], $4::text[]) x (device, community, grid)"
-	if _, err := tx.Exec(ctx, `INSERT INTO grid.devices AS d (fleet, device, profile, community, grid) SELECT $1, x.device, $5, x.community, x.grid FROM `+rows+`
-		ON CONFLICT (fleet, device) DO UPDATE SET profile = excluded.profile, community = excluded.community, grid = excluded.grid
-		WHERE (d.profile, d.community, d.grid) IS DISTINCT FROM (excluded.profile, excluded.community, excluded.grid)`,
-		name, devices, communities, grids, fleet.Profile); err != nil {
+	const rows = "unnest($2::text[], $3::text[], $4::text[], $5::text[]) x (device, community, grid, compound)"
+	if _, err := tx.Exec(ctx, `INSERT INTO grid.devices AS d (fleet, device, profile, community, grid, compound) SELECT $1, x.device, $6, x.community, x.grid, x.compound FROM `+rows+`
+		ON CONFLICT (fleet, device) DO UPDATE SET profile = excluded.profile, community = excluded.community, grid = excluded.grid, compound = excluded.compound
+		WHERE (d.profile, d.community, d.grid, d.compound) IS DISTINCT FROM (excluded.profile, excluded.community, excluded.grid, excluded.compound)`,
+		name, devices, communities, grids, compounds, fleet.Profile); err != nil {
 		return fmt.Errorf("devices of fleet %s: %w", name, err)
 	}
 	if _, err := tx.Exec(ctx, "DELETE FROM grid.devices d WHERE d.fleet = $1 AND NOT EXISTS (SELECT FROM unnest($2::text[]) x (device) WHERE x.device = d.device)", name, devices); err != nil {

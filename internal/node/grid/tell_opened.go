@@ -11,10 +11,10 @@ import (
 	"github.com/dizuo/dizuo/internal/contract"
 )
 
-// hearsOpened says whether an organisation is told that a case was opened: one that names the event, whose jurisdiction has the community, and that
-// would see the case without being called to it. Who names no events is not told: nobody called it. It is pure.
+// hearsOpened says whether an organisation is told that a case was opened: one that names the event, that acts where the case is, and that
+// would see the case without being called to it: a property company that of a compound of its own, and not that of a grid with one. Who names no events is not told: nobody called it. It is pure.
 func hearsOpened(d contract.Directory, o contract.Organization, c *Case) bool {
-	if !slices.Contains(o.Events, eventNames[EventOpened]) || o.Covers(d.Communities[c.Community].Division) == 0 {
+	if !slices.Contains(o.Events, eventNames[EventOpened]) || d.Reach(o, contract.Place{Community: c.Community, Compound: c.Compound}) == 0 {
 		return false
 	}
 	sensitive := c.DataClass == "C2" || c.DataClass == "C3"

@@ -1194,8 +1194,11 @@ type Case struct {
 	ClosedAt             *time.Time    `json:"closedAt,omitempty"`
 	Closing              []ClosingStep `json:"closing,omitempty"`
 	Community            string        `json:"community"`
-	DataClass            *string       `json:"dataClass,omitempty"`
-	Device               *string       `json:"device,omitempty"`
+
+	// Compound Compound (小区) of the community that all of the case is in, where it is known.
+	Compound  *string `json:"compound,omitempty"`
+	DataClass *string `json:"dataClass,omitempty"`
+	Device    *string `json:"device,omitempty"`
 
 	// Escalated How often the case went up because a time was missed.
 	Escalated    *int64             `json:"escalated,omitempty"`
@@ -1263,8 +1266,11 @@ type CaseDetail struct {
 	ClosedAt             *time.Time    `json:"closedAt,omitempty"`
 	Closing              []ClosingStep `json:"closing,omitempty"`
 	Community            string        `json:"community"`
-	DataClass            *string       `json:"dataClass,omitempty"`
-	Device               *string       `json:"device,omitempty"`
+
+	// Compound Compound (小区) of the community that all of the case is in, where it is known.
+	Compound  *string `json:"compound,omitempty"`
+	DataClass *string `json:"dataClass,omitempty"`
+	Device    *string `json:"device,omitempty"`
 
 	// Escalated How often the case went up because a time was missed.
 	Escalated    *int64             `json:"escalated,omitempty"`
@@ -1984,9 +1990,12 @@ type NewCase struct {
 	Channel *NewCaseChannel `json:"channel,omitempty"`
 
 	// Class Class of the case.
-	Class     string   `json:"class"`
-	Community string   `json:"community"`
-	Contact   *Contact `json:"contact,omitempty"`
+	Class     string `json:"class"`
+	Community string `json:"community"`
+
+	// Compound Compound (小区) of the community, where the case is in one: its property company is called by it.
+	Compound *string  `json:"compound,omitempty"`
+	Contact  *Contact `json:"contact,omitempty"`
 
 	// ExternalID Number of the case in sourceSystem, which has to be named then. A number is reported once.
 	ExternalID *string `json:"externalId,omitempty"`
