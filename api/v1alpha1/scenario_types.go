@@ -17,6 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Severity",type=string,JSONPath=`.spec.case.severity`
 // +kubebuilder:printcolumn:name="Class",type=string,JSONPath=`.spec.dataClass`
 // +kubebuilder:printcolumn:name="Running",type=boolean,JSONPath=`.status.running`
+// +kubebuilder:printcolumn:name="Cases",type=integer,JSONPath=`.status.openCases`
 // +kubebuilder:printcolumn:name="Profile",type=string,JSONPath=`.spec.profileRef.name`,priority=1
 // +kubebuilder:printcolumn:name="Name",type=string,JSONPath=`.spec.displayName`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -800,11 +801,14 @@ type ScenarioStatus struct {
 	// running is whether the platform runs it.
 	// +optional
 	Running *bool `json:"running,omitempty"`
-	// estimatedCost is the estimated CEL cost of one evaluation, in cost units.
+	// estimatedCost is what the costliest of its expressions is estimated to
+	// cost upon one message at worst, in CEL's cost units: at most 10,000, for
+	// an evaluation that goes beyond that is given up.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	EstimatedCost int64 `json:"estimatedCost,omitempty"`
-	// openCases is how many of its cases are neither closed nor void.
+	// openCases is how many of the cases that it opened on its platform are
+	// neither closed nor void, also while it does not run.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	OpenCases int32 `json:"openCases,omitempty"`

@@ -78,6 +78,7 @@ type Reports interface {
 	Community(platform types.NamespacedName, community string) (contract.PresenceReport, bool)
 	Devices(platform types.NamespacedName) (contract.PresenceReport, bool)
 	OpenCases(platform types.NamespacedName, community string) (int64, bool)
+	ScenarioCases(platform types.NamespacedName, scenario string) (int64, bool)
 	Dispatch(platform types.NamespacedName, organization string) (contract.DispatchReport, bool)
 	Decisions(platform types.NamespacedName, agreement string) (contract.DecisionReport, bool)
 	BreakGlass(platform types.NamespacedName, agreement string) (contract.BreakGlassReport, bool)

@@ -149,7 +149,7 @@ func (r *Reports) take(name types.NamespacedName, f *followed, entry jetstream.K
 		kind string
 		said map[string]bool
 	}{{"DeviceFleet", fleets}, {"Organization", changed(was.Dispatch, report.Dispatch)},
-		{"DataSharingAgreement", agreements}, {"Community", communities},
+		{"DataSharingAgreement", agreements}, {"Community", communities}, {"Scenario", changed(was.ScenarioCases, report.ScenarioCases)},
 		{"Dataset", changed(measuredAt(was.Datasets), measuredAt(report.Datasets))}} {
 		if len(of.said) == 0 {
 			continue
@@ -346,6 +346,19 @@ func (r *Reports) OpenCases(name types.NamespacedName, community string) (int64,
 		}
 	}
 	return 0, false
+}
+
+// ScenarioCases gives the open cases that a scenario opened, as the newest report has them: every replica of the grid service counts the
+// same rows. ok is false when no fresh report counts any.
+func (r *Reports) ScenarioCases(name types.NamespacedName, scenario string) (n int64, ok bool) {
+	reports, _ := r.Platform(name)
+	var newest contract.Report
+	for _, report := range reports {
+		if report.Role == contract.RoleGrid && report.ScenarioCases != nil && report.At.After(newest.At) {
+			newest = report
+		}
+	}
+	return newest.ScenarioCases[scenario], newest.ScenarioCases != nil
 }
 
 // Dispatch gives the deliveries to an organisation. Every instance of the role grid counts the same rows: the one that has seen most tells.

@@ -96,3 +96,65 @@ func TestPresenceOfReports(t *testing.T) {
 		t.Error("a stale report tells of a community")
 	}
 }
+
+// Cases of a scenario are those of the newest report of the role grid that could count them. A scenario is called when its number changed, and no other.
+func TestCasesOfScenarios(t *testing.T) {
+	name, now := types.NamespacedName{Namespace: "p", Name: "p"}, time.Unix(10_000, 0)
+	board := shelf.New()
+	board.Wake, board.Dirty = func(shelf.Key) {}, func(types.NamespacedName) {}
+	for _, scenario := range []string{"fire", "flood", "quiet"} {
+		board.Put(name, shelf.Key{Kind: "Scenario", Namespace: "p", Name: scenario}, "off", nil, now)
+	}
+	r := NewReports(context.Background(), board, func() time.Time { return now })
+	f := &followed{reports: map[string]contract.Report{}, calls: newCalls()}
+	r.platforms[name] = f
+	tell := func(report contract.Report) (called []string) {
+		for _, key := range r.take(name, f, told{report: report}) {
+			called = append(called, key.Kind+" "+key.Name)
+		}
+		slices.Sort(called)
+		now = now.Add(calm + time.Second)
+		f.calls.due(now)
+		return called
+	}
+	if n, ok := r.ScenarioCases(name, "fire"); ok {
+		t.Errorf("nobody told, and fire has %d", n)
+	}
+	counts := func(instance string, cases map[string]int64) contract.Report {
+		return contract.Report{Role: contract.RoleGrid, Instance: instance, At: now, ScenarioCases: cases}
+	}
+	for _, step := range []struct {
+		what   string
+		report contract.Report
+		called []string
+		fire   int64
+	}{
+		{"the first counts", counts("a", map[string]int64{"fire": 2, "flood": 1, "gone": 7}), []string{"Scenario fire", "Scenario flood"}, 2},
+		{"nothing changed", counts("a", map[string]int64{"fire": 2, "flood": 1, "gone": 7}), nil, 2},
+		{"one more", counts("a", map[string]int64{"fire": 3, "flood": 1}), []string{"Scenario fire"}, 3},
+		{"a gateway says so", contract.Report{Role: contract.RoleGateway, Instance: "g", ScenarioCases: map[string]int64{"quiet": 9}}, []string{"Scenario quiet"}, 3},
+		{"all are closed", counts("a", map[string]int64{"flood": 1}), []string{"Scenario fire"}, 0},
+	} {
+		step.report.At = now
+		if got := tell(step.report); !slices.Equal(got, step.called) {
+			t.Errorf("%s: %v are called, want %v", step.what, got, step.called)
+		}
+		if n, ok := r.ScenarioCases(name, "fire"); !ok || n != step.fire {
+			t.Errorf("%s: fire has %d, %t; want %d", step.what, n, ok, step.fire)
+		}
+	}
+	tell(counts("a", map[string]int64{}))
+	newer, older := counts("b", map[string]int64{"fire": 5}), counts("a", map[string]int64{"fire": 4})
+	older.At = now.Add(-time.Second)
+	for range 20 { // maps have no order
+		r.take(name, f, told{report: newer})
+		r.take(name, f, told{report: older})
+		if n, ok := r.ScenarioCases(name, "fire"); !ok || n != 5 {
+			t.Fatalf("two replicas: %d, %t; want what the newer tells", n, ok)
+		}
+	}
+	now = now.Add(fresh + time.Second)
+	if n, ok := r.ScenarioCases(name, "fire"); ok {
+		t.Errorf("a stale report tells of %d", n)
+	}
+}

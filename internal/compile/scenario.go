@@ -21,6 +21,8 @@ type ScenarioPlan struct {
 	Running bool
 	// Why says why it runs or not.
 	Why string
+	// Cost is the estimated cost of its costliest expression at worst, in CEL's units; 0 while it is not known, for something is wrong.
+	Cost int64
 }
 
 // Scenario compiles a Scenario of s.Platform, or one of the catalogue that the platform enables.
@@ -37,7 +39,9 @@ func Scenario(s *Snapshot, o *v1alpha1.Scenario) (ScenarioPlan, Problems) {
 	checkTitle(&c, o)
 	checkCaseRetention(&c, o)
 	if ok && !c.list.Fatal() {
-		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}}) {
+		cost, found := rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: profile}, Scenarios: map[string]contract.Scenario{o.Name: doc}})
+		plan.Cost = cost
+		for _, wrong := range found {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidExpression, specPath(o, wrong.Field), wrong.Message)
 		}
 	}

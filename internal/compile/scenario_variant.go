@@ -186,7 +186,8 @@ func (v *varied) read(params map[string]any, texts map[string]string) variation 
 	doc := scenarioDocument(&c, v.s, v.o, params, texts)
 	doc.Commands = scenarioCommands(&c, v.s, v.o, texts)
 	if v.profile != nil && !c.list.Fatal() {
-		for _, wrong := range rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: *v.profile}, Scenarios: map[string]contract.Scenario{v.o.Name: doc}}) {
+		_, found := rules.Check(contract.Rules{Profiles: map[string]contract.Profile{doc.Profile: *v.profile}, Scenarios: map[string]contract.Scenario{v.o.Name: doc}})
+		for _, wrong := range found {
 			c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidParameter, specPath(v.o, wrong.Field), wrong.Message)
 		}
 	}

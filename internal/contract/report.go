@@ -31,6 +31,9 @@ type Report struct {
 	Outbox *Outbox `json:"outbox,omitempty"`
 	// Cases open, by community; from the role grid.
 	OpenCases map[string]int64 `json:"openCases,omitempty"`
+	// ScenarioCases are the open cases by the scenario that opened them, those that it opened before it was switched off among them; from the
+	// role grid. Nil: it could not count them now, or is of before they were told.
+	ScenarioCases map[string]int64 `json:"scenarioCases,omitzero"`
 	// OverdueCases is how many of them missed a time.
 	OverdueCases int64 `json:"overdueCases,omitempty"`
 	// Mode (平战) that the platform is in; from the role grid. Nil: it could not read it now.

@@ -151,3 +151,38 @@ func TestPresenceIsToldAndForgotten(t *testing.T) {
 	n.tell(contract.Report{Role: contract.RoleBroker, Fleets: map[string]contract.FleetReport{"doors": {Violations: 3, LastViolationAt: time.Now()}}}, 0)
 	counts("a stale report leaves devices unknown, and violations stay", v1alpha1.DeviceCounts{Total: 5, Unknown: 5}, 3, 7)
 }
+
+// A scenario shows the cases that the grid service counts, though it runs no more, and what its expressions cost.
+func TestCasesOfAScenarioAreTold(t *testing.T) {
+	const ns = "home"
+	s, _ := started(t, certManager(t))
+	create(t, namespace(ns, ""))
+	admit(t, ns)
+	n := startNodes(t, ns)
+	p, off, quiet := platform(ns), scenario(ns, "tampered"), scenario(ns, "quiet")
+	off.Spec.Enabled = new(false)
+	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: compile.SecretBrokerTLS, Namespace: ns}, StringData: map[string]string{"ca.crt": "any"}}, off, quiet, p)
+	operateAt(t, s, func(types.NamespacedName) string { return n.url })
+	shows := func(what string, cases int32) {
+		t.Helper()
+		eventually(t, what, func() error {
+			for _, o := range []*v1alpha1.Scenario{off, quiet} {
+				if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+					return err
+				}
+				if o.Status.EstimatedCost <= 0 || o.Status.EstimatedCost > 100 {
+					return fmt.Errorf("%s costs %d", o.Name, o.Status.EstimatedCost)
+				}
+			}
+			if off.Status.OpenCases != cases || *off.Status.Running || quiet.Status.OpenCases != 0 {
+				return fmt.Errorf("off: %d, running %t; quiet: %d", off.Status.OpenCases, *off.Status.Running, quiet.Status.OpenCases)
+			}
+			return nil
+		})
+	}
+	shows("the cost, before anything is told", 0)
+	n.tell(contract.Report{Role: contract.RoleGrid, ScenarioCases: map[string]int64{"tampered": 3, "of-the-catalogue": 4}}, 0)
+	shows("what the grid service counts", 3)
+	n.tell(contract.Report{Role: contract.RoleGrid, ScenarioCases: map[string]int64{}}, 0)
+	shows("the last is closed", 0)
+}

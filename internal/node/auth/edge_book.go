@@ -203,7 +203,7 @@ func readEdgeReport(edge string, raw []byte, room int) ([]byte, error) {
 	}
 	r.Instance = edge
 	r.Problem = strings.ToValidUTF8(r.Problem[:min(len(r.Problem), maxEdgeProblem)], "")
-	r.Edges, r.Broker, r.Dispatch, r.Decisions, r.OpenCases = nil, nil, nil, nil, nil
+	r.Edges, r.Broker, r.Dispatch, r.Decisions, r.OpenCases, r.ScenarioCases = nil, nil, nil, nil, nil, nil
 	out, err := json.Marshal(r)
 	if err != nil || len(out) <= room {
 		return out, err

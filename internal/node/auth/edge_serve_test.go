@@ -541,7 +541,7 @@ func TestReportOfAuthStaysAMessage(t *testing.T) {
 
 // TestReportOfAnEdgeNodeHasItsPart: a node that says more than its part of the bucket is heard without its counts.
 func TestReportOfAnEdgeNodeHasItsPart(t *testing.T) {
-	r := contract.Report{Role: contract.RoleEdge, Sequence: 7, Fleets: map[string]contract.FleetReport{}}
+	r := contract.Report{Role: contract.RoleEdge, Sequence: 7, Fleets: map[string]contract.FleetReport{}, ScenarioCases: map[string]int64{"fire": 9}}
 	for n := range 100 {
 		r.Fleets[fmt.Sprintf("fleet-%d", n)] = contract.FleetReport{Violations: 1}
 	}
@@ -549,8 +549,8 @@ func TestReportOfAnEdgeNodeHasItsPart(t *testing.T) {
 	for room, fleets := range map[int]int{64 << 10: 100, 2 << 10: 0} {
 		var said contract.Report
 		out := must(readEdgeReport("north", raw, room))(t)
-		if err := json.Unmarshal(out, &said); err != nil || len(said.Fleets) != fleets || said.Sequence != 7 || len(out) > room {
-			t.Errorf("room %d: %d bytes, %d fleets, %v", room, len(out), len(said.Fleets), err)
+		if err := json.Unmarshal(out, &said); err != nil || len(said.Fleets) != fleets || said.Sequence != 7 || len(out) > room || said.ScenarioCases != nil {
+			t.Errorf("room %d: %d bytes, %d fleets, cases %v, %v", room, len(out), len(said.Fleets), said.ScenarioCases, err)
 		}
 	}
 	if _, err := readEdgeReport("north", must(json.Marshal(contract.Report{Role: contract.RoleEdge, Version: strings.Repeat("x", 4<<10)}))(t), 2<<10); !errors.Is(err, edgeTooLarge) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/dizuo/dizuo/internal/contract"
@@ -56,6 +57,9 @@ dizuo_grid_cases_overdue{class="other",community="other"} 0
 	if err := w.svc.fillCases(t.Context(), &told); err != nil || told.OpenCases["jinghu"] != 3 || told.OverdueCases != 2 {
 		t.Errorf("the report has %v open, %d of them overdue, %v", told.OpenCases, told.OverdueCases, err)
 	}
+	if told.ScenarioCases == nil || len(told.ScenarioCases) > 0 {
+		t.Errorf("cases that no scenario opened are of scenarios: %v", told.ScenarioCases)
+	}
 	if working = false; testutil.CollectAndCount(g) != 0 {
 		t.Error("a replica that stopped working goes on telling")
 	}
@@ -67,4 +71,25 @@ dizuo_grid_cases_overdue{class="other",community="other"} 0
 		n, err := testutil.GatherAndCount(w.reg, "dizuo_grid_cases_open")
 		return err == nil && n == 3
 	})
+}
+
+// TestCasesOfScenariosAreReported: those that it opened and that are open, in whatever community, and when it runs no more.
+func TestCasesOfScenariosAreReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i, scenario := range []string{"kitchen-fire", "kitchen-fire", "kitchen-fire", "switched-off", "over", ""} {
+		w.filed(fmt.Sprint("c", i), Case{Class: "fire", Scenario: scenario}, []string{"GridWorker"}, nil)
+	}
+	w.exec("UPDATE grid.cases SET community = 'chengdong' WHERE title = 'c1'")
+	w.exec("UPDATE grid.cases SET state = 'Closed' WHERE title IN ('c2', 'c4')")
+	var told contract.Report
+	if err := w.svc.fillCases(t.Context(), &told); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int64{"kitchen-fire": 2, "switched-off": 1}, told.ScenarioCases); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]int64{"jinghu": 3, "chengdong": 1}, told.OpenCases); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -190,24 +191,26 @@ func (s *service) fill(r *contract.Report) {
 	}
 }
 
+// fillCases counts open cases. The names of scenarios need no bound: a case has one from a bundle only, and nobody else writes it.
 func (s *service) fillCases(ctx context.Context, r *contract.Report) error {
-	rows, err := s.pool.Query(ctx, "SELECT c.community, count(*), count(*) FILTER (WHERE "+missedTime+") FROM grid.cases c WHERE c.open GROUP BY 1")
+	rows, err := s.pool.Query(ctx, "SELECT c.community, c.scenario, count(*), count(*) FILTER (WHERE "+missedTime+") FROM grid.cases c WHERE c.open GROUP BY 1, 2")
 	if err != nil {
 		return fmt.Errorf("open cases: %w", err)
 	}
-	counts, overdue := map[string]int64{}, int64(0)
-	for rows.Next() {
-		var community string
-		var n, late int64
-		if err := rows.Scan(&community, &n, &late); err != nil {
-			return fmt.Errorf("open cases: %w", err)
+	counts, scenarios, overdue := map[string]int64{}, map[string]int64{}, int64(0)
+	var community, scenario string
+	var n, late int64
+	if _, err := pgx.ForEachRow(rows, []any{&community, &scenario, &n, &late}, func() error {
+		counts[community] += n
+		overdue += late
+		if scenario != "" { // people and other systems open cases too
+			scenarios[scenario] += n
 		}
-		counts[community], overdue = n, overdue+late
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}); err != nil {
 		return fmt.Errorf("open cases: %w", err)
 	}
-	r.OpenCases, r.OverdueCases = counts, overdue
+	r.OpenCases, r.ScenarioCases, r.OverdueCases = counts, scenarios, overdue
 	return nil
 }
 

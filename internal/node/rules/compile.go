@@ -388,6 +388,7 @@ func (c *compiler) derive() {
 	r := c.r
 	simple := true // nothing but the three shared conditions reads facts, and those read nothing of the message
 	for _, x := range c.all {
+		r.cost = max(r.cost, int64(x.cost)) //nolint:gosec // at most costLimit
 		for _, f := range x.facts {
 			if !slices.Contains(r.facts, f) {
 				r.facts = append(r.facts, f)
@@ -437,10 +438,14 @@ func (c *compiler) derive() {
 	r.table = newTable()
 }
 
-// Check compiles rules and throws the result away; it gives what New would give as problems.
-func Check(r contract.Rules) []Problem {
-	_, problems := newSet(r, nil, time.UTC, &interned{})
-	return problems
+// Check compiles rules and throws the result away; it gives what New would give as problems, and the cost of the rules in CEL's units. One
+// expression may cost so much that nothing comes of it, so the cost is that of the costliest, at worst: no more than the limit of 10,000.
+func Check(r contract.Rules) (cost int64, problems []Problem) {
+	s, problems := newSet(r, nil, time.UTC, &interned{})
+	for _, x := range s.inOrder {
+		cost = max(cost, x.cost)
+	}
+	return cost, problems
 }
 
 // set holds the rules in force, by name and by the messages that can move them.

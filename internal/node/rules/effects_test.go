@@ -144,7 +144,7 @@ func TestWhatSingleMessagesCannotDo(t *testing.T) {
 		"a subject that no has":  {contract.Scenario{Profile: "bin", Ledger: &contract.Ledger{Name: "l", Subject: "msg.whom", Amount: "1"}, Trigger: contract.Trigger{When: "msg.kg > 1.0"}}, "ledger.subject"},
 		"an amount that is none": {contract.Scenario{Profile: "bin", Ledger: &contract.Ledger{Name: "l", Subject: "msg.who", Amount: "1 +"}, Trigger: contract.Trigger{When: "msg.kg > 1.0"}}, "ledger.amount: no valid CEL"},
 	} {
-		problems := Check(contract.Rules{Scenarios: map[string]contract.Scenario{"s": tc.s}, Profiles: map[string]contract.Profile{"bin": {Fields: map[string]contract.Field{"who": {Type: "String"}, "kg": {Type: "Number"}}}}})
+		_, problems := Check(contract.Rules{Scenarios: map[string]contract.Scenario{"s": tc.s}, Profiles: map[string]contract.Profile{"bin": {Fields: map[string]contract.Field{"who": {Type: "String"}, "kg": {Type: "Number"}}}}})
 		if len(problems) == 0 || !strings.Contains(problems[0].Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, problems, tc.want)
 		}

@@ -247,8 +247,42 @@ func TestProblems(t *testing.T) {
 	if e.Loaded() != 1 {
 		t.Errorf("loaded %d, want the good one", e.Loaded())
 	}
-	if len(Check(rules)) != len(problems) {
+	if _, checked := Check(rules); len(checked) != len(problems) {
 		t.Error("Check must give what New gives")
+	}
+}
+
+// TestCost: that of the costliest expression, also of one that is compared without CEL, and the limit where the worst case goes beyond it.
+func TestCost(t *testing.T) {
+	dear := `[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3,4,5,6,7,8,9,10].all(c, [1,2,3,4,5,6,7,8,9,10].all(d, msg.density > -1.0))))`
+	cost := func(s contract.Scenario) int64 {
+		t.Helper()
+		s.Profile = "smoke"
+		of := testRules()
+		of.Scenarios = map[string]contract.Scenario{"s": s}
+		n, problems := Check(of)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		return n
+	}
+	one := cost(contract.Scenario{Trigger: contract.Trigger{When: "msg.density > 1.0"}})
+	two := cost(contract.Scenario{Trigger: contract.Trigger{When: "msg.density > 1.0 && msg.battery < 9"}})
+	if one <= 0 || two <= one || two > 100 {
+		t.Errorf("a comparison costs %d, two %d", one, two)
+	}
+	for name, c := range map[string]struct {
+		s    contract.Scenario
+		want int64
+	}{
+		"the costliest is not the trigger": {contract.Scenario{AppliesTo: "msg.density > 1.0 && msg.battery < 9", Trigger: contract.Trigger{When: "msg.density > 1.0"}}, two},
+		"not the sum":                      {contract.Scenario{Trigger: contract.Trigger{When: "msg.density > 1.0 && msg.battery < 9", Clear: "msg.density < 1.0"}}, two},
+		"more than the limit":              {contract.Scenario{Trigger: contract.Trigger{When: dear}}, costLimit},
+		"no expression":                    {contract.Scenario{Terms: []contract.Term{{Offline: true}}}, 0},
+	} {
+		if got := cost(c.s); got != c.want {
+			t.Errorf("%s: costs %d, want %d", name, got, c.want)
+		}
 	}
 }
 

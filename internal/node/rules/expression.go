@@ -44,6 +44,8 @@ type expression struct {
 	uses, facts []string
 	// state and baseline say that the expression looks at those.
 	state, baseline bool
+	// cost is the estimated cost of an evaluation at worst, in CEL's units; costLimit where the worst case goes beyond it, or is not known.
+	cost uint64
 }
 
 // newEnv declares what expressions see.
@@ -88,13 +90,15 @@ func compile(env *cel.Env, text string, want *cel.Type, p contract.Profile) (*ex
 			x.native = nil
 		}
 	}
-	if x.native != nil && want == cel.BoolType {
-		return x, nil // a condition is only tested: it needs no program
-	}
 	var opts []cel.ProgramOption
 	cost, err := env.EstimateCost(checked, sizes{})
+	x.cost = cost.Max
 	if err != nil || cost.Max > costLimit {
+		x.cost = costLimit
 		opts = append(opts, cel.CostLimit(costLimit)) // counting costs time, so only where the worst case asks for it
+	}
+	if x.native != nil && want == cel.BoolType {
+		return x, nil // a condition is only tested: it needs no program
 	}
 	opts = append(opts, cel.EvalOptions(cel.OptOptimize))
 	if x.program, err = env.Program(checked, opts...); err != nil {

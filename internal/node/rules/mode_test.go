@@ -42,7 +42,7 @@ func TestVariantsOfOtherKinds(t *testing.T) {
 		"a count":        {[]contract.Term{{When: "msg.full >= 50.0", Count: &contract.Count{AtLeast: 2, WithinSeconds: 60}}}, false},
 		"one more":       {[]contract.Term{{When: "msg.full >= 50.0", ForSeconds: 60}, {When: "msg.full < 1.0", ForSeconds: 60}}, false},
 	} {
-		problems := Check(contract.Rules{
+		_, problems := Check(contract.Rules{
 			Profiles: map[string]contract.Profile{"bin": {Fields: map[string]contract.Field{"full": numeric()}}},
 			Scenarios: map[string]contract.Scenario{"s18": {Profile: "bin", Severity: contract.SeverityLow, CaseClass: "bin", Terms: []contract.Term{{When: "msg.full >= 90.0", ForSeconds: 30}},
 				Variants: map[string]contract.Variant{"Emergency/": {Terms: c.terms}}}},

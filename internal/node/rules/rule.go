@@ -45,6 +45,8 @@ type rule struct {
 	// stamp is the last step that ran the rule, so that two fields of a message run it once.
 	stamp uint64
 	table *table
+	// cost is the estimated cost of its costliest expression at worst, in CEL's units.
+	cost int64
 }
 
 // plan is what differs by mode and community.

@@ -288,7 +288,7 @@ func TestVariantsThatAreNoVariants(t *testing.T) {
 		if s.Terms == nil {
 			s.Terms = []contract.Term{{When: "msg.smoke"}}
 		}
-		found := Check(contract.Rules{Profiles: map[string]contract.Profile{"smoke": {Fields: map[string]contract.Field{"smoke": boolean(), "level": numeric()}}}, Scenarios: map[string]contract.Scenario{"s": s}})
+		_, found := Check(contract.Rules{Profiles: map[string]contract.Profile{"smoke": {Fields: map[string]contract.Field{"smoke": boolean(), "level": numeric()}}}, Scenarios: map[string]contract.Scenario{"s": s}})
 		if len(found) == 0 || !strings.Contains(found[0].Message, c.want) {
 			t.Errorf("%s: %v, want %q", name, found, c.want)
 		}
