@@ -78,4 +78,4 @@ func (c *calls) due(at time.Time) (call []shelf.Key) {
 }
 
 // order is that of objects which wait equally long: those come first of which there are few and that sum the others up.
-var order = map[string]int{"GridPlatform": 0, "DeviceFleet": 1, "Organization": 2, "Scenario": 3, "DataSharingAgreement": 4, "Community": 5}
+var order = map[string]int{"GridPlatform": 0, "DeviceFleet": 1, "Organization": 2, "Scenario": 3, "DataSharingAgreement": 4, "Community": 5, "Dataset": 6}

@@ -337,28 +337,27 @@ func (r *Reports) Devices(name types.NamespacedName) (sum contract.PresenceRepor
 	return sum, ok
 }
 
-// OpenCases gives the open cases of a community.
-func (r *Reports) OpenCases(name types.NamespacedName, community string) (int64, bool) {
-	reports, _ := r.Platform(name)
-	for _, report := range reports {
-		if report.Role == contract.RoleGrid {
-			return report.OpenCases[community], true
-		}
-	}
-	return 0, false
+// OpenCases gives the open cases of a community. ok is false when no fresh report counts any.
+func (r *Reports) OpenCases(name types.NamespacedName, community string) (n int64, ok bool) {
+	report, ok := r.cases(name)
+	return report.OpenCases[community], ok
 }
 
-// ScenarioCases gives the open cases that a scenario opened, as the newest report has them: every replica of the grid service counts the
-// same rows. ok is false when no fresh report counts any.
+// ScenarioCases gives the open cases that a scenario opened. ok is false when no fresh report counts any.
 func (r *Reports) ScenarioCases(name types.NamespacedName, scenario string) (n int64, ok bool) {
+	report, ok := r.cases(name)
+	return report.ScenarioCases[scenario], ok
+}
+
+// cases gives the newest report that counts cases: every replica of the grid service counts the same rows.
+func (r *Reports) cases(name types.NamespacedName) (newest contract.Report, ok bool) {
 	reports, _ := r.Platform(name)
-	var newest contract.Report
 	for _, report := range reports {
 		if report.Role == contract.RoleGrid && report.ScenarioCases != nil && report.At.After(newest.At) {
-			newest = report
+			newest, ok = report, true
 		}
 	}
-	return newest.ScenarioCases[scenario], newest.ScenarioCases != nil
+	return newest, ok
 }
 
 // Dispatch gives the deliveries to an organisation. Every instance of the role grid counts the same rows: the one that has seen most tells.
