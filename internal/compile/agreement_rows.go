@@ -124,8 +124,12 @@ func compounds(c *problems, field string, consumer *v1alpha1.Organization, d *v1
 			"Organization "+consumer.Name+" is a property company without compounds, so it reads nowhere; write spec.compounds of the Organization")
 	}
 	if d.Spec.CompoundColumn == "" {
+		remedy := "name the column of the Dataset"
+		if ownSources[d.Spec.Source.Type] != nil {
+			remedy = "rows of source type " + string(d.Spec.Source.Type) + " say no compound, so share a table that does, or let it ask the grid service for its cases"
+		}
 		c.invalid(v1alpha1.ConditionAccepted, v1alpha1.ReasonInvalidSpec, field,
-			"Organization "+consumer.Name+" is a property company and reads its own compounds only, and Dataset "+d.Name+" has no compoundColumn; name the column of the Dataset")
+			"Organization "+consumer.Name+" is a property company and reads its own compounds only, and Dataset "+d.Name+" has no compoundColumn; "+remedy)
 	}
 	var out []string
 	for _, k := range consumer.Spec.Compounds {
