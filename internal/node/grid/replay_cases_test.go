@@ -26,6 +26,8 @@ type replay struct {
 	s       *session
 	settled rules.Settled
 	n       uint64
+	// final says that nothing comes of an alarm after a person closed its case: all cases have the severity of their alarms.
+	final bool
 }
 
 // replayBundle has alarms by a message, by a time and by a count; two scenarios of unequal severity share the cases of a building, and a count becomes
@@ -98,7 +100,9 @@ func (m logMessage) Metadata() (*jetstream.MsgMetadata, error) {
 func newReplay(t *testing.T) *replay {
 	stage := newAlarmStage(t)
 	replayBundle(stage.b)
-	return replayOn(stage)
+	p := replayOn(stage)
+	p.final = true
+	return p
 }
 
 // replayOn plays on a stage, with its bundle.
@@ -213,7 +217,7 @@ func (p *replay) cases() (cases []string, beside []string) {
 		concat_ws(' ', c.severity, c.signals), c.severity, a.severities, EXISTS (SELECT FROM grid.case_history h WHERE h.case_id = c.id AND h.action IN ('SignalRetracted', 'SignalMoved')), c.signals, a.n
 		FROM grid.cases c, LATERAL (SELECT count(*) AS n, array_agg(a.severity) AS severities, string_agg(concat_ws(' ', a.scenario, a.severity, to_char(a.began AT TIME ZONE 'UTC', 'MM-DD HH24:MI:SS')), ', ' ORDER BY a.began, a.scenario, a.scope_id) AS list
 			FROM grid.case_alarms a WHERE a.case_id = c.id AND a.retracted_at IS NULL) a
-		WHERE c.state <> 'Void' ORDER BY c.class, c.scope_id, c.started_at`)
+		WHERE c.state <> 'Void' ORDER BY c.class, c.scope_id, c.started_at, c.cleared_at`)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -224,9 +228,11 @@ func (p *replay) cases() (cases []string, beside []string) {
 	var signals, alarms int64
 	if _, err := pgx.ForEachRow(rows, []any{&one, &other, &severity, &of, &corrected, &signals, &alarms}, func() error {
 		cases, beside = append(cases, one), append(beside, other)
-		gravest := slices.MaxFunc(of, func(a, b contract.Severity) int { return graverFirst(b, a) })
-		if rules.Graver(gravest, severity) || gravest != severity && !corrected {
-			p.t.Errorf("%s is %s; its gravest alarm is %s", one, severity, gravest)
+		if p.final {
+			gravest := slices.MaxFunc(of, func(a, b contract.Severity) int { return graverFirst(b, a) })
+			if rules.Graver(gravest, severity) || gravest != severity && !corrected {
+				p.t.Errorf("%s is %s; its gravest alarm is %s", one, severity, gravest)
+			}
 		}
 		if signals < alarms {
 			p.t.Errorf("%s has %d signals of %d alarms", one, signals, alarms)
