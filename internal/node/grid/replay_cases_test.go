@@ -26,6 +26,8 @@ type replay struct {
 	s       *session
 	settled rules.Settled
 	n       uint64
+	// final says that nothing comes of an alarm after a person closed its case: all cases have the severity of their alarms.
+	final bool
 }
 
 // replayBundle has alarms by a message, by a time and by a count; two scenarios of unequal severity share the cases of a building, and a count becomes
@@ -96,8 +98,16 @@ func (m logMessage) Metadata() (*jetstream.MsgMetadata, error) {
 }
 
 func newReplay(t *testing.T) *replay {
-	p := &replay{alarmStage: newAlarmStage(t)}
-	replayBundle(p.b)
+	stage := newAlarmStage(t)
+	replayBundle(stage.b)
+	p := replayOn(stage)
+	p.final = true
+	return p
+}
+
+// replayOn plays on a stage, with its bundle.
+func replayOn(stage *alarmStage) *replay {
+	p := &replay{alarmStage: stage}
 	in, m := intake.NewStatic(p.b), newMetrics(prometheus.NewRegistry())
 	now := func() time.Time { return p.at }
 	p.w = &worker{pool: p.pool, in: in, presence: &presence{}, metrics: m, log: quiet(), now: now, burst: time.Hour, committed: func() {},
@@ -118,14 +128,30 @@ func (p *replay) begin() {
 	}
 }
 
+// restart has another session go on.
+func (p *replay) restart() {
+	p.t.Helper()
+	p.s.conn.Release()
+	p.begin()
+}
+
 // batch takes messages, and the time of the last.
 func (p *replay) batch(at time.Time, messages ...onItsWay) {
 	p.t.Helper()
-	p.at, p.s.watermark = at, at
 	var stored []jetstream.Msg
 	for _, m := range messages {
 		p.n++
 		stored = append(stored, logMessage{onItsWay: m, n: p.n})
+	}
+	p.take(at, stored)
+}
+
+// take takes what the ingest log holds, and a time.
+func (p *replay) take(at time.Time, stored []jetstream.Msg) {
+	p.t.Helper()
+	p.at, p.s.watermark = at, at
+	if err := p.s.learnModes(p.t.Context()); err != nil {
+		p.t.Fatal(err)
 	}
 	b := &batch{s: p.s, now: at, seen: map[device]time.Time{}, stated: map[device]bool{}, edges: map[string]edgePosition{}, facts: p.s.facts, changes: p.s.changes}
 	if err := b.run(p.t.Context(), stored, nil, nil, true); err != nil {
@@ -173,8 +199,7 @@ func (way replayWay) play(t *testing.T, r *rand.Rand, said []onItsWay, closings 
 			p.batch(on[n-1].arrives, on[:n]...)
 			on = on[n:]
 			if way.again {
-				p.s.conn.Release()
-				p.begin()
+				p.restart()
 			}
 		}
 		p.batch(end)
@@ -188,11 +213,11 @@ func (way replayWay) play(t *testing.T, r *rand.Rand, said []onItsWay, closings 
 // severity and signals.
 func (p *replay) cases() (cases []string, beside []string) {
 	p.t.Helper()
-	rows, err := p.pool.Query(p.t.Context(), `SELECT concat_ws(' ', c.class, c.scope, c.scope_id, to_char(c.started_at AT TIME ZONE 'UTC', 'HH24:MI:SS'), coalesce(to_char(c.cleared_at AT TIME ZONE 'UTC', 'HH24:MI:SS'), 'burns'), a.list),
+	rows, err := p.pool.Query(p.t.Context(), `SELECT concat_ws(' ', c.class, c.scope, c.scope_id, to_char(c.started_at AT TIME ZONE 'UTC', 'MM-DD HH24:MI:SS'), coalesce(to_char(c.cleared_at AT TIME ZONE 'UTC', 'MM-DD HH24:MI:SS'), 'burns'), a.list),
 		concat_ws(' ', c.severity, c.signals), c.severity, a.severities, EXISTS (SELECT FROM grid.case_history h WHERE h.case_id = c.id AND h.action IN ('SignalRetracted', 'SignalMoved')), c.signals, a.n
-		FROM grid.cases c, LATERAL (SELECT count(*) AS n, array_agg(a.severity) AS severities, string_agg(concat_ws(' ', a.scenario, a.severity, to_char(a.began AT TIME ZONE 'UTC', 'HH24:MI:SS')), ', ' ORDER BY a.began, a.scenario, a.scope_id) AS list
+		FROM grid.cases c, LATERAL (SELECT count(*) AS n, array_agg(a.severity) AS severities, string_agg(concat_ws(' ', a.scenario, a.severity, to_char(a.began AT TIME ZONE 'UTC', 'MM-DD HH24:MI:SS')), ', ' ORDER BY a.began, a.scenario, a.scope_id) AS list
 			FROM grid.case_alarms a WHERE a.case_id = c.id AND a.retracted_at IS NULL) a
-		WHERE c.state <> 'Void' ORDER BY c.class, c.scope_id, c.started_at`)
+		WHERE c.state <> 'Void' ORDER BY c.class, c.scope_id, c.started_at, c.cleared_at`)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -203,9 +228,11 @@ func (p *replay) cases() (cases []string, beside []string) {
 	var signals, alarms int64
 	if _, err := pgx.ForEachRow(rows, []any{&one, &other, &severity, &of, &corrected, &signals, &alarms}, func() error {
 		cases, beside = append(cases, one), append(beside, other)
-		gravest := slices.MaxFunc(of, func(a, b contract.Severity) int { return graverFirst(b, a) })
-		if rules.Graver(gravest, severity) || gravest != severity && !corrected {
-			p.t.Errorf("%s is %s; its gravest alarm is %s", one, severity, gravest)
+		if p.final {
+			gravest := slices.MaxFunc(of, func(a, b contract.Severity) int { return graverFirst(b, a) })
+			if rules.Graver(gravest, severity) || gravest != severity && !corrected {
+				p.t.Errorf("%s is %s; its gravest alarm is %s", one, severity, gravest)
+			}
 		}
 		if signals < alarms {
 			p.t.Errorf("%s has %d signals of %d alarms", one, signals, alarms)
@@ -236,7 +263,7 @@ func folded(b *intake.Bundle, list []rules.Standing, closings []time.Time) (out 
 		burns          bool
 		alarms         []string
 	}
-	clock := func(t time.Time) string { return t.UTC().Format(time.TimeOnly) }
+	clock := func(t time.Time) string { return t.UTC().Format("01-02 15:04:05") }
 	open := map[string]*sum{}
 	done := func(key string) {
 		c, last := open[key], "burns"

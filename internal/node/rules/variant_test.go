@@ -149,7 +149,7 @@ func TestSettledListOverASwitch(t *testing.T) {
 }
 
 // TestASwitchOfWindows: what was due before it is told, though nothing comes after it; what was held before it begins anew, in a window that opens at the
-// same time too; and a device that is offline is told of once.
+// same time too, as does a silence that was told of in it; and a device that is offline is told of once.
 func TestASwitchOfWindows(t *testing.T) {
 	at := func(from, to int) *contract.Schedule {
 		return &contract.Schedule{TimeZone: "UTC", Windows: []contract.Window{{From: from, To: to}}}
@@ -166,6 +166,7 @@ func TestASwitchOfWindows(t *testing.T) {
 		"due after":        {contract.Term{When: "msg.smoke", ForSeconds: 600}, 0, at(0, 120), at(0, 180), []int{0}, 300, nil},
 		"begun anew":       {contract.Term{When: "msg.smoke", ForSeconds: 600}, 0, at(0, 120), at(0, 180), []int{0, 400}, 300, []string{"s f/smoke-1 01T00:16:40 High"}},
 		"silence begins":   {contract.Term{Absent: &contract.Absent{Event: "msg.smoke == false", Seconds: 600}}, 0, at(0, 120), at(0, 180), []int{0}, 300, []string{"s f/smoke-1 01T00:15:00 High"}},
+		"silence anew":     {contract.Term{Absent: &contract.Absent{Event: "msg.smoke == false", Seconds: 600}}, 0, at(0, 120), at(0, 180), []int{0}, 900, []string{"s f/smoke-1 01T00:10:00 High", "s f/smoke-1 01T00:25:00 High"}},
 		"offline all time": {contract.Term{Offline: true}, 40, at(0, 120), at(0, 180), []int{0}, 300, []string{"s f/smoke-1 01T00:02:00 High"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,7 +186,7 @@ func TestASwitchOfWindows(t *testing.T) {
 					s.say(second(n), "smoke-1", map[string]any{"smoke": true})
 				}
 			}
-			s.within, s.until = time.Second, second(1500)
+			s.within, s.until = time.Second, second(2000)
 			s.expect(t, c.want...)
 		})
 	}
