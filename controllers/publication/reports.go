@@ -339,21 +339,21 @@ func (r *Reports) Devices(name types.NamespacedName) (sum contract.PresenceRepor
 
 // OpenCases gives the open cases of a community. ok is false when no fresh report counts any.
 func (r *Reports) OpenCases(name types.NamespacedName, community string) (n int64, ok bool) {
-	report, ok := r.cases(name)
+	report, ok := r.cases(name, func(c contract.Report) bool { return c.ScenarioCases != nil || c.OpenCases != nil }) // nodes of before say the second alone
 	return report.OpenCases[community], ok
 }
 
 // ScenarioCases gives the open cases that a scenario opened. ok is false when no fresh report counts any.
 func (r *Reports) ScenarioCases(name types.NamespacedName, scenario string) (n int64, ok bool) {
-	report, ok := r.cases(name)
+	report, ok := r.cases(name, func(c contract.Report) bool { return c.ScenarioCases != nil })
 	return report.ScenarioCases[scenario], ok
 }
 
 // cases gives the newest report that counts cases: every replica of the grid service counts the same rows.
-func (r *Reports) cases(name types.NamespacedName) (newest contract.Report, ok bool) {
+func (r *Reports) cases(name types.NamespacedName, counts func(contract.Report) bool) (newest contract.Report, ok bool) {
 	reports, _ := r.Platform(name)
 	for _, report := range reports {
-		if report.Role == contract.RoleGrid && report.ScenarioCases != nil && report.At.After(newest.At) {
+		if report.Role == contract.RoleGrid && counts(report) && report.At.After(newest.At) {
 			newest, ok = report, true
 		}
 	}

@@ -97,15 +97,16 @@ func checkJurisdiction(c *problems, s *Snapshot, o *v1alpha1.Organization) {
 	}
 }
 
-// actsInCompounds fills in the compounds of a property company. They may be of any community of the platform, so one that says no jurisdiction has
-// that of its namespace: a county's company does not act in its neighbour's.
+// actsInCompounds fills in the compounds of a property company. They may be of any community of the platform, so one that says no jurisdiction is
+// bounded by its namespace's divisions: a county's company does not act in its neighbour's. They are no jurisdiction: a node of before would take them
+// for one, and show the company all of the county.
 func actsInCompounds(s *Snapshot, o *v1alpha1.Organization, doc *contract.Organization) {
 	for _, k := range o.Spec.Compounds {
 		doc.Compounds = append(doc.Compounds, k.Community+"/"+k.Compound)
 	}
 	slices.Sort(doc.Compounds)
 	if len(doc.Compounds) > 0 && len(doc.Jurisdiction) == 0 {
-		doc.Jurisdiction = Divisions(s.Platform, o.Namespace)
+		doc.Within = Divisions(s.Platform, o.Namespace)
 	}
 }
 

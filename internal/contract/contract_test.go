@@ -96,7 +96,7 @@ func TestResponsibleIsOfTheType(t *testing.T) {
 	}
 }
 
-// TestACompanyActsInItsCompounds: it is nearest there, within its jurisdiction, and nowhere else; a grid stands for its compounds where none is known.
+// TestACompanyActsInItsCompounds: within its jurisdiction, and nowhere else, and keeps nobody away there; a grid stands for its compounds where none is known.
 func TestACompanyActsInItsCompounds(t *testing.T) {
 	property := func(jurisdiction []string, compounds ...string) contract.Organization {
 		return contract.Organization{Type: "PropertyCompany", Duties: []string{"property"}, Jurisdiction: jurisdiction, Compounds: compounds}
@@ -104,20 +104,21 @@ func TestACompanyActsInItsCompounds(t *testing.T) {
 	d := contract.Directory{
 		Communities: map[string]contract.Community{
 			"jinghu": {Division: "410103014006", Compounds: []string{"east", "west", "old"}, Grids: []contract.Grid{{Name: "g1", Compounds: []string{"east"}}, {Name: "g2", Compounds: []string{"east", "west"}}, {Name: "g3"}}},
-			"jing":   {Division: "410303003003", Compounds: []string{"east"}, Grids: []contract.Grid{{Compounds: []string{"east"}}}},
+			"jing":   {Division: "410303003003", Compounds: []string{"east", "office"}, Grids: []contract.Grid{{Compounds: []string{"east"}}}},
 		},
 		Organizations: map[string]contract.Organization{
 			"office": {Type: "Township", Duties: []string{"property"}, Jurisdiction: []string{"410103014006"}},
-			"east":   property([]string{"41010"}, "jinghu/east", "gone/east"),
+			"bureau": {Type: "Township", Duties: []string{"property"}, Jurisdiction: []string{"4101"}},
+			"east":   {Type: "PropertyCompany", Duties: []string{"property"}, Within: []string{"41010"}, Compounds: []string{"jinghu/east", "gone/east"}},
 			"west":   property([]string{"4101"}, "jinghu/west", "jing/east"),
 		},
 	}
 	for at, want := range map[contract.Place][]string{
-		{Community: "jinghu", Compound: "east"}:             {"east"},
-		{Community: "jinghu", Compound: "west", Grid: "g1"}: {"west"}, // the compound is known, so the grid does not count
+		{Community: "jinghu", Compound: "east"}:             {"east", "office"},
+		{Community: "jinghu", Compound: "west", Grid: "g1"}: {"office", "west"}, // the compound is known, so the grid does not count
 		{Community: "jinghu", Compound: "old"}:              {"office"},
-		{Community: "jinghu", Grid: "g1"}:                   {"east"},
-		{Community: "jinghu", Grid: "g2"}:                   {"east", "west"},
+		{Community: "jinghu", Grid: "g1"}:                   {"east", "office"},
+		{Community: "jinghu", Grid: "g2"}:                   {"east", "office", "west"},
 		{Community: "jinghu", Grid: "g3"}:                   {"office"},
 		{Community: "jinghu"}:                               {"office"},
 		{Community: "jing", Compound: "east"}:               nil, // outside the jurisdiction of the one, and of a like name for the other
@@ -127,6 +128,9 @@ func TestACompanyActsInItsCompounds(t *testing.T) {
 		if got := d.Responsible("property", at); !slices.Equal(got, want) {
 			t.Errorf("%+v: got %v, want %v", at, got, want)
 		}
+	}
+	if got := d.Responsible("property", contract.Place{Community: "jinghu", Compound: "east"}, "PropertyCompany"); !slices.Equal(got, []string{"east"}) {
+		t.Errorf("property companies of the east: %v", got)
 	}
 	for _, c := range []struct {
 		organization, community string

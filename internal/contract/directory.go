@@ -233,6 +233,8 @@ type Organization struct {
 	OIDC []OIDCIdentity `json:"oidc,omitempty"`
 	// Compounds of a property company, each as "<community>/<compound>".
 	Compounds []string `json:"compounds,omitempty"`
+	// Within are prefixes of the divisions in which Compounds count where there is no Jurisdiction: those of the organisation's namespace.
+	Within []string `json:"within,omitempty"`
 	// Clearance is the highest data class that it may be given, "C0" to "C3".
 	Clearance string `json:"clearance,omitempty"`
 	// Delivery is DeliveryMQTT where cases go to the organisation's topic; else Webhook says whether they are sent.
@@ -270,9 +272,12 @@ type Webhook struct {
 func WebhookSecretFile(organization string) string { return organization }
 
 // Covers gives the length of the longest prefix in the jurisdiction that matches the division, or 0 if none does.
-func (o Organization) Covers(division string) int {
+func (o Organization) Covers(division string) int { return longest(o.Jurisdiction, division) }
+
+// longest gives the length of the longest of the prefixes that a division has.
+func longest(prefixes []string, division string) int {
 	longest := 0
-	for _, p := range o.Jurisdiction {
+	for _, p := range prefixes {
 		if strings.HasPrefix(division, p) && len(p) > longest {
 			longest = len(p)
 		}
@@ -283,8 +288,8 @@ func (o Organization) Covers(division string) int {
 // Place is where something is: in a community, and in a grid and a compound (小区) of it where these are known.
 type Place struct{ Community, Grid, Compound string }
 
-// ofCompound is how near the company of a compound acts to it: nearer than whoever has the division, whose code has 12 digits.
-const ofCompound = 13
+// ofCompound is how near the company of a compound acts to it: any number above 0, as it is compared with such companies alone.
+const ofCompound = 1
 
 // Reach says how near an organisation acts to a place; 0 is not at all. It is the length of the prefix of its jurisdiction that matches the
 // community's division. A property company that names compounds acts in those alone, within its jurisdiction; where the compound of the place is not
@@ -318,16 +323,33 @@ func (d Directory) compoundsAt(p Place) []string {
 
 // ActsIn says whether an organisation acts in a community, in a part of it at least.
 func (d Directory) ActsIn(o Organization, community string) bool {
-	return o.Covers(d.Communities[community].Division) > 0 && (len(o.Compounds) == 0 || slices.ContainsFunc(o.Compounds, func(k string) bool { return strings.HasPrefix(k, community+"/") }))
+	division := d.Communities[community].Division
+	if len(o.Compounds) == 0 {
+		return o.Covers(division) > 0
+	}
+	within := o.Jurisdiction
+	if len(within) == 0 {
+		within = o.Within
+	}
+	return longest(within, division) > 0 && slices.ContainsFunc(o.Compounds, func(k string) bool { return strings.HasPrefix(k, community+"/") })
 }
 
 // Responsible gives the organisations of one of the types, or of any if none is given, with a duty that act nearest to a place, sorted by name. More
-// than one means that several share the duty there; none means that nobody holds it.
+// than one means that several share the duty there; none means that nobody holds it. Companies of compounds and all others do not take a place from
+// each other: a company that has a fire duty in its compound does not keep the brigade away.
 func (d Directory) Responsible(duty string, p Place, types ...string) []string {
-	var best int
 	var names []string
+	for _, ofCompounds := range []bool{true, false} {
+		names = append(names, d.nearest(duty, p, types, ofCompounds)...)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (d Directory) nearest(duty string, p Place, types []string, ofCompounds bool) (names []string) {
+	var best int
 	for name, o := range d.Organizations {
-		if !slices.Contains(o.Duties, duty) || len(types) > 0 && !slices.Contains(types, o.Type) {
+		if !slices.Contains(o.Duties, duty) || ofCompounds != (len(o.Compounds) > 0) || len(types) > 0 && !slices.Contains(types, o.Type) {
 			continue
 		}
 		switch n := d.Reach(o, p); {
@@ -338,7 +360,6 @@ func (d Directory) Responsible(duty string, p Place, types ...string) []string {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 

@@ -13,11 +13,6 @@ const (
 	// random, so that a fleet that came together does not come back together.
 	connectionLife = 24 * time.Hour
 	jitterShare    = 0.25
-
-	// maxPayload (bytes) bounds a message. nats-server 2.15 drops limits when a JWT comes from an auth callout outside operator
-	// mode, those of payload and of subscriptions alike; what binds there is the server's own payload limit, and for subscriptions
-	// that a device is allowed literal subjects and no wildcard. This one is set for the version that heeds it.
-	maxPayload = 64 << 10
 )
 
 // Prefix is a device that a connection may speak for.
@@ -86,10 +81,9 @@ func Claims(id Identity, userKey string, now time.Time, jitter float64) *jwt.Use
 	uc.IssuedAt = now.Unix()
 	uc.Expires = expiry(id, now, jitter)
 	uc.Permissions = Permissions(id)
-	uc.Limits.Payload = maxPayload
-	if id.Limits.PayloadBytes > 0 {
-		uc.Limits.Payload = int64(id.Limits.PayloadBytes)
-	}
+	// No limit of payload: the server closes a connection that is over it (since 2.15.3), and a device of QoS 1 would come back and send the same for
+	// ever. What is larger than the fleet's limit is acknowledged, dropped and counted where it is read; the server's own limit bounds all. That of
+	// subscriptions are the literal subjects, with no wildcard among them.
 	uc.AllowedConnectionTypes.Add(jwt.ConnectionTypeMqtt)
 	return uc
 }

@@ -164,6 +164,22 @@ func TestFullIngestLogLosesNothingSilently(t *testing.T) {
 	}
 }
 
+// TestAMessageAboveTheFleetsLimitIsAcknowledged: it is dropped and counted where it is read. A closed connection would have the device send it for ever.
+func TestAMessageAboveTheFleetsLimitIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.creds["smoke"]
+	f.Limits.PayloadBytes = 16
+	w.creds["smoke"] = f
+	w.start()
+	s := w.connect(w.x509("smoke", "s1"))
+	for i, payload := range []string{strings.Repeat("x", 17), strings.Repeat("x", 256<<10), "x"} {
+		if err := s.publish(contract.DeviceTopic("smoke", "s1", contract.ChannelSignal), payload, uint16(i+1)); err != nil {
+			t.Errorf("%d bytes: %v", len(payload), err)
+		}
+	}
+}
+
 // TestQoS2IsRefused: the server would store such a message before it looks at the permission to publish it.
 func TestQoS2IsRefused(t *testing.T) {
 	t.Parallel()

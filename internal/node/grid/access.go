@@ -115,10 +115,10 @@ func (s scope) cases(first int) (string, []any) {
 }
 
 // incidents is cases for one-key responses: a post of a grid was called by name, so whoever the roster names for that grid sees it, though the
-// response is of the whole community.
+// response is of the whole community. Posts are of committees and townships: another's roster calls nobody.
 func (s scope) incidents(first int) (string, []any) {
 	where, args := s.cases(first)
-	if !s.rostered {
+	if !s.rostered || !s.grassroots {
 		return where, args
 	}
 	return fmt.Sprintf(`(%s OR c.community = ANY($%d) AND EXISTS (SELECT FROM grid.roster r JOIN grid.case_parties p ON p.case_id = c.id AND p.kind = 'Call' AND starts_with(p.post, r.grid || '/')

@@ -230,6 +230,16 @@ func (s scope) commands(b *intake.Bundle, first int) (string, []any) {
 	return where + " AND c.data_class NOT IN ('C2', 'C3')", args
 }
 
+// holds says whether a device hangs where the compounds of the scope let its commands be seen: a command names none, its device does. Technicians are
+// bounded by fleets.
+func (s scope) holds(b *intake.Bundle, fleet, device string) bool {
+	if s.compounds == nil || s.sender() == command.SenderVendor {
+		return true
+	}
+	row, there := b.Fleets[fleet].Devices[device]
+	return there && slices.Contains(s.compounds, row.Community+"/"+row.Compound)
+}
+
 func (a *api) listCommands(ctx context.Context, in *listCommandsInput) (*output[CommandList], error) {
 	to, err := a.addressee(ctx, in.ID)
 	if err != nil {
@@ -278,7 +288,7 @@ func (a *api) getCommand(ctx context.Context, in *idInput) (*output[CommandDetai
 		if err != nil {
 			return err
 		}
-		if c == nil {
+		if c == nil || !who.scope.holds(who.bundle, c.Fleet, c.Device) {
 			return errNoCommand()
 		}
 		out.Command = *c
@@ -310,7 +320,7 @@ func (a *api) withdraw(ctx context.Context, in *idInput) (*output[CommandDetail]
 		if err != nil {
 			return err
 		}
-		if c == nil {
+		if c == nil || !who.scope.holds(who.bundle, c.Fleet, c.Device) {
 			return errNoCommand()
 		}
 		if err := mayWithdraw(who, c); err != nil {

@@ -236,6 +236,9 @@ func (a *api) duty(ctx context.Context, in *dutyInput) (*output[DutyList], error
 	if err := checkPlace(d.Communities[in.Community], "query", in.Community, in.Grid, in.MicroGrid, ""); err != nil {
 		return nil, err
 	}
+	if who.scope.compounds != nil && d.Reach(d.Organizations[who.scope.Organization], contract.Place{Community: in.Community, Grid: in.Grid}) == 0 {
+		return nil, huma.Error404NotFound("query.grid: your organization has no compound there; write a grid with one")
+	}
 	if in.At.IsZero() {
 		in.At = a.now()
 	}

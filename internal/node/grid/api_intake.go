@@ -65,6 +65,11 @@ func checkReport(who caller, body NewCase) error {
 	if body.Compound != "" && !slices.Contains(community.Compounds, body.Compound) {
 		return huma.Error422UnprocessableEntity(fmt.Sprintf("body.compound: community %s has no compound %q; write one of %s, or leave it out", body.Community, body.Compound, strings.Join(community.Compounds, ", ")))
 	}
+	for _, g := range community.Grids {
+		if g.Name == body.Grid && body.Compound != "" && len(g.Compounds) > 0 && !slices.Contains(g.Compounds, body.Compound) {
+			return huma.Error422UnprocessableEntity(fmt.Sprintf("body.compound: %s is not in grid %s; write one of %s, or another grid", body.Compound, g.Name, strings.Join(g.Compounds, ", ")))
+		}
+	}
 	return checkPlace(community, "body", body.Community, body.Grid, body.MicroGrid, "")
 }
 

@@ -88,6 +88,12 @@ func ofTheCase(err error) bool {
 	return slices.Contains([]int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity, http.StatusPreconditionRequired}, statusOf(err))
 }
 
+// answeredAtAll says whether the system answered a call with what may be of that one alone: it is there, lets us in, and has room.
+func answeredAtAll(err error) bool {
+	status := statusOf(err)
+	return status >= 400 && status < 500 && !slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, status)
+}
+
 // call makes one call and decodes a 2xx answer into out. The error never has content of a case or a credential.
 func (o *otherSystem) call(ctx context.Context, method, path string, body, out any, headers ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)

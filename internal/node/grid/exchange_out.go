@@ -141,10 +141,10 @@ func (w *exchanger) markOrSkip(ctx context.Context, tx pgx.Tx, x exchange, p *ex
 	return x.count(ctx, tx, "conflicts")
 }
 
-// problem says that cases are not sent; without their ids, which are in the log. It is empty where there are none.
+// problem says that cases are not sent, or that the sides could not be compared; without their ids, which are in the log. It is empty where there are none.
 func (p *exchangePace) problem() string {
 	if len(p.skipped) == 0 {
-		return ""
+		return p.uncompared
 	}
 	return fmt.Sprintf("%d cases cannot be sent, as the system uses their ids for other cases; the log of the grid service names them", len(p.skipped))
 }
@@ -201,10 +201,10 @@ type errPause struct{ error }
 // Unwrap gives the cause.
 func (e errPause) Unwrap() error { return e.error }
 
-// sendDue sends the cases that are due, those that wait longest first; it stops at the first that shows that the system cannot be called. n is the
+// sendDue sends the cases that are due, those that failed least and wait longest first; it stops at the first that shows that the system cannot be called. n is the
 // number of cases that it looked at.
 func (w *exchanger) sendDue(ctx context.Context, x exchange, o *otherSystem) (n int, err error) {
-	rows, err := w.pool.Query(ctx, "SELECT case_id FROM grid.mirrors WHERE system = $1 AND again_at <= $2 ORDER BY again_at, case_id LIMIT $3", x.name, w.now().UTC(), sentAtOnce)
+	rows, err := w.pool.Query(ctx, "SELECT case_id FROM grid.mirrors WHERE system = $1 AND again_at <= $2 ORDER BY attempts, again_at, case_id LIMIT $3", x.name, w.now().UTC(), sentAtOnce)
 	if err != nil {
 		return 0, fmt.Errorf("cases to send: %w", err)
 	}
@@ -275,8 +275,8 @@ func (w *exchanger) prepare(ctx context.Context, x exchange, id uuid.UUID) (e *E
 // readAnew reads a case as the system has it and takes it, as if it had come by itself.
 func (w *exchanger) readAnew(ctx context.Context, x exchange, o *otherSystem, id uuid.UUID, external string) error {
 	theirs, err := o.get(ctx, external)
-	if status := statusOf(err); status == http.StatusNotFound || status == http.StatusGone { // it has a version of the case, and does not have it: nothing of the system as a whole
-		return errAnswer{http.StatusPreconditionFailed}
+	if status := statusOf(err); status == http.StatusNotFound || status == http.StatusGone { // it knows another version of the case, and does not have it: it lost it. Nothing is tried until the sides are compared
+		return errAnswer{http.StatusConflict}
 	}
 	if err != nil {
 		return err

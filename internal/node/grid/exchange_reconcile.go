@@ -72,25 +72,30 @@ func compare(ours map[string]heldCase, theirs map[string]ExchangedState) (d diff
 	return d
 }
 
-// reconcileInTime compares the two sides once an hour.
-func (w *exchanger) reconcileInTime(ctx context.Context, x exchange, o *otherSystem) error {
+// reconcileInTime compares the two sides once an hour. That they could not be compared is told until they are.
+func (w *exchanger) reconcileInTime(ctx context.Context, x exchange, o *otherSystem, p *exchangePace) error {
 	var last *time.Time
-	err := w.pool.QueryRow(ctx, "SELECT reconciled_at FROM grid.exchange WHERE system = $1", x.name).Scan(&last)
+	err := w.pool.QueryRow(ctx, "SELECT greatest(reconciled_at, compare_tried_at) FROM grid.exchange WHERE system = $1", x.name).Scan(&last)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && last != nil && w.now().Sub(*last) < reconcileEvery {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("exchange: %w", err)
 	}
-	return w.reconcile(ctx, x, o)
+	if err := w.reconcile(ctx, x, o); err != nil {
+		p.uncompared = err.Error()
+		return err
+	}
+	p.uncompared = ""
+	return nil
 }
 
 // reconcile compares the cases of both sides, writes down how many differ and which, and brings those level as far as that can be done.
 func (w *exchanger) reconcile(ctx context.Context, x exchange, o *otherSystem) error {
 	now := w.now().UTC()
 	since := now.Add(-reconcileBack)
-	// The time is that of the attempt: a list that cannot be read, or ends the process, is not asked for again at once.
-	if _, err := w.pool.Exec(ctx, "UPDATE grid.exchange SET reconciled_at = $2 WHERE system = $1", x.name, now); err != nil {
+	// A list that cannot be read, or ends the process, is not asked for again at once.
+	if _, err := w.pool.Exec(ctx, "UPDATE grid.exchange SET compare_tried_at = $2 WHERE system = $1", x.name, now); err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
 	theirs, err := theirList(func(cursor string) (ExchangedList, error) { return o.list(ctx, since, cursor) })
@@ -162,23 +167,9 @@ func (w *exchanger) ourList(ctx context.Context, x exchange, since, now time.Tim
 
 // level brings what differs level, so many cases at a time: what they have is read and taken, and what they lost is sent again.
 func (w *exchanger) level(ctx context.Context, x exchange, o *otherSystem, d difference, ours map[string]heldCase) error {
-	if x.Inbound {
-		read := slices.Concat(d.State, d.MissingHere)
-		for _, id := range read[:min(len(read), differNamed)] {
-			e, err := o.get(ctx, id)
-			if status := statusOf(err); status == http.StatusNotFound || status == http.StatusGone { // it went meanwhile
-				continue
-			}
-			if err != nil {
-				return errPause{err}
-			}
-			if _, err := w.takeOne(ctx, x, e); err != nil && !errors.As(err, new(documentRefused)) {
-				return err
-			}
-		}
-	}
+	unread := w.readDiffering(ctx, x, o, slices.Concat(d.State, d.MissingHere))
 	if !x.Outbound {
-		return nil
+		return unread
 	}
 	// -1 makes another key of the request: under the old one the system may answer what it did before it lost the case.
 	for _, id := range d.MissingThere[:min(len(d.MissingThere), differNamed)] {
@@ -186,7 +177,31 @@ func (w *exchanger) level(ctx context.Context, x exchange, o *otherSystem, d dif
 			return fmt.Errorf("case that was lost there: %w", err)
 		}
 	}
-	return w.sendAgain(ctx, x, d.State)
+	return errors.Join(unread, w.sendAgain(ctx, x, d.State))
+}
+
+// readDiffering takes cases as the system has them. One that it cannot show keeps no other waiting, and is told.
+func (w *exchanger) readDiffering(ctx context.Context, x exchange, o *otherSystem, ids []string) error {
+	if !x.Inbound {
+		return nil
+	}
+	var unread error
+	for _, id := range ids[:min(len(ids), differNamed)] {
+		e, err := o.get(ctx, id)
+		switch status := statusOf(err); {
+		case status == http.StatusNotFound || status == http.StatusGone: // it went meanwhile
+			continue
+		case answeredAtAll(err) || status == http.StatusInternalServerError:
+			unread = fmt.Errorf("compare: a case that differs cannot be read: %w", err)
+			continue
+		case err != nil:
+			return errPause{err}
+		}
+		if _, err := w.takeOne(ctx, x, e); err != nil && !errors.As(err, new(documentRefused)) {
+			return err
+		}
+	}
+	return unread
 }
 
 // sendAgain marks cases that are known to be another there and wait for nothing: those that differ by the lists, and those that never went. What one

@@ -65,6 +65,8 @@ type exchangePace struct {
 	looked *looked
 	// skipped are cases that could not be marked.
 	skipped map[uuid.UUID]bool
+	// uncompared is why the sides could not be compared at the last attempt; empty where they could.
+	uncompared string
 }
 
 // exchangeMetrics counts what goes either way. Labels are names of integrations.
@@ -147,11 +149,8 @@ func (w *exchanger) alone(ctx context.Context, f func() error) error {
 
 // turnOf does what is due with one system: reads the feed, sends, asks what changed there, compares. What does not get done is told, and done later.
 func (w *exchanger) turnOf(ctx context.Context, x exchange) error {
-	p, within := w.pace(x.name), longestTurn
-	if w.turnTime > 0 {
-		within = w.turnTime
-	}
-	work, cancel := context.WithTimeout(ctx, within) // what is said of it has the time of ctx
+	p := w.pace(x.name)
+	work, cancel := context.WithTimeout(ctx, w.within()) // what is said of it has the time of ctx
 	defer cancel()
 	err := w.markAll(work, x, p)
 	if calls := x.Outbound || x.PollSeconds > 0; !calls || w.now().Before(p.callAt) { // without, it calls itself, and hears nothing
@@ -160,7 +159,7 @@ func (w *exchanger) turnOf(ctx context.Context, x exchange) error {
 		}
 		return err
 	}
-	called := w.callSystem(work, x, p)
+	called := w.callSystem(ctx, work, x, p)
 	if called == nil {
 		p.failures = 0
 	} else if p.failures++; errors.As(called, new(errPause)) {
@@ -185,24 +184,37 @@ func (w *exchanger) markAll(ctx context.Context, x exchange, p *exchangePace) er
 	return nil
 }
 
-func (w *exchanger) callSystem(ctx context.Context, x exchange, p *exchangePace) error {
+// callSystem sends and asks within work. A case that the system answers, but not as one of the exchange, keeps what comes from there waiting no longer.
+// To compare has its own time, as long as that of work, of ctx: it comes once an hour, and would else be cut short each time.
+func (w *exchanger) callSystem(ctx, work context.Context, x exchange, p *exchangePace) error {
 	o, err := w.open(x)
 	if err != nil {
 		return errPause{err}
 	}
 	defer o.close()
+	var unsent error
 	if x.Outbound {
-		if _, err := w.sendDue(ctx, x, o); err != nil {
-			return err
+		if _, unsent = w.sendDue(work, x, o); unsent != nil && !answeredAtAll(unsent) {
+			return unsent
 		}
 	}
 	if now := w.now(); x.PollSeconds > 0 && !now.Before(p.pollAt) {
-		if err := w.poll(ctx, x, o); err != nil {
-			return err
+		if err := w.poll(work, x, o); err != nil {
+			return errors.Join(unsent, err)
 		}
 		p.pollAt = now.Add(time.Duration(x.PollSeconds) * time.Second)
 	}
-	return w.reconcileInTime(ctx, x, o)
+	compare, cancel := context.WithTimeout(ctx, w.within())
+	defer cancel()
+	return errors.Join(unsent, w.reconcileInTime(compare, x, o, p))
+}
+
+// within is how long a turn of one system may take.
+func (w *exchanger) within() time.Duration {
+	if w.turnTime > 0 {
+		return w.turnTime
+	}
+	return longestTurn
 }
 
 func (w *exchanger) pace(system string) *exchangePace {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -106,11 +107,14 @@ func (g figureGroup) count(ctx context.Context, pool *pgxpool.Pool, d contract.D
 		into = append(into, &values[i])
 	}
 	var out []*figureSeries
+	at := map[string]int{}
 	_, err = pgx.ForEachRow(rows, into, func() error {
 		known := g.known(d, labels)
-		i := slices.IndexFunc(out, func(s *figureSeries) bool { return slices.Equal(s.labels, known) })
-		if i < 0 {
+		key := strings.Join(known, "\x1f")
+		i, there := at[key]
+		if !there {
 			i, out = len(out), append(out, &figureSeries{known, make([]float64, len(values))})
+			at[key] = i
 		}
 		for k, v := range values {
 			out[i].values[k] += v
