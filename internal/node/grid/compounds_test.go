@@ -9,6 +9,7 @@ import (
 
 	"github.com/dizuo/dizuo/internal/contract"
 	"github.com/dizuo/dizuo/internal/node/intake"
+	"github.com/dizuo/dizuo/internal/node/person"
 )
 
 // estates are two property companies of one community, each with a compound of its own; the second is told of what is opened.
@@ -78,6 +79,16 @@ func TestAPropertyCompanySeesItsCompounds(t *testing.T) {
 		}
 	}
 
+	report.Grid, report.Compound = "g1", "west"
+	if got := w.call("POST", "/v1/cases", resident, report, nil, "Idempotency-Key", "key-0003"); got != 422 {
+		t.Errorf("a report from a compound that is not in the grid: %d, want 422", got)
+	}
+	for organization, want := range map[string]int{"east": 200, "west": 404, "committee": 200} {
+		if got := w.call("GET", "/v1/duty?community=jinghu&grid=g1", w.token(organization, "p-9", RoleDispatcher), nil, nil); got != want {
+			t.Errorf("%s asks who is on duty in the east: %d, want %d", organization, got, want)
+		}
+	}
+
 	for organization, want := range map[string][]string{"east": {"s1", "s3", "noise east"}, "west": {"s2", "noise west"}, "committee": {"s1", "s2", "s3", "noise", "noise east", "noise west"}} {
 		token := w.token(organization, "p-9", RoleDispatcher)
 		var list CaseList
@@ -130,6 +141,30 @@ func TestOnlyTheCompoundsCompanyIsGivenACase(t *testing.T) {
 		err := checkReassignment(who, &Case{Community: "jinghu", Grid: "g3", Compound: c.compound}, Reassignment{Organization: c.organization, Reason: "r"})
 		if (err == nil) != c.want {
 			t.Errorf("%s in compound %q: %v", c.organization, c.compound, fmt.Sprint(err))
+		}
+	}
+}
+
+// TestCommandsAndResponsesStayInTheCompounds: of a device next door no command is there, and a roster of its own shows a company no response.
+func TestCommandsAndResponsesStayInTheCompounds(t *testing.T) {
+	b := testBundle("", "")
+	estates(b)
+	as := func(organization string, role Role) scope {
+		return scopeOf(b, person.Identity{Organization: organization, Role: string(role), Subject: "p-1"})
+	}
+	for _, c := range []struct {
+		organization, device string
+		want                 bool
+	}{{"east", "s1", true}, {"east", "s2", false}, {"east", "s3", false}, {"west", "s2", true}, {"committee", "s2", true}, {"east", "gone", false}} {
+		if got := as(c.organization, RoleDispatcher).holds(b, "smokes", c.device); got != c.want {
+			t.Errorf("%s and the commands of %s: %v", c.organization, c.device, got)
+		}
+	}
+	for organization, want := range map[string]bool{"east": true, "committee": false} {
+		s := as(organization, RoleGridWorker)
+		seen, _ := s.incidents(1)
+		if cases, _ := s.cases(1); (seen == cases) != want {
+			t.Errorf("%s sees responses by %s", organization, seen)
 		}
 	}
 }

@@ -236,6 +236,90 @@ func TestAWrongAddressLosesNoCase(t *testing.T) {
 	}
 }
 
+// TestALostCaseThatChangesIsBroughtLevel: the system has lost it and says that it knows another version; it is sent anew when the sides are compared.
+func TestALostCaseThatChangesIsBroughtLevel(t *testing.T) {
+	t.Parallel()
+	w := newExchangeWorld(t, func(in *contract.Integration) { in.PollSeconds = 0 })
+	id := w.ours("C0")
+	w.must(0)
+	w.must(0)
+	w.store.Lose("henan:" + id.String())
+	if got := w.act(id, Acknowledge); got != 200 {
+		t.Fatal(got)
+	}
+	for range 3 {
+		_ = w.turn(longestSystemPause)
+	}
+	w.must(2 * reconcileEvery)
+	w.must(time.Minute)
+	if there := w.store.Cases()["henan:"+id.String()]; there.State != "Handling" {
+		t.Errorf("after they were compared: %+v", there)
+	}
+}
+
+// TestThatTheSidesWereNotComparedIsTold: until they are.
+func TestThatTheSidesWereNotComparedIsTold(t *testing.T) {
+	t.Parallel()
+	w := newExchangeWorld(t, func(in *contract.Integration) { in.PollSeconds = 0 })
+	w.ours("C0")
+	w.must(0)
+	w.must(0)
+	said := func() (s ExchangeStatus) {
+		if got := w.ask("hotline-office", "GET", "/v1/exchange/"+simulated, nil, &s); got != 200 {
+			t.Fatal(got)
+		}
+		return s
+	}
+	w.must(reconcileEvery)
+	compared := said()
+	w.sim.Failures = 1
+	if err := w.turn(reconcileEvery); err == nil {
+		t.Fatal("a list that cannot be read was compared")
+	}
+	w.sim.Failures = 0
+	w.must(longestSystemPause)
+	if s := said(); !strings.Contains(s.LastError, "compare: ") || s.ReconciledAt == nil || !s.ReconciledAt.Equal(*compared.ReconciledAt) {
+		t.Errorf("not compared: %+v, before %+v", s, compared)
+	}
+	w.must(reconcileEvery)
+	if s := said(); s.LastError != "" || !s.ReconciledAt.After(*compared.ReconciledAt) {
+		t.Errorf("compared again: %+v", s)
+	}
+}
+
+// TestCasesThatAreAnsweredWronglyDelayNoOther: what is new goes first, and the system is asked in spite of them.
+func TestCasesThatAreAnsweredWronglyDelayNoOther(t *testing.T) {
+	t.Parallel()
+	w := newExchangeWorld(t, func(in *contract.Integration) { in.PollSeconds = 1 })
+	var bad []string
+	for range 4 {
+		bad = append(bad, w.ours("C0").String())
+	}
+	system := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if slices.ContainsFunc(bad, func(id string) bool { return strings.Contains(r.URL.Path, id) }) {
+			rw.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.sim.Handler().ServeHTTP(rw, r)
+	}))
+	t.Cleanup(system.Close)
+	in := w.bundle.Directory.Platform.Integrations[simulated]
+	in.URL, in.CABundle = system.URL, ""
+	w.bundle.Directory.Platform.Integrations[simulated] = in
+	for range 6 {
+		_ = w.turn(longestSystemPause)
+	}
+	theirs := w.store.Open("410702001001", "fire")
+	good := w.ours("C0")
+	_ = w.turn(longestSystemPause)
+	if _, there := w.store.Cases()["henan:"+good.String()]; !there {
+		t.Error("a good case waits for those that are refused")
+	}
+	if n := number(t, w.pool, "SELECT count(*) FROM grid.cases WHERE external_id = $1", theirs); n != 1 {
+		t.Error("the system is not asked while it refuses cases")
+	}
+}
+
 // TestASlowSystemIsLeftInTime: a turn ends, says so, and the next goes on where it was.
 func TestASlowSystemIsLeftInTime(t *testing.T) {
 	t.Parallel()
