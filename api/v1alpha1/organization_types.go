@@ -104,7 +104,7 @@ type OrganizationSpec struct {
 	// +kubebuilder:validation:items:Pattern=`^[1-9][0-9]([0-9]{2}){0,2}([0-9]{3}){0,2}$`
 	Jurisdiction []string `json:"jurisdiction,omitempty"`
 	// compounds are the compounds that a property company manages: it acts in these alone, within its jurisdiction, or its namespace's if it has none. It
-	// is called to them before any other with the duty, sees their cases and devices, and agreements give it their rows.
+	// is called to them, sees their cases and devices, and agreements give it their rows.
 	// +optional
 	// +listType=map
 	// +listMapKey=community
