@@ -322,7 +322,7 @@ func TestSmokeBecomesACaseAndIsClosed(t *testing.T) {
 	defer func() { t.Logf("dispatch in the report: %+v", r.Dispatch) }()
 	eventually(t, "delivery in the report", func() bool {
 		w.svc.fill(&r)
-		return r.Dispatch["fire-xinxiang"].Delivered == 1
+		return r.Dispatch["fire-xinxiang"].Delivered == 3 // that it was dispatched, acknowledged and closed
 	})
 	if r.Fleets["smokes"].Online != 1 || r.OpenCases["jinghu"] != 0 {
 		t.Errorf("report %+v", r)

@@ -126,8 +126,11 @@ func (l *lived) happens(a Action, at time.Time) {
 		}
 	case Dispatch:
 		l.state = Dispatched
-	case RequestVerification:
+	case RequestVerification: // whoever says that it is done was there
 		l.state = Verifying
+		if l.there == nil {
+			l.there = &at
+		}
 	case Rework:
 		l.state = Handling
 	case Close:
