@@ -54,7 +54,11 @@ func (t *table) is(slot uint32, id string) bool {
 
 // find gives a key's slot. Two names of one hash take neighbouring places.
 func (t *table) find(id string) (slot uint32, hash uint64, ok bool) {
-	for hash = maphash.String(t.seed, id); ; hash++ {
+	hash = maphash.String(t.seed, id)
+	if len(t.at) == len(t.free) { // most rules hold no key: their index would be one more place of memory to go to, for each message
+		return 0, hash, false
+	}
+	for ; ; hash++ {
 		if slot, ok = t.index[hash]; !ok || t.is(slot, id) {
 			return slot, hash, ok
 		}
