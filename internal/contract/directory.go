@@ -340,16 +340,19 @@ func (d Directory) ActsIn(o Organization, community string) bool {
 func (d Directory) Responsible(duty string, p Place, types ...string) []string {
 	var names []string
 	for _, ofCompounds := range []bool{true, false} {
-		names = append(names, d.nearest(duty, p, types, ofCompounds)...)
+		names = append(names, d.Nearest(p, func(o Organization) bool {
+			return slices.Contains(o.Duties, duty) && ofCompounds == (len(o.Compounds) > 0) && (len(types) == 0 || slices.Contains(types, o.Type))
+		})...)
 	}
 	slices.Sort(names)
 	return names
 }
 
-func (d Directory) nearest(duty string, p Place, types []string, ofCompounds bool) (names []string) {
+// Nearest gives the organisations that act nearest to a place, sorted by name, of those that fit; none that does not act there.
+func (d Directory) Nearest(p Place, fits func(Organization) bool) (names []string) {
 	var best int
 	for name, o := range d.Organizations {
-		if !slices.Contains(o.Duties, duty) || ofCompounds != (len(o.Compounds) > 0) || len(types) > 0 && !slices.Contains(types, o.Type) {
+		if !fits(o) {
 			continue
 		}
 		switch n := d.Reach(o, p); {
@@ -360,6 +363,7 @@ func (d Directory) nearest(duty string, p Place, types []string, ofCompounds boo
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 

@@ -354,10 +354,10 @@ func (e *Explained) called(p *Platform, responders []contract.Responder) (out []
 		switch {
 		case e.Community == "":
 		case r.Duty != "":
-			one.There = d.Responsible(r.Duty, contract.Place{Community: e.Community}, r.Types...)
+			one.There, one.Compounds = d.Responsible(r.Duty, contract.Place{Community: e.Community}, r.Types...), map[string][]string{}
 			for _, k := range com.Compounds {
 				if names := d.Responsible(r.Duty, contract.Place{Community: e.Community, Compound: k}, r.Types...); !slices.Equal(names, one.There) {
-					one.Compounds = with(one.Compounds, k, names)
+					one.Compounds[k] = names
 				}
 			}
 		case slices.Contains(com.Posts, r.Post):
@@ -372,14 +372,6 @@ func (e *Explained) called(p *Platform, responders []contract.Responder) (out []
 		out = append(out, one)
 	}
 	return out
-}
-
-func with(m map[string][]string, key string, names []string) map[string][]string {
-	if m == nil {
-		m = map[string][]string{}
-	}
-	m[key] = names
-	return m
 }
 
 // directory gives the communities and organisations of the files that compile.

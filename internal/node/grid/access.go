@@ -77,8 +77,11 @@ func (s scope) place(first int) (string, []any) {
 		return where, args
 	}
 	args = append(args, s.compounds)
-	return fmt.Sprintf("%s AND c.community || '/' || c.compound = ANY($%d)", where, first+len(args)-1), args
+	return where + fmt.Sprintf(inCompounds, first+len(args)-1), args
 }
+
+// inCompounds narrows to compounds, which are the argument of that number.
+const inCompounds = " AND c.community || '/' || c.compound = ANY($%d)"
 
 // where is place for what has no compound: a table with columns community and grid.
 func (s scope) where(first int) (string, []any) {
@@ -107,7 +110,7 @@ func (s scope) cases(first int) (string, []any) {
 	uncalled := "c.data_class NOT IN ('C2', 'C3')"
 	if s.compounds != nil {
 		args = append(args, s.compounds)
-		uncalled += fmt.Sprintf(" AND c.community || '/' || c.compound = ANY($%d)", first+len(args)-1)
+		uncalled += fmt.Sprintf(inCompounds, first+len(args)-1)
 	}
 	args = append(args, s.Organization)
 	return fmt.Sprintf(`%s AND (%s OR EXISTS (SELECT FROM grid.case_parties p

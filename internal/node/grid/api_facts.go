@@ -217,13 +217,8 @@ func (a *api) seesPlace(ctx context.Context, who caller, in FactPlace) error {
 		return missing
 	}
 	for _, at := range placesOf(who.bundle, rules.Scope(in.Scope), in.ID) {
-		if !who.scope.covers(at.community) {
-			continue
-		}
-		where, args := who.scope.where(3)
-		var sees bool
-		if err := a.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (VALUES ($1::text, $2::text)) c (community, grid) WHERE "+where+")",
-			append([]any{at.community, at.grid}, args...)...).Scan(&sees); err != nil {
+		sees, err := a.covers(ctx, who.scope, contract.Device{Community: at.community, Grid: at.grid})
+		if err != nil {
 			return a.fail(err)
 		}
 		if sees {

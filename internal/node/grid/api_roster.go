@@ -132,13 +132,11 @@ func (a *api) device(ctx context.Context, in *deviceInput) (*output[DeviceView],
 	}
 	f := who.bundle.Fleets[fleet]
 	row, ok := f.Devices[name]
-	if !ok || !who.scope.covers(row.Community) {
+	if !ok {
 		return nil, errNoDevice()
 	}
-	where, args := who.scope.place(4)
-	var visible bool
-	if err := a.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (VALUES ($1::text, $2::text, $3::text)) c (community, grid, compound) WHERE "+where+")",
-		append([]any{row.Community, row.Grid, row.Compound}, args...)...).Scan(&visible); err != nil {
+	visible, err := a.covers(ctx, who.scope, row)
+	if err != nil {
 		return nil, a.fail(err)
 	}
 	if !visible {

@@ -36,37 +36,24 @@ func chain(d contract.Directory, c *Case, level int, duties []string) (posts, or
 		}
 		return nil, nil
 	case levelCommunity:
-		return com.Posts, nearest(d, "Committee", com.Division, nil)
+		return com.Posts, nearest(d, c, "Committee", nil)
 	case levelTownship:
-		return nil, nearest(d, "Township", com.Division, nil)
+		return nil, nearest(d, c, "Township", nil)
 	}
-	if on := nearest(d, "Department", com.Division, duties); len(on) > 0 {
+	if on := nearest(d, c, "Department", duties); len(on) > 0 {
 		return nil, on
 	}
 	if c.DataClass == "C2" || c.DataClass == "C3" {
 		return nil, nil // who is called sees the case: none whose business it is not
 	}
-	return nil, nearest(d, "Department", com.Division, nil)
+	return nil, nearest(d, c, "Department", nil)
 }
 
-// nearest gives the organisations of a type whose jurisdiction matches a division longest, sorted; only those with one of the duties, if any
-// are given.
-func nearest(d contract.Directory, kind, division string, duties []string) (names []string) {
-	longest := 0
-	for name, o := range d.Organizations {
-		if o.Type != kind || duties != nil && !slices.ContainsFunc(o.Duties, func(x string) bool { return slices.Contains(duties, x) }) {
-			continue
-		}
-		switch n := o.Covers(division); {
-		case n == 0:
-		case n > longest:
-			longest, names = n, []string{name}
-		case n == longest:
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+// nearest gives the organisations of a type that act nearest to a case, sorted; only those with one of the duties, if any are given.
+func nearest(d contract.Directory, c *Case, kind string, duties []string) []string {
+	return d.Nearest(c.place(), func(o contract.Organization) bool {
+		return o.Type == kind && (duties == nil || slices.ContainsFunc(o.Duties, func(x string) bool { return slices.Contains(duties, x) }))
+	})
 }
 
 // dutiesOf gives the duties that a case is about: those that its scenario calls, or scenarios of its class where people reported it. Never nil.

@@ -47,6 +47,15 @@ func TestNobodyReportsUnderTheNameOfAnExchange(t *testing.T) {
 	}
 }
 
+// answeredBy puts another system in the place of the simulated one.
+func (w *exchangeWorld) answeredBy(answer http.HandlerFunc) {
+	system := httptest.NewServer(answer)
+	w.t.Cleanup(system.Close)
+	in := w.bundle.Directory.Platform.Integrations[simulated]
+	in.URL, in.CABundle = system.URL, ""
+	w.bundle.Directory.Platform.Integrations[simulated] = in
+}
+
 // TestTwoCasesUnderOneIDHoldUpNoOther: of two cases whose ids in the exchange are the same, one goes; that the other does not is told, and all others go.
 func TestTwoCasesUnderOneIDHoldUpNoOther(t *testing.T) {
 	t.Parallel()
@@ -295,17 +304,13 @@ func TestCasesThatAreAnsweredWronglyDelayNoOther(t *testing.T) {
 	for range 4 {
 		bad = append(bad, w.ours("C0").String())
 	}
-	system := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.answeredBy(func(rw http.ResponseWriter, r *http.Request) {
 		if slices.ContainsFunc(bad, func(id string) bool { return strings.Contains(r.URL.Path, id) }) {
 			rw.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		w.sim.Handler().ServeHTTP(rw, r)
-	}))
-	t.Cleanup(system.Close)
-	in := w.bundle.Directory.Platform.Integrations[simulated]
-	in.URL, in.CABundle = system.URL, ""
-	w.bundle.Directory.Platform.Integrations[simulated] = in
+	})
 	for range 6 {
 		_ = w.turn(longestSystemPause)
 	}
@@ -325,7 +330,7 @@ func TestASlowSystemIsLeftInTime(t *testing.T) {
 	t.Parallel()
 	w := newExchangeWorld(t, func(*contract.Integration) {})
 	stuck, slow := true, 0
-	system := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.answeredBy(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method == "PUT" {
 			if slow++; stuck && slow > 1 { // one is taken, and then none
 				_, _ = io.Copy(io.Discard, r.Body) // so that the server hears that the caller has gone
@@ -334,11 +339,7 @@ func TestASlowSystemIsLeftInTime(t *testing.T) {
 			}
 		}
 		w.sim.Handler().ServeHTTP(rw, r)
-	}))
-	t.Cleanup(system.Close)
-	in := w.bundle.Directory.Platform.Integrations[simulated]
-	in.URL, in.CABundle = system.URL, ""
-	w.bundle.Directory.Platform.Integrations[simulated] = in
+	})
 	for range 3 {
 		w.ours("C0")
 	}
@@ -413,14 +414,10 @@ func TestOneSystemTakesNotAllConnections(t *testing.T) {
 func TestAPageOfChangesIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newExchangeWorld(t, func(*contract.Integration) {})
-	system := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	w.answeredBy(func(rw http.ResponseWriter, _ *http.Request) {
 		page := ExchangedChanges{Changes: slices.Repeat([]ExchangedCase{theirCase("GD-1", 1, Filed)}, changesOnPage+1)}
 		_ = json.NewEncoder(rw).Encode(page)
-	}))
-	t.Cleanup(system.Close)
-	in := w.bundle.Directory.Platform.Integrations[simulated]
-	in.URL, in.CABundle = system.URL, ""
-	w.bundle.Directory.Platform.Integrations[simulated] = in
+	})
 	if err := w.turn(0); err == nil || !strings.Contains(err.Error(), "at most 500") {
 		t.Errorf("a page of %d cases: %v", changesOnPage+1, err)
 	}

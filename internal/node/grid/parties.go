@@ -84,7 +84,7 @@ func mayAct(d contract.Directory, organization string, c *Case, parties []party)
 	kind := d.Organizations[organization].Type
 	switch {
 	case c.Level <= levelCommunity && kind == "Township":
-		return len(nearest(d, "Committee", d.Communities[c.Community].Division, nil)) == 0
+		return len(nearest(d, c, "Committee", nil)) == 0
 	case c.Level <= levelCommunity:
 		return kind == "Committee"
 	case c.Level == levelTownship:
